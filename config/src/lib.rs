@@ -1,0 +1,12 @@
+//! What the operator tells a process: the files of a cluster's ConfigMap, `proxy.json` and `storage.json`.
+//!
+//! Written by `operator/core` (and by `freshet standalone` from the same manifest), read and watched by the proxy
+//! and the storage node. Plain data: units stand in the names, every field has a default, and a field that a process
+//! does not know is passed over, so that neighbouring versions read each other's files. Leaves out reading, watching
+//! and checking: the resource has been validated before it becomes a file.
+
+mod proxy;
+mod storage;
+
+pub use proxy::{AuthorizationConfig, ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, ProxyConfig, SlowConsumer};
+pub use storage::{RetainedLimits, StorageConfig};

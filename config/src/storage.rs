@@ -1,0 +1,50 @@
+//! `storage.json`: what a storage node is told.
+
+use serde::{Deserialize, Serialize};
+
+/// The file `storage.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StorageConfig {
+    /// UID of the `MqttCluster`: proxies of another cluster are refused.
+    pub cluster_uid: String,
+    /// Parts of the key space, 1 to 1,024; set at creation. Default 8.
+    pub shards: u16,
+    /// Placement rules such as `devices/{key}/#`; disjoint; set at creation. None: the whole topic is the key.
+    pub placement_rules: Vec<String>,
+    /// Bounds of retained messages over all shards.
+    pub retained_limits: RetainedLimits,
+    /// How long the will of a client waits that the server itself moved, in ms. Default 30,000.
+    pub will_grace_on_move_ms: u64,
+    /// `error | warn | info | debug | trace`.
+    pub log_level: String,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            cluster_uid: String::new(),
+            shards: 8,
+            placement_rules: Vec::new(),
+            retained_limits: RetainedLimits::default(),
+            will_grace_on_move_ms: 30_000,
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+/// `spec.limits.cluster.retained…`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RetainedLimits {
+    /// Retained messages; 0 = no bound. Default 0.
+    pub messages: u64,
+    /// Bytes of topics and payloads of retained messages; 0 = no bound. Default 1 GiB.
+    pub bytes: u64,
+}
+
+impl Default for RetainedLimits {
+    fn default() -> Self {
+        Self { messages: 0, bytes: 1 << 30 }
+    }
+}
