@@ -8,5 +8,5 @@
 mod proxy;
 mod storage;
 
-pub use proxy::{AuthorizationConfig, ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, ProxyConfig, SlowConsumer};
+pub use proxy::{ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, ProxyConfig, SlowConsumer};
 pub use storage::{RetainedLimits, StorageConfig};

@@ -17,8 +17,6 @@ pub struct ProxyConfig {
     pub mqtt: MqttConfig,
     /// New connections.
     pub client_limits: ClientLimits,
-    /// Default Allow | Deny and rules. Live: acts on the next PUBLISH or SUBSCRIBE.
-    pub authorization: AuthorizationConfig,
     /// MQTT 5.0 CONNACK names the proxy in the user property `freshet-proxy`. New connections.
     pub proxy_in_connack: bool,
     /// `error | warn | info | debug | trace`. Live.
@@ -37,7 +35,6 @@ impl Default for ProxyConfig {
             listeners: vec![ListenerConfig::default()],
             mqtt: MqttConfig::default(),
             client_limits: ClientLimits::default(),
-            authorization: AuthorizationConfig::default(),
             proxy_in_connack: false,
             log_level: "info".to_owned(),
             drain_linger_ms: 5_000,
@@ -62,7 +59,12 @@ pub struct ListenerConfig {
 
 impl Default for ListenerConfig {
     fn default() -> Self {
-        Self { name: "mqtt".to_owned(), protocol: ListenerProtocol::Mqtt, port: 1883, max_connections: 100_000 }
+        Self {
+            name: "mqtt".to_owned(),
+            protocol: ListenerProtocol::Mqtt,
+            port: 1883,
+            max_connections: 100_000,
+        }
     }
 }
 
@@ -148,8 +150,3 @@ impl Default for ClientLimits {
         }
     }
 }
-
-/// `spec.authorization`. Rules arrive with the issue that makes them work.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct AuthorizationConfig {}

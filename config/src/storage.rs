@@ -45,6 +45,9 @@ pub struct RetainedLimits {
 
 impl Default for RetainedLimits {
     fn default() -> Self {
-        Self { messages: 0, bytes: 1 << 30 }
+        Self {
+            messages: 0,
+            bytes: 1 << 30,
+        }
     }
 }
