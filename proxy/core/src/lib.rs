@@ -1,1 +1,6 @@
-//! To be written.
+//! What a proxy does, as pure state machines: bytes, events and `now` in, actions out.
+//!
+//! `worker` owns connections and speaks MQTT; `link` owns what one proxy has with storage; `exchange` is what they
+//! tell each other. The shell (`freshet-proxy`, `freshet standalone`) brings sockets, clocks, threads and streams.
+
+pub mod exchange;

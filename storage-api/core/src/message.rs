@@ -1,0 +1,48 @@
+//! An application message on its way, and a will.
+
+use bytes::Bytes;
+
+use crate::{PublisherId, QoS};
+
+/// An application message. Cheap to clone: its bytes are shared.
+///
+/// `topic_name` has been checked by the proxy that took it in: well-formed UTF-8, no wildcard, not empty
+/// (MQTT 5.0, 3.3.2.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Topic Name, UTF-8.
+    pub topic_name: Bytes,
+    /// Application payload.
+    pub payload: Bytes,
+    /// QoS of the PUBLISH.
+    pub qos: QoS,
+    /// RETAIN of the PUBLISH. On a delivery: whether the message was published with it.
+    pub retain: bool,
+    /// Who published, for No Local.
+    pub publisher: PublisherId,
+    /// Seconds the message may still live, counted from when this value was handed over; none: for ever
+    /// (MQTT 5.0, 3.3.2.3.3).
+    pub message_expiry_interval_s: Option<u32>,
+    /// The properties that travel with a message, encoded as in an MQTT 5.0 PUBLISH, without length, topic alias,
+    /// subscription identifier and message expiry interval. Empty for 3.1.1.
+    pub forwarded_properties: Bytes,
+}
+
+impl Message {
+    /// Bytes that this message is charged with wherever messages are bounded.
+    #[must_use]
+    pub fn charged_bytes(&self) -> usize {
+        /// What a message costs beside its bytes: handles, counters, its place in a queue.
+        const OVERHEAD_BYTES: usize = 128;
+        self.topic_name.len() + self.payload.len() + self.forwarded_properties.len() + OVERHEAD_BYTES
+    }
+}
+
+/// A will message (MQTT 5.0, 3.1.2.5), kept at the session's shard while the client is attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    /// What is published.
+    pub message: Message,
+    /// Will Delay Interval in seconds (MQTT 5.0, 3.1.3.2.2); 0 in 3.1.1.
+    pub delay_interval_s: u32,
+}

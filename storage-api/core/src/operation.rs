@@ -1,0 +1,202 @@
+//! The stream of operations: what a proxy asks, what storage answers.
+
+use bytes::Bytes;
+
+use crate::{
+    FilterId, InterestVersion, Message, Position, PublishSeq, RequestId, SessionEpoch, ShardId, Will,
+};
+
+/// From a proxy to storage. Operations of one link are taken in the order in which they were sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Renews the incarnation's lease; answered with [`Answer::LeaseRenewed`].
+    RenewLease,
+    /// Changes what the proxy wants of a shard; confirmed in the stream of deliveries by
+    /// [`crate::Delivery::Marker`].
+    Interest(InterestDelta),
+    /// Publications, answered in order by [`Answer::Published`].
+    Publish(PublishBatch),
+    /// A client has connected and been authenticated. Goes to the shard of the client id.
+    AttachSession(AttachSession),
+    /// After a change of leader: sessions that this proxy holds, so that the registry is rebuilt. Not answered;
+    /// a session that is newer elsewhere is answered by [`Answer::TakeOver`].
+    RegisterSessions {
+        /// Shard of the client ids.
+        shard: ShardId,
+        /// The sessions.
+        sessions: Vec<RegisteredSession>,
+    },
+    /// The connection of a session has ended, or the proxy has answered [`Answer::TakeOver`]. Of an epoch that is no
+    /// longer current: passed over.
+    DetachSession {
+        /// Client Identifier.
+        client_id: Bytes,
+        /// Epoch of the attach.
+        epoch: SessionEpoch,
+        /// Why; decides what happens to the will.
+        reason: DetachReason,
+    },
+    /// Reads retained messages, answered in the stream of deliveries by [`crate::Delivery::Retained`].
+    ReadRetained(ReadRetained),
+}
+
+/// From storage to a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The lease holds for `lease_ttl_ms` from when the renewal was *sent*.
+    LeaseRenewed,
+    /// What became of the publications from `first` on, one outcome each, in order and without gaps.
+    Published {
+        /// The shard.
+        shard: ShardId,
+        /// Number of the first publication answered.
+        first: PublishSeq,
+        /// One outcome per publication.
+        outcomes: Vec<PublishOutcome>,
+    },
+    /// The session belongs to this connection.
+    SessionAttached {
+        /// The request.
+        request: RequestId,
+        /// Epoch of this attach; greater than every earlier one of the client id.
+        epoch: SessionEpoch,
+        /// Whether state of an earlier connection was found (MQTT 5.0, 3.2.2.1.1).
+        session_present: bool,
+    },
+    /// The session was not attached.
+    SessionRefused {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        refusal: SessionRefusal,
+    },
+    /// The client has connected elsewhere: end this connection with 0x8E, flush its publications, then send
+    /// [`Operation::DetachSession`] with [`DetachReason::TakenOver`]. The new connection waits for it.
+    TakeOver {
+        /// Client Identifier.
+        client_id: Bytes,
+        /// Epoch that has been superseded.
+        epoch: SessionEpoch,
+    },
+}
+
+/// Changes of what a proxy wants of a shard. One version = one delta; storage takes `version = last + 1` only, unless
+/// `complete`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterestDelta {
+    /// The shard.
+    pub shard: ShardId,
+    /// Version of the interest after this delta.
+    pub version: InterestVersion,
+    /// The changes start from nothing: what is not named is no longer wanted.
+    pub complete: bool,
+    /// The changes, in order.
+    pub changes: Vec<InterestChange>,
+}
+
+/// One change of interest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InterestChange {
+    /// The proxy wants messages whose topic matches `topic_filter` (well formed, without `$share` prefix).
+    Add {
+        /// The proxy's name for the filter.
+        filter_id: FilterId,
+        /// Topic Filter, UTF-8.
+        topic_filter: Bytes,
+    },
+    /// It no longer does.
+    Remove {
+        /// The proxy's name for the filter.
+        filter_id: FilterId,
+    },
+}
+
+/// Publications of one incarnation to one shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishBatch {
+    /// Shard of the messages' topics.
+    pub shard: ShardId,
+    /// Number of the first message; the others follow without gaps. Storage takes `last + 1` only: what it has seen
+    /// is answered again and not routed again.
+    pub first: PublishSeq,
+    /// The messages, in the order of their clients.
+    pub messages: Vec<Message>,
+}
+
+/// What became of a publication. Says nothing before each interested proxy has acknowledged the delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// Every interested proxy has it.
+    Delivered,
+    /// Nobody is interested (reason code 0x10).
+    NoMatchingSubscribers,
+    /// A user's limit on retained messages is reached; nothing was stored or delivered (reason code 0x97).
+    QuotaExceeded,
+}
+
+/// A client's connection asks for its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachSession {
+    /// Names the request.
+    pub request: RequestId,
+    /// Client Identifier, not empty.
+    pub client_id: Bytes,
+    /// Clean Start (5.0), Clean Session (3.1.1).
+    pub clean_start: bool,
+    /// Session Expiry Interval in seconds that was granted; 0: the session ends with the connection.
+    pub session_expiry_interval_s: u32,
+    /// The will.
+    pub will: Option<Will>,
+}
+
+/// A session that a proxy holds while storage has forgotten it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisteredSession {
+    /// Client Identifier.
+    pub client_id: Bytes,
+    /// Epoch of its attach; of two proxies that claim the same client the greater one wins.
+    pub epoch: SessionEpoch,
+    /// The will.
+    pub will: Option<Will>,
+}
+
+/// Why a session was not attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionRefusal {
+    /// `limits.cluster.sessions` is reached (reason code 0x97).
+    QuotaExceeded,
+    /// A still newer connection of the same client came before this one was attached (reason code 0x8E).
+    Superseded,
+}
+
+/// Why a connection of a session has ended, as far as the will is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DetachReason {
+    /// DISCONNECT 0x00: the will is deleted (MQTT 5.0, 3.1.2.5).
+    ByClient,
+    /// DISCONNECT 0x04, network loss, keep-alive, protocol error: the will is published after its delay.
+    WillDue,
+    /// The server has ended the connection to move it: the will waits `willGraceOnMove` beside its delay and is
+    /// dropped when the client attaches again.
+    Moved,
+    /// Answer to [`Answer::TakeOver`].
+    TakenOver,
+}
+
+/// Reads retained messages that match a filter, at one shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadRetained {
+    /// Names the request; each chunk of one read has a request of its own.
+    pub request: RequestId,
+    /// The shard.
+    pub shard: ShardId,
+    /// Topic Filter, UTF-8.
+    pub topic_filter: Bytes,
+    /// Continue behind this topic name; none: from the beginning.
+    pub after: Option<Bytes>,
+    /// Pass over messages retained later than this: the reader got them live. None on the first read, which
+    /// establishes it ([`crate::Delivery::Retained`]).
+    pub up_to: Option<Position>,
+    /// Bytes of messages that the reader has room for, at least one message is returned.
+    pub max_bytes: u32,
+}
