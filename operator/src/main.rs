@@ -1,3 +1,5 @@
-//! To be written.
-
-fn main() {}
+//! crd printing
+fn main() {
+    let crd = freshet_operator_api::mqtt_cluster_crd();
+    print!("{}", serde_saphyr::to_string(&crd).unwrap());
+}

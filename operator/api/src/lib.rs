@@ -1,1 +1,50 @@
-//! To be written.
+//! `MqttCluster`, group `freshet.dev`, version `v1alpha1`: the resource as users write it.
+//!
+//! Types, schema, defaults and the rules that the API server checks (CEL). Used by `operator/core`, the operator, the
+//! end-to-end tests and `freshet standalone`. Leaves out what needs the meaning of a text (parsing of durations, sizes
+//! and quantities, placement rules): that is `operator/core`, module `validate`.
+//!
+//! A field stands here only when something works by it. The last sentence of a field's documentation says how a change
+//! is taken up: `Live.`, `New connections.`, `New revision.` (new pods), or `Immutable.`.
+
+mod cluster;
+mod crd;
+mod limits;
+mod listener;
+mod mqtt;
+mod observability;
+mod pod;
+mod proxy;
+mod rules;
+mod service;
+mod status;
+mod storage;
+mod text;
+
+pub use cluster::{MqttCluster, MqttClusterSpec};
+pub use crd::mqtt_cluster_crd;
+pub use limits::{ClientLimits, ClusterLimits, Limits};
+pub use listener::{Listener, ListenerProtocol};
+pub use mqtt::{Mqtt, SlowConsumer};
+pub use observability::{LogLevel, Observability};
+pub use pod::{Image, ImagePullSecret, PodTemplateOverlay, PullPolicy, Resources, Scheduling};
+pub use proxy::{Drain, Proxy};
+pub use service::{ExternalTrafficPolicy, IpFamilyPolicy, Service, ServiceType};
+pub use status::{
+    ConditionType, Endpoint, MqttClusterStatus, ProxyStatus, RevisionPhase, RevisionStatus, StorageNodeStatus,
+    StorageStatus,
+};
+pub use storage::{Placement, Storage};
+pub use text::{DurationText, SizeText};
+
+/// Longest `metadata.name`: names of children, and of what Kubernetes makes from those, stay within 63 characters.
+pub const NAME_MAX_CHARS: usize = 40;
+
+/// Ports of a proxy that no listener can have, because every proxy answers health probes and metrics there.
+pub const RESERVED_PORTS: [u16; 2] = [HEALTH_PORT, METRICS_PORT];
+
+/// `/livez` and `/readyz` of every process.
+pub const HEALTH_PORT: u16 = 8080;
+
+/// `/metrics` of every process.
+pub const METRICS_PORT: u16 = 9090;

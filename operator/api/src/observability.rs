@@ -1,0 +1,46 @@
+//! `spec.observability`: what the processes tell.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the processes tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct Observability {
+    /// `error`, `warn`, `info`, `debug` or `trace`, for proxies and storage. Default `info`. Live.
+    pub log_level: LogLevel,
+    /// Names the proxy in the user property `freshet-proxy` of MQTT 5.0 CONNACK. Default false. New connections.
+    pub proxy_in_connack: bool,
+}
+
+/// The least important lines that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum LogLevel {
+    /// What needs somebody.
+    Error,
+    /// What may need somebody.
+    Warn,
+    /// What happened.
+    #[default]
+    Info,
+    /// What was decided, and why.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word in the processes' configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}

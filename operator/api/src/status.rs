@@ -1,0 +1,157 @@
+//! `status`: what the operator sees and has decided.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// What the operator sees and has decided. Conditions and decisions are written at once, numbers at most every 15 s.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct MqttClusterStatus {
+    /// `metadata.generation` of the spec that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Version of the operator that wrote this status.
+    pub version: String,
+    /// Where clients connect.
+    pub endpoints: Vec<Endpoint>,
+    /// Ready, ProxiesAvailable, StorageAvailable, Progressing, Degraded, Reconciling, Stalled.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = json!(["type"])))]
+    pub conditions: Vec<Condition>,
+    /// The proxies.
+    pub proxy: ProxyStatus,
+    /// The storage nodes.
+    pub storage: StorageStatus,
+}
+
+/// The condition types of an `MqttCluster`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConditionType {
+    /// Everything asked for is there and serves.
+    Ready,
+    /// At least one proxy takes new connections.
+    ProxiesAvailable,
+    /// Every storage node is ready.
+    StorageAvailable,
+    /// A change of the resource is being carried out.
+    Progressing,
+    /// Less is there than was asked for, and no change explains it; or a pod cannot run.
+    Degraded,
+    /// As Progressing, for tools that follow kstatus.
+    Reconciling,
+    /// Nothing goes on until somebody acts; the message says what to do.
+    Stalled,
+}
+
+impl ConditionType {
+    /// Every type, in the order in which they are written.
+    pub const ALL: [Self; 7] = [
+        Self::Ready,
+        Self::ProxiesAvailable,
+        Self::StorageAvailable,
+        Self::Progressing,
+        Self::Degraded,
+        Self::Reconciling,
+        Self::Stalled,
+    ];
+
+    /// The `type` of the condition.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::ProxiesAvailable => "ProxiesAvailable",
+            Self::StorageAvailable => "StorageAvailable",
+            Self::Progressing => "Progressing",
+            Self::Degraded => "Degraded",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+        }
+    }
+}
+
+/// An address at which clients connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct Endpoint {
+    /// Name of the listener.
+    pub listener: String,
+    /// Such as `mqtt://prod.iot.svc:1883`.
+    pub address: String,
+}
+
+/// The proxies.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct ProxyStatus {
+    /// Proxies that serve clients (`freshet.dev/role=active`).
+    pub active: u32,
+    /// Proxies that should.
+    pub desired: u32,
+    /// Proxies that are ready, whatever their role.
+    pub ready: u32,
+    /// Proxies that hand over their clients.
+    pub draining: u32,
+    /// Label selector of the active proxies.
+    pub selector: String,
+    /// Revisions of the proxies.
+    pub revision: RevisionStatus,
+}
+
+/// Revisions of the proxies. A revision is everything that needs a new pod: image, resources, scheduling, pod template.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct RevisionStatus {
+    /// The revision that serves.
+    pub current: String,
+    /// The revision that the resource asks for.
+    pub target: String,
+    /// `Stable`, `Warming` (pods of the target start) or `Draining` (pods of the other revisions hand over).
+    pub phase: RevisionPhase,
+}
+
+/// Where a change of revision stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum RevisionPhase {
+    /// One revision.
+    #[default]
+    Stable,
+    /// Pods of the target start; the others serve.
+    Warming,
+    /// Pods of the target serve; the others hand over their clients.
+    Draining,
+}
+
+/// The storage nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct StorageStatus {
+    /// Storage nodes that are ready.
+    pub ready: u32,
+    /// Storage nodes that should be.
+    pub replicas: u32,
+    /// Which lives of the storage nodes were seen: a new one has lost what was kept in memory.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = json!(["pod"])))]
+    pub nodes: Vec<StorageNodeStatus>,
+}
+
+/// One storage node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct StorageNodeStatus {
+    /// Name of the pod.
+    pub pod: String,
+    /// UID of the pod.
+    #[serde(default)]
+    pub uid: String,
+    /// How often its container was started again.
+    #[serde(default)]
+    pub restarts: u32,
+}

@@ -1,0 +1,112 @@
+//! `spec.storage`: the nodes that route messages and keep retained messages and sessions.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::pod::{Image, PodTemplateOverlay, Resources, Scheduling};
+use crate::rules::rule;
+
+/// The storage of a cluster. It is kept in memory: a storage node that restarts has lost retained messages and sessions,
+/// and an Event says so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct Storage {
+    /// Storage nodes; only 1, until replication is built. Default 1.
+    #[schemars(
+        range(min = 1),
+        extend("x-kubernetes-validations" = [rule(
+            "self <= 1",
+            "storage.replicas must be 1: replication is not built yet",
+        )])
+    )]
+    pub replicas: u32,
+    /// Parts of the key space. Default 8; 1 to 1024. Immutable.
+    #[schemars(range(min = 1, max = 1024))]
+    pub shards: u32,
+    /// How topics are placed on shards. Immutable.
+    pub placement: Placement,
+    /// Image of the storage nodes.
+    pub image: Image,
+    /// Resources of a storage node. Default requests `{cpu: 500m, memory: 1Gi}`, limits `{memory: 2Gi}`. New revision.
+    pub resources: Resources,
+    /// On which nodes the storage nodes run.
+    pub scheduling: Scheduling,
+    /// Laid over the pod template of the storage nodes, whose container is `storage`. New revision.
+    pub pod_template: PodTemplateOverlay,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            shards: 8,
+            placement: Placement::default(),
+            image: Image::default(),
+            resources: Resources::of(&[("cpu", "500m"), ("memory", "1Gi")], &[("memory", "2Gi")]),
+            scheduling: Scheduling::default(),
+            pod_template: PodTemplateOverlay::default(),
+        }
+    }
+}
+
+/// How topics are placed on shards: by a hash of their key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct Placement {
+    /// Each rule is a topic filter in which one level is `{key}`: `devices/{key}/#` makes the second level the key of
+    /// all topics below `devices/`, so that a filter such as `devices/42/#` is served by one shard. No topic may match
+    /// two rules. A topic that matches none is its own key. Immutable.
+    #[schemars(
+        length(max = 16),
+        inner(length(min = 5, max = 256)),
+        extend("x-kubernetes-validations" = placement_rules())
+    )]
+    pub rules: Vec<String>,
+}
+
+fn placement_rules() -> Value {
+    json!([
+        rule(
+            r"self.all(r, r.matches('^(([^+#{}/]*|[+])/)*[{]key[}](/([^+#{}/]*|[+]))*(/#)?$'))",
+            "storage.placement.rules must be topic filters with exactly one level {key}, wildcards + and # as whole levels and # last, such as devices/{key}/#",
+        ),
+        rule(
+            "self.all(r, !r.startsWith('$') && !r.startsWith('{key}') || r.startsWith('{key}/'))",
+            "storage.placement.rules must not begin with $, and {key} alone is what a topic without a rule has anyway",
+        ),
+        rule(
+            "self.all(r, self.exists_one(o, o == r))",
+            "storage.placement.rules must not name a rule twice",
+        ),
+        rule(
+            "self.all(r, r.split('/').size() <= 10)",
+            "storage.placement.rules must have at most 10 levels",
+        ),
+        rule(
+            &disjoint_rule(),
+            "storage.placement.rules must be disjoint: no topic may match two of them",
+        ),
+    ])
+}
+
+/// Two rules are disjoint when a level differs that is literal in both, or when one is too short for the other.
+fn disjoint_rule() -> String {
+    let literal = |of: &str| format!("!({of}.split('/')[i] in ['+', '{{key}}', '#'])");
+    let too_short = |short: &str, long: &str| {
+        format!(
+            "!{short}.endsWith('#') && {short}.split('/').size() < \
+             ({long}.endsWith('#') ? {long}.split('/').size() - 1 : {long}.split('/').size())"
+        )
+    };
+    format!(
+        "self.all(a, self.all(b, a == b || {} || {} || [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].exists(i, \
+         i < a.split('/').size() && i < b.split('/').size() && {} && {} && a.split('/')[i] != b.split('/')[i])))",
+        too_short("a", "b"),
+        too_short("b", "a"),
+        literal("a"),
+        literal("b"),
+    )
+}
