@@ -1,0 +1,57 @@
+//! One publisher at QoS 1 and 1,000 subscribers at QoS 0; the next message leaves when all have the last one.
+
+use std::time::Duration;
+
+use super::Timing;
+use super::fleet::{Fleet, Subscription};
+use super::meter::{Meter, Outcome, Phase, payload, read_payload};
+use crate::processes::Broker;
+use crate::shuffle::shuffled;
+use crate::wire::{self, Packet};
+
+const SUBSCRIBERS: usize = 1_000;
+const TOPIC: &str = "bench/fan-out";
+
+/// # Errors
+/// When a message is lost, doubled or overtaken, or the broker fails.
+pub(crate) fn fan_out(broker: &Broker, timing: Timing, seed: u64) -> anyhow::Result<Outcome> {
+    let mut subscriptions = vec![
+        Some(Subscription {
+            filter: TOPIC.to_owned(),
+            qos: 0
+        });
+        SUBSCRIBERS
+    ];
+    subscriptions.push(None);
+    let publisher = SUBSCRIBERS;
+    let mut fleet = Fleet::connect(broker.address(), &subscriptions, &shuffled(subscriptions.len(), seed))?;
+    let mut meter = Meter::new(broker, timing, fleet.now());
+    let mut expected = vec![0; SUBSCRIBERS];
+    let mut published = 0;
+    let mut acknowledged = 0;
+    loop {
+        if acknowledged == published && meter.delivered == meter.sent {
+            if meter.phase == Phase::Draining {
+                return meter.finish();
+            }
+            let payload = payload(fleet.now(), published);
+            fleet.send(publisher, |out| {
+                wire::encode_publish(out, TOPIC.as_bytes(), Some(1), &payload);
+            })?;
+            published += 1;
+            meter.sent += u64::try_from(SUBSCRIBERS)?;
+        }
+        fleet.poll(Duration::from_millis(100), |client, now, packet, _| {
+            match *packet {
+                Packet::PubAck { .. } => acknowledged += 1,
+                Packet::Publish { payload, .. } => {
+                    meter.deliver(read_payload(payload, expected[client])?, now);
+                    expected[client] += 1;
+                }
+                _ => anyhow::bail!("an unexpected {packet:?}"),
+            }
+            Ok(())
+        })?;
+        meter.advance(fleet.now())?;
+    }
+}

@@ -1,0 +1,233 @@
+//! The few MQTT 3.1.1 packets that the measurements use, decoded and encoded.
+//!
+//! Shared by the broker and by the measuring program. Leaves out everything else of MQTT on purpose: the product's codec
+//! is `mqtt/`, and a spike that depended on it would change its figures whenever the codec changes.
+
+/// A decoded packet that borrows from the read buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Packet<'a> {
+    Connect,
+    ConnAck,
+    /// `packet_id` is 0 at QoS 0.
+    Publish {
+        topic: &'a [u8],
+        packet_id: u16,
+        payload: &'a [u8],
+    },
+    PubAck {
+        packet_id: u16,
+    },
+    /// Exactly one filter per packet, taken literally.
+    Subscribe {
+        packet_id: u16,
+        filter: &'a [u8],
+        qos: u8,
+    },
+    SubAck,
+    PingReq,
+    Disconnect,
+}
+
+/// The bytes are not one of the packets above: the connection is closed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+/// A packet larger than this is refused before its body is buffered.
+const MAX_REMAINING_LENGTH: usize = 64 * 1024;
+
+/// Decodes the first packet of `buffer` and returns it with its size, or `None` while it is incomplete.
+///
+/// # Errors
+/// [`Malformed`] when the bytes cannot become a packet that the spike knows.
+pub(crate) fn decode(buffer: &[u8]) -> Result<Option<(Packet<'_>, usize)>, Malformed> {
+    let Some((&first, rest)) = buffer.split_first() else {
+        return Ok(None);
+    };
+    let Some((remaining, length_bytes)) = decode_remaining_length(rest)? else {
+        return Ok(None);
+    };
+    let Some(body) = rest.get(length_bytes..length_bytes + remaining) else {
+        return Ok(None);
+    };
+    let packet = match first >> 4 {
+        1 => Packet::Connect,
+        2 => Packet::ConnAck,
+        3 => decode_publish(first, body)?,
+        4 => Packet::PubAck {
+            packet_id: take_u16(body)?.0,
+        },
+        8 => decode_subscribe(body)?,
+        9 => Packet::SubAck,
+        12 => Packet::PingReq,
+        14 => Packet::Disconnect,
+        _ => return Err(Malformed),
+    };
+    Ok(Some((packet, 1 + length_bytes + remaining)))
+}
+
+fn decode_remaining_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
+    let mut value = 0;
+    for (index, byte) in bytes.iter().take(4).enumerate() {
+        value |= usize::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            return if value > MAX_REMAINING_LENGTH {
+                Err(Malformed)
+            } else {
+                Ok(Some((value, index + 1)))
+            };
+        }
+    }
+    if bytes.len() >= 4 { Err(Malformed) } else { Ok(None) }
+}
+
+fn decode_publish(first: u8, body: &[u8]) -> Result<Packet<'_>, Malformed> {
+    let (topic, rest) = take_string(body)?;
+    match (first >> 1) & 3 {
+        0 => Ok(Packet::Publish {
+            topic,
+            packet_id: 0,
+            payload: rest,
+        }),
+        1 => {
+            let (packet_id, payload) = take_u16(rest)?;
+            if packet_id == 0 {
+                return Err(Malformed);
+            }
+            Ok(Packet::Publish {
+                topic,
+                packet_id,
+                payload,
+            })
+        }
+        _ => Err(Malformed),
+    }
+}
+
+fn decode_subscribe(body: &[u8]) -> Result<Packet<'_>, Malformed> {
+    let (packet_id, rest) = take_u16(body)?;
+    let (filter, rest) = take_string(rest)?;
+    match rest {
+        &[qos @ 0..=1] => Ok(Packet::Subscribe { packet_id, filter, qos }),
+        _ => Err(Malformed),
+    }
+}
+
+fn take_u16(bytes: &[u8]) -> Result<(u16, &[u8]), Malformed> {
+    let (value, rest) = bytes.split_first_chunk().ok_or(Malformed)?;
+    Ok((u16::from_be_bytes(*value), rest))
+}
+
+fn take_string(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let (length, rest) = take_u16(bytes)?;
+    rest.split_at_checked(usize::from(length)).ok_or(Malformed)
+}
+
+/// Appends a PUBLISH and returns where in `out` its packet id stands (QoS 1 only), so that one encoding serves many receivers.
+pub(crate) fn encode_publish(out: &mut Vec<u8>, topic: &[u8], packet_id: Option<u16>, payload: &[u8]) -> usize {
+    let remaining = 2 + topic.len() + payload.len() + if packet_id.is_some() { 2 } else { 0 };
+    out.push(if packet_id.is_some() { 0x32 } else { 0x30 });
+    encode_remaining_length(out, remaining);
+    encode_string(out, topic);
+    let packet_id_at = out.len();
+    if let Some(packet_id) = packet_id {
+        out.extend_from_slice(&packet_id.to_be_bytes());
+    }
+    out.extend_from_slice(payload);
+    packet_id_at
+}
+
+/// Appends a CONNECT of a clean session without keep-alive.
+pub(crate) fn encode_connect(out: &mut Vec<u8>, client_id: &str) {
+    out.push(0x10);
+    encode_remaining_length(out, 12 + client_id.len());
+    out.extend_from_slice(b"\x00\x04MQTT\x04\x02\x00\x00");
+    encode_string(out, client_id.as_bytes());
+}
+
+/// Appends a SUBSCRIBE with one filter.
+pub(crate) fn encode_subscribe(out: &mut Vec<u8>, packet_id: u16, filter: &[u8], qos: u8) {
+    out.push(0x82);
+    encode_remaining_length(out, 5 + filter.len());
+    out.extend_from_slice(&packet_id.to_be_bytes());
+    encode_string(out, filter);
+    out.push(qos);
+}
+
+/// Appends a PUBACK.
+pub(crate) fn encode_puback(out: &mut Vec<u8>, packet_id: u16) {
+    out.extend_from_slice(&[0x40, 2]);
+    out.extend_from_slice(&packet_id.to_be_bytes());
+}
+
+/// Appends a SUBACK for one filter.
+pub(crate) fn encode_suback(out: &mut Vec<u8>, packet_id: u16, qos: u8) {
+    out.extend_from_slice(&[0x90, 3]);
+    out.extend_from_slice(&packet_id.to_be_bytes());
+    out.push(qos);
+}
+
+/// An accepting CONNACK without a session.
+pub(crate) const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+/// PINGRESP.
+pub(crate) const PINGRESP: [u8; 2] = [0xd0, 0];
+
+fn encode_string(out: &mut Vec<u8>, bytes: &[u8]) {
+    let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&bytes[..usize::from(length)]);
+}
+
+fn encode_remaining_length(out: &mut Vec<u8>, mut value: usize) {
+    loop {
+        let low = value.to_le_bytes()[0] & 0x7f;
+        value >>= 7;
+        if value == 0 {
+            out.push(low);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded_again_and_no_prefix_of_it_is_a_packet() {
+        let mut bytes = Vec::new();
+        encode_publish(&mut bytes, b"a/b", Some(7), &[9; 300]);
+        for end in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..end]), Ok(None), "prefix of {end} bytes");
+        }
+        let expected = Packet::Publish {
+            topic: b"a/b",
+            packet_id: 7,
+            payload: &[9; 300],
+        };
+        assert_eq!(decode(&bytes), Ok(Some((expected, bytes.len()))));
+    }
+
+    #[test]
+    fn a_packet_id_can_be_patched_where_the_encoder_says() {
+        let mut bytes = Vec::new();
+        let at = encode_publish(&mut bytes, b"t", Some(0xffff), b"x");
+        bytes[at..at + 2].copy_from_slice(&5_u16.to_be_bytes());
+        assert!(matches!(
+            decode(&bytes),
+            Ok(Some((Packet::Publish { packet_id: 5, .. }, _)))
+        ));
+    }
+
+    #[test]
+    fn lengths_beyond_the_bound_and_unknown_packets_are_refused() {
+        assert_eq!(decode(&[0x30, 0xff, 0xff, 0xff, 0x7f]), Err(Malformed));
+        assert_eq!(decode(&[0x30, 0xff, 0xff, 0xff, 0xff]), Err(Malformed));
+        assert_eq!(decode(&[0x00, 0x00]), Err(Malformed));
+        assert_eq!(
+            decode(&[0x32, 3, 0, 1, b'a']),
+            Err(Malformed),
+            "QoS 1 without a packet id"
+        );
+    }
+}
