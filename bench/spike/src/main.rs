@@ -22,7 +22,7 @@ mod tls;
 mod wire;
 mod worker;
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -80,7 +80,8 @@ fn raise_file_limit() {
 fn end_with_the_parent(last_words: impl FnOnce() -> String + Send + 'static) {
     std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        println!("{}", last_words());
+        // A parent that was killed reads no more; `println!` would panic, and the process would stay.
+        let _ = writeln!(std::io::stdout(), "{}", last_words());
         std::process::exit(0);
     });
 }
