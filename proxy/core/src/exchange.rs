@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    DeliverySeq, DetachReason, FilterId, FilterShards, Message, Placement, PublishOutcome, RegisteredSession, RequestId,
-    RetainedMessage, SessionEpoch, SessionRefusal, ShardId, Term, Will,
+    DeliverySeq, DetachReason, FilterId, FilterShards, Message, Placement, PublishOutcome, RegisteredSession,
+    RequestId, RetainedMessage, SessionEpoch, SessionRefusal, ShardId, Term, Will,
 };
 
 /// Index of a worker within its proxy, 0 to `workers - 1`.

@@ -4,3 +4,4 @@
 //! tell each other. The shell (`freshet-proxy`, `freshet standalone`) brings sockets, clocks, threads and streams.
 
 pub mod exchange;
+pub mod link;

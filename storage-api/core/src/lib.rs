@@ -16,7 +16,7 @@ mod operation;
 mod placement;
 mod time;
 
-pub use attach::{AttachRefusal, Attached, AttachProxy, Feature, PROTOCOL_VERSION, ShardAttachment, ShardResume};
+pub use attach::{AttachProxy, AttachRefusal, Attached, Feature, PROTOCOL_VERSION, ShardAttachment, ShardResume};
 pub use delivery::{Delivery, DeliveryControl, NumberedDelivery, RetainedMessage};
 pub use freshet_mqtt::QoS;
 pub use ids::{

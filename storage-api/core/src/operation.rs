@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{
-    FilterId, InterestVersion, Message, Position, PublishSeq, RequestId, SessionEpoch, ShardId, Will,
-};
+use crate::{FilterId, InterestVersion, Message, Position, PublishSeq, RequestId, SessionEpoch, ShardId, Will};
 
 /// From a proxy to storage. Operations of one link are taken in the order in which they were sent.
 #[derive(Debug, Clone, PartialEq, Eq)]

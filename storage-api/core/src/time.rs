@@ -10,7 +10,10 @@ impl MonotonicMs {
     /// The instant `after` from this one; saturates at the end of time.
     #[must_use]
     pub fn plus(self, after: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// Time since `earlier`, zero when `earlier` is later.

@@ -1,0 +1,154 @@
+//! The proxy's filters: the name of each, and which workers have it.
+//!
+//! The proxy's interest is the union over its workers: a filter is added to storage with its first worker and removed
+//! with its last. Names are never used again within an incarnation, so a delivery that was on its way while a filter
+//! went and came back cannot reach the wrong subscribers.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use freshet_storage_contract::{FilterId, FilterShards, ShardId};
+use hashbrown::HashMap;
+
+use super::workers::WorkerSet;
+use crate::exchange::WorkerId;
+
+/// All filters of a proxy.
+#[derive(Debug, Default)]
+pub(super) struct Filters {
+    // Ordered, not hashed: clients choose these keys.
+    by_topic_filter: BTreeMap<Bytes, FilterId>,
+    by_id: HashMap<FilterId, Filter, FixedState>,
+    last_id: u32,
+}
+
+#[derive(Debug)]
+struct Filter {
+    topic_filter: Bytes,
+    shards: FilterShards,
+    workers: WorkerSet,
+}
+
+/// What [`Filters::add`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Added {
+    pub(super) filter_id: FilterId,
+    pub(super) shards: FilterShards,
+    /// The proxy did not have it: storage is to be told.
+    pub(super) is_new: bool,
+}
+
+impl Filters {
+    /// `worker` wants `topic_filter`. None when all names of the incarnation are used up.
+    pub(super) fn add(
+        &mut self,
+        worker: WorkerId,
+        topic_filter: &Bytes,
+        shards_of: impl FnOnce(&[u8]) -> FilterShards,
+    ) -> Option<Added> {
+        if let Some((id, known)) = self
+            .by_topic_filter
+            .get(topic_filter)
+            .and_then(|id| self.by_id.get_mut(id).map(|f| (*id, f)))
+        {
+            known.workers.insert(worker);
+            return Some(Added {
+                filter_id: id,
+                shards: known.shards,
+                is_new: false,
+            });
+        }
+        self.last_id = self.last_id.checked_add(1)?;
+        let filter_id = FilterId(self.last_id);
+        let shards = shards_of(topic_filter);
+        let mut workers = WorkerSet::default();
+        workers.insert(worker);
+        self.by_topic_filter.insert(topic_filter.clone(), filter_id);
+        self.by_id.insert(
+            filter_id,
+            Filter {
+                topic_filter: topic_filter.clone(),
+                shards,
+                workers,
+            },
+        );
+        Some(Added {
+            filter_id,
+            shards,
+            is_new: true,
+        })
+    }
+
+    /// `worker` no longer wants it. Returns the filter's shards when nobody does any more.
+    pub(super) fn remove(&mut self, worker: WorkerId, filter_id: FilterId) -> Option<FilterShards> {
+        let filter = self.by_id.get_mut(&filter_id)?;
+        filter.workers.remove(worker);
+        if !filter.workers.is_empty() {
+            return None;
+        }
+        let gone = self.by_id.remove(&filter_id)?;
+        self.by_topic_filter.remove(&gone.topic_filter);
+        Some(gone.shards)
+    }
+
+    /// Workers that have any of `filter_ids`.
+    pub(super) fn workers_of(&self, filter_ids: &[FilterId]) -> WorkerSet {
+        filter_ids
+            .iter()
+            .filter_map(|id| self.by_id.get(id))
+            .fold(WorkerSet::default(), |all, filter| all.union(filter.workers))
+    }
+
+    /// Whether `worker` has the filter.
+    pub(super) fn has(&self, worker: WorkerId, filter_id: FilterId) -> bool {
+        self.by_id.get(&filter_id).is_some_and(|f| f.workers.contains(worker))
+    }
+
+    /// Filters that concern `shard`, for a complete delta.
+    pub(super) fn of_shard(&self, shard: ShardId) -> impl Iterator<Item = (FilterId, &Bytes)> {
+        self.by_id
+            .iter()
+            .filter(move |(_, f)| f.shards == FilterShards::All || f.shards == FilterShards::One(shard))
+            .map(|(id, f)| (*id, &f.topic_filter))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Filters that are registered at every shard.
+    pub(super) fn at_all_shards(&self) -> usize {
+        self.by_id.values().filter(|f| f.shards == FilterShards::All).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: FilterShards = FilterShards::One(ShardId(1));
+
+    #[test]
+    fn a_filter_is_new_with_its_first_worker_and_gone_with_its_last() {
+        let mut filters = Filters::default();
+        let name = Bytes::from_static(b"a/b");
+        let first = filters.add(WorkerId(0), &name, |_| ONE).unwrap();
+        assert!(first.is_new);
+        let second = filters.add(WorkerId(1), &name, |_| ONE).unwrap();
+        assert_eq!(second, Added { is_new: false, ..first });
+        assert_eq!(filters.remove(WorkerId(0), first.filter_id), None);
+        assert_eq!(filters.remove(WorkerId(1), first.filter_id), Some(ONE));
+        let third = filters.add(WorkerId(0), &name, |_| ONE).unwrap();
+        assert_ne!(third.filter_id, first.filter_id, "names are never used again");
+    }
+
+    #[test]
+    fn a_complete_delta_names_what_concerns_the_shard() {
+        let mut filters = Filters::default();
+        filters.add(WorkerId(0), &Bytes::from_static(b"a"), |_| ONE);
+        filters.add(WorkerId(0), &Bytes::from_static(b"#"), |_| FilterShards::All);
+        assert_eq!(filters.of_shard(ShardId(1)).count(), 2);
+        assert_eq!(filters.of_shard(ShardId(2)).count(), 1);
+    }
+}

@@ -1,0 +1,161 @@
+//! What a proxy has with one shard: the version of its interest, the subscribers that wait to join, its publications,
+//! and the deliveries it has taken.
+
+use bytes::Bytes;
+use freshet_storage_contract::{InterestChange, InterestDelta, InterestVersion, RequestId, ShardId};
+
+use super::acceptance::Acceptance;
+use super::filters::Filters;
+use super::publications::Publications;
+
+/// State of the link towards one shard.
+#[derive(Debug)]
+pub(super) struct ShardLink {
+    pub(super) shard: ShardId,
+    pub(super) publications: Publications,
+    pub(super) acceptance: Acceptance,
+    /// Changes that no delta has carried yet.
+    changes: Vec<InterestChange>,
+    /// The next delta names everything, whatever `changes` holds.
+    complete: bool,
+    /// Version of the last delta that was sent.
+    version: InterestVersion,
+    confirmed: InterestVersion,
+    /// Subscribers that join when a version is confirmed, in order of versions.
+    joins: Vec<(InterestVersion, RequestId)>,
+}
+
+impl ShardLink {
+    pub(super) fn new(shard: ShardId) -> Self {
+        Self {
+            shard,
+            publications: Publications::new(shard),
+            acceptance: Acceptance::default(),
+            changes: Vec::new(),
+            complete: false,
+            version: InterestVersion(0),
+            confirmed: InterestVersion(0),
+            joins: Vec::new(),
+        }
+    }
+
+    pub(super) fn change(&mut self, change: InterestChange) {
+        self.changes.push(change);
+    }
+
+    /// The next delta starts from nothing: storage does not know what it was told, or not for sure.
+    pub(super) fn begin_anew(&mut self) {
+        self.complete = true;
+    }
+
+    pub(super) fn version(&self) -> InterestVersion {
+        self.version
+    }
+
+    /// The delta to send before anything else of this turn.
+    pub(super) fn next_delta(&mut self, filters: &Filters) -> Option<InterestDelta> {
+        let complete = std::mem::take(&mut self.complete);
+        let pending = std::mem::take(&mut self.changes);
+        let changes: Vec<_> = if complete {
+            let add = |(filter_id, f): (_, &Bytes)| InterestChange::Add {
+                filter_id,
+                topic_filter: f.clone(),
+            };
+            filters.of_shard(self.shard).map(add).collect()
+        } else if pending.is_empty() {
+            return None;
+        } else {
+            pending
+        };
+        self.version.0 += 1;
+        Some(InterestDelta {
+            shard: self.shard,
+            version: self.version,
+            complete,
+            changes,
+        })
+    }
+
+    /// A subscriber joins once everything that is wanted now is confirmed. True: it is already.
+    pub(super) fn join(&mut self, request: RequestId) -> bool {
+        let unsent = self.complete || !self.changes.is_empty();
+        let wanted = InterestVersion(self.version.0 + u64::from(unsent));
+        if wanted <= self.confirmed {
+            return true;
+        }
+        self.joins.push((wanted, request));
+        false
+    }
+
+    /// The subscriber has gone.
+    pub(super) fn withdraw(&mut self, request: RequestId) {
+        self.joins.retain(|(_, waiting)| *waiting != request);
+    }
+
+    /// The shard has confirmed a version; returns who joins, in the order of asking.
+    pub(super) fn confirm(&mut self, version: InterestVersion) -> Vec<RequestId> {
+        self.confirmed = self.confirmed.max(version);
+        let ready = self.joins.iter().take_while(|(wanted, _)| *wanted <= version).count();
+        self.joins.drain(..ready).map(|(_, request)| request).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freshet_storage_contract::FilterId;
+
+    use super::*;
+
+    fn add(id: u32) -> InterestChange {
+        InterestChange::Add {
+            filter_id: FilterId(id),
+            topic_filter: Bytes::from_static(b"a"),
+        }
+    }
+
+    #[test]
+    fn a_subscriber_joins_when_its_interest_is_confirmed() {
+        let mut shard = ShardLink::new(ShardId(0));
+        shard.change(add(1));
+        assert!(!shard.join(RequestId(1)));
+        let delta = shard.next_delta(&Filters::default()).unwrap();
+        assert_eq!((delta.version, delta.complete), (InterestVersion(1), false));
+        assert_eq!(shard.confirm(InterestVersion(1)), [RequestId(1)]);
+        assert!(shard.join(RequestId(2)), "nothing is pending");
+    }
+
+    #[test]
+    fn one_that_came_later_waits_for_the_later_version() {
+        let mut shard = ShardLink::new(ShardId(0));
+        shard.change(add(1));
+        shard.join(RequestId(1));
+        shard.next_delta(&Filters::default());
+        shard.change(add(2));
+        shard.join(RequestId(2));
+        shard.next_delta(&Filters::default());
+        assert_eq!(shard.confirm(InterestVersion(1)), [RequestId(1)]);
+        assert_eq!(shard.confirm(InterestVersion(2)), [RequestId(2)]);
+    }
+
+    #[test]
+    fn a_complete_delta_stands_for_all_changes_before_it() {
+        let mut shard = ShardLink::new(ShardId(0));
+        shard.change(add(1));
+        shard.join(RequestId(1));
+        shard.begin_anew();
+        let delta = shard.next_delta(&Filters::default()).unwrap();
+        assert!(delta.complete);
+        assert_eq!(shard.confirm(delta.version), [RequestId(1)]);
+        assert_eq!(shard.next_delta(&Filters::default()), None);
+    }
+
+    #[test]
+    fn a_subscriber_that_has_gone_does_not_join() {
+        let mut shard = ShardLink::new(ShardId(0));
+        shard.change(add(1));
+        shard.join(RequestId(1));
+        shard.withdraw(RequestId(1));
+        shard.next_delta(&Filters::default());
+        assert!(shard.confirm(InterestVersion(1)).is_empty());
+    }
+}

@@ -1,0 +1,276 @@
+//! The link against a hand-played storage.
+
+use freshet_storage_contract::{
+    DeliverySeq, DetachReason, InterestVersion, Position, PublisherId, QoS, RetainedMessage, SessionEpoch,
+};
+
+use super::*;
+
+const WORKER: WorkerId = WorkerId(0);
+const T1: Term = Term(10);
+
+fn link() -> (Link, LinkOutputs) {
+    let settings = LinkSettings {
+        cluster_uid: ClusterUid("uid".to_owned()),
+        proxy_name: "proxy-1".to_owned(),
+        workers: 2,
+        delivery_credit_bytes: 1 << 20,
+    };
+    (Link::new(settings, IncarnationId(7)), LinkOutputs::new(2))
+}
+
+fn welcome(term: Term, interest: u64, published: u64) -> Attached {
+    Attached {
+        protocol_version: PROTOCOL_VERSION,
+        features: Vec::new(),
+        lease_ttl_ms: 6_000,
+        shards: 1,
+        placement_rules: Vec::new(),
+        attachments: vec![ShardAttachment {
+            shard: ShardId(0),
+            term,
+            interest_version: InterestVersion(interest),
+            publish_seq: PublishSeq(published),
+            overrun: false,
+        }],
+    }
+}
+
+fn attached_link() -> (Link, LinkOutputs) {
+    let (mut link, mut out) = link();
+    link.attached(&welcome(T1, 0, 0), MonotonicMs(0), &mut out).unwrap();
+    link.flush(&mut out);
+    out = LinkOutputs::new(2);
+    (link, out)
+}
+
+fn message(topic: &'static str) -> Message {
+    Message {
+        topic_name: Bytes::from_static(topic.as_bytes()),
+        payload: Bytes::from_static(b"x"),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        publisher: PublisherId(1),
+        message_expiry_interval_s: None,
+        forwarded_properties: Bytes::new(),
+    }
+}
+
+fn delivery(seq: u64, delivery: Delivery) -> NumberedDelivery {
+    NumberedDelivery {
+        shard: ShardId(0),
+        term: T1,
+        seq: DeliverySeq(seq),
+        delivery,
+    }
+}
+
+fn subscribe(counter: u64, retained: bool) -> ToLink {
+    let topic_filter = Bytes::from_static(b"a/+");
+    ToLink::Subscribe {
+        request: request_id(WORKER, counter),
+        topic_filter,
+        retained,
+    }
+}
+
+fn joins(out: &LinkOutputs) -> usize {
+    out.to_workers[0]
+        .iter()
+        .filter(|e| matches!(e, ToWorker::Joined { .. }))
+        .count()
+}
+
+#[test]
+fn a_subscriber_joins_at_the_marker_of_its_interest() {
+    let (mut link, mut out) = attached_link();
+    link.handle_worker(WORKER, subscribe(1, false), &mut out);
+    link.flush(&mut out);
+    assert!(matches!(&out.operations[..], [Operation::Interest(delta)] if delta.version == InterestVersion(1)));
+    assert_eq!(joins(&out), 0);
+    link.handle_delivery(
+        delivery(
+            1,
+            Delivery::Marker {
+                version: InterestVersion(1),
+            },
+        ),
+        &mut out,
+    )
+    .unwrap();
+    assert_eq!(joins(&out), 1);
+    link.handle_worker(WORKER, subscribe(2, false), &mut out);
+    assert_eq!(joins(&out), 2, "the proxy has the filter already");
+}
+
+#[test]
+fn one_that_wants_retained_messages_joins_with_the_first_of_them() {
+    let (mut link, mut out) = attached_link();
+    link.handle_worker(WORKER, subscribe(1, true), &mut out);
+    link.flush(&mut out);
+    let Some(Operation::ReadRetained(read)) = out.operations.pop() else {
+        panic!("{:?}", out.operations)
+    };
+    assert!(
+        matches!(&out.operations[..], [Operation::Interest(_)]),
+        "the interest goes first"
+    );
+    link.handle_delivery(
+        delivery(
+            1,
+            Delivery::Marker {
+                version: InterestVersion(1),
+            },
+        ),
+        &mut out,
+    )
+    .unwrap();
+    assert_eq!(joins(&out), 0);
+    let messages = vec![RetainedMessage {
+        message: message("a/b"),
+    }];
+    let chunk = Delivery::Retained {
+        request: read.request,
+        messages,
+        up_to: Position(1),
+        next: None,
+    };
+    link.handle_delivery(delivery(2, chunk), &mut out).unwrap();
+    let tail: Vec<_> = out.to_workers[0].iter().rev().take(2).collect();
+    assert!(matches!(
+        tail[..],
+        [ToWorker::Retained { more: false, .. }, ToWorker::Joined { .. }]
+    ));
+}
+
+#[test]
+fn a_delivery_reaches_only_workers_that_have_the_filter_and_is_then_acknowledged() {
+    let (mut link, mut out) = attached_link();
+    link.handle_worker(WORKER, subscribe(1, false), &mut out);
+    let Some(ToWorker::Subscribed { filter_id, .. }) = out.to_workers[0].first().cloned() else {
+        panic!()
+    };
+    link.flush(&mut out);
+    out.controls.clear();
+    let copy = Delivery::Message {
+        filter_ids: vec![filter_id],
+        message: message("a/b"),
+    };
+    link.handle_delivery(delivery(1, copy), &mut out).unwrap();
+    assert!(out.to_workers[1].is_empty());
+    link.flush(&mut out);
+    assert!(out.controls.is_empty(), "not before the worker has it");
+    link.handle_worker(
+        WORKER,
+        ToLink::Accepted {
+            shard: ShardId(0),
+            term: T1,
+            seq: DeliverySeq(1),
+        },
+        &mut out,
+    );
+    link.flush(&mut out);
+    assert!(matches!(
+        &out.controls[..],
+        [DeliveryControl::Acknowledge {
+            seq: DeliverySeq(1),
+            ..
+        }]
+    ));
+}
+
+#[test]
+fn a_missing_delivery_closes_the_stream() {
+    let (mut link, mut out) = attached_link();
+    let skipped = link.handle_delivery(delivery(2, Delivery::Overrun), &mut out);
+    assert!(matches!(skipped, Err(Violation::DeliveryGap { .. })));
+}
+
+#[test]
+fn publications_held_while_storage_is_away_are_sent_when_it_is_back() {
+    let (mut link, mut out) = attached_link();
+    link.lost(&mut out);
+    assert!(matches!(out.to_workers[1].last(), Some(ToWorker::StorageAway)));
+    let publish = ToLink::Publish {
+        ticket: PublishTicket(5),
+        message: message("a"),
+    };
+    link.handle_worker(WORKER, publish, &mut out);
+    link.flush(&mut out);
+    assert!(out.operations.is_empty());
+    link.attached(&welcome(T1, 0, 0), MonotonicMs(9), &mut out).unwrap();
+    link.flush(&mut out);
+    assert!(
+        out.operations
+            .iter()
+            .any(|o| matches!(o, Operation::Publish(b) if b.messages.len() == 1))
+    );
+    let outcomes = vec![PublishOutcome::Delivered];
+    link.handle_answer(
+        Answer::Published {
+            shard: ShardId(0),
+            first: PublishSeq(1),
+            outcomes,
+        },
+        &mut out,
+    )
+    .unwrap();
+    assert!(matches!(
+        out.to_workers[0].last(),
+        Some(ToWorker::Published {
+            ticket: PublishTicket(5),
+            ..
+        })
+    ));
+}
+
+#[test]
+fn storage_without_memory_is_told_everything_again() {
+    let (mut link, mut out) = attached_link();
+    link.handle_worker(WORKER, subscribe(1, false), &mut out);
+    link.flush(&mut out);
+    link.lost(&mut out);
+    out = LinkOutputs::new(2);
+    link.attached(&welcome(Term(20), 0, 0), MonotonicMs(9), &mut out)
+        .unwrap();
+    link.flush(&mut out);
+    assert!(
+        out.to_workers[0]
+            .iter()
+            .any(|e| matches!(e, ToWorker::RegisterSessions { .. }))
+    );
+    let complete = |o: &Operation| matches!(o, Operation::Interest(d) if d.complete && d.changes.len() == 1);
+    assert!(out.operations.iter().any(complete), "{:?}", out.operations);
+}
+
+#[test]
+fn a_lease_that_is_not_renewed_ends_the_link() {
+    let (mut link, mut out) = attached_link();
+    assert!(!link.tick(MonotonicMs(1_000), &mut out));
+    link.flush(&mut out);
+    assert!(matches!(out.operations.last(), Some(Operation::RenewLease)));
+    link.handle_answer(Answer::LeaseRenewed, &mut out).unwrap();
+    assert!(!link.tick(MonotonicMs(6_500), &mut out), "renewed until 7,000");
+    assert!(link.tick(MonotonicMs(7_000), &mut out));
+    assert!(!link.is_attached());
+}
+
+#[test]
+fn an_end_of_session_that_storage_may_have_missed_is_sent_again() {
+    let (mut link, mut out) = attached_link();
+    let end = ToLink::DetachSession {
+        client_id: Bytes::from_static(b"c"),
+        epoch: SessionEpoch::default(),
+        reason: DetachReason::WillDue,
+    };
+    link.handle_worker(WORKER, end, &mut out);
+    link.flush(&mut out);
+    link.lost(&mut out);
+    link.attached(&welcome(T1, 0, 0), MonotonicMs(9), &mut out).unwrap();
+    link.flush(&mut out);
+    assert!(
+        out.operations
+            .iter()
+            .any(|o| matches!(o, Operation::DetachSession { .. }))
+    );
+}
