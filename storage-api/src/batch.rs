@@ -1,0 +1,167 @@
+//! What a stream carries in one frame: what items cost, how too large ones are split, how a frame is made of them.
+
+use freshet_storage_contract::{
+    Answer, Delivery, DeliveryControl, InterestChange, NumberedDelivery, Operation, PublishBatch, PublishSeq,
+    RegisteredSession, Will,
+};
+
+use crate::{convert::runs_of, limits::MAX_ITEM_BYTES, proto};
+
+/// Charged for an item, or a part of one, beside its bytes. More than its fields take on the wire.
+const OVERHEAD_BYTES: usize = 64;
+
+/// An item of one of the four directions.
+pub(crate) trait Item: Sized + Send + 'static {
+    /// The frame that carries such items.
+    type Frame: Send + 'static;
+
+    /// What the item is charged with: at least what it takes on the wire.
+    fn charged_bytes(&self) -> usize;
+
+    /// Cuts what is above [`MAX_ITEM_BYTES`] into items below it, as far as the contract lets it be cut.
+    fn split(self) -> Vec<Self> {
+        vec![self]
+    }
+
+    /// Makes a frame.
+    fn frame(items: Vec<Self>) -> Self::Frame;
+}
+
+impl Item for Operation {
+    type Frame = proto::OperationFrame;
+
+    fn charged_bytes(&self) -> usize {
+        OVERHEAD_BYTES
+            + match self {
+                Self::RenewLease => 0,
+                Self::Interest(delta) => delta.changes.iter().map(change_bytes).sum(),
+                Self::Publish(batch) => batch.messages.iter().map(|m| m.charged_bytes()).sum(),
+                Self::AttachSession(attach) => attach.client_id.len() + will_bytes(attach.will.as_ref()),
+                Self::RegisterSessions { sessions, .. } => sessions.iter().map(session_bytes).sum(),
+                Self::DetachSession { client_id, .. } => client_id.len(),
+                Self::ReadRetained(read) => read.topic_filter.len() + read.after.as_ref().map_or(0, |a| a.len()),
+            }
+    }
+
+    fn split(self) -> Vec<Self> {
+        match self {
+            Self::Publish(PublishBatch {
+                shard,
+                mut first,
+                messages,
+            }) => cut(messages, |m| m.charged_bytes())
+                .into_iter()
+                .map(|messages| {
+                    let batch = PublishBatch { shard, first, messages };
+                    first = PublishSeq(first.0.saturating_add(batch.messages.len() as u64));
+                    Self::Publish(batch)
+                })
+                .collect(),
+            Self::RegisterSessions { shard, sessions } => cut(sessions, session_bytes)
+                .into_iter()
+                .map(|sessions| Self::RegisterSessions { shard, sessions })
+                .collect(),
+            other => vec![other],
+        }
+    }
+
+    fn frame(items: Vec<Self>) -> proto::OperationFrame {
+        proto::OperationFrame {
+            attach: None,
+            operations: items.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl Item for Answer {
+    type Frame = proto::AnswerFrame;
+
+    fn charged_bytes(&self) -> usize {
+        OVERHEAD_BYTES
+            + match self {
+                Self::LeaseRenewed | Self::SessionAttached { .. } | Self::SessionRefused { .. } => 0,
+                Self::Published { outcomes, .. } => outcomes.len(),
+                Self::TakeOver { client_id, .. } => client_id.len(),
+            }
+    }
+
+    fn frame(items: Vec<Self>) -> proto::AnswerFrame {
+        proto::AnswerFrame {
+            link: None,
+            answers: items.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl Item for DeliveryControl {
+    type Frame = proto::DeliveryControlFrame;
+
+    fn charged_bytes(&self) -> usize {
+        OVERHEAD_BYTES
+    }
+
+    fn frame(items: Vec<Self>) -> proto::DeliveryControlFrame {
+        proto::DeliveryControlFrame {
+            attach: None,
+            controls: items.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl Item for NumberedDelivery {
+    type Frame = proto::DeliveryFrame;
+
+    fn charged_bytes(&self) -> usize {
+        OVERHEAD_BYTES
+            + match &self.delivery {
+                // A filter id takes up to five bytes.
+                Delivery::Message { filter_ids, message } => message.charged_bytes() + 5 * filter_ids.len(),
+                Delivery::Marker { .. } | Delivery::Overrun => 0,
+                Delivery::Retained { messages, next, .. } => {
+                    messages.iter().map(|m| m.message.charged_bytes()).sum::<usize>()
+                        + next.as_ref().map_or(0, |n| n.len())
+                }
+            }
+    }
+
+    fn frame(items: Vec<Self>) -> proto::DeliveryFrame {
+        proto::DeliveryFrame {
+            link: None,
+            runs: runs_of(items),
+        }
+    }
+}
+
+fn change_bytes(change: &InterestChange) -> usize {
+    OVERHEAD_BYTES
+        + match change {
+            InterestChange::Add { topic_filter, .. } => topic_filter.len(),
+            InterestChange::Remove { .. } => 0,
+        }
+}
+
+fn session_bytes(session: &RegisteredSession) -> usize {
+    OVERHEAD_BYTES + session.client_id.len() + will_bytes(session.will.as_ref())
+}
+
+fn will_bytes(will: Option<&Will>) -> usize {
+    will.map_or(0, |w| OVERHEAD_BYTES + w.message.charged_bytes())
+}
+
+/// Cuts a list into lists that are charged with at most [`MAX_ITEM_BYTES`] each. An item above it stays alone.
+fn cut<T>(items: Vec<T>, charged_bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut parts = Vec::new();
+    let mut part = Vec::new();
+    let mut part_bytes = OVERHEAD_BYTES;
+    for item in items {
+        let bytes = charged_bytes(&item);
+        if !part.is_empty() && part_bytes + bytes > MAX_ITEM_BYTES {
+            parts.push(std::mem::take(&mut part));
+            part_bytes = OVERHEAD_BYTES;
+        }
+        part_bytes += bytes;
+        part.push(item);
+    }
+    parts.push(part);
+    parts
+}
