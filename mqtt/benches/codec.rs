@@ -2,12 +2,17 @@
 //!
 //! A figure to notice a slip of several times by, not a benchmark to tune a percent with.
 
+#![allow(
+    clippy::expect_used,
+    reason = "a benchmark that cannot go on has nothing better to do"
+)]
+
 use std::hint::black_box;
 use std::time::Instant;
 
 use freshet_mqtt::{
-    ClientPacket, DecodeLimits, FixedHeader, PacketId, Peer, ProtocolVersion, PubAck, PublishHead, QoS, ReasonCode,
-    TopicFilter, TopicName, encode_publish,
+    ClientPacket, DecodeLimits, FixedHeader, PacketId, Peer, ProtocolVersion, PubAck, Publish, PublishHead, QoS,
+    ReasonCode, Sender, TopicFilter, TopicName, encode_publish,
 };
 
 const ROUNDS: u32 = 2_000_000;
@@ -43,6 +48,10 @@ fn main() {
             let header = FixedHeader::parse(bytes, 1_048_576).expect("valid").expect("complete");
             let body = header.body(bytes).expect("complete");
             black_box(ClientPacket::decode(version, header, body, &limits).expect("valid"));
+        });
+        measure(&format!("{name} decode the body alone"), || {
+            let body = black_box(&bytes[2..]);
+            black_box(Publish::decode(version, Sender::Client, 0b0010, body, &limits).expect("valid"));
         });
         let mut out = Vec::with_capacity(256);
         measure(&format!("{name} encode PUBLISH, QoS 1, 64 bytes"), || {

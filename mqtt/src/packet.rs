@@ -35,10 +35,6 @@ pub type PacketId = NonZeroU16;
 /// A packet that a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of the packets")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "CONNECT is the largest, and a box would be the only allocation"
-)]
 pub enum ClientPacket<'a> {
     Connect(connect::Connect<'a>),
     Publish(publish::Publish<'a>),

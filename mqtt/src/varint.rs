@@ -60,7 +60,6 @@ pub fn encode_varint(value: u32) -> Option<([u8; 4], u8)> {
     let mut rest = value;
     for (index, byte) in (1..=count).zip(&mut bytes) {
         // Masked to seven bits, so that the cast keeps the value.
-        #[expect(clippy::cast_possible_truncation)]
         let low = (rest & 0x7F) as u8;
         rest >>= 7;
         *byte = if index < count { low | 0x80 } else { low };

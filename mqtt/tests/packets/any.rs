@@ -13,37 +13,37 @@ use proptest::option;
 use proptest::prelude::*;
 use std::num::{NonZeroU16, NonZeroU32};
 
-pub(crate) fn text() -> impl Strategy<Value = &'static str> {
+fn text() -> impl Strategy<Value = &'static str> {
     "[^\\x00]{0,12}".prop_map(|text: String| &*text.leak())
 }
 
-pub(crate) fn binary() -> impl Strategy<Value = &'static [u8]> {
+fn binary() -> impl Strategy<Value = &'static [u8]> {
     prop::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| &*bytes.leak())
 }
 
 /// Payloads on both sides of the point where the remaining length takes a second byte.
-pub(crate) fn payload() -> impl Strategy<Value = &'static [u8]> {
+fn payload() -> impl Strategy<Value = &'static [u8]> {
     prop::collection::vec(any::<u8>(), 0..200).prop_map(|bytes| &*bytes.leak())
 }
 
-pub(crate) fn topic_name() -> impl Strategy<Value = &'static str> {
+fn topic_name() -> impl Strategy<Value = &'static str> {
     "[^\\x00#+]{1,20}".prop_map(|name: String| &*name.leak())
 }
 
-pub(crate) fn topic_filter() -> impl Strategy<Value = TopicFilter<'static>> {
+fn topic_filter() -> impl Strategy<Value = TopicFilter<'static>> {
     let filter = "(\\$share/[a-z]{1,4}/)?([a-z$ é]{0,3}/|\\+/){0,4}([a-z]{1,3}|\\+|#)";
     filter.prop_map(|filter: String| TopicFilter::parse(filter.leak()).expect("the pattern allows valid filters"))
 }
 
-pub(crate) fn packet_id() -> impl Strategy<Value = PacketId> {
+fn packet_id() -> impl Strategy<Value = PacketId> {
     (1..=u16::MAX).prop_map(|id| NonZeroU16::new(id).expect("from 1"))
 }
 
-pub(crate) fn qos() -> impl Strategy<Value = QoS> {
+fn qos() -> impl Strategy<Value = QoS> {
     prop::sample::select(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][..])
 }
 
-pub(crate) fn user_properties(version: ProtocolVersion) -> BoxedStrategy<UserProperties<'static>> {
+fn user_properties(version: ProtocolVersion) -> BoxedStrategy<UserProperties<'static>> {
     since_5(
         version,
         prop::collection::vec((text(), text()), 0..4).prop_map(|pairs| UserProperties::from_pairs(pairs.leak())),
@@ -70,7 +70,8 @@ fn reason_code(packet_type: PacketType, sender: Sender) -> impl Strategy<Value =
     prop::sample::select(allowed)
 }
 
-fn publish(version: ProtocolVersion, sender: Sender) -> impl Strategy<Value = Publish<'static>> {
+/// Any PUBLISH of `sender`.
+pub(crate) fn publish(version: ProtocolVersion, sender: Sender) -> impl Strategy<Value = Publish<'static>> {
     let properties = (
         option::of(any::<bool>()),
         option::of(any::<u32>()),

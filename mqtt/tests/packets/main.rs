@@ -1,5 +1,11 @@
 //! What holds for every packet of every version in both directions.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "every item of this crate is part of a test"
+)]
+
 mod any;
 mod robustness;
 mod round_trip;

@@ -2,11 +2,11 @@
 
 use freshet_mqtt::{
     DecodeLimits, FixedHeader, MAX_PACKET_BYTES, Peer, ProtocolVersion, Publish, PublishHead, PublishProperties,
-    Sender, ServerPacket, encode_publish,
+    Sender, encode_publish,
 };
 use proptest::prelude::*;
 
-use crate::any::{client_packet, server_packet, version};
+use crate::any::{client_packet, publish, server_packet, version};
 use crate::{decode_client, decode_server};
 
 proptest! {
@@ -50,10 +50,7 @@ proptest! {
     /// The way of a message: decoded from its publisher, its properties stored as bytes, written to a subscriber.
     #[test]
     fn what_a_publisher_sent_reaches_a_subscriber_unaltered(
-        packet in server_packet(ProtocolVersion::V5).prop_filter_map("a PUBLISH", |packet| match packet {
-            ServerPacket::Publish(publish) => Some(publish),
-            _ => None,
-        })
+        packet in publish(ProtocolVersion::V5, Sender::Server)
     ) {
         let mut stored = Vec::new();
         packet.properties.write_forwarded(&mut stored).expect("short");
