@@ -74,6 +74,7 @@ impl<'a> ClientPacket<'a> {
     ///
     /// # Errors
     /// Whatever [`DecodeErrorKind`] lists. The packet is refused as a whole; nothing of it has to be undone.
+    #[inline]
     pub fn decode(
         version: ProtocolVersion,
         header: FixedHeader,
@@ -157,6 +158,7 @@ impl<'a> ServerPacket<'a> {
     ///
     /// # Errors
     /// Whatever [`DecodeErrorKind`] lists.
+    #[inline]
     pub fn decode(
         version: ProtocolVersion,
         header: FixedHeader,

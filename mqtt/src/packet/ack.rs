@@ -46,8 +46,18 @@ impl<'a> AckFields<'a> {
 
     #[inline]
     pub(super) fn encode(&self, packet_type: PacketType, peer: &Peer, out: &mut Vec<u8>) -> Result<usize, EncodeError> {
-        check_reason_code(self.reason_code, packet_type, Sender::Client)?;
         let first_byte = packet_type.first_byte(packet_type.fixed_flags().unwrap_or_default());
+        let is_plain = !peer.version.has_properties()
+            || (self.reason_code == ReasonCode::Success
+                && self.reason_string.is_none()
+                && self.user_properties.is_empty());
+        if is_plain && peer.max_packet_bytes >= 4 {
+            // By far the commonest form, and the same in every version.
+            let [high, low] = self.packet_id.get().to_be_bytes();
+            out.extend_from_slice(&[first_byte, 2, high, low]);
+            return Ok(4);
+        }
+        check_reason_code(self.reason_code, packet_type, Sender::Client)?;
         encode_packet(first_byte, self, peer, acknowledgement_detail(peer), out)
     }
 }
