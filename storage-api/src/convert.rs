@@ -10,6 +10,15 @@ mod delivery;
 mod operation;
 mod parts;
 
+#[cfg(test)]
+mod arbitrary;
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod refused;
+#[cfg(test)]
+mod round_trip;
+
 pub(crate) use delivery::{deliveries_of, runs_of};
 
 use bytes::Bytes;

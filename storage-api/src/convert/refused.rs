@@ -1,0 +1,292 @@
+//! What is missing, invalid, unknown or too much is refused by its name.
+
+use bytes::Bytes;
+use freshet_storage_contract::{DeliverySeq, NumberedDelivery, Operation};
+use prost::Message as _;
+
+use super::{deliveries_of, list};
+use crate::{
+    WireError,
+    codec::{Frame, decode_frame},
+    limits::MAX_LIST_ITEMS,
+    proto::{self, operation::Operation as Member},
+    server::AttachRequest,
+};
+
+fn operation(member: Member) -> Result<Operation, WireError> {
+    proto::Operation {
+        operation: Some(member),
+    }
+    .try_into()
+}
+
+fn message() -> proto::Message {
+    proto::Message {
+        topic_name: Bytes::from_static(b"a/b"),
+        qos: proto::Qos::AtLeastOnce.into(),
+        ..proto::Message::default()
+    }
+}
+
+fn publish(message: proto::Message) -> Member {
+    Member::Publish(proto::PublishBatch {
+        shard: Some(0),
+        first: 1,
+        messages: vec![message],
+    })
+}
+
+fn epoch() -> Option<proto::SessionEpoch> {
+    Some(proto::SessionEpoch {
+        term: Some(0),
+        counter: Some(0),
+    })
+}
+
+#[test]
+fn a_missing_field_is_named() {
+    let client_id = Bytes::from_static(b"c");
+    for (member, field) in [
+        (
+            Member::Publish(proto::PublishBatch {
+                first: 1,
+                ..Default::default()
+            }),
+            "PublishBatch.shard",
+        ),
+        (
+            Member::Publish(proto::PublishBatch {
+                shard: Some(0),
+                ..Default::default()
+            }),
+            "PublishBatch.first",
+        ),
+        (publish(proto::Message { qos: 0, ..message() }), "Message.qos"),
+        (
+            Member::Interest(proto::InterestDelta {
+                shard: Some(1),
+                ..Default::default()
+            }),
+            "InterestDelta.version",
+        ),
+        (
+            Member::DetachSession(proto::DetachSession {
+                client_id: client_id.clone(),
+                epoch: epoch(),
+                reason: 0,
+            }),
+            "DetachSession.reason",
+        ),
+        (
+            Member::DetachSession(proto::DetachSession {
+                client_id,
+                epoch: None,
+                reason: 1,
+            }),
+            "DetachSession.epoch",
+        ),
+        (
+            Member::DetachSession(proto::DetachSession {
+                client_id: Bytes::new(),
+                epoch: epoch(),
+                reason: 1,
+            }),
+            "DetachSession.client_id",
+        ),
+        (
+            Member::AttachSession(proto::AttachSession::default()),
+            "AttachSession.request",
+        ),
+    ] {
+        assert_eq!(operation(member), Err(WireError::Missing { field }));
+    }
+    let attach = proto::AttachProxy {
+        link: 1,
+        ..Default::default()
+    };
+    assert_eq!(
+        AttachRequest::try_from(attach.clone()),
+        Err(WireError::Missing {
+            field: "AttachProxy.incarnation"
+        })
+    );
+    let attach = proto::AttachProxy {
+        incarnation: Bytes::from_static(&[0; 16]),
+        ..attach
+    };
+    assert_eq!(
+        AttachRequest::try_from(attach),
+        Err(WireError::Missing {
+            field: "AttachProxy.highest_term"
+        })
+    );
+}
+
+#[test]
+fn an_invalid_field_is_named() {
+    let long = Bytes::from(vec![b'a'; 65_536]);
+    for (member, expected) in [
+        (
+            publish(proto::Message {
+                topic_name: Bytes::new(),
+                ..message()
+            }),
+            "Message.topic_name",
+        ),
+        (
+            publish(proto::Message {
+                topic_name: Bytes::from_static(b"a/+"),
+                ..message()
+            }),
+            "Message.topic_name",
+        ),
+        (
+            publish(proto::Message {
+                topic_name: Bytes::from_static(b"\xff"),
+                ..message()
+            }),
+            "Message.topic_name",
+        ),
+        (
+            publish(proto::Message {
+                topic_name: long,
+                ..message()
+            }),
+            "Message.topic_name",
+        ),
+        (publish(proto::Message { qos: 9, ..message() }), "Message.qos"),
+        (
+            Member::Publish(proto::PublishBatch {
+                shard: Some(65_536),
+                first: 1,
+                messages: vec![],
+            }),
+            "PublishBatch.shard",
+        ),
+        (
+            Member::Publish(proto::PublishBatch {
+                shard: Some(0),
+                first: u64::MAX,
+                messages: vec![message()],
+            }),
+            "PublishBatch.first",
+        ),
+        (
+            Member::ReadRetained(proto::ReadRetained {
+                request: Some(0),
+                shard: Some(0),
+                topic_filter: Bytes::from_static(b"$share/g/a"),
+                max_bytes: Some(0),
+                ..Default::default()
+            }),
+            "ReadRetained.topic_filter",
+        ),
+    ] {
+        let error = operation(member).unwrap_err();
+        assert!(
+            matches!(error, WireError::Invalid { field, .. } if field == expected),
+            "{expected}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_list_that_would_cost_far_more_decoded_than_encoded_is_refused() {
+    let empty = vec![proto::Operation { operation: None }; MAX_LIST_ITEMS + 1];
+    let refused = list(empty, "OperationFrame.operations", Operation::try_from);
+    assert_eq!(
+        refused,
+        Err(WireError::TooMany {
+            field: "OperationFrame.operations",
+            items: MAX_LIST_ITEMS + 1
+        })
+    );
+}
+
+#[test]
+fn filter_ids_out_of_order_are_refused() {
+    let delivery = |filter_ids: Vec<u32>| proto::Delivery {
+        delivery: Some(proto::delivery::Delivery::Message(proto::MessageDelivery {
+            filter_ids,
+            message: Some(message()),
+        })),
+    };
+    let run = |filter_ids| {
+        vec![proto::DeliveryRun {
+            shard: Some(0),
+            term: Some(1),
+            first: 1,
+            deliveries: vec![delivery(filter_ids)],
+        }]
+    };
+    assert!(deliveries_of(run(vec![1, 2])).is_ok());
+    for ids in [vec![], vec![2, 1], vec![1, 1]] {
+        assert!(deliveries_of(run(ids)).is_err());
+    }
+}
+
+#[test]
+fn numbers_of_deliveries_do_not_wrap() {
+    let overrun = proto::Delivery {
+        delivery: Some(proto::delivery::Delivery::Overrun(proto::Overrun {})),
+    };
+    let run = |deliveries| {
+        vec![proto::DeliveryRun {
+            shard: Some(0),
+            term: Some(1),
+            first: u64::MAX,
+            deliveries,
+        }]
+    };
+    let last: Vec<NumberedDelivery> = deliveries_of(run(vec![overrun.clone()])).unwrap();
+    assert_eq!(last[0].seq, DeliverySeq(u64::MAX));
+    assert!(deliveries_of(run(vec![overrun.clone(), overrun])).is_err());
+}
+
+/// A frame with one item at `path` whose only member has the field number `member`.
+fn frame_with_member(path: &[u8], member: u8) -> Bytes {
+    const LENGTH_DELIMITED: u8 = 2;
+    let mut bytes = vec![member << 3 | LENGTH_DELIMITED, 0];
+    for field in path.iter().rev() {
+        let mut outer = vec![field << 3 | LENGTH_DELIMITED, u8::try_from(bytes.len()).unwrap()];
+        outer.append(&mut bytes);
+        bytes = outer;
+    }
+    Bytes::from(bytes)
+}
+
+fn number_of_unknown<F: Frame>(path: &[u8]) -> WireError {
+    // A known one in front, so that the right one has to be found.
+    let known = frame_with_member(path, 1);
+    let unknown = frame_with_member(path, 15);
+    let both = Bytes::from([known.as_ref(), unknown.as_ref()].concat());
+    decode_frame::<F>(&known).expect("member 1 is known");
+    decode_frame::<F>(&both).map(drop).expect_err("member 15 is not")
+}
+
+#[test]
+fn a_member_that_this_version_does_not_know_is_named_by_its_number() {
+    let unknown = |of| WireError::UnknownMember { of, number: 15 };
+    assert_eq!(number_of_unknown::<proto::OperationFrame>(&[2]), unknown("operation"));
+    assert_eq!(number_of_unknown::<proto::AnswerFrame>(&[2]), unknown("answer"));
+    assert_eq!(
+        number_of_unknown::<proto::DeliveryControlFrame>(&[2]),
+        unknown("control")
+    );
+    assert_eq!(number_of_unknown::<proto::DeliveryFrame>(&[2, 4]), unknown("delivery"));
+}
+
+#[test]
+fn a_field_that_a_later_version_adds_is_passed_over() {
+    let mut bytes = proto::OperationFrame {
+        attach: None,
+        operations: vec![proto::Operation {
+            operation: Some(Member::RenewLease(proto::RenewLease {})),
+        }],
+    }
+    .encode_to_vec();
+    // Field 14 of the frame: a number.
+    bytes.extend([14 << 3, 7]);
+    let frame = decode_frame::<proto::OperationFrame>(&Bytes::from(bytes)).unwrap();
+    assert_eq!(frame.operations.len(), 1);
+}
