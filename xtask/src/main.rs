@@ -1,3 +1,52 @@
-//! To be written.
+//! What the Makefile's verbs do: `cargo run --release --bin xtask -- <verb>`.
+//!
+//! This file only tells the verbs apart.
 
-fn main() {}
+mod bench;
+mod generate;
+mod paths;
+mod soak;
+mod steps;
+mod test;
+mod tools;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "What the project's Makefile does")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Everything, unit to end to end, with the minutes of each part.
+    Test(test::TestArgs),
+    /// Formatting, lints, licences, generated files, chart, documents; changes nothing.
+    Verify(verify::VerifyArgs),
+    /// Writes what is generated: resource definition, storage contract, the chart's schema, README and rendered cases.
+    Generate,
+    /// What shows its faults only after long.
+    Soak(soak::SoakArgs),
+    /// Measurements.
+    Bench(bench::BenchArgs),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        Verb::Test(args) => test::test(&args).await,
+        Verb::Verify(args) => verify::verify(&args).await,
+        Verb::Generate => generate::generate().await,
+        Verb::Soak(args) => soak::soak(&args).await,
+        Verb::Bench(args) => bench::bench(&args).await,
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

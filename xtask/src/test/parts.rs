@@ -1,0 +1,167 @@
+//! The parts of `make test`, as data: a new part is an entry in [`build`].
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{fuzz::fuzz_steps, targets};
+use crate::{
+    paths,
+    steps::{Interrupt, Invocation},
+};
+
+/// Tests that speak to a broker in a process of its own, over sockets.
+const STANDALONE: &str = "freshet";
+/// Tests that need a Kubernetes.
+const END_TO_END: &str = "freshet-e2e";
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A part of the run, with a row in the table.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    /// Run one after the other; a step that fails is the last.
+    pub(crate) steps: Vec<Step>,
+    /// Run afterwards in any case.
+    pub(crate) cleanup: Vec<Step>,
+}
+
+/// One command.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) invocation: Invocation,
+    pub(crate) timeout: Duration,
+    pub(crate) counts: Counts,
+}
+
+/// What a command that passed adds to the number of passed tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counts {
+    /// What its lines `test result: …` say, if it prints any.
+    ItsResults,
+    /// One.
+    AsOneTest,
+}
+
+impl Step {
+    /// A command whose results stand in its output.
+    pub(crate) fn new(invocation: Invocation, timeout: Duration) -> Self {
+        Self {
+            invocation,
+            timeout,
+            counts: Counts::ItsResults,
+        }
+    }
+}
+
+/// Puts the parts together, in the order in which they run.
+///
+/// # Errors
+/// When cargo cannot read the workspace, or a tool cannot be installed.
+pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Result<Vec<Part>> {
+    let mut tests = targets::integration_tests(interrupt).await?;
+    let standalone = tests.remove(STANDALONE).unwrap_or_default();
+    let end_to_end = tests.remove(END_TO_END).unwrap_or_default();
+    let others: Vec<String> = tests.into_values().flatten().collect();
+    Ok(vec![
+        Part {
+            name: "verify",
+            what: "formatting, lints, licences, generated files, chart",
+            steps: vec![Step::new(this_program(&["verify"])?, 60 * MINUTE)],
+            cleanup: Vec::new(),
+        },
+        Part {
+            name: "build",
+            what: "all programs and tests",
+            // All crates in one call: another selection of crates would be another set of features, and compile again.
+            steps: vec![
+                Step::new(
+                    cargo(&["build", "--release", "--locked", "--workspace", "--bins"]),
+                    40 * MINUTE,
+                ),
+                Step::new(
+                    cargo(&["test", "--release", "--locked", "--workspace", "--no-run"]),
+                    40 * MINUTE,
+                ),
+            ],
+            cleanup: Vec::new(),
+        },
+        Part {
+            name: "unit",
+            what: "unit and property tests of all crates",
+            steps: vec![
+                Step::new(cargo_test(&["--lib", "--bins"]).args(test_flags(&others)), 20 * MINUTE),
+                Step::new(cargo_test(&["--doc"]), 10 * MINUTE),
+            ],
+            cleanup: Vec::new(),
+        },
+        Part {
+            name: "fuzz",
+            what: "every fuzz target for a while",
+            steps: fuzz_steps(fuzz_seconds, interrupt).await?,
+            cleanup: Vec::new(),
+        },
+        Part {
+            name: "standalone",
+            what: "the broker in one process, over sockets",
+            steps: vec![tests_named(&standalone, &[], 15 * MINUTE)?],
+            cleanup: Vec::new(),
+        },
+        Part {
+            name: "e2e",
+            what: "operator, proxies and storage on a real Kubernetes",
+            steps: vec![tests_named(&end_to_end, &["--test-threads=1"], 45 * MINUTE)?],
+            cleanup: Vec::new(),
+        },
+    ])
+}
+
+/// Integration tests by name, one program after the other.
+fn tests_named(names: &[String], test_args: &[&str], timeout: Duration) -> Result<Step> {
+    anyhow::ensure!(!names.is_empty(), "a part without tests would pass and show nothing");
+    let mut invocation = cargo_test(&[]).args(test_flags(names));
+    if !test_args.is_empty() {
+        invocation = invocation.args(["--"]).args(test_args.iter().copied());
+    }
+    Ok(Step::new(invocation, timeout))
+}
+
+fn test_flags(names: &[String]) -> impl Iterator<Item = String> {
+    names.iter().flat_map(|name| ["--test".to_owned(), name.clone()])
+}
+
+fn cargo_test(args: &[&str]) -> Invocation {
+    cargo(&["test", "--release", "--locked", "--workspace", "--no-fail-fast"]).args(args.iter().copied())
+}
+
+fn cargo(args: &[&str]) -> Invocation {
+    Invocation::cargo()
+        .args(args.iter().copied())
+        .dir(paths::repository_root())
+}
+
+fn this_program(args: &[&str]) -> Result<Invocation> {
+    let program = std::env::current_exe().context("the path of this program")?;
+    Ok(Invocation::new(program)
+        .args(args.iter().copied())
+        .dir(paths::repository_root()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_without_tests_is_refused() {
+        assert!(tests_named(&[], &[], MINUTE).is_err());
+    }
+
+    #[test]
+    fn tests_are_named_to_cargo() {
+        let step = tests_named(&["a".to_owned(), "b".to_owned()], &["--test-threads=1"], MINUTE).unwrap();
+        let line = step.invocation.to_string();
+        assert!(line.ends_with("--test a --test b -- --test-threads=1"), "{line}");
+    }
+}
