@@ -288,7 +288,8 @@ impl DecodeErrorKind {
         self.describe().0
     }
 
-    /// The statement or section of MQTT 5.0 that is violated; `3.1.1:` stands before one of MQTT 3.1.1.
+    /// The statement or section of MQTT 5.0 that is violated, whatever the version of the connection; `3.1.1:`
+    /// stands before what only MQTT 3.1.1 says.
     #[must_use]
     pub const fn statement(self) -> &'static str {
         self.describe().1

@@ -6,7 +6,8 @@ use crate::reader::Reader;
 /// A version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProtocolVersion {
-    /// MQTT 3.1: protocol name `MQIsdp`, level 3. Its packets are read and written as those of 3.1.1.
+    /// MQTT 3.1: protocol name `MQIsdp`, level 3. Its packets are read and written as those of 3.1.1, so that the
+    /// DUP flag which 3.1 allows in PUBREL, SUBSCRIBE and UNSUBSCRIBE is refused.
     V31,
     /// MQTT 3.1.1: protocol name `MQTT`, level 4.
     V311,
