@@ -80,7 +80,11 @@ impl<I: Item> Shared<I> {
 pub(crate) struct BacklogSender<I: Item>(Arc<Shared<I>>);
 
 /// The transport's side.
-pub(crate) struct BacklogStream<I: Item>(Arc<Shared<I>>);
+pub(crate) struct BacklogStream<I: Item> {
+    shared: Arc<Shared<I>>,
+    /// Frames of an item that travels in parts.
+    parts: VecDeque<I::Frame>,
+}
 
 /// A backlog of at most about `bound_bytes`.
 pub(crate) fn backlog<I: Item>(bound_bytes: usize) -> (BacklogSender<I>, BacklogStream<I>) {
@@ -97,7 +101,13 @@ pub(crate) fn backlog<I: Item>(bound_bytes: usize) -> (BacklogSender<I>, Backlog
         state: Mutex::new(state),
         room: Notify::new(),
     });
-    (BacklogSender(shared.clone()), BacklogStream(shared))
+    (
+        BacklogSender(shared.clone()),
+        BacklogStream {
+            shared,
+            parts: VecDeque::new(),
+        },
+    )
 }
 
 impl<I: Item> BacklogSender<I> {
@@ -113,20 +123,15 @@ impl<I: Item> BacklogSender<I> {
         if items.is_empty() {
             return Ok(());
         }
-        let mut bytes = 0_usize;
-        let mut largest = 0;
-        for item in items.iter() {
-            let charged = item.charged_bytes();
-            bytes = bytes.saturating_add(charged);
-            largest = largest.max(charged);
-        }
-        if largest > MAX_ITEM_BYTES {
+        if items.iter().any(oversized) {
             *items = std::mem::take(items).into_iter().flat_map(I::split).collect();
-            let largest = items.iter().map(I::charged_bytes).max().unwrap_or(0);
-            if largest > MAX_ITEM_BYTES {
-                return Err(SendError::TooLarge { bytes: largest });
+            if let Some(item) = items.iter().find(|item| oversized(*item)) {
+                return Err(SendError::TooLarge {
+                    bytes: item.charged_bytes(),
+                });
             }
         }
+        let bytes = items.iter().map(I::charged_bytes).sum::<usize>();
         let mut state = self.0.lock();
         if state.closed || state.end.is_some() {
             return Err(SendError::Closed);
@@ -183,6 +188,10 @@ impl<I: Item> Drop for BacklogSender<I> {
     }
 }
 
+fn oversized<I: Item>(item: &I) -> bool {
+    item.charged_bytes() > item.limit_bytes()
+}
+
 /// Wakes the transport after the lock has been released.
 fn wake<I: Item>(mut state: MutexGuard<'_, State<I>>) {
     let transport = state.transport.take();
@@ -192,11 +201,18 @@ fn wake<I: Item>(mut state: MutexGuard<'_, State<I>>) {
     }
 }
 
+// Nothing in it is pinned.
+impl<I: Item> Unpin for BacklogStream<I> {}
+
 impl<I: Item> Stream for BacklogStream<I> {
     type Item = Result<I::Frame, Status>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut state = self.0.lock();
+        let this = self.get_mut();
+        if let Some(frame) = this.parts.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        let mut state = this.shared.lock();
         if let Some(frame) = state.first.take() {
             return Poll::Ready(Some(Ok(frame)));
         }
@@ -204,8 +220,9 @@ impl<I: Item> Stream for BacklogStream<I> {
             let items = take_frame(&mut state);
             drop(state);
             // One sender per backlog, so at most one waits.
-            self.0.room.notify_one();
-            return Poll::Ready(Some(Ok(I::frame(items))));
+            this.shared.room.notify_one();
+            I::frames(items, &mut this.parts);
+            return Poll::Ready(this.parts.pop_front().map(Ok));
         }
         if state.closed {
             return Poll::Ready(None);
@@ -226,13 +243,13 @@ impl<I: Item> Stream for BacklogStream<I> {
 
 impl<I: Item> Drop for BacklogStream<I> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         state.closed = true;
         state.waiting_bytes = 0;
         let items = std::mem::take(&mut state.items);
         drop(state);
         drop(items);
-        self.0.room.notify_one();
+        self.shared.room.notify_one();
     }
 }
 
@@ -257,166 +274,4 @@ fn take_frame<I: Item>(state: &mut State<I>) -> Vec<I> {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use freshet_storage_contract::{
-        InterestChange, InterestDelta, InterestVersion, Message, Operation, PublishBatch, PublishSeq, PublisherId, QoS,
-        ShardId,
-    };
-    use futures::{FutureExt, StreamExt};
-
-    use super::*;
-    use crate::{limits::MAX_FRAME_BYTES, proto::OperationFrame};
-
-    fn message(payload_bytes: usize) -> Message {
-        Message {
-            topic_name: Bytes::from_static(b"a"),
-            payload: Bytes::from(vec![0; payload_bytes]),
-            qos: QoS::AtMostOnce,
-            retain: false,
-            publisher: PublisherId(0),
-            message_expiry_interval_s: None,
-            forwarded_properties: Bytes::new(),
-        }
-    }
-
-    fn publish(first: u64, payloads: &[usize]) -> Operation {
-        let messages = payloads.iter().map(|&bytes| message(bytes)).collect();
-        Operation::Publish(PublishBatch {
-            shard: ShardId(0),
-            first: PublishSeq(first),
-            messages,
-        })
-    }
-
-    fn take(stream: &mut BacklogStream<Operation>) -> Option<OperationFrame> {
-        stream
-            .next()
-            .now_or_never()
-            .flatten()
-            .map(|frame| frame.expect("no status was given"))
-    }
-
-    #[test]
-    fn what_gathers_while_the_transport_is_busy_leaves_in_one_frame() {
-        let (sender, mut stream) = backlog(1 << 20);
-        assert!(take(&mut stream).is_none());
-        for _ in 0..3 {
-            sender.try_send(&mut vec![Operation::RenewLease; 2]).unwrap();
-        }
-        assert_eq!(take(&mut stream).unwrap().operations.len(), 6);
-        assert!(take(&mut stream).is_none());
-        assert_eq!(sender.waiting_bytes(), 0);
-    }
-
-    #[test]
-    fn a_large_backlog_leaves_in_order_and_in_frames_of_bounded_size() {
-        let (sender, mut stream) = backlog(usize::MAX);
-        let mut operations: Vec<_> = (1..=100).map(|first| publish(first, &[10_000])).collect();
-        sender.try_send(&mut operations).unwrap();
-        assert!(operations.is_empty());
-        let mut firsts = Vec::new();
-        let mut frames = 0;
-        while let Some(frame) = take(&mut stream) {
-            frames += 1;
-            assert!(prost::Message::encoded_len(&frame) <= TARGET_FRAME_BYTES);
-            for operation in frame.operations {
-                let Ok(Operation::Publish(batch)) = operation.try_into() else {
-                    panic!("a batch was sent")
-                };
-                firsts.push(batch.first.0);
-            }
-        }
-        assert_eq!(firsts, (1..=100).collect::<Vec<_>>());
-        assert_eq!((frames, sender.waiting_bytes()), (4, 0));
-    }
-
-    #[test]
-    fn a_batch_above_the_bound_is_split_and_keeps_its_numbers() {
-        let (sender, mut stream) = backlog(usize::MAX);
-        sender
-            .try_send(&mut vec![publish(7, &[3 << 20, 1 << 20, 1 << 20, 100])])
-            .unwrap();
-        let mut numbers = Vec::new();
-        while let Some(frame) = take(&mut stream) {
-            assert!(prost::Message::encoded_len(&frame) <= MAX_FRAME_BYTES);
-            for operation in frame.operations {
-                let Ok(Operation::Publish(batch)) = operation.try_into() else {
-                    panic!("a batch was sent")
-                };
-                numbers.push((batch.first.0, batch.messages.len()));
-            }
-        }
-        assert_eq!(numbers, [(7, 1), (8, 3)]);
-    }
-
-    #[test]
-    fn what_cannot_be_split_is_refused_and_stays_with_the_caller() {
-        let (sender, _stream) = backlog(usize::MAX);
-        let changes = vec![
-            InterestChange::Add {
-                filter_id: freshet_storage_contract::FilterId(1),
-                topic_filter: Bytes::from(vec![b'a'; 60_000]),
-            };
-            100
-        ];
-        let delta = InterestDelta {
-            shard: ShardId(0),
-            version: InterestVersion(1),
-            complete: false,
-            changes,
-        };
-        for operation in [Operation::Interest(delta), publish(1, &[5 << 20])] {
-            let mut operations = vec![operation.clone()];
-            assert!(matches!(
-                sender.try_send(&mut operations),
-                Err(SendError::TooLarge { .. })
-            ));
-            assert_eq!(operations, [operation]);
-        }
-    }
-
-    #[test]
-    fn a_full_backlog_takes_nothing_and_an_empty_one_takes_any_batch() {
-        let (sender, mut stream) = backlog(1_000);
-        sender.try_send(&mut vec![publish(1, &[5_000])]).unwrap();
-        let mut next = vec![Operation::RenewLease];
-        assert!(matches!(sender.try_send(&mut next), Err(SendError::Full { .. })));
-        assert_eq!(next.len(), 1);
-        take(&mut stream).unwrap();
-        sender.try_send(&mut next).unwrap();
-        assert!(next.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_sender_that_waits_goes_on_when_there_is_room_or_nobody_left() {
-        let (sender, mut stream) = backlog(10);
-        sender.try_send(&mut vec![Operation::RenewLease]).unwrap();
-        let mut next = vec![publish(1, &[1])];
-        let (sent, ()) = tokio::join!(sender.send(&mut next), async {
-            take(&mut stream).unwrap();
-        });
-        sent.unwrap();
-        let mut next = vec![publish(2, &[1])];
-        let (sent, ()) = tokio::join!(sender.send(&mut next), async { drop(stream) });
-        assert_eq!(sent, Err(SendError::Closed));
-    }
-
-    #[test]
-    fn a_stream_ends_behind_what_was_sent() {
-        let (sender, mut stream) = backlog(1_000);
-        sender.begin(OperationFrame::default());
-        sender.try_send(&mut vec![Operation::RenewLease]).unwrap();
-        sender.finish(End::Status(Status::aborted("over")));
-        assert_eq!(
-            sender.try_send(&mut vec![Operation::RenewLease]),
-            Err(SendError::Closed)
-        );
-        assert_eq!(take(&mut stream).unwrap().operations.len(), 0);
-        assert_eq!(take(&mut stream).unwrap().operations.len(), 1);
-        let end = stream.next().now_or_never().flatten();
-        assert!(matches!(end, Some(Err(status)) if status.code() == tonic::Code::Aborted));
-        assert!(stream.next().now_or_never().flatten().is_none());
-        assert!(sender.is_closed());
-    }
-}
+mod tests;

@@ -1,11 +1,17 @@
 //! What a stream carries in one frame: what items cost, how too large ones are split, how a frame is made of them.
 
+use std::collections::VecDeque;
+
 use freshet_storage_contract::{
-    Answer, Delivery, DeliveryControl, InterestChange, NumberedDelivery, Operation, PublishBatch, PublishSeq,
-    RegisteredSession, Will,
+    Answer, Delivery, DeliveryControl, InterestChange, InterestDelta, NumberedDelivery, Operation, PublishBatch,
+    PublishSeq, RegisteredSession, Will,
 };
 
-use crate::{convert::runs_of, limits::MAX_ITEM_BYTES, proto};
+use crate::{
+    convert::runs_of,
+    limits::{MAX_INTEREST_BYTES, MAX_ITEM_BYTES, TARGET_FRAME_BYTES},
+    proto::{self, operation::Operation as Member},
+};
 
 /// Charged for an item, or a part of one, beside its bytes. More than its fields take on the wire.
 const OVERHEAD_BYTES: usize = 64;
@@ -18,6 +24,11 @@ pub(crate) trait Item: Sized + Send + 'static {
     /// What the item is charged with: at least what it takes on the wire.
     fn charged_bytes(&self) -> usize;
 
+    /// What it may be charged with.
+    fn limit_bytes(&self) -> usize {
+        MAX_ITEM_BYTES
+    }
+
     /// Cuts what is above [`MAX_ITEM_BYTES`] into items below it, as far as the contract lets it be cut.
     fn split(self) -> Vec<Self> {
         vec![self]
@@ -25,6 +36,11 @@ pub(crate) trait Item: Sized + Send + 'static {
 
     /// Makes a frame.
     fn frame(items: Vec<Self>) -> Self::Frame;
+
+    /// Makes the frames of items that leave together: one, unless an item travels in parts.
+    fn frames(items: Vec<Self>, frames: &mut VecDeque<Self::Frame>) {
+        frames.push_back(Self::frame(items));
+    }
 }
 
 impl Item for Operation {
@@ -49,7 +65,7 @@ impl Item for Operation {
                 shard,
                 mut first,
                 messages,
-            }) => cut(messages, |m| m.charged_bytes())
+            }) => cut(messages, MAX_ITEM_BYTES, |m| m.charged_bytes())
                 .into_iter()
                 .map(|messages| {
                     let batch = PublishBatch { shard, first, messages };
@@ -57,11 +73,18 @@ impl Item for Operation {
                     Self::Publish(batch)
                 })
                 .collect(),
-            Self::RegisterSessions { shard, sessions } => cut(sessions, session_bytes)
+            Self::RegisterSessions { shard, sessions } => cut(sessions, MAX_ITEM_BYTES, session_bytes)
                 .into_iter()
                 .map(|sessions| Self::RegisterSessions { shard, sessions })
                 .collect(),
             other => vec![other],
+        }
+    }
+
+    fn limit_bytes(&self) -> usize {
+        match self {
+            Self::Interest(_) => MAX_INTEREST_BYTES,
+            _ => MAX_ITEM_BYTES,
         }
     }
 
@@ -71,6 +94,43 @@ impl Item for Operation {
             operations: items.into_iter().map(Into::into).collect(),
         }
     }
+
+    fn frames(items: Vec<Self>, frames: &mut VecDeque<proto::OperationFrame>) {
+        match <[Self; 1]>::try_from(items) {
+            // What is above the size of a frame leaves alone.
+            Ok([Self::Interest(delta)]) => frames.extend(parts_of(delta).map(|part| proto::OperationFrame {
+                attach: None,
+                operations: vec![proto::Operation {
+                    operation: Some(Member::Interest(part)),
+                }],
+            })),
+            Ok([other]) => frames.push_back(Self::frame(vec![other])),
+            Err(items) => frames.push_back(Self::frame(items)),
+        }
+    }
+}
+
+/// Cuts a change of interest into parts of about the size of a frame.
+fn parts_of(delta: InterestDelta) -> impl Iterator<Item = proto::InterestDelta> {
+    let InterestDelta {
+        shard,
+        version,
+        complete,
+        changes,
+    } = delta;
+    let parts = cut(changes, TARGET_FRAME_BYTES, change_bytes);
+    let last = parts.len() - 1;
+    parts.into_iter().enumerate().map(move |(index, changes)| {
+        let mut part: proto::InterestDelta = InterestDelta {
+            shard,
+            version,
+            complete,
+            changes,
+        }
+        .into();
+        part.continues = index < last;
+        part
+    })
 }
 
 impl Item for Answer {
@@ -132,7 +192,7 @@ impl Item for NumberedDelivery {
     }
 }
 
-fn change_bytes(change: &InterestChange) -> usize {
+pub(crate) fn change_bytes(change: &InterestChange) -> usize {
     OVERHEAD_BYTES
         + match change {
             InterestChange::Add { topic_filter, .. } => topic_filter.len(),
@@ -148,14 +208,14 @@ fn will_bytes(will: Option<&Will>) -> usize {
     will.map_or(0, |w| OVERHEAD_BYTES + w.message.charged_bytes())
 }
 
-/// Cuts a list into lists that are charged with at most [`MAX_ITEM_BYTES`] each. An item above it stays alone.
-fn cut<T>(items: Vec<T>, charged_bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+/// Cuts a list into lists, at least one, that are charged with at most `limit_bytes` each. An item above it stays alone.
+fn cut<T>(items: Vec<T>, limit_bytes: usize, charged_bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     let mut parts = Vec::new();
     let mut part = Vec::new();
     let mut part_bytes = OVERHEAD_BYTES;
     for item in items {
         let bytes = charged_bytes(&item);
-        if !part.is_empty() && part_bytes + bytes > MAX_ITEM_BYTES {
+        if !part.is_empty() && part_bytes + bytes > limit_bytes {
             parts.push(std::mem::take(&mut part));
             part_bytes = OVERHEAD_BYTES;
         }

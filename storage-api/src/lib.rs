@@ -7,6 +7,7 @@
 //!
 //! The encoding is `proto/freshet/storage/v1/storage.proto`; `src/generated/` is written from it by `make generate`.
 
+mod assembly;
 mod backlog;
 mod batch;
 mod client;
@@ -27,7 +28,7 @@ pub use error::WireError;
 pub use freshet_storage_contract as contract;
 pub use limits::{
     ANSWER_BACKLOG_BYTES, CONNECT_TIMEOUT, DELIVERY_BACKLOG_BYTES, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
-    MAX_CONNECTIONS, MAX_FRAME_BYTES, MAX_ITEM_BYTES, OPERATION_BACKLOG_BYTES, TARGET_FRAME_BYTES,
+    MAX_CONNECTIONS, MAX_FRAME_BYTES, MAX_INTEREST_BYTES, MAX_ITEM_BYTES, OPERATION_BACKLOG_BYTES, TARGET_FRAME_BYTES,
 };
 pub use server::{
     AnswerSender, AttachRequest, ControlReceiver, DeliverySender, LinkEnd, LinkHandler, LinkNumber, OperationReceiver,

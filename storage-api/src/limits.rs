@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 /// Bound of one operation, answer or delivery, by what it is charged with: 4 MiB. Publications and session lists above
-/// it are split by the sender; anything else is refused with [`crate::SendError::TooLarge`].
+/// it are split by the sender, changes of interest travel in parts; anything else is refused with
+/// [`crate::SendError::TooLarge`].
 pub const MAX_ITEM_BYTES: usize = 4 << 20;
+
+/// Bound of one change of interest, by what it is charged with: 64 MiB, about half a million filters of usual length.
+pub const MAX_INTEREST_BYTES: usize = 64 << 20;
 
 /// Bound of a received frame: one item of [`MAX_ITEM_BYTES`] or many smaller ones, and room for what names them.
 pub const MAX_FRAME_BYTES: usize = MAX_ITEM_BYTES + (64 << 10);

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 use crate::{
     SendError, WireError,
+    assembly::Assembly,
     backlog::{BacklogSender, BacklogStream, End, backlog},
     codec::{wire_error, wire_status},
     connections::{ConnectionCount, incoming},
@@ -113,7 +114,10 @@ impl LinkEnd {
 
 /// Receives operations.
 #[derive(Debug)]
-pub struct OperationReceiver(Streaming<proto::OperationFrame>);
+pub struct OperationReceiver {
+    frames: Streaming<proto::OperationFrame>,
+    assembly: Assembly,
+}
 
 impl OperationReceiver {
     /// Waits for the first frame.
@@ -122,7 +126,7 @@ impl OperationReceiver {
     /// [`ReceiveError`], also when the stream begins with something else or ends.
     pub async fn attach(&mut self) -> Result<AttachRequest, ReceiveError> {
         let frame = self
-            .0
+            .frames
             .message()
             .await
             .map_err(|status| ReceiveError::of_status(&status))?;
@@ -142,7 +146,7 @@ impl OperationReceiver {
     /// [`ReceiveError`].
     pub async fn recv(&mut self) -> Result<Option<Vec<Operation>>, ReceiveError> {
         let frame = self
-            .0
+            .frames
             .message()
             .await
             .map_err(|status| ReceiveError::of_status(&status))?;
@@ -151,7 +155,9 @@ impl OperationReceiver {
             Some(proto::OperationFrame {
                 attach: None,
                 operations,
-            }) => list(operations, "OperationFrame.operations", TryInto::try_into)
+            }) => self
+                .assembly
+                .read(operations)
                 .map(Some)
                 .map_err(ReceiveError::NotUnderstood),
             Some(_) => Err(attached_again()),
@@ -288,8 +294,11 @@ impl<H: LinkHandler> Storage for Service<H> {
         request: Request<Streaming<proto::OperationFrame>>,
     ) -> Result<Response<Self::OperationsStream>, Status> {
         let (answers, stream) = backlog(ANSWER_BACKLOG_BYTES);
-        self.0
-            .handle_operations(OperationReceiver(request.into_inner()), AnswerSender(answers));
+        let operations = OperationReceiver {
+            frames: request.into_inner(),
+            assembly: Assembly::default(),
+        };
+        self.0.handle_operations(operations, AnswerSender(answers));
         Ok(Response::new(stream))
     }
 

@@ -74,6 +74,7 @@ impl From<InterestDelta> for proto::InterestDelta {
             version: delta.version.0,
             complete: delta.complete,
             changes: delta.changes.into_iter().map(Into::into).collect(),
+            continues: false,
         }
     }
 }

@@ -183,6 +183,8 @@ pub mod operation {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewLease {}
+/// A delta that is too large for a frame comes in parts: consecutive operations with the same shard, version and
+/// `complete`, of which all but the last say `continues`.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct InterestDelta {
     #[prost(uint32, optional, tag = "1")]
@@ -193,6 +195,8 @@ pub struct InterestDelta {
     pub complete: bool,
     #[prost(message, repeated, tag = "4")]
     pub changes: ::prost::alloc::vec::Vec<InterestChange>,
+    #[prost(bool, tag = "5")]
+    pub continues: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InterestChange {
