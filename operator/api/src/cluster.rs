@@ -93,8 +93,14 @@ pub struct MqttClusterSpec {
 
 fn spec_rules() -> Value {
     json!([
-        unchanged("storage.shards", "every topic's place depends on it; create another MqttCluster"),
-        unchanged("storage.placement", "every topic's place depends on it; create another MqttCluster"),
+        unchanged(
+            "storage.shards",
+            "every topic's place depends on it; create another MqttCluster"
+        ),
+        unchanged(
+            "storage.placement",
+            "every topic's place depends on it; create another MqttCluster"
+        ),
     ])
 }
 

@@ -49,14 +49,21 @@ fn name_rules() -> Vec<ValidationRule> {
 
 /// Removes integer formats that the API server does not know, and the prose of Kubernetes' own types.
 fn tidy(schema: &mut JSONSchemaProps, is_kubernetes_type: bool) {
-    if schema.format.as_deref().is_some_and(|format| format.starts_with("uint")) {
+    if schema
+        .format
+        .as_deref()
+        .is_some_and(|format| format.starts_with("uint"))
+    {
         schema.format = None;
     }
     for (name, property) in schema.properties.iter_mut().flatten() {
         if is_kubernetes_type {
             property.description = None;
         }
-        tidy(property, is_kubernetes_type || KUBERNETES_TYPES.contains(&name.as_str()));
+        tidy(
+            property,
+            is_kubernetes_type || KUBERNETES_TYPES.contains(&name.as_str()),
+        );
     }
     let below = |child: &mut JSONSchemaProps| {
         // Quantities of `resources`.

@@ -56,9 +56,9 @@ impl Default for Storage {
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
 pub struct Placement {
-    /// Each rule is a topic filter in which one level is `{key}`: `devices/{key}/#` makes the second level the key of
-    /// all topics below `devices/`, so that a filter such as `devices/42/#` is served by one shard. No topic may match
-    /// two rules. A topic that matches none is its own key. Immutable.
+    /// Each rule has one level `{key}` among levels in full, and may end in `#`: `devices/{key}/#` makes the second
+    /// level the key of all topics below `devices/`, so that a filter such as `devices/42/#` is served by one shard. No
+    /// topic may match two rules. A topic that matches none is its own key. Immutable.
     #[schemars(
         length(max = 16),
         inner(length(min = 5, max = 256)),
@@ -70,12 +70,16 @@ pub struct Placement {
 fn placement_rules() -> Value {
     json!([
         rule(
-            r"self.all(r, r.matches('^(([^+#{}/]*|[+])/)*[{]key[}](/([^+#{}/]*|[+]))*(/#)?$'))",
-            "storage.placement.rules must be topic filters with exactly one level {key}, wildcards + and # as whole levels and # last, such as devices/{key}/#",
+            r"self.all(r, r.matches('^([^+#{}/]*/)*[{]key[}](/[^+#{}/]*)*(/#)?$'))",
+            "storage.placement.rules must have exactly one level {key}, no wildcard but # as the last level, and other levels in full, such as devices/{key}/#",
         ),
         rule(
-            "self.all(r, !r.startsWith('$') && !r.startsWith('{key}') || r.startsWith('{key}/'))",
-            "storage.placement.rules must not begin with $, and {key} alone is what a topic without a rule has anyway",
+            "self.all(r, !r.startsWith('$'))",
+            "storage.placement.rules must not begin with $: such topics are the server's own",
+        ),
+        rule(
+            "self.all(r, r != '{key}')",
+            "storage.placement.rules must have more than {key}, which every topic without a rule has anyway",
         ),
         rule(
             "self.all(r, self.exists_one(o, o == r))",
@@ -92,10 +96,10 @@ fn placement_rules() -> Value {
     ])
 }
 
-/// Two rules are disjoint when a level differs that is literal in both, or when one is too short for the other.
+/// Two rules are disjoint when a level differs that both name, or when one ends before the other.
 fn disjoint_rule() -> String {
-    let literal = |of: &str| format!("!({of}.split('/')[i] in ['+', '{{key}}', '#'])");
-    let too_short = |short: &str, long: &str| {
+    let named = |of: &str| format!("!({of}.split('/')[i] in ['{{key}}', '#'])");
+    let ends_before = |short: &str, long: &str| {
         format!(
             "!{short}.endsWith('#') && {short}.split('/').size() < \
              ({long}.endsWith('#') ? {long}.split('/').size() - 1 : {long}.split('/').size())"
@@ -104,9 +108,9 @@ fn disjoint_rule() -> String {
     format!(
         "self.all(a, self.all(b, a == b || {} || {} || [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].exists(i, \
          i < a.split('/').size() && i < b.split('/').size() && {} && {} && a.split('/')[i] != b.split('/')[i])))",
-        too_short("a", "b"),
-        too_short("b", "a"),
-        literal("a"),
-        literal("b"),
+        ends_before("a", "b"),
+        ends_before("b", "a"),
+        named("a"),
+        named("b"),
     )
 }

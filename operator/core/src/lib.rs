@@ -1,1 +1,20 @@
-//! To be written.
+//! What the operator decides, as pure functions: no client, no clock, no randomness.
+//!
+//! A reconcile is dereference -> [`validate()`] -> [`build`] -> apply -> [`plan`] -> act -> [`status`]. The steps in
+//! between that talk to the API server live in the operator's binary; everything that can be got wrong lives here.
+//! [`observe`] turns what was read into plain facts, [`notices`] turns two observations into Events, and [`lease`]
+//! decides who leads.
+
+pub mod build;
+pub mod labels;
+pub mod lease;
+pub mod names;
+pub mod notices;
+pub mod observe;
+pub mod plan;
+pub mod status;
+pub mod trouble;
+pub mod units;
+pub mod validate;
+
+pub use validate::{DefaultImages, InvalidResource, ValidatedCluster, validate};

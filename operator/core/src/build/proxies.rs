@@ -1,0 +1,102 @@
+//! The Deployment of one revision of the proxies. Its template never changes: what would change it is another revision,
+//! so that the Deployment controller never rolls, and the operator alone decides who serves.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::core::v1::{PodSecurityContext, PodTemplateSpec, Sysctl, TopologySpreadConstraint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::{metadata, number, pod, short_hash};
+use crate::labels;
+use crate::names;
+use crate::validate::ValidatedCluster;
+
+/// How long a proxy must have been ready before it counts as available, in seconds. A revision that crashes soon after it
+/// became ready does not take over.
+pub const MIN_READY_S: i32 = 5;
+
+/// What a pod gets beyond `drain.timeout` before it is killed, in seconds.
+const GRACE_AFTER_DRAIN_S: u64 = 30;
+
+/// The revision that the resource asks for: a hash of the pod template as the operator writes it.
+pub(super) fn revision(cluster: &ValidatedCluster) -> String {
+    // A pod template is a tree of texts and numbers: there is nothing in it that JSON cannot hold.
+    short_hash(&serde_json::to_vec(&template(cluster)).unwrap_or_default())
+}
+
+/// Builds the Deployment of the revision that the resource asks for.
+pub fn proxy_deployment(cluster: &ValidatedCluster, revision: &str, replicas: u32) -> Deployment {
+    let mut template = template(cluster);
+    let template_labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
+    template_labels.insert(labels::REVISION.to_owned(), revision.to_owned());
+    let mut own_labels = labels::of_component(&cluster.name, labels::PROXY);
+    own_labels.insert(labels::REVISION.to_owned(), revision.to_owned());
+    Deployment {
+        metadata: metadata(cluster, names::proxy_deployment(&cluster.name, revision), own_labels),
+        spec: Some(DeploymentSpec {
+            replicas: Some(number(replicas)),
+            min_ready_seconds: Some(MIN_READY_S),
+            // Old ReplicaSets are of no use: the operator goes back by making the revision again.
+            revision_history_limit: Some(0),
+            selector: LabelSelector {
+                match_labels: Some(labels::revision_selector(&cluster.name, revision)),
+                ..LabelSelector::default()
+            },
+            // Only for those who restart the Deployment by hand: one more, then one less.
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_unavailable: Some(IntOrString::Int(0)),
+                    max_surge: Some(IntOrString::Int(1)),
+                }),
+            }),
+            template,
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// The template without the label of its own revision.
+fn template(cluster: &ValidatedCluster) -> PodTemplateSpec {
+    let proxy = &cluster.proxy;
+    let mut args = pod::common_args(names::PROXY_FILE);
+    args.extend(["--workers".to_owned(), proxy.workers.to_string()]);
+    let restart = proxy
+        .restart
+        .iter()
+        .map(|value| (labels::RESTART.to_owned(), value.clone()));
+    let grace_s = proxy.drain_timeout.as_secs().saturating_add(GRACE_AFTER_DRAIN_S);
+    let parts = pod::PodParts {
+        pods: &proxy.pods,
+        labels: labels::of_component(&cluster.name, labels::PROXY),
+        annotations: restart.collect::<BTreeMap<_, _>>(),
+        service_account: names::proxy_service_account(&cluster.name),
+        container: pod::container(names::PROXY_CONTAINER, &proxy.pods, "/usr/bin/freshet-proxy", args),
+        file: names::PROXY_FILE,
+        grace_s: i64::try_from(grace_s).unwrap_or(i64::MAX),
+        security: PodSecurityContext {
+            // Listeners come and go while a proxy runs, and some are below 1024.
+            sysctls: Some(vec![Sysctl {
+                name: "net.ipv4.ip_unprivileged_port_start".to_owned(),
+                value: "0".to_owned(),
+            }]),
+            ..pod::security()
+        },
+        spread: vec![
+            over(&cluster.name, "topology.kubernetes.io/zone"),
+            over(&cluster.name, "kubernetes.io/hostname"),
+        ],
+    };
+    pod::template(cluster, parts)
+}
+
+/// Spreads the pods of a revision as well as it goes; those of another one are on their way out.
+fn over(cluster: &str, topology_key: &str) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
+        match_label_keys: Some(vec![labels::REVISION.to_owned()]),
+        ..pod::spread(cluster, labels::PROXY, topology_key, false)
+    }
+}

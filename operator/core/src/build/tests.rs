@@ -1,0 +1,189 @@
+//! The rendered children of fixed resources. A change here is a change of what runs in every cluster: it belongs into the
+//! changelog, and if a pod template changes, an upgrade of the operator replaces every pod.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p freshet-operator-core` writes the files anew.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use freshet_operator_api::MqttCluster;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::validate::{DefaultImages, validate};
+
+fn cluster(resource: &str) -> ValidatedCluster {
+    let resource: MqttCluster = serde_saphyr::from_str(resource).expect("a resource");
+    let images = DefaultImages {
+        proxy: "freshet/proxy:0.1.0".to_owned(),
+        storage: "freshet/storage:0.1.0".to_owned(),
+    };
+    validate(&resource, &images).expect("a valid resource")
+}
+
+fn rendered(cluster: &ValidatedCluster) -> String {
+    let children = build_children(cluster);
+    let deployment = proxy_deployment(cluster, &children.proxy_revision, cluster.proxy.replicas);
+    let budget = build_disruption_budget(cluster, min_available(cluster.proxy.replicas, u32::MAX, None));
+    let objects: [Value; 9] = [
+        json!(children.proxy_account),
+        json!(children.storage_account),
+        json!(children.config_map),
+        json!(children.client_service),
+        json!(children.all_proxies_service),
+        json!(children.storage_service),
+        json!(children.storage),
+        json!(deployment),
+        json!(budget),
+    ];
+    let mut text = format!(
+        "# proxy revision {}, hash of proxy.json {}, hash of storage.json {}\n",
+        children.proxy_revision, children.proxy_config_hash, children.storage_config_hash
+    );
+    for object in &objects {
+        let yaml = serde_saphyr::to_string(object).expect("YAML");
+        write!(text, "---\n{yaml}").expect("a text grows");
+    }
+    text
+}
+
+fn assert_golden(name: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let resource = std::fs::read_to_string(folder.join(format!("{name}.yaml"))).expect("the resource");
+    let path = folder.join(format!("{name}.children.yaml"));
+    let rendered = rendered(&cluster(&resource));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &rendered).expect("write");
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        rendered == golden,
+        "{} is not what is built now; if that is meant, run with UPDATE_GOLDEN=1, and say in the changelog what rolls",
+        path.display()
+    );
+}
+
+#[test]
+fn the_children_of_an_empty_spec_are_what_they_were() {
+    assert_golden("empty");
+}
+
+#[test]
+fn the_children_of_a_full_spec_are_what_they_were() {
+    assert_golden("full");
+}
+
+const RESOURCE: &str = "
+metadata: {name: prod, namespace: iot, uid: u-1}
+spec: {}
+";
+
+fn with_spec(spec: &str) -> ValidatedCluster {
+    cluster(&RESOURCE.replace("spec: {}", spec))
+}
+
+#[test]
+fn what_processes_take_up_makes_no_new_revision() {
+    let base = build_children(&cluster(RESOURCE)).proxy_revision;
+    for spec in [
+        "spec: {proxy: {replicas: 5}}",
+        "spec: {proxy: {drain: {linger: 1s}}}",
+        "spec: {listeners: [{name: a, port: 80}]}",
+        "spec: {service: {type: NodePort}}",
+        "spec: {mqtt: {receiveMaximum: 1}}",
+        "spec: {limits: {client: {maxPacket: 2Mi}}}",
+        "spec: {observability: {logLevel: trace}}",
+        "spec: {storage: {image: {tag: x}}}",
+        "spec: {paused: true}",
+    ] {
+        assert_eq!(build_children(&with_spec(spec)).proxy_revision, base, "{spec}");
+    }
+}
+
+#[test]
+fn what_needs_new_pods_makes_a_new_revision() {
+    let base = build_children(&cluster(RESOURCE)).proxy_revision;
+    for spec in [
+        "spec: {proxy: {image: {tag: x}}}",
+        "spec: {proxy: {image: {pullPolicy: Always}}}",
+        "spec: {proxy: {resources: {limits: {cpu: 3}}}}",
+        "spec: {proxy: {drain: {timeout: 1s}}}",
+        "spec: {proxy: {scheduling: {unreachableAfter: 1s}}}",
+        "spec: {proxy: {podTemplate: {metadata: {annotations: {a: b}}}}}",
+        "spec: {imagePullSecrets: [{name: x}]}",
+    ] {
+        assert_ne!(build_children(&with_spec(spec)).proxy_revision, base, "{spec}");
+    }
+    let restarted = RESOURCE.replace("uid: u-1", "uid: u-1, annotations: {freshet.dev/restart: now}");
+    assert_ne!(build_children(&cluster(&restarted)).proxy_revision, base);
+}
+
+#[test]
+fn files_are_told_apart_by_their_hashes() {
+    let base = build_children(&cluster(RESOURCE));
+    let changed = build_children(&with_spec("spec: {limits: {cluster: {retainedMessages: 1}}}"));
+    assert_ne!(changed.storage_config_hash, base.storage_config_hash);
+    assert_eq!(changed.proxy_config_hash, base.proxy_config_hash);
+}
+
+#[test]
+fn services_select_by_role_and_deployments_never_do() {
+    let cluster = cluster(RESOURCE);
+    let children = build_children(&cluster);
+    let deployment = proxy_deployment(&cluster, &children.proxy_revision, 2);
+    let deployment = deployment.spec.expect("a spec");
+    let pod_labels = deployment
+        .template
+        .metadata
+        .and_then(|meta| meta.labels)
+        .expect("labels");
+    let selector = deployment.selector.match_labels.expect("labels");
+    assert!(selector.iter().all(|(key, value)| pod_labels.get(key) == Some(value)));
+    assert!(!selector.contains_key(crate::labels::ROLE) && !selector.contains_key(crate::labels::ACCEPTING));
+    let selector_of = |service: Service| service.spec.and_then(|spec| spec.selector).expect("a selector");
+    assert!(selector_of(children.client_service).contains_key(crate::labels::ACCEPTING));
+    let all = selector_of(children.all_proxies_service);
+    assert!(
+        all.iter().all(|(key, value)| pod_labels.get(key) == Some(value)),
+        "it selects every proxy"
+    );
+}
+
+#[test]
+fn names_of_children_and_of_what_kubernetes_makes_of_them_stay_within_63_characters() {
+    let name = "a".repeat(freshet_operator_api::NAME_MAX_CHARS);
+    let cluster = cluster(&RESOURCE.replace("name: prod", &format!("name: {name}")));
+    let children = build_children(&cluster);
+    let deployment = proxy_deployment(&cluster, &children.proxy_revision, 2);
+    let set = children.storage.metadata.name.expect("a name");
+    // A StatefulSet's pods carry `<set>-<hash of ten>` as a label.
+    assert!(set.len() + 11 <= 63);
+    assert!(deployment.metadata.name.expect("a name").len() <= 63);
+    assert!(children.storage_service.metadata.name.expect("a name").len() <= 63);
+    assert!(children.all_proxies_service.metadata.name.expect("a name").len() <= 63);
+}
+
+#[test]
+fn an_overlay_is_laid_over_the_template_and_keeps_the_rest() {
+    let cluster = with_spec(
+        "spec: {proxy: {podTemplate: {spec: {runtimeClassName: gvisor, containers: [
+            {name: proxy, env: [{name: RUST_BACKTRACE, value: '1'}]}, {name: sidecar, image: x}]}}}}",
+    );
+    let deployment = proxy_deployment(&cluster, "r", 1);
+    let spec = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
+    assert_eq!(spec.runtime_class_name.as_deref(), Some("gvisor"));
+    let names: Vec<&str> = spec
+        .containers
+        .iter()
+        .map(|container| container.name.as_str())
+        .collect();
+    assert_eq!(names, ["proxy", "sidecar"]);
+    let env: Vec<&str> = spec.containers[0]
+        .env
+        .iter()
+        .flatten()
+        .map(|env| env.name.as_str())
+        .collect();
+    assert_eq!(env, ["POD_NAME", "POD_NAMESPACE", "POD_UID", "RUST_BACKTRACE"]);
+    assert_eq!(spec.containers[0].image.as_deref(), Some("freshet/proxy:0.1.0"));
+}

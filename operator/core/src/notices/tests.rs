@@ -1,0 +1,262 @@
+//! What is told, and what is not told twice.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use super::*;
+use crate::observe::{PodFacts, StoragePod};
+
+fn pod(name: &str) -> PodFacts {
+    PodFacts {
+        name: name.to_owned(),
+        uid: format!("uid-{name}"),
+        resource_version: "1".to_owned(),
+        node: None,
+        host_ip: None,
+        is_ready: true,
+        is_deleting: false,
+        restarts: 0,
+        last_end: None,
+        config_hash: None,
+        created_s: 0,
+        trouble: None,
+    }
+}
+
+fn serving(name: &str) -> ProxyPod {
+    ProxyPod {
+        pod: pod(name),
+        revision: "r".to_owned(),
+        role: Some(Role::Active),
+        is_accepting: true,
+        deletion_cost: None,
+    }
+}
+
+fn with_proxy(proxy: ProxyPod) -> Observed {
+    Observed {
+        proxies: vec![proxy],
+        ..Observed::default()
+    }
+}
+
+fn told(former: Former<'_>, observed: &Observed, status: &MqttClusterStatus) -> Vec<(String, String)> {
+    let notices = find_notices(former, observed, status, None);
+    notices.into_iter().map(|notice| (notice.reason, notice.note)).collect()
+}
+
+fn told_of_proxy(was: ProxyPod, is: Observed) -> Vec<(String, String)> {
+    let before = with_proxy(was);
+    told(
+        Former {
+            observed: Some(&before),
+            status: None,
+        },
+        &is,
+        &MqttClusterStatus::default(),
+    )
+}
+
+fn pair(reason: &str, note: &str) -> Vec<(String, String)> {
+    vec![(reason.to_owned(), note.to_owned())]
+}
+
+#[test]
+fn a_killed_proxy_is_lost_once_with_how_it_ended_and_then_back() {
+    let mut dead = serving("p");
+    dead.pod.is_ready = false;
+    dead.pod.last_end = Some("exit code 137 (Error)".to_owned());
+    assert_eq!(
+        told_of_proxy(serving("p"), with_proxy(dead.clone())),
+        pair("ProxyLost", "proxy p ended: exit code 137 (Error)")
+    );
+    let mut again = dead.clone();
+    again.pod.restarts = 1;
+    assert_eq!(told_of_proxy(dead, with_proxy(again.clone())), []);
+    let mut back = again.clone();
+    back.pod.is_ready = true;
+    assert_eq!(
+        told_of_proxy(again, with_proxy(back)),
+        pair("ProxyBack", "proxy p takes connections again")
+    );
+}
+
+#[test]
+fn a_proxy_that_started_again_between_two_looks_is_lost_too() {
+    let mut again = serving("p");
+    again.pod.restarts = 1;
+    again.pod.last_end = Some("exit code 139 (Error)".to_owned());
+    let lost = told_of_proxy(serving("p"), with_proxy(again));
+    assert_eq!(lost, pair("ProxyLost", "proxy p started again: exit code 139 (Error)"));
+}
+
+#[test]
+fn a_proxy_whose_pod_is_gone_is_lost_and_one_that_hands_over_is_not() {
+    assert_eq!(
+        told_of_proxy(serving("p"), Observed::default()),
+        pair("ProxyLost", "proxy p is gone")
+    );
+    let mut draining = serving("p");
+    draining.role = Some(Role::Draining);
+    draining.pod.is_deleting = true;
+    assert_eq!(told_of_proxy(serving("p"), with_proxy(draining)), []);
+}
+
+#[test]
+fn nothing_is_told_of_proxies_at_the_first_look() {
+    let mut unready = serving("p");
+    unready.pod.is_ready = false;
+    let former = Former {
+        observed: None,
+        status: None,
+    };
+    assert_eq!(told(former, &with_proxy(unready), &MqttClusterStatus::default()), []);
+}
+
+#[test]
+fn decisions_are_told_with_names_and_numbers() {
+    let set_role = |pod: &str, role: Role, is_change: bool| ProxyAction::SetRole {
+        pod: pod.to_owned(),
+        resource_version: String::new(),
+        role,
+        is_change,
+        config_hash: String::new(),
+    };
+    let plan = ProxyPlan {
+        actions: vec![
+            set_role("a", Role::Active, true),
+            set_role("b", Role::Active, false),
+            set_role("c", Role::Draining, true),
+            ProxyAction::ApplyTarget,
+        ],
+        target_replicas: 4,
+        target_replicas_were: Some(2),
+        phase: RevisionPhase::Stable,
+    };
+    let former = Former {
+        observed: None,
+        status: None,
+    };
+    let notices = find_notices(former, &Observed::default(), &MqttClusterStatus::default(), Some(&plan));
+    let notes: Vec<_> = notices
+        .iter()
+        .map(|notice| (notice.reason.as_str(), notice.note.as_str()))
+        .collect();
+    assert_eq!(
+        notes,
+        [
+            ("ProxyPromoted", "a take connections"),
+            ("ProxyDraining", "c hand over their clients"),
+            ("ScaledOut", "from 2 to 4 proxies"),
+        ]
+    );
+}
+
+#[test]
+fn a_roll_is_told_when_it_starts_and_when_it_is_over() {
+    let status = |target: &str, phase| {
+        let mut status = MqttClusterStatus::default();
+        status.proxy.revision.target = target.to_owned();
+        status.proxy.revision.phase = phase;
+        status
+    };
+    let told = |was: &MqttClusterStatus, is: &MqttClusterStatus| {
+        told(
+            Former {
+                observed: None,
+                status: Some(was),
+            },
+            &Observed::default(),
+            is,
+        )
+    };
+    let old = status("a", RevisionPhase::Stable);
+    let warming = status("b", RevisionPhase::Warming);
+    let done = status("b", RevisionPhase::Stable);
+    assert_eq!(
+        told(&old, &warming),
+        pair("RevisionRollStarted", "revision b replaces a")
+    );
+    assert_eq!(told(&warming, &warming), []);
+    assert_eq!(
+        told(&warming, &done),
+        pair("RevisionRollFinished", "all proxies are of revision b")
+    );
+}
+
+#[test]
+fn another_life_of_a_storage_node_says_what_is_gone() {
+    let status = |uid: &str, restarts| {
+        let mut status = MqttClusterStatus::default();
+        status.storage.nodes = vec![StorageNodeStatus {
+            pod: "s-0".to_owned(),
+            uid: uid.to_owned(),
+            restarts,
+        }];
+        status
+    };
+    let mut facts = pod("s-0");
+    facts.uid = "u1".to_owned();
+    facts.last_end = Some("exit code 137 (Error)".to_owned());
+    let observed = Observed {
+        storage_pods: vec![StoragePod {
+            pod: facts,
+            revision: String::new(),
+        }],
+        ..Observed::default()
+    };
+    let was = status("u1", 0);
+    let former = Former {
+        observed: None,
+        status: Some(&was),
+    };
+    assert_eq!(told(former, &observed, &was), []);
+    let [(reason, note)] = &told(former, &observed, &status("u1", 1))[..] else {
+        panic!("one")
+    };
+    assert_eq!(reason, "StorageRestarted");
+    assert!(
+        note.contains("started again (exit code 137 (Error)): retained messages and sessions are gone"),
+        "{note}"
+    );
+    let [(_, note)] = &told(former, &observed, &status("u2", 0))[..] else {
+        panic!("one")
+    };
+    assert!(note.contains("is a new pod"), "{note}");
+}
+
+#[test]
+fn a_condition_is_told_when_it_begins_and_not_while_it_lasts() {
+    let status = |conditions: &[(&str, &str, &str)]| MqttClusterStatus {
+        conditions: conditions
+            .iter()
+            .map(|(type_, status, reason)| Condition {
+                type_: (*type_).to_owned(),
+                status: (*status).to_owned(),
+                reason: (*reason).to_owned(),
+                message: format!("about {reason}"),
+                observed_generation: None,
+                last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            })
+            .collect(),
+        ..MqttClusterStatus::default()
+    };
+    let well = status(&[("Stalled", "False", "Working"), ("Degraded", "False", "AsAsked")]);
+    let bad = status(&[
+        ("Stalled", "True", "ImagePullBackOff"),
+        ("Degraded", "True", "ImagePullBackOff"),
+    ]);
+    let told = |was: &MqttClusterStatus, is: &MqttClusterStatus| {
+        told(
+            Former {
+                observed: None,
+                status: Some(was),
+            },
+            &Observed::default(),
+            is,
+        )
+    };
+    assert_eq!(told(&well, &bad), pair("ImagePullBackOff", "about ImagePullBackOff"));
+    assert_eq!(told(&bad, &bad), []);
+    assert_eq!(told(&bad, &well), pair("Recovered", "nothing is missing any more"));
+}

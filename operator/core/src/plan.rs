@@ -1,0 +1,14 @@
+//! What to do about the proxies and storage nodes that are there: a pure function from facts to the next actions.
+//!
+//! Called once per reconcile; each plan goes from whatever is found one step towards what is asked for, so that an
+//! operator killed anywhere resumes. Leaves out how actions are carried out, and when to look again: every action changes
+//! an object that is watched.
+
+mod proxies;
+mod storage;
+
+pub use proxies::{ACTIVE_COST, DRAINING_COST, ProxyAction, ProxyPlan, ProxyTarget, plan_proxies};
+pub use storage::{StorageAction, StoragePlan, plan_storage};
+
+#[cfg(test)]
+mod simulation;

@@ -1,0 +1,171 @@
+//! The status of a cluster: a pure function of what was read, what was planned and what the status was.
+//!
+//! Called at the end of every reconcile, also of one that could not build anything. [`conditions`] judges, [`writing`]
+//! decides when a changed status is written.
+
+mod conditions;
+mod writing;
+
+use freshet_operator_api::{
+    MqttClusterStatus, ProxyStatus, RevisionPhase, RevisionStatus, StorageNodeStatus, StorageStatus,
+};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::labels;
+use crate::observe::{Observed, Role, endpoints, serving_revision};
+use crate::plan::{ProxyPlan, StoragePlan};
+use crate::validate::ValidatedCluster;
+
+pub use writing::{NUMBERS_EVERY, StatusWrite, decide_write};
+
+/// Storage nodes that status lists at most.
+const NODES_MAX: usize = 32;
+
+/// Everything a status is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct StatusInput<'a> {
+    /// Name of the resource.
+    pub name: &'a str,
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// Version of the operator.
+    pub version: &'a str,
+    /// What was built, or why nothing could be.
+    pub outcome: Outcome<'a>,
+    /// What was read.
+    pub observed: &'a Observed,
+    /// The status as it is.
+    pub previous: Option<&'a MqttClusterStatus>,
+    /// For `lastTransitionTime`.
+    pub now: Timestamp,
+}
+
+/// What a reconcile came to.
+#[derive(Debug, Clone, Copy)]
+pub enum Outcome<'a> {
+    /// Children were built and applied, and this is the plan.
+    Planned {
+        /// The resource.
+        cluster: &'a ValidatedCluster,
+        /// Revision the resource asks for.
+        revision: &'a str,
+        /// The proxies.
+        proxies: &'a ProxyPlan,
+        /// The storage nodes.
+        storage: &'a StoragePlan,
+    },
+    /// Nothing goes on until somebody acts.
+    Blocked(&'a Blocked),
+}
+
+/// Why nothing goes on until somebody acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocked {
+    /// One word: `InvalidSpec`, `NameTaken`, `ChildRefused` …
+    pub reason: String,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// Builds the status.
+pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
+    let observed = input.observed;
+    let previous = input.previous.cloned().unwrap_or_default();
+    let alive = || observed.proxies.iter().filter(|proxy| !proxy.pod.is_deleting);
+    let (desired, revision, replicas, addresses) = match input.outcome {
+        Outcome::Planned {
+            cluster,
+            revision,
+            proxies,
+            ..
+        } => (
+            cluster.proxy.replicas,
+            RevisionStatus {
+                current: current_revision(observed, revision, proxies.phase, &previous.proxy.revision.current),
+                target: revision.to_owned(),
+                phase: proxies.phase,
+            },
+            cluster.storage.replicas,
+            endpoints(
+                &cluster.name,
+                &cluster.namespace,
+                &cluster.listeners,
+                cluster.service.type_,
+                observed,
+            ),
+        ),
+        // What was decided last still holds.
+        Outcome::Blocked(_) => (
+            previous.proxy.desired,
+            previous.proxy.revision.clone(),
+            previous.storage.replicas,
+            previous.endpoints.clone(),
+        ),
+    };
+    let mut status = MqttClusterStatus {
+        observed_generation: input.generation,
+        version: input.version.to_owned(),
+        endpoints: addresses,
+        conditions: Vec::new(),
+        proxy: ProxyStatus {
+            active: count(alive().filter(|proxy| proxy.serves())),
+            desired,
+            ready: count(alive().filter(|proxy| proxy.pod.is_ready)),
+            draining: count(
+                observed
+                    .proxies
+                    .iter()
+                    .filter(|proxy| proxy.role == Some(Role::Draining)),
+            ),
+            selector: labels::active_selector(input.name),
+            revision,
+        },
+        storage: StorageStatus {
+            ready: count(
+                observed
+                    .storage_pods
+                    .iter()
+                    .filter(|pod| pod.pod.is_ready && !pod.pod.is_deleting),
+            ),
+            replicas,
+            nodes: storage_nodes(observed, &previous.storage.nodes),
+        },
+    };
+    status.conditions = conditions::judge(input, &status);
+    status
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
+
+/// The revision that serves: the target once it took over, else the one with most active proxies, else what it was.
+fn current_revision(observed: &Observed, target: &str, phase: RevisionPhase, previous: &str) -> String {
+    match phase {
+        RevisionPhase::Draining => target.to_owned(),
+        RevisionPhase::Stable | RevisionPhase::Warming => {
+            serving_revision(&observed.proxies).unwrap_or(previous).to_owned()
+        }
+    }
+}
+
+/// The lives of the storage nodes that were seen. A node that is away keeps its entry: its next life must be told from it.
+fn storage_nodes(observed: &Observed, previous: &[StorageNodeStatus]) -> Vec<StorageNodeStatus> {
+    let mut nodes: Vec<StorageNodeStatus> = previous.to_vec();
+    for pod in &observed.storage_pods {
+        let seen = StorageNodeStatus {
+            pod: pod.pod.name.clone(),
+            uid: pod.pod.uid.clone(),
+            restarts: pod.pod.restarts,
+        };
+        match nodes.iter_mut().find(|node| node.pod == seen.pod) {
+            Some(node) => *node = seen,
+            None => nodes.push(seen),
+        }
+    }
+    nodes.truncate(NODES_MAX);
+    nodes
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,283 @@
+//! The conditions, each from the facts that it is about. Reasons are single words that tools can compare, messages say
+//! what is there and what to do.
+
+use freshet_operator_api::{ConditionType, MqttClusterStatus, RevisionPhase};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::{Outcome, StatusInput};
+use crate::observe::{Observed, Role};
+use crate::trouble::Trouble;
+
+/// What a condition says.
+#[derive(Debug)]
+struct Verdict {
+    holds: bool,
+    reason: String,
+    message: String,
+}
+
+impl Verdict {
+    fn yes(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            holds: true,
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    fn no(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            holds: false,
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+/// Facts that several conditions need.
+struct Facts<'a> {
+    status: &'a MqttClusterStatus,
+    /// Who is in trouble, and which.
+    trouble: Option<(String, &'a Trouble)>,
+    /// Everything asked for is there, and nothing else.
+    is_complete: bool,
+    /// A change of the resource is being carried out.
+    is_progressing: bool,
+}
+
+/// Judges every condition.
+pub(super) fn judge(input: &StatusInput<'_>, status: &MqttClusterStatus) -> Vec<Condition> {
+    let is_complete = is_complete(input, status);
+    let is_paused = matches!(input.outcome, Outcome::Planned { cluster, .. } if cluster.paused);
+    let was_complete = was_complete(input, status);
+    let is_progressing = match input.outcome {
+        Outcome::Planned { .. } => {
+            let is_moving = status.proxy.revision.phase != RevisionPhase::Stable || is_draining(input.observed);
+            !is_paused && (is_moving || !(is_complete || was_complete))
+        }
+        Outcome::Blocked(_) => false,
+    };
+    let facts = Facts {
+        status,
+        trouble: worst_trouble(input.observed),
+        is_complete,
+        is_progressing,
+    };
+    ConditionType::ALL
+        .into_iter()
+        .map(|type_| {
+            let verdict = match type_ {
+                ConditionType::Ready => ready(input, &facts),
+                ConditionType::ProxiesAvailable => proxies_available(&facts),
+                ConditionType::StorageAvailable => storage_available(&facts),
+                ConditionType::Progressing => progressing(&facts, is_paused),
+                ConditionType::Degraded => degraded(&facts),
+                ConditionType::Reconciling => reconciling(&facts),
+                ConditionType::Stalled => stalled(input, &facts),
+            };
+            condition(input, type_, verdict)
+        })
+        .collect()
+}
+
+fn condition(input: &StatusInput<'_>, type_: ConditionType, verdict: Verdict) -> Condition {
+    let status = if verdict.holds { "True" } else { "False" };
+    let previous = previous_condition(input, type_).filter(|previous| previous.status == status);
+    Condition {
+        type_: type_.as_str().to_owned(),
+        status: status.to_owned(),
+        reason: verdict.reason,
+        message: verdict.message,
+        observed_generation: input.generation,
+        last_transition_time: previous.map_or(Time(input.now), |previous| previous.last_transition_time.clone()),
+    }
+}
+
+fn previous_condition<'a>(input: &StatusInput<'a>, type_: ConditionType) -> Option<&'a Condition> {
+    input
+        .previous?
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == type_.as_str())
+}
+
+/// Whether the present resource, with the present images, was once carried out in full. From then on, what is missing was
+/// lost, and is not still to come.
+fn was_complete(input: &StatusInput<'_>, status: &MqttClusterStatus) -> bool {
+    let same_target = input
+        .previous
+        .is_some_and(|was| was.proxy.revision.target == status.proxy.revision.target);
+    same_target
+        && previous_condition(input, ConditionType::Progressing).is_some_and(|progressing| {
+            progressing.status == "False"
+                && progressing.reason == COMPLETE
+                && progressing.observed_generation == input.generation
+        })
+}
+
+const COMPLETE: &str = "Complete";
+
+fn is_complete(input: &StatusInput<'_>, status: &MqttClusterStatus) -> bool {
+    match input.outcome {
+        Outcome::Planned { proxies, storage, .. } => {
+            status.proxy.active >= status.proxy.desired
+                && proxies.target_replicas_were == Some(status.proxy.desired)
+                && status.storage.ready >= status.storage.replicas
+                && storage.outdated == 0
+        }
+        Outcome::Blocked(_) => false,
+    }
+}
+
+fn is_draining(observed: &Observed) -> bool {
+    observed.proxies.iter().any(|proxy| proxy.role == Some(Role::Draining))
+}
+
+/// The trouble that says most: one that needs somebody before one that may pass, by name.
+fn worst_trouble(observed: &Observed) -> Option<(String, &Trouble)> {
+    let proxies = observed.proxies.iter().map(|proxy| &proxy.pod);
+    let storage = observed.storage_pods.iter().map(|pod| &pod.pod);
+    let pods = proxies
+        .chain(storage)
+        .filter(|pod| !pod.is_deleting)
+        .filter_map(|pod| Some((format!("pod {}", pod.name), pod.trouble.as_ref()?)));
+    let deployments = observed
+        .deployments
+        .iter()
+        .filter_map(|deployment| Some((format!("Deployment {}", deployment.name), deployment.trouble.as_ref()?)));
+    pods.chain(deployments)
+        .min_by_key(|(_, trouble)| !trouble.needs_somebody())
+}
+
+fn proxies_of(facts: &Facts<'_>) -> String {
+    let proxy = &facts.status.proxy;
+    format!("{} of {} proxies active", proxy.active, proxy.desired)
+}
+
+fn storage_of(facts: &Facts<'_>) -> String {
+    let storage = &facts.status.storage;
+    format!("{} of {} storage nodes ready", storage.ready, storage.replicas)
+}
+
+fn ready(input: &StatusInput<'_>, facts: &Facts<'_>) -> Verdict {
+    if let Outcome::Blocked(blocked) = input.outcome {
+        return Verdict::no(&blocked.reason, blocked.message.clone());
+    }
+    let (proxies, storage) = (proxies_of(facts), storage_of(facts));
+    let counts = format!("{proxies}, {storage}");
+    if facts.status.storage.ready < facts.status.storage.replicas {
+        Verdict::no("StorageUnavailable", counts)
+    } else if facts.status.proxy.desired == 0 {
+        Verdict::no("ScaledToZero", "no proxy is asked for: set spec.proxy.replicas")
+    } else if facts.status.proxy.active < facts.status.proxy.desired {
+        Verdict::no("ProxiesMissing", counts)
+    } else {
+        Verdict::yes("AllServing", counts)
+    }
+}
+
+fn proxies_available(facts: &Facts<'_>) -> Verdict {
+    match facts.status.proxy.active {
+        0 if facts.status.proxy.desired == 0 => Verdict::no("ScaledToZero", "no proxy is asked for"),
+        0 => Verdict::no("NoneActive", proxies_of(facts)),
+        _ => Verdict::yes("Serving", proxies_of(facts)),
+    }
+}
+
+fn storage_available(facts: &Facts<'_>) -> Verdict {
+    let storage = &facts.status.storage;
+    if storage.replicas > 0 && storage.ready >= storage.replicas {
+        Verdict::yes("AllReady", storage_of(facts))
+    } else {
+        Verdict::no(
+            "NotReady",
+            format!("{}; proxies hold what needs storage", storage_of(facts)),
+        )
+    }
+}
+
+fn progressing(facts: &Facts<'_>, is_paused: bool) -> Verdict {
+    let revision = &facts.status.proxy.revision;
+    if is_paused {
+        return Verdict::no("Paused", "spec.paused is true: nothing is changed");
+    }
+    if !facts.is_progressing {
+        return Verdict::no(COMPLETE, "what the resource asks for was carried out");
+    }
+    match revision.phase {
+        RevisionPhase::Warming => Verdict::yes(
+            "RevisionWarming",
+            format!(
+                "revision {} comes up, {} serves",
+                revision.target,
+                or_none(&revision.current)
+            ),
+        ),
+        RevisionPhase::Draining => Verdict::yes(
+            "RevisionDraining",
+            format!(
+                "revision {} serves, {} proxies of others hand over their clients",
+                revision.target, facts.status.proxy.draining
+            ),
+        ),
+        RevisionPhase::Stable if facts.status.proxy.draining > 0 => Verdict::yes(
+            "ProxiesDraining",
+            format!("{} proxies hand over their clients", facts.status.proxy.draining),
+        ),
+        RevisionPhase::Stable => Verdict::yes("ComingUp", format!("{}, {}", proxies_of(facts), storage_of(facts))),
+    }
+}
+
+fn or_none(revision: &str) -> &str {
+    if revision.is_empty() { "none" } else { revision }
+}
+
+fn degraded(facts: &Facts<'_>) -> Verdict {
+    if let Some((who, trouble)) = &facts.trouble {
+        return Verdict::yes(&trouble.reason, format!("{who}: {}", trouble.message));
+    }
+    let status = facts.status;
+    if facts.is_progressing || facts.is_complete {
+        return Verdict::no("AsAsked", "nothing is missing that should be there by now");
+    }
+    if status.storage.ready < status.storage.replicas {
+        Verdict::yes("StorageMissing", storage_of(facts))
+    } else if status.proxy.active < status.proxy.desired {
+        Verdict::yes("ProxiesMissing", proxies_of(facts))
+    } else {
+        Verdict::no("AsAsked", "nothing is missing that should be there by now")
+    }
+}
+
+fn reconciling(facts: &Facts<'_>) -> Verdict {
+    if facts.is_progressing {
+        Verdict::yes("Progressing", "see condition Progressing")
+    } else {
+        Verdict::no("Settled", "nothing is being changed")
+    }
+}
+
+fn stalled(input: &StatusInput<'_>, facts: &Facts<'_>) -> Verdict {
+    if let Outcome::Blocked(blocked) = input.outcome {
+        return Verdict::yes(&blocked.reason, blocked.message.clone());
+    }
+    match &facts.trouble {
+        Some((who, trouble)) if facts.is_progressing && trouble.needs_somebody() => Verdict::yes(
+            &trouble.reason,
+            format!("{who}: {}; {}", trouble.message, what_to_do(&trouble.reason)),
+        ),
+        _ => Verdict::no("Working", "nobody needs to act"),
+    }
+}
+
+fn what_to_do(reason: &str) -> &'static str {
+    match reason {
+        "CrashLoopBackOff" | "RunContainerError" => {
+            "what ran before runs on; see the pod's log, then change the image or the pod template, or put the former back"
+        }
+        "CreateContainerConfigError" | "CreateContainerError" => {
+            "what ran before runs on; put right what the pod template refers to, or put the former back"
+        }
+        _ => "what ran before runs on; put right the image or spec.imagePullSecrets, or put the former back",
+    }
+}

@@ -1,0 +1,452 @@
+//! From an `MqttCluster` to a [`ValidatedCluster`]: every text parsed, every default applied, nothing left that cannot be built.
+//!
+//! The API server has refused most of what is wrong; what is left is what CEL cannot say, or what an older definition
+//! let in. Called once per reconcile, and by the condition `Stalled` when it fails.
+
+mod overlay;
+
+use std::fmt;
+use std::time::Duration;
+
+use freshet_config::{ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, RetainedLimits, SlowConsumer};
+use freshet_operator_api as api;
+use freshet_storage_contract::{ClusterUid, Placement};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube_core::Resource;
+
+use crate::labels;
+use crate::units::{UnitError, parse_cpu_millis, parse_duration, parse_size};
+
+/// Images of clusters that name none, as full references: `freshet/proxy:0.1.0` or with a digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultImages {
+    /// Image of the proxies.
+    pub proxy: String,
+    /// Image of the storage nodes.
+    pub storage: String,
+}
+
+/// Workers of a proxy without a CPU limit.
+const DEFAULT_WORKERS: u32 = 2;
+
+/// More workers than this have not been shown to help, and each one costs memory.
+const WORKERS_MAX: u32 = 64;
+
+/// A cluster that can be built.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValidatedCluster {
+    /// Name of the resource.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its UID: processes of another cluster, of whatever name, are refused.
+    pub uid: String,
+    /// What children are owned by.
+    pub owner: OwnerReference,
+    /// No child is changed while true.
+    pub paused: bool,
+    /// Names of Secrets with registry credentials.
+    pub image_pull_secrets: Vec<String>,
+    /// At least one.
+    pub listeners: Vec<ListenerConfig>,
+    /// How clients reach the proxies.
+    pub service: api::Service,
+    /// The proxies.
+    pub proxy: ValidatedProxy,
+    /// The storage nodes.
+    pub storage: ValidatedStorage,
+    /// What the MQTT specifications leave to the server.
+    pub mqtt: MqttConfig,
+    /// Bounds per client.
+    pub client_limits: ClientLimits,
+    /// Bounds of retained messages.
+    pub retained_limits: RetainedLimits,
+    /// How long wills wait of clients that the server moved.
+    pub will_grace_on_move: Duration,
+    /// Log level of all processes.
+    pub log_level: api::LogLevel,
+    /// CONNACK names the proxy.
+    pub proxy_in_connack: bool,
+}
+
+/// The proxies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValidatedProxy {
+    /// How many serve.
+    pub replicas: u32,
+    /// Threads of each that own connections.
+    pub workers: u32,
+    /// The longest a drain takes.
+    pub drain_timeout: Duration,
+    /// How long a stopping proxy still accepts.
+    pub drain_linger: Duration,
+    /// Value of the annotation that asks for new pods.
+    pub restart: Option<String>,
+    /// Their pods.
+    pub pods: ValidatedPods,
+}
+
+/// The storage nodes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValidatedStorage {
+    /// How many there are.
+    pub replicas: u32,
+    /// Parts of the key space.
+    pub shards: u16,
+    /// Disjoint placement rules.
+    pub placement_rules: Vec<String>,
+    /// Their pods.
+    pub pods: ValidatedPods,
+}
+
+/// What is the same for the pods of both components.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValidatedPods {
+    /// Full reference of the image.
+    pub image: String,
+    /// When nodes fetch it.
+    pub pull_policy: api::PullPolicy,
+    /// Requests and limits.
+    pub resources: api::Resources,
+    /// On which nodes.
+    pub scheduling: api::Scheduling,
+    /// How long a pod stays on a node that does not answer.
+    pub unreachable_after: Duration,
+    /// Laid over the operator's template.
+    pub overlay: PodTemplateSpec,
+}
+
+/// What is wrong with a resource: every problem with the field it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidResource {
+    problems: Vec<(String, String)>,
+}
+
+impl InvalidResource {
+    /// Field and problem, in the order of the resource.
+    pub fn problems(&self) -> &[(String, String)] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for InvalidResource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (field, problem)) in self.problems.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{field}: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for InvalidResource {}
+
+/// Validates a resource as it was read.
+///
+/// # Errors
+/// [`InvalidResource`] with all problems, when there is one: nothing is built from it.
+pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<ValidatedCluster, InvalidResource> {
+    let mut check = Check::default();
+    let spec = &cluster.spec;
+    let name = cluster.metadata.name.clone().unwrap_or_default();
+    if name.is_empty() || name.len() > api::NAME_MAX_CHARS {
+        check.problem(
+            "metadata.name",
+            format!("must have 1 to {} characters", api::NAME_MAX_CHARS),
+        );
+    }
+    let owner = cluster.controller_owner_ref(&()).map(|owner| OwnerReference {
+        block_owner_deletion: Some(true),
+        ..owner
+    });
+    if owner.is_none() {
+        check.problem(
+            "metadata.uid",
+            "is missing: the resource was not read from an API server".to_owned(),
+        );
+    }
+    let workers = workers_of(&spec.proxy.resources, &mut check);
+    let shards = check.fits("spec.storage.shards", spec.storage.shards);
+    let validated = ValidatedCluster {
+        name,
+        namespace: cluster.metadata.namespace.clone().unwrap_or_default(),
+        uid: cluster.metadata.uid.clone().unwrap_or_default(),
+        owner: owner.unwrap_or_default(),
+        paused: spec.paused,
+        image_pull_secrets: spec
+            .image_pull_secrets
+            .iter()
+            .map(|secret| secret.name.clone())
+            .collect(),
+        listeners: listeners_of(&spec.listeners, &mut check),
+        service: spec.service.clone(),
+        proxy: ValidatedProxy {
+            replicas: spec.proxy.replicas,
+            workers,
+            drain_timeout: check.duration("spec.proxy.drain.timeout", &spec.proxy.drain.timeout),
+            drain_linger: check.duration("spec.proxy.drain.linger", &spec.proxy.drain.linger),
+            restart: cluster
+                .metadata
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(labels::RESTART).cloned()),
+            pods: pods_of(
+                &pod_fields(
+                    "spec.proxy",
+                    &spec.proxy.image,
+                    &spec.proxy.resources,
+                    &spec.proxy.scheduling,
+                ),
+                &spec.proxy.pod_template,
+                &images.proxy,
+                &mut check,
+            ),
+        },
+        storage: ValidatedStorage {
+            replicas: spec.storage.replicas,
+            shards,
+            placement_rules: placement_of(cluster, shards, &mut check),
+            pods: pods_of(
+                &pod_fields(
+                    "spec.storage",
+                    &spec.storage.image,
+                    &spec.storage.resources,
+                    &spec.storage.scheduling,
+                ),
+                &spec.storage.pod_template,
+                &images.storage,
+                &mut check,
+            ),
+        },
+        mqtt: mqtt_of(&spec.mqtt, &mut check),
+        client_limits: client_limits_of(&spec.limits.client, &mut check),
+        retained_limits: RetainedLimits {
+            messages: spec.limits.cluster.retained_messages,
+            bytes: check.size("spec.limits.cluster.retainedBytes", &spec.limits.cluster.retained_bytes),
+        },
+        will_grace_on_move: check.duration("spec.mqtt.willGraceOnMove", &spec.mqtt.will_grace_on_move),
+        log_level: spec.observability.log_level,
+        proxy_in_connack: spec.observability.proxy_in_connack,
+    };
+    check.finish(validated)
+}
+
+/// Collects problems, so that one look at the resource shows them all.
+#[derive(Default)]
+struct Check {
+    problems: Vec<(String, String)>,
+}
+
+impl Check {
+    fn problem(&mut self, field: &str, problem: String) {
+        self.problems.push((field.to_owned(), problem));
+    }
+
+    fn take<T: Default>(&mut self, field: &str, result: Result<T, UnitError>) -> T {
+        result.unwrap_or_else(|error| {
+            self.problem(field, error.to_string());
+            T::default()
+        })
+    }
+
+    fn duration(&mut self, field: &str, text: &api::DurationText) -> Duration {
+        self.take(field, parse_duration(&text.0))
+    }
+
+    fn size(&mut self, field: &str, text: &api::SizeText) -> u64 {
+        self.take(field, parse_size(&text.0))
+    }
+
+    fn fits<N: TryFrom<u64> + Default>(&mut self, field: &str, number: impl Into<u64>) -> N {
+        let number = number.into();
+        N::try_from(number).unwrap_or_else(|_| {
+            self.problem(field, format!("{number} is too large"));
+            N::default()
+        })
+    }
+
+    fn finish<T>(self, validated: T) -> Result<T, InvalidResource> {
+        if self.problems.is_empty() {
+            Ok(validated)
+        } else {
+            Err(InvalidResource {
+                problems: self.problems,
+            })
+        }
+    }
+}
+
+fn listeners_of(listeners: &[api::Listener], check: &mut Check) -> Vec<ListenerConfig> {
+    let default = [api::Listener::plain_mqtt()];
+    let listeners = if listeners.is_empty() { &default } else { listeners };
+    for (index, listener) in listeners.iter().enumerate() {
+        let field = format!("spec.listeners[{}]", listener.name);
+        if listener.port == 0 || api::RESERVED_PORTS.contains(&listener.port) {
+            check.problem(&field, format!("port {} cannot be listened on", listener.port));
+        }
+        let before = &listeners[..index];
+        if before
+            .iter()
+            .any(|other| other.port == listener.port || other.name == listener.name)
+        {
+            check.problem(&field, "another listener has the same port or name".to_owned());
+        }
+    }
+    let config = |listener: &api::Listener| ListenerConfig {
+        name: listener.name.clone(),
+        protocol: match listener.protocol {
+            api::ListenerProtocol::Mqtt => ListenerProtocol::Mqtt,
+        },
+        port: listener.port,
+        max_connections: listener.max_connections,
+    };
+    listeners.iter().map(config).collect()
+}
+
+fn workers_of(resources: &api::Resources, check: &mut Check) -> u32 {
+    let Some(limit) = resources.limits.get("cpu") else {
+        return DEFAULT_WORKERS;
+    };
+    let millis = check.take("spec.proxy.resources.limits.cpu", parse_cpu_millis(&limit.0));
+    u32::try_from(millis.div_ceil(1000))
+        .unwrap_or(WORKERS_MAX)
+        .clamp(1, WORKERS_MAX)
+}
+
+/// The rules, checked by the very code that proxies and storage place topics with.
+fn placement_of(cluster: &api::MqttCluster, shards: u16, check: &mut Check) -> Vec<String> {
+    let rules = &cluster.spec.storage.placement.rules;
+    let uid = ClusterUid(cluster.metadata.uid.clone().unwrap_or_default());
+    if let Err(error) = Placement::new(&uid, shards, rules) {
+        check.problem("spec.storage.placement", error.to_string());
+    }
+    rules.clone()
+}
+
+/// The parts of a component's section that say something about pods.
+struct PodFields<'a> {
+    section: &'a str,
+    image: &'a api::Image,
+    resources: &'a api::Resources,
+    scheduling: &'a api::Scheduling,
+}
+
+fn pod_fields<'a>(
+    section: &'a str,
+    image: &'a api::Image,
+    resources: &'a api::Resources,
+    scheduling: &'a api::Scheduling,
+) -> PodFields<'a> {
+    PodFields {
+        section,
+        image,
+        resources,
+        scheduling,
+    }
+}
+
+fn pods_of(
+    fields: &PodFields<'_>,
+    pod_template: &api::PodTemplateOverlay,
+    default_image: &str,
+    check: &mut Check,
+) -> ValidatedPods {
+    let section = fields.section;
+    let overlay = overlay::parse(pod_template).unwrap_or_else(|problem| {
+        check.problem(&format!("{section}.podTemplate"), problem);
+        PodTemplateSpec::default()
+    });
+    ValidatedPods {
+        image: image_reference(fields.image, default_image),
+        pull_policy: fields.image.pull_policy,
+        resources: fields.resources.clone(),
+        scheduling: fields.scheduling.clone(),
+        unreachable_after: check.duration(
+            &format!("{section}.scheduling.unreachableAfter"),
+            &fields.scheduling.unreachable_after,
+        ),
+        overlay,
+    }
+}
+
+/// The reference of an image: what the resource says wins, part by part, over the default. A digest wins over tags; a
+/// tag or a repository of the resource does away with the default's digest, which belongs to another image.
+fn image_reference(image: &api::Image, default: &str) -> String {
+    let (default_name, default_digest) = match default.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (default, None),
+    };
+    // A colon after the last slash begins a tag; one before it, a port.
+    let name_start = default_name.rfind('/').map_or(0, |slash| slash + 1);
+    let (default_repository, default_tag) = match default_name[name_start..].find(':') {
+        Some(colon) => (
+            &default_name[..name_start + colon],
+            Some(&default_name[name_start + colon + 1..]),
+        ),
+        None => (default_name, None),
+    };
+    let repository = if image.repository.is_empty() {
+        default_repository
+    } else {
+        &image.repository
+    };
+    let is_default_image = image.repository.is_empty() && image.tag.is_empty();
+    let digest = match image.digest.as_str() {
+        "" if is_default_image => default_digest,
+        "" => None,
+        digest => Some(digest),
+    };
+    let tag = if image.tag.is_empty() {
+        default_tag
+    } else {
+        Some(image.tag.as_str())
+    };
+    match (digest, tag) {
+        (Some(digest), _) => format!("{repository}@{digest}"),
+        (None, Some(tag)) => format!("{repository}:{tag}"),
+        (None, None) => repository.to_owned(),
+    }
+}
+
+fn mqtt_of(mqtt: &api::Mqtt, check: &mut Check) -> MqttConfig {
+    MqttConfig {
+        publish_hold_ms: millis(check.duration("spec.mqtt.publishHold", &mqtt.publish_hold)),
+        receive_maximum: mqtt.receive_maximum,
+        topic_alias_maximum: mqtt.topic_alias_maximum,
+        max_topic_levels: mqtt.max_topic_levels,
+        max_topic_bytes: mqtt.max_topic_bytes,
+        max_client_id_bytes: mqtt.max_client_id_bytes,
+        slow_consumer: match mqtt.slow_consumer {
+            api::SlowConsumer::DropOldest => SlowConsumer::DropOldest,
+            api::SlowConsumer::Disconnect => SlowConsumer::Disconnect,
+        },
+    }
+}
+
+fn client_limits_of(limits: &api::ClientLimits, check: &mut Check) -> ClientLimits {
+    let section = "spec.limits.client";
+    let max_packet = check.size(&format!("{section}.maxPacket"), &limits.max_packet);
+    let outbound_buffer = check.size(&format!("{section}.outboundBuffer"), &limits.outbound_buffer);
+    let max_keep_alive = check.duration(&format!("{section}.maxKeepAlive"), &limits.max_keep_alive);
+    ClientLimits {
+        inflight: limits.inflight,
+        subscriptions: limits.subscriptions,
+        max_packet_bytes: check.fits(&format!("{section}.maxPacket"), max_packet),
+        max_keep_alive_s: check.fits(&format!("{section}.maxKeepAlive"), whole_seconds(max_keep_alive)),
+        outbound_buffer_bytes: check.fits(&format!("{section}.outboundBuffer"), outbound_buffer),
+    }
+}
+
+/// Milliseconds, as the processes' files have them.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Seconds, rounded up: half a second of keep-alive is not none.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+#[cfg(test)]
+mod tests;
