@@ -69,7 +69,8 @@ pub struct ShardAttachment {
     pub term: Term,
     /// Last interest delta applied.
     pub interest_version: InterestVersion,
-    /// Last publication taken in; later ones are to be sent again.
+    /// Last publication taken in; 0: none. The proxy sends again what it has no outcome of, under the same numbers:
+    /// what was taken in is answered again and not routed again.
     pub publish_seq: PublishSeq,
     /// The ring of deliveries could not be resumed: deliveries were lost, and sessions with QoS >= 1 must be told.
     pub overrun: bool,

@@ -67,8 +67,8 @@ pub enum DeliveryControl {
         /// Last delivery, cumulative.
         seq: DeliverySeq,
     },
-    /// Storage may send this many more bytes ([`Message::charged_bytes`]). QoS 0 beyond the credit is shed and
-    /// counted, QoS >= 1 waits in the ring.
+    /// Storage may send this many more bytes ([`Message::charged_bytes`]). Each link begins without credit. QoS 0
+    /// beyond the credit is shed and counted, QoS >= 1 waits in the ring; markers and overruns need no credit.
     Credit {
         /// Bytes.
         bytes: u64,

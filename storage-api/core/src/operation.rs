@@ -7,7 +7,8 @@ use crate::{FilterId, InterestVersion, Message, Position, PublishSeq, RequestId,
 /// From a proxy to storage. Operations of one link are taken in the order in which they were sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// Renews the incarnation's lease; answered with [`Answer::LeaseRenewed`].
+    /// Renews the incarnation's lease; answered with [`Answer::LeaseRenewed`]. A proxy has one renewal under way at a
+    /// time: the next one on the same link proves that everything answered before the last one has arrived.
     RenewLease,
     /// Changes what the proxy wants of a shard; confirmed in the stream of deliveries by
     /// [`crate::Delivery::Marker`].
@@ -195,6 +196,7 @@ pub struct ReadRetained {
     /// Pass over messages retained later than this: the reader got them live. None on the first read, which
     /// establishes it ([`crate::Delivery::Retained`]).
     pub up_to: Option<Position>,
-    /// Bytes of messages that the reader has room for, at least one message is returned.
+    /// Bytes of messages that the reader has room for. At least one message is returned, unless there is none or the
+    /// search was long: then `next` tells where it goes on, perhaps behind no message at all.
     pub max_bytes: u32,
 }

@@ -1,0 +1,72 @@
+//! What a storage node's core is made with: identity, bounds and times.
+
+use freshet_config::{RetainedLimits, StorageConfig};
+use freshet_storage_contract::ClusterUid;
+
+/// Settings of a [`crate::StorageCore`]. Bounds hold for all shards of the node together unless they say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageSettings {
+    /// Proxies of another cluster are refused.
+    pub cluster_uid: ClusterUid,
+    /// Parts of the key space, 1 to 1,024.
+    pub shards: u16,
+    /// Placement rules; disjoint.
+    pub placement_rules: Vec<String>,
+    /// Bounds of retained messages; bytes are [`freshet_storage_contract::Message::charged_bytes`]. Beyond them
+    /// publications with RETAIN are answered with Quota Exceeded.
+    pub retained_limits: RetainedLimits,
+    /// How long the will of a moved client waits, in ms.
+    pub will_grace_on_move_ms: u64,
+    /// Life of an incarnation without renewal, in ms.
+    pub lease_ttl_ms: u32,
+    /// How long publications are held after a start without memory, in ms, so that proxies can name their interest.
+    /// 0 where nobody can be forgotten.
+    pub recovery_hold_ms: u64,
+    /// A proxy that owes acknowledgements and has given none for this long no longer holds up publishers, in ms.
+    pub silent_after_ms: u64,
+    /// How long a new connection waits for the end of the one it takes over, in ms.
+    pub takeover_wait_ms: u64,
+    /// Bytes of unacknowledged deliveries per proxy and shard. Beyond them QoS 0 is shed, and QoS >= 1 overruns.
+    pub ring_bytes: usize,
+    /// Bytes of publications per shard that are held after a start. Beyond them the publisher's link is ended, so
+    /// that it sends again when it is back.
+    pub hold_bytes: usize,
+    /// Sessions; beyond them an attach is answered with Quota Exceeded. 0 = no bound.
+    pub session_limit: u64,
+    /// Bytes of client ids and wills; beyond them an attach is answered with Quota Exceeded.
+    pub session_bytes: u64,
+    /// Bytes of registered filters. Beyond them a proxy's subscribers are not confirmed until its filters fit again.
+    pub interest_bytes: u64,
+    /// Random, secret: who chooses topics and client ids must not choose how they spread in hash tables.
+    pub hash_seed: u64,
+}
+
+impl StorageSettings {
+    /// Settings for `config` with default bounds and times.
+    #[must_use]
+    pub fn new(config: &StorageConfig, hash_seed: u64) -> Self {
+        Self {
+            cluster_uid: ClusterUid(config.cluster_uid.clone()),
+            shards: config.shards,
+            placement_rules: config.placement_rules.clone(),
+            retained_limits: config.retained_limits.clone(),
+            will_grace_on_move_ms: config.will_grace_on_move_ms,
+            lease_ttl_ms: 6_000,
+            recovery_hold_ms: 1_000,
+            silent_after_ms: 1_000,
+            takeover_wait_ms: 5_000,
+            ring_bytes: 4 << 20,
+            hold_bytes: 16 << 20,
+            session_limit: 1_000_000,
+            session_bytes: 512 << 20,
+            interest_bytes: 512 << 20,
+            hash_seed,
+        }
+    }
+
+    /// Takes over what a running node can change: limits of retained messages and the grace of wills.
+    pub(crate) fn reload(&mut self, config: &StorageConfig) {
+        self.retained_limits = config.retained_limits.clone();
+        self.will_grace_on_move_ms = config.will_grace_on_move_ms;
+    }
+}

@@ -1,0 +1,416 @@
+//! One shard: who wants what, who has published what, which sessions are where, what is retained.
+//!
+//! A value that behaves like an actor: called by the node with one event at a time, it changes only itself and the
+//! output of the turn, and reaches other shards by numbered effects alone. What replicas have to agree on changes by
+//! entries of the log ([`Shard::advance`]); everything else is named by proxies again to a new leader.
+//! Leaves out leases and links (`crate::incarnations`) and the order between shards (`crate::node`).
+
+mod connections;
+mod departure;
+mod intake;
+mod interest;
+mod peers;
+mod publisher;
+mod retained;
+mod ring;
+mod routing;
+mod sessions;
+mod ticking;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use freshet_storage_contract::{
+    DeliverySeq, InterestChange, InterestDelta, Message, MonotonicMs, ShardAttachment, ShardId, ShardResume, Term,
+};
+
+use self::intake::Intake;
+use self::interest::{Interest, NotAdded, Subscriber};
+use self::peers::{Peer, Peers};
+use self::ring::{Acknowledged, Waiter};
+use self::sessions::Registry;
+use crate::facts::{LinkFault, StorageFact};
+use crate::hash::KeyedHash;
+use crate::incarnations::PeerKey;
+use crate::log::{Command, CommitLog, ENTRY_VERSION, Entry, LogClock};
+use crate::settings::StorageSettings;
+use crate::state::State;
+use crate::stats::{ShardCounters, ShardGauges, ShardStats};
+use crate::turn::Turn;
+use crate::usage::Usage;
+
+/// A shard and its leader's soft state.
+#[derive(Debug)]
+pub(crate) struct Shard<L> {
+    id: ShardId,
+    term: Term,
+    log: L,
+    clock: LogClock,
+    state: State,
+    peers: Peers,
+    interest: Interest,
+    intake: Intake,
+    sessions: Registry,
+    /// Peers whose lease has ended and whose filters and sessions are being removed, oldest first.
+    departing: VecDeque<PeerKey>,
+    /// Effects of other shards that have been taken: (source, number), to be confirmed by the node.
+    confirmations: Vec<(ShardId, u64)>,
+    /// What this shard has added to the node's sums.
+    counted: Usage,
+    counters: ShardCounters,
+    /// Counter of the last epoch granted in this term.
+    last_epoch: u64,
+    /// No deadline is earlier; it may turn out that none is this early.
+    wake: Option<MonotonicMs>,
+    /// Publishers for which something can be answered.
+    news: Vec<PeerKey>,
+    // Reused from call to call.
+    found: Vec<Subscriber>,
+    released: Vec<Waiter>,
+}
+
+impl<L: CommitLog> Shard<L> {
+    /// A shard without memory. Publications are held for `settings.recovery_hold_ms`.
+    pub(crate) fn new(id: ShardId, term: Term, log: L, settings: &StorageSettings, now: MonotonicMs) -> Self {
+        let hash = KeyedHash::new(settings.hash_seed);
+        let mut shard = Self {
+            id,
+            term,
+            log,
+            clock: LogClock::new(0, now),
+            state: State::default(),
+            peers: Peers::default(),
+            interest: Interest::new(hash.clone()),
+            intake: Intake::default(),
+            sessions: Registry::new(hash),
+            departing: VecDeque::new(),
+            confirmations: Vec::new(),
+            counted: Usage::default(),
+            counters: ShardCounters::default(),
+            last_epoch: 0,
+            wake: None,
+            news: Vec::new(),
+            found: Vec::new(),
+            released: Vec::new(),
+        };
+        shard.begin_hold(settings, now);
+        shard
+    }
+
+    fn begin_hold(&mut self, settings: &StorageSettings, now: MonotonicMs) {
+        if settings.recovery_hold_ms > 0 {
+            let until = now.plus(Duration::from_millis(settings.recovery_hold_ms));
+            self.intake.hold_until = Some(until);
+            self.wake_at(until);
+        }
+    }
+
+    /// Goes on in a higher term with what the log knows, and forgets what proxies name again.
+    pub(crate) fn restart(&mut self, term: Term, turn: &mut Turn<'_>) {
+        let hash = KeyedHash::new(turn.settings.hash_seed);
+        self.term = term;
+        self.last_epoch = 0;
+        self.peers = Peers::default();
+        self.interest = Interest::new(hash.clone());
+        self.intake = Intake::default();
+        self.sessions = Registry::new(hash);
+        self.departing.clear();
+        self.news.clear();
+        self.begin_hold(turn.settings, turn.now);
+        self.settle(turn);
+    }
+
+    /// A proxy has a link; `resume` is what it has of this shard.
+    pub(crate) fn attach(
+        &mut self,
+        key: PeerKey,
+        resume: Option<&ShardResume>,
+        turn: &mut Turn<'_>,
+    ) -> ShardAttachment {
+        let received = resume
+            .filter(|r| r.term == self.term)
+            .map_or(DeliverySeq(0), |r| r.received);
+        let ring_bytes = turn.settings.ring_bytes;
+        let (peer, known) = self
+            .peers
+            .get_or_insert(key, || Peer::new(key, ring_bytes, received, turn.now));
+        let resumed = if known {
+            peer.ring.resume(received)
+        } else {
+            received == DeliverySeq(0)
+        };
+        peer.publisher.linked();
+        let attachment = ShardAttachment {
+            shard: self.id,
+            term: self.term,
+            interest_version: peer.interest_version,
+            publish_seq: peer.publisher.taken(),
+            overrun: !resumed,
+        };
+        self.repeat_takeovers(key, turn);
+        attachment
+    }
+
+    /// The link of a proxy is gone: connections that it was to give up are given up without it.
+    pub(crate) fn unlink(&mut self, key: PeerKey, turn: &mut Turn<'_>) {
+        self.grant_without(key, turn);
+        self.settle(turn);
+    }
+
+    /// Takes a delta of interest, and confirms it in the stream of deliveries.
+    pub(crate) fn change_interest(&mut self, key: PeerKey, delta: &InterestDelta, turn: &mut Turn<'_>) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let last = peer.interest_version;
+        if delta.version > last {
+            if !delta.complete && last.0.checked_add(1) != Some(delta.version.0) {
+                let fault = LinkFault::InterestGap {
+                    shard: self.id,
+                    last,
+                    found: delta.version,
+                };
+                turn.fault(key, fault);
+                return;
+            }
+            if delta.complete {
+                self.interest.remove_some(key.slot, &mut peer.filters, usize::MAX);
+            }
+            let was_incomplete = peer.filters.is_incomplete();
+            for change in &delta.changes {
+                match change {
+                    InterestChange::Remove { filter_id } => {
+                        self.interest.remove(key.slot, &mut peer.filters, *filter_id);
+                    }
+                    InterestChange::Add {
+                        filter_id,
+                        topic_filter,
+                    } => {
+                        let others = turn.usage.interest_bytes.saturating_sub(self.counted.interest_bytes);
+                        let used = others.saturating_add(self.interest.bytes());
+                        let room = turn.settings.interest_bytes.saturating_sub(used);
+                        let added = self.interest.add(
+                            key.slot,
+                            &mut peer.filters,
+                            *filter_id,
+                            topic_filter,
+                            turn.placement,
+                            room,
+                        );
+                        if let Err(why) = added {
+                            self.counters.filters_refused_total += 1;
+                            if why == NotAdded::TooManyMissing {
+                                let what = "filters that do not fit";
+                                turn.fault(key, LinkFault::TooMuchUnderWay { shard: self.id, what });
+                                return;
+                            }
+                        }
+                    }
+                }
+            }
+            peer.interest_version = delta.version;
+            if peer.filters.is_incomplete()
+                && !was_incomplete
+                && let Some(incarnation) = turn.proxies.get(key).map(|i| i.id)
+            {
+                turn.out.fact(StorageFact::InterestFull {
+                    incarnation,
+                    shard: self.id,
+                });
+            }
+        }
+        self.confirm_interest(key, turn);
+        self.settle(turn);
+    }
+
+    /// Puts a marker into the stream, unless some filter of the proxy does not act.
+    fn confirm_interest(&mut self, key: PeerKey, turn: &mut Turn<'_>) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.filters.is_incomplete() {
+            return;
+        }
+        peer.ring.push_marker(peer.interest_version, turn.now);
+        if peer.ring.is_beyond_bound() {
+            turn.fault(
+                key,
+                LinkFault::TooMuchUnderWay {
+                    shard: self.id,
+                    what: "unacknowledged deliveries",
+                },
+            );
+            return;
+        }
+        self.watch_silence(turn);
+        self.send(key, turn);
+        self.serve_reads(key, turn);
+    }
+
+    /// Takes an acknowledgement of deliveries.
+    pub(crate) fn acknowledge(&mut self, key: PeerKey, term: Term, seq: DeliverySeq, turn: &mut Turn<'_>) {
+        let Some(peer) = self.peers.get_mut(key).filter(|_| term == self.term) else {
+            return;
+        };
+        match peer.ring.acknowledge(seq, turn.now, &mut self.released) {
+            Acknowledged::Old => return,
+            Acknowledged::Unsent => {
+                let sent = peer.ring.last_given();
+                turn.fault(
+                    key,
+                    LinkFault::AcknowledgedUnsent {
+                        shard: self.id,
+                        sent,
+                        found: seq,
+                    },
+                );
+                return;
+            }
+            Acknowledged::Progress { recovered } => {
+                if let Some(lost) = recovered
+                    && let Some(incarnation) = turn.proxies.get(key).map(|i| i.id)
+                {
+                    turn.out.fact(StorageFact::RingRecovered {
+                        incarnation,
+                        shard: self.id,
+                        lost,
+                    });
+                }
+            }
+        }
+        self.release();
+        self.send(key, turn);
+        self.serve_reads(key, turn);
+        self.settle(turn);
+    }
+
+    /// Sends what is in the ring of a proxy as far as its credit goes.
+    pub(crate) fn send(&mut self, key: PeerKey, turn: &mut Turn<'_>) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if !peer.ring.has_unsent() {
+            return;
+        }
+        let Some(id) = turn.proxies.get(key).map(|i| i.id) else {
+            return;
+        };
+        let now = turn.now;
+        while let Some((seq, delivery, again)) = peer.ring.send_next(now, |bytes| turn.proxies.spend(key, bytes)) {
+            self.counters.deliveries_resent_total += u64::from(again);
+            turn.out.frame(key.slot, id).deliver(self.id, self.term, seq, delivery);
+        }
+    }
+
+    /// A proxy renews its lease: it has every answer before the last renewal's.
+    pub(crate) fn renewed(&mut self, key: PeerKey) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.publisher.renewed();
+        }
+    }
+
+    /// Proposes a change of the state. It acts in [`Self::advance`].
+    fn propose(&mut self, command: Command, turn: &Turn<'_>) -> freshet_storage_contract::Position {
+        let log_time_ms = self.clock.log_time_ms(turn.now);
+        self.log.propose(Entry {
+            version: ENTRY_VERSION,
+            log_time_ms,
+            command,
+        })
+    }
+
+    /// Ends a call: applies what is committed, sums up, and notes when something is due.
+    fn settle(&mut self, turn: &mut Turn<'_>) {
+        self.advance(turn);
+        self.answer_publishers(turn);
+        self.count(turn.usage);
+        let clock = self.clock;
+        let due = [
+            self.sessions.next_wait(),
+            self.state.wills.next_due().map(|(due_ms, _)| clock.when(due_ms)),
+            self.state
+                .retained
+                .next_expiry()
+                .map(|expires_ms| clock.when(expires_ms)),
+        ];
+        for due in due.into_iter().flatten() {
+            self.wake_at(due);
+        }
+    }
+
+    /// Brings the node's sums up to date.
+    fn count(&mut self, usage: &mut Usage) {
+        let now = Usage {
+            retained: self.state.retained.usage(),
+            sessions: self.sessions.len() as u64 + self.peers.superseded_sessions(),
+            session_bytes: self.sessions.bytes() + self.state.wills.bytes() + self.state.effects.bytes(),
+            interest_bytes: self.interest.bytes(),
+        };
+        let before = std::mem::replace(&mut self.counted, now);
+        usage.retained.exchange(before.retained, now.retained);
+        usage.sessions = usage.sessions + now.sessions - before.sessions;
+        usage.session_bytes = usage.session_bytes + now.session_bytes - before.session_bytes;
+        usage.interest_bytes = usage.interest_bytes + now.interest_bytes - before.interest_bytes;
+    }
+
+    fn wake_at(&mut self, due: MonotonicMs) {
+        self.wake = Some(self.wake.map_or(due, |wake| wake.min(due)));
+    }
+
+    /// When [`Self::tick`] is to be called, at the latest.
+    pub(crate) fn next_deadline(&self) -> Option<MonotonicMs> {
+        self.wake
+    }
+
+    /// Whether something of a proxy is still here.
+    pub(crate) fn has_peer(&self, key: PeerKey) -> bool {
+        self.peers.is_taken(key)
+    }
+
+    /// Effects on other shards that are not confirmed.
+    pub(crate) fn effects(&self) -> Vec<(ShardId, u64, Message)> {
+        self.state
+            .effects
+            .unconfirmed()
+            .map(|(target, number, message)| (target, number, message.clone()))
+            .collect()
+    }
+
+    pub(crate) fn has_effects(&self) -> bool {
+        self.state.effects.has_unconfirmed()
+    }
+
+    /// Effects of other shards that have been taken here since the last call: (source, number).
+    pub(crate) fn take_confirmations(&mut self) -> Vec<(ShardId, u64)> {
+        std::mem::take(&mut self.confirmations)
+    }
+
+    /// `target` has taken effects up to `number`.
+    pub(crate) fn confirm_effects(&mut self, target: ShardId, number: u64, turn: &mut Turn<'_>) {
+        self.propose(Command::ConfirmEffects { target, number }, turn);
+        self.settle(turn);
+    }
+
+    pub(crate) fn stats(&self) -> ShardStats {
+        let peers = self.peers.living();
+        let mut gauges = ShardGauges {
+            filters_one_shard: self.interest.one_shard(),
+            filters_all_shards: self.interest.all_shards(),
+            interest_bytes: self.interest.bytes(),
+            sessions: self.sessions.len() as u64,
+            wills_waiting: self.state.wills.len() as u64,
+            retained_messages: self.state.retained.usage().messages,
+            retained_bytes: self.state.retained.usage().bytes,
+            held_bytes: self.intake.held_bytes as u64,
+            ..ShardGauges::default()
+        };
+        for peer in peers {
+            gauges.ring_deliveries += peer.ring.len() as u64;
+            gauges.ring_bytes += peer.ring.bytes() as u64;
+            gauges.publications_waiting += peer.publisher.waiting() as u64;
+            gauges.reads_waiting += peer.reads.len() as u64;
+        }
+        ShardStats {
+            shard: self.id,
+            gauges,
+            counters: self.counters,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Who is registered under one filter: most often one proxy.
+
+use freshet_storage_contract::FilterId;
+
+/// A registration: a proxy, and its name for the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Subscriber {
+    pub(crate) slot: u32,
+    pub(crate) filter_id: FilterId,
+}
+
+/// A set of subscribers that needs no allocation for one.
+#[derive(Debug, Default)]
+pub(super) enum Subscribers {
+    #[default]
+    None,
+    One(Subscriber),
+    Many(Vec<Subscriber>),
+}
+
+impl Subscribers {
+    pub(super) fn as_slice(&self) -> &[Subscriber] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
+    }
+
+    pub(super) fn insert(&mut self, subscriber: Subscriber) {
+        match self {
+            Self::None => *self = Self::One(subscriber),
+            Self::One(one) if *one == subscriber => {}
+            Self::One(one) => *self = Self::Many(vec![*one, subscriber]),
+            Self::Many(many) if many.contains(&subscriber) => {}
+            Self::Many(many) => many.push(subscriber),
+        }
+    }
+
+    pub(super) fn remove(&mut self, subscriber: Subscriber) {
+        match self {
+            Self::One(one) if *one == subscriber => *self = Self::None,
+            Self::None | Self::One(_) => {}
+            Self::Many(many) => {
+                many.retain(|s| *s != subscriber);
+                if let [one] = many[..] {
+                    *self = Self::One(one);
+                }
+            }
+        }
+    }
+}

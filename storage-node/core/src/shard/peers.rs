@@ -1,0 +1,143 @@
+//! What a shard has of each proxy, in the slots of `crate::incarnations`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use freshet_storage_contract::{DeliverySeq, InterestVersion, MonotonicMs, ReadRetained, SessionEpoch};
+
+use super::interest::PeerFilters;
+use super::publisher::Publisher;
+use super::ring::Ring;
+use crate::incarnations::PeerKey;
+
+/// One proxy at one shard.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) key: PeerKey,
+    pub(crate) interest_version: InterestVersion,
+    pub(crate) filters: PeerFilters,
+    pub(crate) ring: Ring,
+    pub(crate) publisher: Publisher,
+    /// Retained reads that wait for room in the ring, or for filters that do not fit.
+    pub(crate) reads: VecDeque<ReadRetained>,
+    /// Indexes into the registry of the sessions that the proxy holds, in no order.
+    pub(crate) sessions: Vec<u32>,
+    /// Connections that went elsewhere without this proxy having confirmed their end.
+    pub(crate) superseded: BTreeMap<SessionEpoch, Bytes>,
+    /// The lease has ended.
+    pub(crate) gone: bool,
+}
+
+impl Peer {
+    /// A proxy that says it has deliveries up to `received` of this term, though nothing is known of it: numbers go on
+    /// from there.
+    pub(crate) fn new(key: PeerKey, ring_bytes: usize, received: DeliverySeq, now: MonotonicMs) -> Self {
+        Self {
+            key,
+            interest_version: InterestVersion(0),
+            filters: PeerFilters::default(),
+            ring: Ring::new(ring_bytes, received, now),
+            publisher: Publisher::default(),
+            reads: VecDeque::new(),
+            sessions: Vec::new(),
+            superseded: BTreeMap::new(),
+            gone: false,
+        }
+    }
+}
+
+/// The proxies of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    slots: Vec<Option<Box<Peer>>>,
+    superseded_sessions: u64,
+}
+
+impl Peers {
+    /// A proxy whose lease holds.
+    pub(crate) fn get_mut(&mut self, key: PeerKey) -> Option<&mut Peer> {
+        self.any_mut(key).filter(|p| !p.gone)
+    }
+
+    /// A proxy, whether its lease holds or not.
+    pub(crate) fn any_mut(&mut self, key: PeerKey) -> Option<&mut Peer> {
+        self.slots
+            .get_mut(key.slot as usize)?
+            .as_deref_mut()
+            .filter(|p| p.key == key)
+    }
+
+    /// The proxy in a slot, while its lease holds.
+    pub(crate) fn at_mut(&mut self, slot: u32) -> Option<&mut Peer> {
+        self.slots.get_mut(slot as usize)?.as_deref_mut().filter(|p| !p.gone)
+    }
+
+    /// Finds or makes the peer of a living incarnation; true: it was known.
+    pub(crate) fn get_or_insert(&mut self, key: PeerKey, make: impl FnOnce() -> Peer) -> (&mut Peer, bool) {
+        let at = key.slot as usize;
+        if self.slots.len() <= at {
+            self.slots.resize_with(at + 1, || None);
+        }
+        let slot = &mut self.slots[at];
+        let known = slot.as_ref().is_some_and(|p| p.key == key);
+        if !known {
+            *slot = None;
+        }
+        (slot.get_or_insert_with(|| Box::new(make())), known)
+    }
+
+    /// Whether something of a proxy is here, gone or not.
+    pub(crate) fn is_taken(&self, key: PeerKey) -> bool {
+        self.slots
+            .get(key.slot as usize)
+            .is_some_and(|s| s.as_ref().is_some_and(|p| p.key == key))
+    }
+
+    pub(crate) fn remove(&mut self, key: PeerKey) {
+        if self.is_taken(key) {
+            self.forget_superseded(key);
+            if let Some(slot) = self.slots.get_mut(key.slot as usize) {
+                *slot = None;
+            }
+        }
+    }
+
+    pub(crate) fn living(&self) -> impl Iterator<Item = &Peer> {
+        self.slots.iter().flatten().map(|p| &**p).filter(|p| !p.gone)
+    }
+
+    pub(crate) fn living_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
+        self.slots.iter_mut().flatten().map(|p| &mut **p).filter(|p| !p.gone)
+    }
+
+    /// Remembers a connection that ended without its proxy having confirmed it.
+    pub(crate) fn supersede(&mut self, key: PeerKey, epoch: SessionEpoch, client_id: Bytes) {
+        if let Some(peer) = self.get_mut(key)
+            && peer.superseded.insert(epoch, client_id).is_none()
+        {
+            self.superseded_sessions += 1;
+        }
+    }
+
+    /// The proxy has confirmed the end of a connection.
+    pub(crate) fn confirm_superseded(&mut self, key: PeerKey, epoch: SessionEpoch) {
+        if let Some(peer) = self.get_mut(key)
+            && peer.superseded.remove(&epoch).is_some()
+        {
+            self.superseded_sessions -= 1;
+        }
+    }
+
+    /// The proxy will confirm nothing any more.
+    pub(crate) fn forget_superseded(&mut self, key: PeerKey) {
+        if let Some(peer) = self.any_mut(key) {
+            let count = std::mem::take(&mut peer.superseded).len() as u64;
+            self.superseded_sessions -= count;
+        }
+    }
+
+    /// Connections whose end was not confirmed, over all proxies.
+    pub(crate) fn superseded_sessions(&self) -> u64 {
+        self.superseded_sessions
+    }
+}

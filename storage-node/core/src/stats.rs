@@ -1,0 +1,103 @@
+//! Gauges and counters of the core, for metrics.
+
+use freshet_storage_contract::ShardId;
+
+/// A look at a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StorageStats {
+    /// Gauge: incarnations whose lease holds.
+    pub incarnations: u64,
+    /// Gauge: of these, with open streams.
+    pub links: u64,
+    /// Counter: leases that ran out.
+    pub leases_expired_total: u64,
+    /// Counter: attaches that were refused.
+    pub attaches_refused_total: u64,
+    /// Counter: links that the core ended ([`crate::LinkFault`]).
+    pub links_ended_total: u64,
+    /// Per shard, in order of shards.
+    pub shards: Vec<ShardStats>,
+}
+
+/// A look at a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardStats {
+    /// The shard.
+    pub shard: ShardId,
+    /// What there is now.
+    pub gauges: ShardGauges,
+    /// What has happened since the start.
+    pub counters: ShardCounters,
+}
+
+/// What a shard holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ShardGauges {
+    /// Registrations of filters that live at this shard alone, over all proxies.
+    pub filters_one_shard: u64,
+    /// Registrations of filters that are registered at every shard, over all proxies.
+    pub filters_all_shards: u64,
+    /// Bytes charged for registered filters.
+    pub interest_bytes: u64,
+    /// Sessions.
+    pub sessions: u64,
+    /// Wills whose connection has ended and that wait for their delay or grace.
+    pub wills_waiting: u64,
+    /// Retained messages.
+    pub retained_messages: u64,
+    /// Bytes charged for retained messages.
+    pub retained_bytes: u64,
+    /// Deliveries that proxies have not acknowledged.
+    pub ring_deliveries: u64,
+    /// Bytes charged for them.
+    pub ring_bytes: u64,
+    /// Publications without outcome.
+    pub publications_waiting: u64,
+    /// Bytes of publications held after a start.
+    pub held_bytes: u64,
+    /// Retained reads that wait for room in a ring.
+    pub reads_waiting: u64,
+}
+
+/// What a shard has done since its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ShardCounters {
+    /// Publications taken in, wills included.
+    pub publishes_total: u64,
+    /// Publications that came again after a broken stream and were not routed again.
+    pub publishes_repeated_total: u64,
+    /// Copies of messages put into rings.
+    pub deliveries_total: u64,
+    /// Deliveries sent again after a broken stream.
+    pub deliveries_resent_total: u64,
+    /// QoS 0 copies shed for want of credit or room.
+    pub shed_total: u64,
+    /// Rings that became full.
+    pub overruns_total: u64,
+    /// QoS >= 1 copies lost to full rings; their proxies are told.
+    pub overrun_messages_total: u64,
+    /// Times a proxy fell silent, so that publishers no longer waited for it.
+    pub silences_total: u64,
+    /// Filters that did not fit into the bound on interest, or were malformed.
+    pub filters_refused_total: u64,
+    /// Publications with RETAIN, wills included, that a limit refused.
+    pub retained_refused_total: u64,
+    /// Retained messages whose expiry interval passed.
+    pub retained_expired_total: u64,
+    /// Chunks of retained messages.
+    pub retained_reads_total: u64,
+    /// Sessions attached.
+    pub attaches_total: u64,
+    /// Attaches refused for a limit.
+    pub attaches_refused_total: u64,
+    /// Attaches refused because a newer connection came.
+    pub attaches_superseded_total: u64,
+    /// Connections that were taken over.
+    pub takeovers_total: u64,
+    /// Of these, whose proxy did not confirm in time.
+    pub takeovers_unconfirmed_total: u64,
+    /// Wills published.
+    pub wills_published_total: u64,
+    /// Wills dropped: by DISCONNECT, or because the client came back.
+    pub wills_dropped_total: u64,
+}
