@@ -13,7 +13,7 @@ use crate::rules::rule;
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
 pub struct Storage {
-    /// Storage nodes; only 1, until replication is built. Default 1.
+    /// Storage nodes; only 1, until replication is built. Default 1. Immutable.
     #[schemars(
         range(min = 1),
         extend("x-kubernetes-validations" = [rule(
