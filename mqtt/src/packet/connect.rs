@@ -154,15 +154,13 @@ impl<'a> Connect<'a> {
     }
 }
 
+/// Checks the connect flags but for Will QoS 3, which shows when the will is read.
 fn check_flags(version: ProtocolVersion, flags: u8) -> Result<(), DecodeErrorKind> {
     if flags & RESERVED != 0 {
         return Err(DecodeErrorKind::ConnectReservedFlag);
     }
     if flags & WILL == 0 && flags & (WILL_QOS | WILL_RETAIN) != 0 {
         return Err(DecodeErrorKind::WillFieldsWithoutWill);
-    }
-    if flags & WILL_QOS == WILL_QOS {
-        return Err(DecodeErrorKind::WillQos3);
     }
     if flags & (USER_NAME | PASSWORD) == PASSWORD && !version.has_properties() {
         return Err(DecodeErrorKind::PasswordWithoutUserName);
