@@ -1,0 +1,159 @@
+//! What the embedded Kubernetes takes from Debian: asked for by the file that is needed, installed only when missing.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use tokio::process::Command;
+
+use crate::command;
+use crate::progress::Step;
+
+/// Folders in which Debian keeps programs; root's `PATH` may lack the second.
+const PROGRAM_FOLDERS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
+/// Where Debian keeps the CNI plugins.
+pub const CNI_PLUGINS: &str = "/usr/lib/cni";
+
+/// A file that is needed, and the package that brings it.
+#[derive(Debug, Clone, Copy)]
+struct Needed {
+    file: File,
+    package: &'static str,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum File {
+    Program(&'static str),
+    Path(&'static str),
+}
+
+const fn program(name: &'static str, package: &'static str) -> Needed {
+    Needed {
+        file: File::Program(name),
+        package,
+    }
+}
+
+const NEEDED: &[Needed] = &[
+    program("containerd", "containerd"),
+    program("ctr", "containerd"),
+    program("runc", "runc"),
+    Needed {
+        file: File::Path("/usr/lib/cni/bridge"),
+        package: "containernetworking-plugins",
+    },
+    Needed {
+        file: File::Path("/usr/lib/cni/portmap"),
+        package: "containernetworking-plugins",
+    },
+    program("ip", "iproute2"),
+    program("iptables", "iptables"),
+    program("conntrack", "conntrack"),
+    program("ipset", "ipset"),
+    // `kubectl port-forward` through containerd 1.6.
+    program("socat", "socat"),
+    program("nsenter", "util-linux"),
+    program("setsid", "util-linux"),
+    program("unshare", "util-linux"),
+    program("mount", "mount"),
+    // The pause program and the images.
+    program("cc", "gcc"),
+    program("strip", "binutils"),
+    program("ldd", "libc-bin"),
+    Needed {
+        file: File::Path("/usr/include/unistd.h"),
+        package: "libc6-dev",
+    },
+    program("mosquitto_pub", "mosquitto-clients"),
+    program("mosquitto_sub", "mosquitto-clients"),
+];
+
+impl Needed {
+    fn is_there(self) -> bool {
+        match self.file {
+            File::Program(name) => PROGRAM_FOLDERS
+                .iter()
+                .any(|folder| Path::new(folder).join(name).exists()),
+            File::Path(path) => Path::new(path).exists(),
+        }
+    }
+}
+
+/// Finds a program of a Debian package, wherever root's `PATH` points.
+///
+/// # Errors
+/// When it is not installed.
+pub fn find_program(name: &str) -> anyhow::Result<std::path::PathBuf> {
+    PROGRAM_FOLDERS
+        .iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| path.exists())
+        .with_context(|| format!("{name} is not installed"))
+}
+
+/// Installs the packages whose files are missing.
+///
+/// # Errors
+/// When something is missing and `apt-get` is not there or fails.
+pub async fn ensure(step: &Step) -> anyhow::Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        step.outcome("all there");
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if find_program("apt-get").is_err() {
+        bail!("missing packages (names as in Debian): {list}. There is no apt-get here: install them by hand");
+    }
+    step.note(format!("apt-get install {list}"));
+    // The lists may be there and current: asking a mirror first would cost the offline machine its packages.
+    if let Err(first) = apt_get(&install_arguments(&missing)).await {
+        step.note("once more with fresh package lists");
+        apt_get(&["update"]).await.with_context(|| format!("after {first:#}"))?;
+        apt_get(&install_arguments(&missing)).await?;
+    }
+    let still = self::missing();
+    if !still.is_empty() {
+        bail!(
+            "apt-get succeeded, and yet these packages' files are missing: {}",
+            still.join(" ")
+        );
+    }
+    step.outcome(format!("installed {list}"));
+    Ok(())
+}
+
+fn missing() -> Vec<&'static str> {
+    let mut packages: Vec<_> = NEEDED
+        .iter()
+        .filter(|needed| !needed.is_there())
+        .map(|needed| needed.package)
+        .collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+fn install_arguments<'a>(packages: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(packages);
+    arguments
+}
+
+async fn apt_get(arguments: &[&str]) -> anyhow::Result<()> {
+    let mut apt = Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["-o", "DPkg::Lock::Timeout=300", "-q"])
+        .args(arguments);
+    command::run(&mut apt).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_without_a_path_variable() {
+        assert!(find_program("sh").unwrap().is_absolute());
+        assert!(find_program("no-such-program-anywhere").is_err());
+    }
+}
