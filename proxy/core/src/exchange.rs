@@ -59,7 +59,7 @@ pub enum ToLink {
         request: RequestId,
         /// Topic Filter without `$share` prefix, well formed.
         topic_filter: Bytes,
-        /// Whether retained messages are wanted: they follow each join.
+        /// Whether retained messages are wanted: [`ToWorker::Retained`] follows each join, also when there are none.
         retained: bool,
     },
     /// The worker's last client of this filter has gone.

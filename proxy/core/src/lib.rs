@@ -3,5 +3,14 @@
 //! `worker` owns connections and speaks MQTT; `link` owns what one proxy has with storage; `exchange` is what they
 //! tell each other. The shell (`freshet-proxy`, `freshet standalone`) brings sockets, clocks, threads and streams.
 
+mod connection;
 pub mod exchange;
+mod filters;
 pub mod link;
+mod reason;
+mod stats;
+mod timers;
+pub mod worker;
+
+pub use self::reason::DisconnectReason;
+pub use self::stats::WorkerStats;

@@ -386,18 +386,17 @@ impl Link {
                     if chunk.first {
                         out.tell(worker, ToWorker::Joined { request, shard });
                     }
-                    if !messages.is_empty() || next.is_some() {
-                        let more = next.is_some();
-                        out.tell(
-                            worker,
-                            ToWorker::Retained {
-                                request,
-                                shard,
-                                messages,
-                                more,
-                            },
-                        );
-                    }
+                    // Also without messages: the subscriber learns that the read has ended.
+                    let more = next.is_some();
+                    out.tell(
+                        worker,
+                        ToWorker::Retained {
+                            request,
+                            shard,
+                            messages,
+                            more,
+                        },
+                    );
                 }
             }
             Delivery::Overrun => {

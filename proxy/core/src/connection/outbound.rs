@@ -1,0 +1,183 @@
+//! What waits to be written to one client: bytes that the socket did not take, answers, messages.
+//!
+//! Messages stay messages until bytes are written, so that expiry, topic alias and packet id are those of that moment
+//! and whatever must be dropped can be. Answers go first. QoS 0 and the rest keep their common order, except that QoS 0
+//! passes by when the client's window is full. Exists only while there is something; see [`super::spare`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use freshet_mqtt::QoS;
+
+use super::message::OutMessage;
+
+/// Subscription identifiers of one delivery.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Identifiers {
+    #[default]
+    None,
+    One(u32),
+    Many(Box<[u32]>),
+}
+
+impl Identifiers {
+    pub(crate) fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(all) => all,
+        }
+    }
+
+    /// Adds an identifier; 0 is none.
+    pub(crate) fn push(&mut self, identifier: u32) {
+        if identifier == 0 {
+            return;
+        }
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(identifier),
+            Self::One(one) => Self::Many(Box::new([one, identifier])),
+            Self::Many(all) => Self::Many(all.into_iter().chain([identifier]).collect()),
+        };
+    }
+}
+
+/// A message in a client's queue.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) message: Arc<OutMessage>,
+    pub(crate) identifiers: Identifiers,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    number: u32,
+}
+
+impl Queued {
+    pub(crate) fn new(message: Arc<OutMessage>, qos: QoS, retain: bool, identifiers: Identifiers) -> Self {
+        Self {
+            message,
+            identifiers,
+            qos,
+            retain,
+            number: 0,
+        }
+    }
+}
+
+/// Everything that waits for one client's socket.
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    /// Bytes that the socket did not take, oldest first.
+    pub(crate) unwritten: VecDeque<Bytes>,
+    unwritten_bytes: usize,
+    /// Encoded packets that are no PUBLISH.
+    pub(crate) control: Vec<u8>,
+    qos0: VecDeque<Queued>,
+    reliable: VecDeque<Queued>,
+    next_number: u32,
+    queued_bytes: usize,
+    /// What the worker's gauge has been told.
+    pub(crate) accounted_bytes: usize,
+}
+
+impl Outbound {
+    /// Appends a message.
+    pub(crate) fn push(&mut self, mut queued: Queued) {
+        queued.number = self.next_number;
+        self.next_number = self.next_number.wrapping_add(1);
+        self.queued_bytes += queued.message.charged_bytes();
+        match queued.qos {
+            QoS::AtMostOnce => self.qos0.push_back(queued),
+            QoS::AtLeastOnce | QoS::ExactlyOnce => self.reliable.push_back(queued),
+        }
+    }
+
+    /// Takes the next message to be written; `with_reliable`: the client's window has room.
+    pub(crate) fn pop(&mut self, with_reliable: bool) -> Option<Queued> {
+        let reliable_first = with_reliable
+            && match (self.qos0.front(), self.reliable.front()) {
+                (_, None) => false,
+                (None, Some(_)) => true,
+                // Numbers wrap around: the older one is the one that is behind.
+                (Some(a), Some(b)) => a.number.wrapping_sub(b.number) < u32::MAX / 2,
+            };
+        let queued = if reliable_first {
+            self.reliable.pop_front()
+        } else {
+            self.qos0.pop_front()
+        };
+        queued.inspect(|q| self.queued_bytes -= q.message.charged_bytes())
+    }
+
+    /// Drops the oldest QoS 0 message.
+    pub(crate) fn drop_qos0(&mut self) -> bool {
+        let dropped = self.qos0.pop_front();
+        self.queued_bytes -= dropped.as_ref().map_or(0, |q| q.message.charged_bytes());
+        dropped.is_some()
+    }
+
+    /// Drops the oldest QoS 1 or 2 message.
+    pub(crate) fn drop_reliable(&mut self) -> bool {
+        let dropped = self.reliable.pop_front();
+        self.queued_bytes -= dropped.as_ref().map_or(0, |q| q.message.charged_bytes());
+        dropped.is_some()
+    }
+
+    /// Whether a message could be written.
+    pub(crate) fn has_message(&self, with_reliable: bool) -> bool {
+        !self.qos0.is_empty() || (with_reliable && !self.reliable.is_empty())
+    }
+
+    /// Keeps bytes that the socket did not take, behind those of before.
+    pub(crate) fn keep_unwritten(&mut self, bytes: Bytes) {
+        self.unwritten_bytes += bytes.len();
+        self.unwritten.push_back(bytes);
+    }
+
+    /// The socket took `bytes` of what it had not taken before. Returns what is left of `bytes`.
+    pub(crate) fn advance_unwritten(&mut self, mut bytes: usize) -> usize {
+        while bytes > 0 {
+            let Some(front) = self.unwritten.front_mut() else { break };
+            let taken = bytes.min(front.len());
+            self.unwritten_bytes -= taken;
+            bytes -= taken;
+            if taken == front.len() {
+                self.unwritten.pop_front();
+            } else {
+                *front = front.slice(taken..);
+            }
+        }
+        bytes
+    }
+
+    /// Bytes that are no longer messages: they cannot be dropped.
+    pub(crate) fn encoded_bytes(&self) -> usize {
+        self.unwritten_bytes + self.control.len()
+    }
+
+    /// All bytes that wait.
+    pub(crate) fn total_bytes(&self) -> usize {
+        self.encoded_bytes() + self.queued_bytes
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unwritten.is_empty() && self.control.is_empty() && self.qos0.is_empty() && self.reliable.is_empty()
+    }
+
+    /// Drops all messages: the connection ends.
+    pub(crate) fn drop_messages(&mut self) {
+        self.qos0.clear();
+        self.reliable.clear();
+        self.queued_bytes = 0;
+    }
+
+    /// Whether it is small enough to be kept for another connection.
+    pub(crate) fn is_worth_keeping(&self) -> bool {
+        self.control.capacity() <= 4 << 10
+            && self.qos0.capacity() <= 64
+            && self.reliable.capacity() <= 64
+            && self.unwritten.capacity() <= 64
+    }
+}

@@ -1,0 +1,192 @@
+//! What one client is sent next, as bytes: the moment at which packet ids, topic aliases and expiry are decided.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use freshet_mqtt::{ProtocolVersion, PublishHead, PublishLayout, SubscriptionIdentifiers};
+use freshet_storage_contract::MonotonicMs;
+
+use super::alias::Aliased;
+use super::message::OutMessage;
+use super::outbound::Queued;
+use super::session::Session;
+use super::{Connection, Context, Pause};
+use crate::stats::WorkerStats;
+use crate::worker::{Shared, Stage};
+
+impl Connection {
+    /// Puts up to about `max_bytes` on the stage: first what the socket did not take before, and only that.
+    pub(crate) fn stage(&mut self, stage: &mut Stage, shared: &mut Shared, now: MonotonicMs, max_bytes: usize) {
+        self.is_dirty = false;
+        let Some(outbound) = &mut self.outbound else { return };
+        if !outbound.unwritten.is_empty() {
+            stage.repeat(&outbound.unwritten, max_bytes);
+            return;
+        }
+        stage.buffer.append(&mut outbound.control);
+        stage.seal();
+        let Some(session) = &mut self.cold.session else { return };
+        while stage.len() < max_bytes {
+            // Without storage nothing of QoS 1 and 2 goes out: the session may be another proxy's by now.
+            let with_reliable = !shared.storage_away && session.inflight.has_room();
+            let Some(queued) = outbound.pop(with_reliable) else {
+                break;
+            };
+            write_message(session, self.version, &queued, stage, &mut shared.stats, now);
+        }
+    }
+
+    /// The socket took `written` bytes of what is on the stage.
+    pub(crate) fn unstage(&mut self, stage: &Stage, written: usize, shared: &mut Shared) {
+        shared.stats.bytes_sent += written as u64;
+        if let Some(outbound) = &mut self.outbound {
+            if stage.is_repetition() {
+                outbound.advance_unwritten(written);
+            } else {
+                stage.rest_after(written, |bytes| outbound.keep_unwritten(bytes));
+            }
+        }
+        self.settle(shared);
+        shared.spare.give_back_outbound(&mut self.outbound);
+    }
+
+    /// What the client's reading makes possible.
+    pub(crate) fn after_write(&mut self, cx: &mut Context<'_>) {
+        if self.paused == Some(Pause::Output) && !self.leaves_answers_unread() {
+            cx.shared.to_resume.push(cx.token);
+        }
+        self.ask_for_retained(cx);
+    }
+}
+
+/// Writes one message, or counts why not.
+fn write_message(
+    session: &mut Session,
+    version: ProtocolVersion,
+    queued: &Queued,
+    stage: &mut Stage,
+    stats: &mut WorkerStats,
+    now: MonotonicMs,
+) {
+    let message = &queued.message;
+    let Ok(remaining_s) = message.remaining_s(now) else {
+        stats.deliveries_expired += 1;
+        return;
+    };
+    let start = stage.buffer.len();
+    let written = match session
+        .outbound_aliases
+        .as_ref()
+        .map(|a| a.look_up(&message.message.topic_name))
+    {
+        Some(alias @ (Aliased::Known(_) | Aliased::New(_))) => {
+            append(session, version, queued, remaining_s, alias, &mut stage.buffer)
+                // A definition makes the packet larger: without it, it may fit (MQTT-3.1.2-24).
+                .or_else(|| {
+                    append(
+                        session,
+                        version,
+                        queued,
+                        remaining_s,
+                        Aliased::Unaliased,
+                        &mut stage.buffer,
+                    )
+                })
+        }
+        _ if remaining_s.is_none() && queued.identifiers.as_slice().is_empty() && is_shared(queued, version) => {
+            copy_encoding(session, version, queued, &mut stage.buffer)
+        }
+        _ => append(
+            session,
+            version,
+            queued,
+            remaining_s,
+            Aliased::Unaliased,
+            &mut stage.buffer,
+        ),
+    };
+    let Some(layout) = written else {
+        stats.deliveries_too_large += 1;
+        return;
+    };
+    if queued.qos.is_acknowledged() {
+        // There was room in the window.
+        let packet_id = session.inflight.take(queued.qos);
+        if let (Some(packet_id), Some(packet)) = (packet_id, stage.buffer.get_mut(start..)) {
+            layout.set_packet_id(packet, packet_id);
+        }
+    }
+    if let Some(count) = stats.publishes_sent.get_mut(usize::from(queued.qos.bits())) {
+        *count += 1;
+    }
+    if !message.copies_payload() {
+        stage.push_shared(message.message.payload.clone());
+    }
+}
+
+/// Whether the encoding serves others too.
+fn is_shared(queued: &Queued, version: ProtocolVersion) -> bool {
+    Arc::strong_count(&queued.message) > 1 || queued.message.is_encoded(version, queued.qos.is_acknowledged())
+}
+
+/// Copies the encoding that all receivers of this kind share. None: it is larger than the client takes.
+fn copy_encoding(
+    session: &Session,
+    version: ProtocolVersion,
+    queued: &Queued,
+    out: &mut Vec<u8>,
+) -> Option<PublishLayout> {
+    let encoded = queued.message.encoded(version, queued.qos.is_acknowledged())?;
+    if encoded.layout.packet_bytes > session.max_packet_bytes as usize {
+        return None;
+    }
+    let start = out.len();
+    out.extend_from_slice(&encoded.bytes);
+    let head = PublishHead {
+        qos: queued.qos,
+        retain: queued.retain,
+        ..PublishHead::default()
+    };
+    if let Some(first) = out.get_mut(start) {
+        *first = head.first_byte();
+    }
+    Some(encoded.layout)
+}
+
+/// Encodes a message for this client alone. None: it is larger than the client takes; `out` is then as it was.
+fn append(
+    session: &mut Session,
+    version: ProtocolVersion,
+    queued: &Queued,
+    remaining_s: Option<u32>,
+    alias: Aliased,
+    out: &mut Vec<u8>,
+) -> Option<PublishLayout> {
+    let message: &OutMessage = &queued.message;
+    let (topic_name, topic_alias): (&str, Option<NonZeroU16>) = match alias {
+        Aliased::Known(alias) => ("", Some(alias)),
+        Aliased::New(alias) => (message.topic_name(), Some(alias)),
+        Aliased::Unaliased => (message.topic_name(), None),
+    };
+    let head = PublishHead {
+        dup: false,
+        qos: queued.qos,
+        retain: queued.retain,
+        topic_name,
+        packet_id: None,
+        topic_alias,
+        subscription_identifiers: SubscriptionIdentifiers::from_slice(queued.identifiers.as_slice()),
+        message_expiry_interval: remaining_s,
+        forwarded_properties: &message.message.forwarded_properties,
+    };
+    let start = out.len();
+    let layout = message.append(out, version, &head).ok()?;
+    if layout.packet_bytes > session.max_packet_bytes as usize {
+        out.truncate(start);
+        return None;
+    }
+    if let (Aliased::New(alias), Some(aliases)) = (alias, &mut session.outbound_aliases) {
+        aliases.define(&message.message.topic_name, alias);
+    }
+    Some(layout)
+}

@@ -1,0 +1,433 @@
+//! The topic filters of one worker and who has subscribed to each.
+//!
+//! Called by the worker for subscriptions and for each delivery, which names filters by the id that the link gave
+//! them. Matching is storage's: nothing here looks at a topic. A filter lives while it has a subscriber or while the
+//! link owes its name. Leaves out the session's own list of filters.
+
+mod subscribers;
+
+use std::hash::Hasher;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use freshet_mqtt::QoS;
+use freshet_storage_contract::{FilterId, FilterShards, ShardId};
+use hashbrown::{HashMap, HashTable};
+use siphasher::sip::SipHasher13;
+
+use self::subscribers::Subscribers;
+
+/// Place of a filter in the table, until it is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FilterKey(u32);
+
+/// One client's subscription to one filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Subscriber {
+    /// Slot of the connection.
+    pub(crate) slot: u32,
+    /// Subscription Identifier; 0: none.
+    pub(crate) identifier: u32,
+    /// Maximum QoS.
+    pub(crate) qos: QoS,
+    /// Leave out the client's own messages.
+    pub(crate) no_local: bool,
+    /// Keep RETAIN of what is forwarded.
+    pub(crate) retain_as_published: bool,
+    /// Some shards have not confirmed yet: see `Joining`.
+    joining: bool,
+}
+
+impl Subscriber {
+    /// A subscriber that no shard has confirmed.
+    pub(crate) fn new(slot: u32, identifier: u32, qos: QoS, no_local: bool, retain_as_published: bool) -> Self {
+        Self {
+            slot,
+            identifier,
+            qos,
+            no_local,
+            retain_as_published,
+            joining: true,
+        }
+    }
+}
+
+/// A set of shards.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ShardSet(Vec<u64>);
+
+impl ShardSet {
+    /// Returns whether the shard was not in the set.
+    pub(crate) fn insert(&mut self, shard: ShardId) -> bool {
+        let (word, bit) = (usize::from(shard.0 / 64), 1_u64 << (shard.0 % 64));
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        let Some(bits) = self.0.get_mut(word) else { return false };
+        let is_new = *bits & bit == 0;
+        *bits |= bit;
+        is_new
+    }
+
+    pub(crate) fn contains(&self, shard: ShardId) -> bool {
+        let bits = self.0.get(usize::from(shard.0 / 64)).copied().unwrap_or(0);
+        bits & 1 << (shard.0 % 64) != 0
+    }
+}
+
+/// Where a new subscriber has its place in the stream of deliveries already.
+#[derive(Debug)]
+struct Joining {
+    slot: u32,
+    shards: ShardSet,
+}
+
+#[derive(Debug)]
+struct Filter {
+    topic_filter: Box<[u8]>,
+    filter_id: Option<FilterId>,
+    shards: Option<FilterShards>,
+    /// Requests that the link has not answered with the filter's name.
+    unnamed: u32,
+    subscribers: Subscribers,
+    #[expect(
+        clippy::box_collection,
+        reason = "there for milliseconds of a subscription's life: eight bytes, not 24"
+    )]
+    joining: Option<Box<Vec<Joining>>>,
+}
+
+/// What became of a filter when a subscriber left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Released {
+    /// The link is to be told nothing: others have it, or its name is owed, or it was never asked for.
+    Kept,
+    /// Nobody has it: the link is to be told.
+    Gone(FilterId),
+}
+
+/// The filters of a worker.
+pub(crate) struct FilterTable {
+    filters: Vec<Option<Filter>>,
+    free: Vec<u32>,
+    by_name: HashTable<u32>,
+    by_id: HashMap<FilterId, u32, FixedState>,
+    keys: (u64, u64),
+}
+
+impl FilterTable {
+    /// An empty table. Clients choose topic filters, so that hashes are keyed.
+    pub(crate) fn new(keys: (u64, u64)) -> Self {
+        Self {
+            filters: Vec::new(),
+            free: Vec::new(),
+            by_name: HashTable::new(),
+            by_id: HashMap::default(),
+            keys,
+        }
+    }
+
+    /// How many filters there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// The filter of this name.
+    pub(crate) fn find(&self, topic_filter: &[u8]) -> Option<FilterKey> {
+        let hash = hash(self.keys, topic_filter);
+        let is_it = |at: &u32| {
+            self.get(FilterKey(*at))
+                .is_some_and(|f| *f.topic_filter == *topic_filter)
+        };
+        self.by_name.find(hash, is_it).map(|at| FilterKey(*at))
+    }
+
+    /// The filter of this name, which will be asked of the link once more: [`Self::named`] is to follow.
+    pub(crate) fn want(&mut self, topic_filter: &[u8]) -> FilterKey {
+        let key = self.find(topic_filter).unwrap_or_else(|| self.insert(topic_filter));
+        if let Some(filter) = self.get_mut(key) {
+            filter.unnamed += 1;
+        }
+        key
+    }
+
+    fn insert(&mut self, topic_filter: &[u8]) -> FilterKey {
+        let filter = Filter {
+            topic_filter: topic_filter.into(),
+            filter_id: None,
+            shards: None,
+            unnamed: 0,
+            subscribers: Subscribers::None,
+            joining: None,
+        };
+        let at = match self.free.pop() {
+            Some(at) => at,
+            None => {
+                self.filters.push(None);
+                // Bounded far below: every filter has a subscription of a connection behind it.
+                u32::try_from(self.filters.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        if let Some(place) = self.filters.get_mut(at as usize) {
+            *place = Some(filter);
+        }
+        let (keys, filters) = (self.keys, &self.filters);
+        let rehash = |at: &u32| match filters.get(*at as usize) {
+            Some(Some(filter)) => hash(keys, &filter.topic_filter),
+            _ => 0,
+        };
+        self.by_name.insert_unique(hash(keys, topic_filter), at, rehash);
+        FilterKey(at)
+    }
+
+    /// The link has answered a request for the filter.
+    pub(crate) fn named(&mut self, key: FilterKey, filter_id: FilterId, shards: FilterShards) -> Released {
+        if let Some(filter) = self.get_mut(key) {
+            filter.unnamed = filter.unnamed.saturating_sub(1);
+            filter.shards = Some(shards);
+            let old = filter.filter_id.replace(filter_id);
+            if old != Some(filter_id) {
+                if let Some(old) = old {
+                    self.by_id.remove(&old);
+                }
+                self.by_id.insert(filter_id, key.0);
+            }
+        }
+        self.release(key)
+    }
+
+    /// What [`Self::want`] announced is not asked of the link after all.
+    pub(crate) fn do_not_want(&mut self, key: FilterKey) -> Released {
+        if let Some(filter) = self.get_mut(key) {
+            filter.unnamed = filter.unnamed.saturating_sub(1);
+        }
+        self.release(key)
+    }
+
+    /// Adds a subscriber, or replaces the options of the one there is. Returns whether it is new.
+    pub(crate) fn subscribe(&mut self, key: FilterKey, subscriber: Subscriber) -> bool {
+        let Some(filter) = self.get_mut(key) else { return false };
+        match filter.subscribers.get_mut(subscriber.slot) {
+            Some(there) => {
+                *there = Subscriber {
+                    joining: there.joining,
+                    ..subscriber
+                };
+                false
+            }
+            None => {
+                filter.subscribers.insert(subscriber);
+                let joining = Joining {
+                    slot: subscriber.slot,
+                    shards: ShardSet::default(),
+                };
+                filter.joining.get_or_insert_default().push(joining);
+                true
+            }
+        }
+    }
+
+    /// The shard's deliveries belong to the subscriber from here on.
+    pub(crate) fn joined(&mut self, key: FilterKey, slot: u32, shard: ShardId) {
+        let joining = self.get_mut(key).and_then(|f| f.joining.as_mut());
+        if let Some(joining) = joining.and_then(|all| all.iter_mut().find(|j| j.slot == slot)) {
+            joining.shards.insert(shard);
+        }
+    }
+
+    /// Every shard of the filter has confirmed the subscriber.
+    pub(crate) fn joined_everywhere(&mut self, key: FilterKey, slot: u32) {
+        let Some(filter) = self.get_mut(key) else { return };
+        if let Some(subscriber) = filter.subscribers.get_mut(slot) {
+            subscriber.joining = false;
+        }
+        filter.forget_joining(slot);
+    }
+
+    /// Removes a subscriber. None: it was not there.
+    pub(crate) fn unsubscribe(&mut self, key: FilterKey, slot: u32) -> Option<Released> {
+        let filter = self.get_mut(key)?;
+        filter.subscribers.remove(slot)?;
+        filter.forget_joining(slot);
+        Some(self.release(key))
+    }
+
+    /// The subscription of a connection.
+    pub(crate) fn subscriber(&self, key: FilterKey, slot: u32) -> Option<&Subscriber> {
+        self.get(key)?.subscribers.get(slot)
+    }
+
+    /// Calls `take` for each subscriber that deliveries of `shard` belong to.
+    pub(crate) fn for_each_of(&self, filter_id: FilterId, shard: ShardId, mut take: impl FnMut(&Subscriber)) {
+        let Some(filter) = self.by_id.get(&filter_id).and_then(|at| self.get(FilterKey(*at))) else {
+            return;
+        };
+        filter.subscribers.for_each(|subscriber| {
+            if !subscriber.joining || filter.has_joined(subscriber.slot, shard) {
+                take(subscriber);
+            }
+        });
+    }
+
+    /// Calls `take` for each subscription that concerns `shard`.
+    pub(crate) fn for_each_at(&self, shard: ShardId, mut take: impl FnMut(&Subscriber)) {
+        let at_shard =
+            |f: &&Filter| matches!(f.shards, Some(FilterShards::All)) || f.shards == Some(FilterShards::One(shard));
+        for filter in self.filters.iter().flatten().filter(at_shard) {
+            filter.subscribers.for_each(&mut take);
+        }
+    }
+
+    /// The topic filter.
+    pub(crate) fn topic_filter(&self, key: FilterKey) -> Bytes {
+        self.get(key)
+            .map_or_else(Bytes::new, |f| Bytes::copy_from_slice(&f.topic_filter))
+    }
+
+    /// Removes the filter if nobody needs it.
+    fn release(&mut self, key: FilterKey) -> Released {
+        let Some(filter) = self.get(key) else {
+            return Released::Kept;
+        };
+        if filter.unnamed > 0 || !filter.subscribers.is_empty() {
+            return Released::Kept;
+        }
+        let filter_id = filter.filter_id;
+        if let Ok(entry) = self
+            .by_name
+            .find_entry(hash(self.keys, &filter.topic_filter), |at| *at == key.0)
+        {
+            entry.remove();
+        }
+        if let Some(filter_id) = filter_id {
+            self.by_id.remove(&filter_id);
+        }
+        if let Some(place) = self.filters.get_mut(key.0 as usize) {
+            *place = None;
+        }
+        self.free.push(key.0);
+        // Without a name the link does not have it.
+        filter_id.map_or(Released::Kept, Released::Gone)
+    }
+
+    fn get(&self, key: FilterKey) -> Option<&Filter> {
+        self.filters.get(key.0 as usize)?.as_ref()
+    }
+
+    fn get_mut(&mut self, key: FilterKey) -> Option<&mut Filter> {
+        self.filters.get_mut(key.0 as usize)?.as_mut()
+    }
+}
+
+impl Filter {
+    fn has_joined(&self, slot: u32, shard: ShardId) -> bool {
+        let joining = self
+            .joining
+            .as_ref()
+            .and_then(|all| all.iter().find(|j| j.slot == slot));
+        joining.is_some_and(|j| j.shards.contains(shard))
+    }
+
+    fn forget_joining(&mut self, slot: u32) {
+        if let Some(joining) = &mut self.joining {
+            joining.retain(|j| j.slot != slot);
+            if joining.is_empty() {
+                self.joining = None;
+            }
+        }
+    }
+}
+
+fn hash(keys: (u64, u64), topic_filter: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(keys.0, keys.1);
+    hasher.write(topic_filter);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARD: ShardId = ShardId(1);
+    const ID: FilterId = FilterId(7);
+
+    fn subscriber(slot: u32) -> Subscriber {
+        Subscriber::new(slot, 0, QoS::AtLeastOnce, false, false)
+    }
+
+    fn receivers(table: &FilterTable, shard: ShardId) -> Vec<u32> {
+        let mut slots = Vec::new();
+        table.for_each_of(ID, shard, |s| slots.push(s.slot));
+        slots.sort_unstable();
+        slots
+    }
+
+    #[test]
+    fn a_subscriber_gets_what_comes_after_its_join_at_that_shard() {
+        let mut table = FilterTable::new((1, 2));
+        let key = table.want(b"a/#");
+        table.subscribe(key, subscriber(3));
+        table.named(key, ID, FilterShards::All);
+        assert_eq!(receivers(&table, SHARD), []);
+        table.joined(key, 3, SHARD);
+        assert_eq!(receivers(&table, SHARD), [3]);
+        assert_eq!(receivers(&table, ShardId(2)), []);
+        table.joined_everywhere(key, 3);
+        assert_eq!(receivers(&table, ShardId(2)), [3]);
+    }
+
+    #[test]
+    fn a_second_subscription_replaces_options_and_keeps_its_place() {
+        let mut table = FilterTable::new((1, 2));
+        let key = table.want(b"a");
+        assert!(table.subscribe(key, subscriber(3)));
+        table.named(key, ID, FilterShards::One(SHARD));
+        table.joined_everywhere(key, 3);
+        assert!(!table.subscribe(
+            key,
+            Subscriber {
+                identifier: 9,
+                ..subscriber(3)
+            }
+        ));
+        assert_eq!(receivers(&table, SHARD), [3]);
+        assert_eq!(table.subscriber(key, 3).map(|s| s.identifier), Some(9));
+    }
+
+    #[test]
+    fn the_last_subscriber_takes_the_filter_along_unless_its_name_is_owed() {
+        let mut table = FilterTable::new((1, 2));
+        let key = table.want(b"a");
+        table.subscribe(key, subscriber(3));
+        assert_eq!(
+            table.unsubscribe(key, 3),
+            Some(Released::Kept),
+            "the link has not named it yet"
+        );
+        assert_eq!(table.named(key, ID, FilterShards::One(SHARD)), Released::Gone(ID));
+        assert_eq!((table.len(), table.find(b"a")), (0, None));
+
+        let key = table.want(b"a");
+        table.named(key, ID, FilterShards::One(SHARD));
+        assert_eq!(table.find(b"a"), None, "nobody had subscribed");
+    }
+
+    #[test]
+    fn many_filters_are_found_by_name_while_others_come_and_go() {
+        let mut table = FilterTable::new((1, 2));
+        let name = |i: u32| format!("device/{i}").into_bytes();
+        for i in 0..1_000 {
+            let key = table.want(&name(i));
+            table.subscribe(key, subscriber(i));
+            table.named(key, FilterId(i), FilterShards::One(SHARD));
+        }
+        for i in (0..1_000).step_by(2) {
+            let key = table.find(&name(i)).unwrap();
+            assert_eq!(table.unsubscribe(key, i), Some(Released::Gone(FilterId(i))));
+        }
+        for i in 0..1_000 {
+            assert_eq!(table.find(&name(i)).is_some(), i % 2 == 1, "{i}");
+        }
+        assert_eq!(table.len(), 500);
+    }
+}

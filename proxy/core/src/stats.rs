@@ -1,0 +1,122 @@
+//! What a worker has counted. Plain numbers: the shell turns them into metrics, nobody looks up a label per message.
+
+use crate::reason::DisconnectReason;
+
+/// Counters and gauges of one worker. Counters only grow; `..._now` are gauges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerStats {
+    /// Connections that have a socket.
+    pub connections_now: u64,
+    /// Connections whose CONNECT was accepted and that have not ended.
+    pub clients_now: u64,
+    /// Connections taken over from the acceptor.
+    pub connections_accepted: u64,
+    /// CONNECTs answered with success.
+    pub connects_accepted: u64,
+    /// Ends of connections, by [`DisconnectReason::index`].
+    pub disconnects: [u64; DisconnectReason::COUNT],
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// Bytes written.
+    pub bytes_sent: u64,
+    /// Packets received.
+    pub packets_received: u64,
+    /// PUBLISH packets received, by QoS.
+    pub publishes_received: [u64; 3],
+    /// PUBLISH packets sent, by QoS.
+    pub publishes_sent: [u64; 3],
+    /// PUBLISH packets that repeated an unacknowledged one of the same connection.
+    pub publishes_repeated: u64,
+    /// Publications acknowledged and dropped because the client may not make them (`$SYS`).
+    pub publishes_not_authorized: u64,
+    /// Publications refused by a limit of the user on retained messages.
+    pub publishes_over_quota: u64,
+    /// QoS 0 publications dropped because storage was away and the bound on outstanding bytes was reached.
+    pub publishes_shed: u64,
+    /// Publications without outcome.
+    pub publishes_outstanding_now: u64,
+    /// Their bytes.
+    pub publish_bytes_outstanding_now: u64,
+    /// QoS 0 messages dropped because their client's outbound buffer was full.
+    pub deliveries_shed: u64,
+    /// QoS 1 and 2 messages dropped by `slowConsumer: DropOldest`.
+    pub deliveries_dropped: u64,
+    /// Messages dropped because their expiry interval had passed.
+    pub deliveries_expired: u64,
+    /// Messages not sent because they exceed the client's maximum packet size.
+    pub deliveries_too_large: u64,
+    /// Messages not sent because a client asked for no local ones.
+    pub deliveries_not_local: u64,
+    /// Messages that a client refused with an error in PUBACK or PUBREC.
+    pub deliveries_refused: u64,
+    /// Retained messages put into clients' queues.
+    pub retained_delivered: u64,
+    /// Acknowledgements of packet ids that were not in use.
+    pub unknown_acknowledgements: u64,
+    /// Bytes queued towards clients and not written.
+    pub outbound_bytes_now: u64,
+    /// Bytes of incomplete packets and of packets that wait.
+    pub input_bytes_now: u64,
+    /// Times that reading of a connection was paused.
+    pub reading_paused: u64,
+    /// Topic filters of this worker.
+    pub filters_now: u64,
+    /// Subscriptions of this worker's clients.
+    pub subscriptions_now: u64,
+    /// Sessions that wait for storage's answer to their CONNECT.
+    pub attaching_now: u64,
+    /// Messages of storage that no client here wanted any more.
+    pub deliveries_unclaimed: u64,
+}
+
+impl Default for WorkerStats {
+    fn default() -> Self {
+        Self {
+            connections_now: 0,
+            clients_now: 0,
+            connections_accepted: 0,
+            connects_accepted: 0,
+            disconnects: [0; DisconnectReason::COUNT],
+            bytes_received: 0,
+            bytes_sent: 0,
+            packets_received: 0,
+            publishes_received: [0; 3],
+            publishes_sent: [0; 3],
+            publishes_repeated: 0,
+            publishes_not_authorized: 0,
+            publishes_over_quota: 0,
+            publishes_shed: 0,
+            publishes_outstanding_now: 0,
+            publish_bytes_outstanding_now: 0,
+            deliveries_shed: 0,
+            deliveries_dropped: 0,
+            deliveries_expired: 0,
+            deliveries_too_large: 0,
+            deliveries_not_local: 0,
+            deliveries_refused: 0,
+            retained_delivered: 0,
+            unknown_acknowledgements: 0,
+            outbound_bytes_now: 0,
+            input_bytes_now: 0,
+            reading_paused: 0,
+            filters_now: 0,
+            subscriptions_now: 0,
+            attaching_now: 0,
+            deliveries_unclaimed: 0,
+        }
+    }
+}
+
+impl WorkerStats {
+    /// Ends of connections for one reason.
+    #[must_use]
+    pub fn disconnects_by(&self, reason: DisconnectReason) -> u64 {
+        self.disconnects.get(reason.index()).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn count_disconnect(&mut self, reason: DisconnectReason) {
+        if let Some(count) = self.disconnects.get_mut(reason.index()) {
+            *count += 1;
+        }
+    }
+}

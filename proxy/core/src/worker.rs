@@ -1,0 +1,272 @@
+//! One thread's share of a proxy: its connections, speaking MQTT.
+//!
+//! Called by the shell with bytes, ends of connections, events of the link and time; answers with [`Actions`]. A turn
+//! is: any number of [`Worker::receive`], [`Worker::peer_closed`], [`Worker::handle`] and [`Worker::tick`], one
+//! [`Worker::finish_turn`], then for each dirty connection [`Worker::pending_output`] and [`Worker::written`] until
+//! there is nothing left or the socket is full. Nothing here reads a clock, a socket or a random source, and nothing
+//! blocks. Leaves out sockets, listeners' own limits (the shell counts over all workers) and routing (storage).
+
+mod actions;
+mod clients;
+mod deliver;
+mod drain;
+mod end;
+mod events;
+mod leaving;
+mod publications;
+mod receive;
+mod requests;
+mod settings;
+mod shared;
+mod slots;
+mod stage;
+mod token;
+
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use freshet_config::ProxyConfig;
+use freshet_storage_contract::{DeliverySeq, MonotonicMs, ShardId, Term};
+
+pub use self::actions::{Actions, Fact, PeerClose, Received, Refusal};
+pub use self::drain::DrainPace;
+pub use self::settings::WorkerSettings;
+pub use self::stage::PendingOutput;
+pub use self::token::{ConnectionToken, ListenerIndex};
+
+pub(crate) use self::requests::{Read, Request};
+pub(crate) use self::shared::Shared;
+pub(crate) use self::stage::Stage;
+
+use self::deliver::Targets;
+use self::slots::Connections;
+use crate::connection::{Connection, Context, Pause, Phase};
+use crate::exchange::ToLink;
+use crate::reason::DisconnectReason;
+use crate::stats::WorkerStats;
+use crate::timers::bucket_of;
+
+/// One thread's connections and what they share.
+pub struct Worker {
+    connections: Connections,
+    shared: Shared,
+    stage: Stage,
+    targets: Targets,
+    /// Last delivery of each shard in this turn.
+    accepted: Vec<(ShardId, Term, DeliverySeq)>,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("id", &self.shared.settings.id)
+            .field("connections", &self.connections.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// A worker without connections. It takes connections at once; their CONNECTs wait for storage.
+    #[must_use]
+    pub fn new(settings: WorkerSettings, config: Arc<ProxyConfig>) -> Self {
+        Self {
+            connections: Connections::default(),
+            shared: Shared::new(settings, config),
+            stage: Stage::default(),
+            targets: Targets::default(),
+            accepted: Vec::new(),
+        }
+    }
+
+    /// Takes a new connection over.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the shell closes the socket; [`DisconnectReason::TooManyConnections`] is counted here.
+    pub fn accept(
+        &mut self,
+        listener: ListenerIndex,
+        peer: SocketAddr,
+        now: MonotonicMs,
+        out: &mut Actions,
+    ) -> Result<ConnectionToken, Refusal> {
+        if self.shared.drain.is_some() {
+            self.shared.stats.count_disconnect(DisconnectReason::ServerShutdown);
+            return Err(Refusal::Draining);
+        }
+        let connection = Connection::new(peer, listener, self.shared.config.clone(), now);
+        let has_room = self.connections.len() < self.shared.settings.max_connections as usize;
+        let Some(token) = has_room.then(|| self.connections.insert(connection)).flatten() else {
+            self.shared.stats.count_disconnect(DisconnectReason::TooManyConnections);
+            return Err(Refusal::TooManyConnections);
+        };
+        self.shared.stats.connections_accepted += 1;
+        self.shared.stats.connections_now += 1;
+        self.with(token, now, out, |connection, cx| connection.arm(cx));
+        Ok(token)
+    }
+
+    /// What `token` has to write, up to about `max_bytes`; empty when there is nothing or the token names no
+    /// connection. [`Self::written`] must follow; if it does not, nothing is taken as written.
+    pub fn pending_output(&mut self, token: ConnectionToken, max_bytes: usize, now: MonotonicMs) -> PendingOutput<'_> {
+        self.settle_stage(0);
+        self.stage.begin(token);
+        match self.connections.get_mut(token) {
+            Some(connection) => {
+                connection.stage(&mut self.stage, &mut self.shared, now, max_bytes);
+                self.stage.seal();
+            }
+            None => self.stage.token = None,
+        }
+        PendingOutput { stage: &self.stage }
+    }
+
+    /// The socket of `token` took `bytes` of its pending output. Less than all of it: the shell waits until the socket
+    /// takes more and asks for the output again.
+    pub fn written(&mut self, token: ConnectionToken, bytes: usize, now: MonotonicMs, out: &mut Actions) {
+        if self.stage.token == Some(token) {
+            self.settle_stage(bytes);
+        }
+        self.with(token, now, out, |connection, cx| connection.after_write(cx));
+        self.resume_paused(now, out);
+    }
+
+    fn settle_stage(&mut self, written: usize) {
+        let Some(token) = self.stage.token.take() else { return };
+        if let Some(connection) = self.connections.get_mut(token) {
+            let written = written.min(self.stage.len());
+            connection.unstage(&self.stage, written, &mut self.shared);
+        }
+    }
+
+    /// Acts on what is due. To be called at [`Self::next_deadline`] or later.
+    pub fn tick(&mut self, now: MonotonicMs, out: &mut Actions) {
+        while let Some((bucket, tokens)) = self.shared.timers.pop_due(now) {
+            for token in tokens {
+                self.on_timer(token, bucket, now, out);
+            }
+        }
+        self.drain_some(now, out);
+        self.resume_paused(now, out);
+    }
+
+    fn on_timer(&mut self, token: ConnectionToken, bucket: u64, now: MonotonicMs, out: &mut Actions) {
+        let Some(connection) = self.connections.get_mut(token) else {
+            return;
+        };
+        // Overtaken by an earlier deadline, which has set its own successor.
+        if bucket_of(connection.timer_at) != bucket {
+            return;
+        }
+        connection.timer_at = MonotonicMs(u64::MAX);
+        match connection.deadline(now) {
+            Some(at) if at <= now => {
+                let keep_alive = connection.keep_alive_deadline(now).is_some_and(|at| at <= now);
+                let ending = match connection.phase {
+                    Phase::New => DisconnectReason::ConnectTimeout.into(),
+                    Phase::Attaching => connection.refuse(DisconnectReason::StorageUnavailable),
+                    _ if keep_alive => DisconnectReason::KeepAliveTimeout.into(),
+                    _ => DisconnectReason::StorageUnavailable.into(),
+                };
+                self.end(token, ending, now, out);
+            }
+            Some(_) => {
+                self.with(token, now, out, |connection, cx| connection.arm(cx));
+            }
+            None => {}
+        }
+    }
+
+    /// When [`Self::tick`] has something to do next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<MonotonicMs> {
+        let drain = self.shared.drain.as_ref().and_then(|d| d.next_step(self.is_drained()));
+        self.shared.timers.next().into_iter().chain(drain).min()
+    }
+
+    /// Ends a turn: says once per shard what was taken over, and goes on with what waited for room.
+    pub fn finish_turn(&mut self, now: MonotonicMs, out: &mut Actions) {
+        for (shard, term, seq) in self.accepted.drain(..) {
+            out.to_link.push(ToLink::Accepted { shard, term, seq });
+        }
+        if self.shared.reads.is_waiting() {
+            self.shared.begin_reads(out);
+        }
+        self.resume_paused(now, out);
+    }
+
+    /// Takes up a changed configuration: for connections that come from now on.
+    pub fn reload(&mut self, config: Arc<ProxyConfig>) {
+        self.shared.config = config;
+    }
+
+    /// Counters and gauges.
+    #[must_use]
+    pub fn stats(&self) -> &WorkerStats {
+        &self.shared.stats
+    }
+
+    /// How many bytes the shell may read at once from any connection. Little while publications wait for their
+    /// outcome in great number, since what cannot be taken has to be kept; 0 when there is no more room: the shell
+    /// tries again after the next turn.
+    #[must_use]
+    pub fn read_budget_bytes(&self) -> usize {
+        const USUAL: usize = 64 << 10;
+        const LITTLE: usize = 2 << 10;
+        if self.shared.stats.input_bytes_now >= self.shared.settings.input_bytes / 2 {
+            return if self.shared.is_over_publish_budget() {
+                0
+            } else {
+                LITTLE
+            };
+        }
+        if self.shared.is_over_publish_budget() {
+            LITTLE
+        } else {
+            USUAL
+        }
+    }
+
+    /// Runs `act` on a connection, if it is there, with what it may use.
+    fn with<T>(
+        &mut self,
+        token: ConnectionToken,
+        now: MonotonicMs,
+        out: &mut Actions,
+        act: impl FnOnce(&mut Connection, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let connection = self.connections.get_mut(token)?;
+        Some(act(
+            connection,
+            &mut Context {
+                shared: &mut self.shared,
+                token,
+                now,
+                out,
+            },
+        ))
+    }
+
+    /// Goes on with connections whose pause is over.
+    fn resume_paused(&mut self, now: MonotonicMs, out: &mut Actions) {
+        loop {
+            while let Some(token) = self.shared.to_resume.pop() {
+                self.resume(token, now, out);
+            }
+            if self.shared.waiting_for_budget.is_empty() || !self.shared.has_publish_budget() {
+                return;
+            }
+            let Some(token) = self.shared.waiting_for_budget.pop_front() else {
+                return;
+            };
+            if self
+                .connections
+                .get(token)
+                .is_some_and(|c| c.paused == Some(Pause::Budget))
+            {
+                self.resume(token, now, out);
+            }
+        }
+    }
+}

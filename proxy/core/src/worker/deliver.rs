@@ -1,0 +1,229 @@
+//! From one message of storage to the queues of its receivers.
+//!
+//! Queueing is all that happens here: publishers wait for nothing else ([`crate::exchange::ToLink::Accepted`]), so
+//! that no slow subscriber stalls them.
+
+use std::sync::Arc;
+
+use freshet_config::SlowConsumer;
+use freshet_mqtt::QoS;
+use freshet_storage_contract::{
+    DeliverySeq, FilterId, Message, MonotonicMs, RequestId, RetainedMessage, ShardId, Term,
+};
+
+use super::Worker;
+use super::actions::Actions;
+use super::requests::Request;
+use super::shared::Shared;
+use super::token::ConnectionToken;
+use crate::connection::Connection;
+use crate::connection::message::OutMessage;
+use crate::connection::outbound::{Identifiers, Queued};
+use crate::filters::Subscriber;
+use crate::reason::DisconnectReason;
+
+/// Receivers of one message, kept to reuse their memory.
+#[derive(Debug, Default)]
+pub(super) struct Targets {
+    subscribers: Vec<Subscriber>,
+    too_slow: Vec<ConnectionToken>,
+}
+
+/// More receivers than this are not kept for the next message.
+const KEPT_TARGETS: usize = 64 << 10;
+
+/// What became of a message that was offered to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offered {
+    Queued,
+    Dropped,
+    /// The client reads too slowly, and is to be told so.
+    TooSlow,
+}
+
+impl Worker {
+    /// Queues a message for all subscribers of `filter_ids`: one copy for each client (MQTT-3.3.4-2).
+    pub(super) fn deliver(
+        &mut self,
+        shard: ShardId,
+        filter_ids: &[FilterId],
+        message: Message,
+        now: MonotonicMs,
+        out: &mut Actions,
+    ) {
+        let mut targets = std::mem::take(&mut self.targets);
+        let message = Arc::new(OutMessage::new(message, now));
+        for filter_id in filter_ids {
+            self.shared
+                .filters
+                .for_each_of(*filter_id, shard, |s| targets.subscribers.push(*s));
+        }
+        if filter_ids.len() > 1 {
+            // Subscriptions of one client side by side.
+            targets.subscribers.sort_by_key(|s| s.slot);
+        }
+        let mut rest = &targets.subscribers[..];
+        if rest.is_empty() {
+            self.shared.stats.deliveries_unclaimed += 1;
+        }
+        while let Some(first) = rest.first() {
+            let own = rest.iter().take_while(|s| s.slot == first.slot).count();
+            let (subscriptions, behind) = rest.split_at(own);
+            rest = behind;
+            let Some((token, connection)) = self.connections.in_slot(first.slot) else {
+                continue;
+            };
+            let Some(queued) = merge(connection, subscriptions, &message) else {
+                self.shared.stats.deliveries_not_local += 1;
+                continue;
+            };
+            match offer(connection, queued, &mut self.shared) {
+                Offered::Queued if !connection.is_dirty => {
+                    connection.is_dirty = true;
+                    out.dirty.push(token);
+                }
+                Offered::Queued | Offered::Dropped => {}
+                Offered::TooSlow => targets.too_slow.push(token),
+            }
+        }
+        for token in targets.too_slow.drain(..) {
+            self.end(token, DisconnectReason::SlowConsumer.into(), now, out);
+        }
+        targets.subscribers.clear();
+        targets.subscribers.shrink_to(KEPT_TARGETS);
+        self.targets = targets;
+    }
+
+    /// Notes that a delivery is in its receivers' queues.
+    pub(super) fn accept_delivery(&mut self, shard: ShardId, term: Term, seq: DeliverySeq) {
+        match self.accepted.iter_mut().find(|accepted| accepted.0 == shard) {
+            Some(accepted) => *accepted = (shard, term, seq),
+            None => self.accepted.push((shard, term, seq)),
+        }
+    }
+
+    /// Queues retained messages for one subscription. A chunk is asked for when there is room for it, so that it is
+    /// not cut off by the bound on the client's queue.
+    pub(super) fn on_retained(
+        &mut self,
+        id: RequestId,
+        shard: ShardId,
+        messages: Vec<RetainedMessage>,
+        more: bool,
+        now: MonotonicMs,
+        out: &mut Actions,
+    ) {
+        let Some(Request::Subscribe(request)) = self.shared.requests.get_mut(id) else {
+            return;
+        };
+        let (token, key) = (request.token, request.key);
+        if request.reads > 0 {
+            request.reads -= 1;
+            self.shared.reads.release(1);
+        }
+        if !more {
+            request.has_read();
+        }
+        let subscriber = self.shared.filters.subscriber(key, token.slot()).copied();
+        let (Some(subscriber), Some(connection)) = (subscriber, self.connections.get_mut(token)) else {
+            return;
+        };
+        for RetainedMessage { message } in messages {
+            if subscriber.no_local && is_publisher(connection, &message) {
+                self.shared.stats.deliveries_not_local += 1;
+                continue;
+            }
+            let mut identifiers = Identifiers::None;
+            identifiers.push(subscriber.identifier);
+            let qos = message.qos.min(subscriber.qos);
+            // MQTT-3.3.1-8: sent as a result of a subscription, so RETAIN is set.
+            let queued = Queued::new(Arc::new(OutMessage::new(message, now)), qos, true, identifiers);
+            let outbound = connection
+                .outbound
+                .get_or_insert_with(|| self.shared.spare.take_outbound());
+            outbound.push(queued);
+            self.shared.stats.retained_delivered += 1;
+        }
+        connection.settle(&mut self.shared);
+        if connection.outbound.is_some() && !connection.is_dirty {
+            connection.is_dirty = true;
+            out.dirty.push(token);
+        }
+        self.with(token, now, out, |connection, cx| {
+            if more {
+                connection.on_more_retained(id, shard, cx);
+            } else {
+                connection.on_read(id, cx);
+            }
+        });
+        self.shared.begin_reads(out);
+    }
+}
+
+fn is_publisher(connection: &Connection, message: &Message) -> bool {
+    connection
+        .cold
+        .session
+        .as_ref()
+        .is_some_and(|s| s.publisher == message.publisher)
+}
+
+/// What one client gets of a message: highest QoS of its subscriptions that match, all their identifiers, RETAIN if
+/// any keeps it (MQTT-3.3.4-2, -3, -4; MQTT-3.3.1-12, -13). None: all of them leave out the client's own messages
+/// (MQTT-3.8.3-3).
+fn merge(connection: &Connection, subscriptions: &[Subscriber], message: &Arc<OutMessage>) -> Option<Queued> {
+    let mut merged: Option<(QoS, bool)> = None;
+    let mut identifiers = Identifiers::None;
+    for subscription in subscriptions {
+        if subscription.no_local && is_publisher(connection, &message.message) {
+            continue;
+        }
+        let (qos, retain) = merged.unwrap_or((QoS::AtMostOnce, false));
+        merged = Some((qos.max(subscription.qos), retain || subscription.retain_as_published));
+        identifiers.push(subscription.identifier);
+    }
+    let (qos, keeps_retain) = merged?;
+    let retain = keeps_retain && message.message.retain;
+    Some(Queued::new(
+        message.clone(),
+        qos.min(message.message.qos),
+        retain,
+        identifiers,
+    ))
+}
+
+/// Puts a message into a client's queue, or makes room for it, or drops it.
+fn offer(connection: &mut Connection, queued: Queued, shared: &mut Shared) -> Offered {
+    let limit = shared.outbound_limit(connection.outbound_limit);
+    let outbound = connection.outbound.get_or_insert_with(|| shared.spare.take_outbound());
+    let bytes = queued.message.charged_bytes();
+    let is_reliable = queued.qos.is_acknowledged();
+    let mut offered = Offered::Queued;
+    while outbound.total_bytes() + bytes > limit {
+        if !is_reliable {
+            shared.stats.deliveries_shed += 1;
+            offered = Offered::Dropped;
+            break;
+        }
+        if outbound.drop_qos0() {
+            shared.stats.deliveries_shed += 1;
+            continue;
+        }
+        if connection.cold.config.mqtt.slow_consumer == SlowConsumer::Disconnect {
+            offered = Offered::TooSlow;
+            break;
+        }
+        shared.stats.deliveries_dropped += 1;
+        if !outbound.drop_reliable() {
+            // What is left cannot be dropped: it is half written, or there is nothing and the message alone is over.
+            offered = Offered::Dropped;
+            break;
+        }
+    }
+    if offered == Offered::Queued {
+        outbound.push(queued);
+    }
+    connection.settle(shared);
+    shared.spare.give_back_outbound(&mut connection.outbound);
+    offered
+}

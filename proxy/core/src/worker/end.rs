@@ -1,0 +1,162 @@
+//! The end of a connection: what the client is told, what storage is told, what is given back.
+
+use freshet_mqtt::{ConnAck, Disconnect, Peer, Sender};
+use freshet_storage_contract::MonotonicMs;
+
+use super::Worker;
+use super::actions::{Actions, Fact, PeerClose};
+use super::leaving::Leaving;
+use super::token::{ConnectionToken, ListenerIndex};
+use crate::connection::session::Session;
+use crate::connection::{Connection, Context, Ending, Phase};
+use crate::reason::DisconnectReason;
+
+impl Worker {
+    /// The peer has ended the connection, or its socket has failed; the shell closes it. The token means nothing after
+    /// this.
+    pub fn peer_closed(&mut self, token: ConnectionToken, how: PeerClose, now: MonotonicMs, out: &mut Actions) {
+        let reason = match how {
+            PeerClose::EndOfStream | PeerClose::Error => DisconnectReason::ConnectionLost,
+        };
+        self.settle(token, reason.into(), now, out);
+        self.remove(token);
+        self.resume_paused(now, out);
+    }
+
+    /// The shell has closed a connection that [`Actions::close`] named. The token means nothing after this.
+    pub fn closed(&mut self, token: ConnectionToken, now: MonotonicMs, out: &mut Actions) {
+        self.settle(token, DisconnectReason::ConnectionLost.into(), now, out);
+        self.remove(token);
+    }
+
+    /// Ends all connections of a listener that has been removed.
+    pub fn close_listener(&mut self, listener: ListenerIndex, now: MonotonicMs, out: &mut Actions) {
+        for at in 0..self.connections.slot_end() {
+            if let Some((token, connection)) = self.connections.in_slot(at)
+                && connection.cold.listener == listener
+            {
+                self.end(token, DisconnectReason::ListenerRemoved.into(), now, out);
+            }
+        }
+        self.resume_paused(now, out);
+    }
+
+    /// Ends a connection: tells the client, then has the shell close it.
+    pub(super) fn end(&mut self, token: ConnectionToken, ending: Ending, now: MonotonicMs, out: &mut Actions) {
+        let Some(connection) = self.connections.get_mut(token) else {
+            return;
+        };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        let mut cx = Context {
+            shared: &mut self.shared,
+            token,
+            now,
+            out,
+        };
+        tell_client(connection, &ending, &mut cx);
+        self.settle(token, ending, now, out);
+        out.close.push(token);
+    }
+
+    /// Everything about the end of a connection but its socket.
+    fn settle(&mut self, token: ConnectionToken, ending: Ending, now: MonotonicMs, out: &mut Actions) {
+        let Some(connection) = self.connections.get_mut(token) else {
+            return;
+        };
+        if connection.phase == Phase::Closing {
+            return;
+        }
+        let mut cx = Context {
+            shared: &mut self.shared,
+            token,
+            now,
+            out,
+        };
+        let was_accepted = connection.phase == Phase::Connected;
+        if was_accepted {
+            cx.shared.stats.clients_now = cx.shared.stats.clients_now.saturating_sub(1);
+        } else if connection.phase == Phase::Attaching {
+            cx.shared.stats.attaching_now = cx.shared.stats.attaching_now.saturating_sub(1);
+            cx.shared.waiting_for_placement.retain(|waiting| *waiting != token);
+        }
+        connection.phase = Phase::Closing;
+        connection.paused = None;
+        let kept = std::mem::take(&mut connection.input);
+        if let Some(outbound) = &mut connection.outbound {
+            outbound.drop_messages();
+        }
+        connection.inbound = None;
+        connection.settle(cx.shared);
+        connection.drop_subscriptions(&mut cx);
+        cx.shared.stats.count_disconnect(ending.reason);
+        let asked = connection.cold.attaching.take().is_none_or(|a| a.request.is_some());
+        let session = connection.cold.session.take();
+        cx.out.facts.push(Fact::Disconnected {
+            token,
+            client_id: session.as_ref().map(|s| s.client_id.clone()),
+            peer: connection.cold.peer,
+            listener: connection.cold.listener,
+            reason: ending.reason,
+            refused: ending.refused,
+            lasted: now.since(connection.cold.accepted),
+            was_accepted,
+        });
+        let unanswered = connection.unanswered;
+        if let Some(session) = session
+            && asked
+        {
+            detach(session, unanswered, ending.reason, &mut cx);
+        }
+        self.forget_input(kept.len());
+    }
+
+    fn remove(&mut self, token: ConnectionToken) {
+        if self.stage.token == Some(token) {
+            self.stage.token = None;
+        }
+        let Some(mut connection) = self.connections.remove(token) else {
+            return;
+        };
+        self.shared.stats.connections_now = self.shared.stats.connections_now.saturating_sub(1);
+        if let Some(outbound) = connection.outbound.take() {
+            let stats = &mut self.shared.stats;
+            stats.outbound_bytes_now = stats.outbound_bytes_now.saturating_sub(outbound.accounted_bytes as u64);
+        }
+    }
+}
+
+/// Says why, as far as the version and the phase allow (MQTT 5.0, 4.13; MQTT-3.14.1-1).
+fn tell_client(connection: &mut Connection, ending: &Ending, cx: &mut Context<'_>) {
+    if let Some((version, code)) = ending.connack {
+        let peer = Peer {
+            version,
+            ..connection.peer()
+        };
+        // The client is gone either way when its maximum packet size leaves no room for this.
+        let _ = connection.answer(cx, |_, out| ConnAck::new(code).encode(&peer, out));
+    } else if connection.phase == Phase::Connected
+        && connection.version.has_properties()
+        && let Some(code) = ending.reason.disconnect_code()
+    {
+        let _ = connection.answer(cx, |peer, out| Disconnect::new(code).encode(Sender::Server, peer, out));
+    }
+}
+
+/// Tells storage, or lets that wait until what the client said before has been dealt with.
+fn detach(session: Session, unanswered: u32, reason: DisconnectReason, cx: &mut Context<'_>) {
+    if session.epoch.is_some() {
+        cx.shared.clients.remove(&session.client_id, cx.token);
+    }
+    let leaving = Leaving {
+        client_id: session.client_id,
+        epoch: session.epoch,
+        will: session.will,
+        reason: reason.detach_reason(),
+        unanswered,
+    };
+    if let Some(detach) = cx.shared.leaving.insert(cx.token, leaving) {
+        cx.out.to_link.push(detach);
+    }
+}

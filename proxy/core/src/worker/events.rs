@@ -1,0 +1,234 @@
+//! What the link says.
+
+use std::sync::Arc;
+
+use freshet_mqtt::QoS;
+use freshet_storage_contract::{
+    FilterId, FilterShards, MonotonicMs, Placement, PublishOutcome, RegisteredSession, RequestId, SessionEpoch, ShardId,
+};
+
+use super::Worker;
+use super::actions::Actions;
+use super::requests::Request;
+use super::token::ConnectionToken;
+use crate::connection::{Connection, Context, Ending, Phase};
+use crate::exchange::{PublishTicket, ToLink, ToWorker};
+use crate::reason::DisconnectReason;
+
+impl Worker {
+    /// Takes an event of the link.
+    pub fn handle(&mut self, event: ToWorker, now: MonotonicMs, out: &mut Actions) {
+        match event {
+            ToWorker::Published { ticket, outcome } => self.on_published(ticket, outcome, now, out),
+            ToWorker::Subscribed {
+                request,
+                filter_id,
+                shards,
+            } => self.on_subscribed(request, filter_id, shards, out),
+            ToWorker::Joined { request, shard } => self.on_joined(request, shard, now, out),
+            ToWorker::Retained {
+                request,
+                shard,
+                messages,
+                more,
+            } => {
+                self.on_retained(request, shard, messages, more, now, out);
+            }
+            ToWorker::Deliver {
+                shard,
+                term,
+                seq,
+                filter_ids,
+                message,
+            } => {
+                self.deliver(shard, &filter_ids, message, now, out);
+                self.accept_delivery(shard, term, seq);
+            }
+            ToWorker::Overrun { shard } => self.on_overrun(shard, now, out),
+            ToWorker::SessionAttached {
+                request,
+                epoch,
+                session_present,
+            } => {
+                if let Some(Request::Attach(token)) = self.shared.requests.remove(request) {
+                    self.on_attached(token, epoch, session_present, now, out);
+                }
+            }
+            ToWorker::SessionRefused { request, refusal } => {
+                if let Some(Request::Attach(token)) = self.shared.requests.remove(request) {
+                    self.shared.leaving.refused(token);
+                    if let Some(connection) = self.connections.get_mut(token) {
+                        let ending = connection.on_refused(refusal);
+                        // There is nothing to detach.
+                        if let Some(attaching) = &mut connection.cold.attaching {
+                            attaching.request = None;
+                        }
+                        self.end(token, ending, now, out);
+                    }
+                }
+            }
+            ToWorker::TakeOver { client_id, epoch } => {
+                let connections = &self.connections;
+                let token = self.shared.clients.find(&client_id, |token| {
+                    let session = connections.get(token).and_then(|c| c.cold.session.as_ref());
+                    session.is_some_and(|s| s.client_id == client_id && s.epoch == Some(epoch))
+                });
+                if let Some(token) = token {
+                    self.end(token, DisconnectReason::TakenOver.into(), now, out);
+                }
+            }
+            ToWorker::RegisterSessions { shard } => self.register_sessions(shard, out),
+            ToWorker::StorageBack { placement } => self.on_storage_back(&placement, now, out),
+            ToWorker::StorageAway => self.shared.storage_away = true,
+        }
+        self.resume_paused(now, out);
+    }
+
+    fn on_published(&mut self, ticket: PublishTicket, outcome: PublishOutcome, now: MonotonicMs, out: &mut Actions) {
+        let Some(publication) = self.shared.take_publication(ticket) else {
+            return;
+        };
+        let (token, number) = (publication.token, publication.number);
+        match self.connections.get(token) {
+            Some(connection) if connection.phase != Phase::Closing => {
+                self.try_with(token, now, out, |connection, cx| {
+                    connection.on_published(number, outcome, cx)
+                });
+            }
+            _ => out.to_link.extend(self.shared.leaving.answered(token)),
+        }
+    }
+
+    fn on_subscribed(&mut self, id: RequestId, filter_id: FilterId, shards: FilterShards, out: &mut Actions) {
+        let key = match self.shared.requests.get_mut(id) {
+            Some(Request::Subscribe(request)) => {
+                let all = self.shared.placement.as_ref().map_or(1, |p| p.shards());
+                request.set_shards(match shards {
+                    FilterShards::One(_) => 1,
+                    FilterShards::All => all,
+                });
+                request.key
+            }
+            Some(Request::Withdrawn(key)) => {
+                let key = *key;
+                self.shared.requests.remove(id);
+                key
+            }
+            _ => return,
+        };
+        let released = self.shared.filters.named(key, filter_id, shards);
+        self.shared.tell_release(released, out);
+    }
+
+    fn on_joined(&mut self, id: RequestId, shard: ShardId, now: MonotonicMs, out: &mut Actions) {
+        let Some(Request::Subscribe(request)) = self.shared.requests.get_mut(id) else {
+            return;
+        };
+        let (token, key) = (request.token, request.key);
+        self.shared.filters.joined(key, token.slot(), shard);
+        if request.join(shard) {
+            self.shared.filters.joined_everywhere(key, token.slot());
+            self.try_with(token, now, out, |connection, cx| connection.on_joined(id, cx));
+        }
+    }
+
+    fn on_attached(
+        &mut self,
+        token: ConnectionToken,
+        epoch: SessionEpoch,
+        session_present: bool,
+        now: MonotonicMs,
+        out: &mut Actions,
+    ) {
+        match self.connections.get(token) {
+            Some(connection) if connection.phase == Phase::Attaching => {
+                let attached = |connection: &mut Connection, cx: &mut Context<'_>| {
+                    connection.on_attached(epoch, session_present, cx)
+                };
+                self.try_with(token, now, out, attached);
+                self.resume(token, now, out);
+            }
+            // The client did not wait.
+            _ => out.to_link.extend(self.shared.leaving.attached(token, epoch)),
+        }
+    }
+
+    /// Deliveries were lost: who was promised them with QoS 1 or 2 must not go on as if nothing had happened.
+    fn on_overrun(&mut self, shard: ShardId, now: MonotonicMs, out: &mut Actions) {
+        let mut slots = Vec::new();
+        self.shared.filters.for_each_at(shard, |subscriber| {
+            if subscriber.qos != QoS::AtMostOnce {
+                slots.push(subscriber.slot);
+            }
+        });
+        slots.sort_unstable();
+        slots.dedup();
+        for slot in slots {
+            if let Some((token, _)) = self.connections.in_slot(slot) {
+                self.end(token, DisconnectReason::Overrun.into(), now, out);
+            }
+        }
+    }
+
+    fn register_sessions(&mut self, shard: ShardId, out: &mut Actions) {
+        let Some(placement) = &self.shared.placement else {
+            return;
+        };
+        let connected = self.connections.iter().filter_map(|(_, connection)| {
+            let session = connection.cold.session.as_ref()?;
+            Some((&session.client_id, session.epoch?, &session.will))
+        });
+        let leaving = self
+            .shared
+            .leaving
+            .iter()
+            .filter_map(|l| Some((&l.client_id, l.epoch?, &l.will)));
+        let sessions: Vec<RegisteredSession> = connected
+            .chain(leaving)
+            .filter(|(client_id, ..)| placement.shard_of_client(client_id) == shard)
+            .map(|(client_id, epoch, will)| RegisteredSession {
+                client_id: client_id.clone(),
+                epoch,
+                will: will.as_deref().cloned(),
+            })
+            .collect();
+        out.to_link.push(ToLink::RegisterSessions { shard, sessions });
+    }
+
+    fn on_storage_back(&mut self, placement: &Arc<Placement>, now: MonotonicMs, out: &mut Actions) {
+        self.shared.placement = Some(placement.clone());
+        self.shared.storage_away = false;
+        for token in std::mem::take(&mut self.shared.waiting_for_placement) {
+            self.with(token, now, out, |connection, cx| {
+                connection.ask_for_session(placement, cx);
+            });
+        }
+        // Messages of QoS 1 and 2 were held back.
+        for at in 0..self.connections.slot_end() {
+            let Some((token, connection)) = self.connections.in_slot(at) else {
+                continue;
+            };
+            if connection.outbound.as_ref().is_some_and(|o| o.has_message(true)) {
+                connection.mark_dirty(&mut Context {
+                    shared: &mut self.shared,
+                    token,
+                    now,
+                    out,
+                });
+            }
+        }
+    }
+
+    /// Runs `act` on a connection and ends it if that fails.
+    pub(super) fn try_with(
+        &mut self,
+        token: ConnectionToken,
+        now: MonotonicMs,
+        out: &mut Actions,
+        act: impl FnOnce(&mut Connection, &mut Context<'_>) -> Result<(), Ending>,
+    ) {
+        if let Some(Err(ending)) = self.with(token, now, out, act) {
+            self.end(token, ending, now, out);
+        }
+    }
+}

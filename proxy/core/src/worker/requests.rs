@@ -1,0 +1,202 @@
+//! What the worker has asked of the link and not been answered: sessions, subscriptions, retained messages.
+
+use std::collections::VecDeque;
+
+use foldhash::fast::FixedState;
+use freshet_storage_contract::{RequestId, ShardId};
+use hashbrown::HashMap;
+
+use super::Actions;
+use super::shared::Shared;
+use super::token::ConnectionToken;
+use crate::connection::SubscribeRequest;
+use crate::exchange::{ToLink, WorkerId, request_id};
+use crate::filters::{FilterKey, Released};
+
+/// A request of the worker.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// A session for this connection.
+    Attach(ConnectionToken),
+    /// A subscription.
+    Subscribe(Box<SubscribeRequest>),
+    /// A subscription that was withdrawn; the link still owes the filter's name.
+    Withdrawn(FilterKey),
+}
+
+/// Requests by id.
+#[derive(Debug)]
+pub(crate) struct RequestTable {
+    worker: WorkerId,
+    last: u64,
+    // The worker chooses these keys, nobody else.
+    requests: HashMap<RequestId, Request, FixedState>,
+}
+
+/// Something that brings retained messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// The first ones of a subscription, with the subscription itself.
+    Subscribe(RequestId),
+    /// More of them.
+    More(RequestId, ShardId),
+}
+
+/// Retained reads under way. Each may bring a chunk of messages, so that their number is bounded.
+#[derive(Debug)]
+pub(crate) struct Reads {
+    limit: u32,
+    under_way: u32,
+    waiting: VecDeque<Read>,
+}
+
+impl RequestTable {
+    pub(crate) fn new(worker: WorkerId) -> Self {
+        Self {
+            worker,
+            last: 0,
+            requests: HashMap::default(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, request: Request) -> RequestId {
+        self.last += 1;
+        let id = request_id(self.worker, self.last);
+        self.requests.insert(id, request);
+        id
+    }
+
+    pub(crate) fn get_mut(&mut self, id: RequestId) -> Option<&mut Request> {
+        self.requests.get_mut(&id)
+    }
+
+    pub(crate) fn remove(&mut self, id: RequestId) -> Option<Request> {
+        self.requests.remove(&id)
+    }
+
+    fn insert(&mut self, id: RequestId, request: Request) {
+        self.requests.insert(id, request);
+    }
+
+    /// Whether nothing is waited for.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+}
+
+impl Reads {
+    pub(crate) fn new(limit: u32) -> Self {
+        Self {
+            limit,
+            under_way: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// A chunk has come, or will never come.
+    pub(crate) fn release(&mut self, reads: u16) {
+        self.under_way = self.under_way.saturating_sub(u32::from(reads));
+    }
+
+    /// Whether reads wait for others to end.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn has_room_for(&self, reads: u16) -> bool {
+        // A filter of more shards than the limit is read when nothing else is.
+        self.under_way == 0 || self.under_way + u32::from(reads) <= self.limit
+    }
+}
+
+impl Shared {
+    /// Asks the link for a subscription, at once or when there is room for its retained messages.
+    pub(crate) fn ask_for_subscription(&mut self, id: RequestId, out: &mut Actions) {
+        match self.requests.get_mut(id) {
+            Some(Request::Subscribe(request)) if request.wants_retained => self.read_on(Read::Subscribe(id), out),
+            Some(Request::Subscribe(request)) => {
+                request.is_asked = true;
+                let topic_filter = self.filters.topic_filter(request.key);
+                out.to_link.push(ToLink::Subscribe {
+                    request: id,
+                    topic_filter,
+                    retained: false,
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Begins a retained read, or lets it wait.
+    pub(crate) fn read_on(&mut self, read: Read, out: &mut Actions) {
+        self.reads.waiting.push_back(read);
+        self.begin_reads(out);
+    }
+
+    /// Begins the retained reads that there is room for.
+    pub(crate) fn begin_reads(&mut self, out: &mut Actions) {
+        while let Some(read) = self.reads.waiting.front().copied() {
+            let (Read::Subscribe(id) | Read::More(id, _)) = read;
+            let Some(Request::Subscribe(request)) = self.requests.get_mut(id) else {
+                self.reads.waiting.pop_front();
+                continue;
+            };
+            let reads = if matches!(read, Read::More(..)) {
+                1
+            } else {
+                request.reads
+            };
+            // Over the bound on all clients' queues, reads go on one by one as clients take what they have.
+            let is_over = self.stats.outbound_bytes_now > self.settings.outbound_bytes && self.reads.under_way > 0;
+            if is_over || !self.reads.has_room_for(reads) {
+                return;
+            }
+            self.reads.waiting.pop_front();
+            self.reads.under_way += u32::from(reads);
+            match read {
+                Read::Subscribe(request_id) => {
+                    request.is_asked = true;
+                    let topic_filter = self.filters.topic_filter(request.key);
+                    out.to_link.push(ToLink::Subscribe {
+                        request: request_id,
+                        topic_filter,
+                        retained: true,
+                    });
+                }
+                Read::More(request_id, shard) => {
+                    request.reads += 1;
+                    out.to_link.push(ToLink::MoreRetained {
+                        request: request_id,
+                        shard,
+                    });
+                }
+            }
+        }
+    }
+
+    /// A subscription's request is of no interest any more.
+    pub(crate) fn withdraw(&mut self, id: RequestId, out: &mut Actions) {
+        let Some(Request::Subscribe(request)) = self.requests.remove(id) else {
+            return;
+        };
+        if !request.is_asked {
+            let released = self.filters.do_not_want(request.key);
+            self.tell_release(released, out);
+            return;
+        }
+        self.reads.release(request.reads);
+        if !request.is_named() {
+            self.requests.insert(id, Request::Withdrawn(request.key));
+        }
+        out.to_link.push(ToLink::Withdraw { request: id });
+    }
+
+    /// Tells the link of a filter that nobody has.
+    pub(crate) fn tell_release(&mut self, released: Released, out: &mut Actions) {
+        if let Released::Gone(filter_id) = released {
+            out.to_link.push(ToLink::Unsubscribe { filter_id });
+        }
+        self.stats.filters_now = self.filters.len() as u64;
+    }
+}

@@ -1,0 +1,136 @@
+//! What the connections of a worker have in common.
+
+use std::collections::VecDeque;
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use freshet_config::ProxyConfig;
+use freshet_storage_contract::{Message, Placement};
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use super::clients::Clients;
+use super::drain::Drain;
+use super::leaving::LeavingSessions;
+use super::publications::{Publication, Publications};
+use super::requests::{Reads, RequestTable};
+use super::settings::WorkerSettings;
+use super::token::ConnectionToken;
+use crate::connection::spare::Spare;
+use crate::exchange::PublishTicket;
+use crate::filters::FilterTable;
+use crate::stats::WorkerStats;
+use crate::timers::Timers;
+
+/// Bytes of the outbound bound per retained read that may be under way: several times a chunk.
+const OUTBOUND_BYTES_PER_READ: u64 = 1 << 20;
+
+/// State of a worker beside its connections.
+pub(crate) struct Shared {
+    pub(crate) settings: WorkerSettings,
+    /// For connections that come.
+    pub(crate) config: Arc<ProxyConfig>,
+    pub(crate) filters: FilterTable,
+    pub(crate) clients: Clients,
+    pub(crate) timers: Timers,
+    publications: Publications,
+    pub(crate) requests: RequestTable,
+    pub(crate) reads: Reads,
+    pub(crate) leaving: LeavingSessions,
+    pub(crate) spare: Spare,
+    /// None until storage was reached for the first time.
+    pub(crate) placement: Option<Arc<Placement>>,
+    pub(crate) storage_away: bool,
+    pub(crate) drain: Option<Drain>,
+    /// Connections whose CONNECT came before the first placement.
+    pub(crate) waiting_for_placement: Vec<ConnectionToken>,
+    /// Connections that are not read until publications have their outcome, oldest first.
+    pub(crate) waiting_for_budget: VecDeque<ConnectionToken>,
+    /// Connections whose pause is over; each event ends with an empty list.
+    pub(crate) to_resume: Vec<ConnectionToken>,
+    pub(crate) stats: WorkerStats,
+    assigned_client_ids: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: WorkerSettings, config: Arc<ProxyConfig>) -> Self {
+        let keys = settings.random_keys;
+        let reads = (settings.outbound_bytes / OUTBOUND_BYTES_PER_READ).clamp(16, 1_024);
+        Self {
+            config,
+            filters: FilterTable::new(keys),
+            clients: Clients::new(keys),
+            timers: Timers::default(),
+            publications: Publications::default(),
+            requests: RequestTable::new(settings.id),
+            // Clamped above.
+            reads: Reads::new(u32::try_from(reads).unwrap_or(16)),
+            leaving: LeavingSessions::default(),
+            spare: Spare::default(),
+            placement: None,
+            storage_away: true,
+            drain: None,
+            waiting_for_placement: Vec::new(),
+            waiting_for_budget: VecDeque::new(),
+            to_resume: Vec::new(),
+            stats: WorkerStats::default(),
+            assigned_client_ids: 0,
+            settings,
+        }
+    }
+
+    /// Takes note of a publication that goes to the link.
+    pub(crate) fn add_publication(
+        &mut self,
+        token: ConnectionToken,
+        number: Option<u32>,
+        message: &Message,
+    ) -> PublishTicket {
+        // A packet has at most 256 MiB.
+        let bytes = u32::try_from(message.charged_bytes()).unwrap_or(u32::MAX);
+        self.stats.publishes_outstanding_now += 1;
+        self.stats.publish_bytes_outstanding_now += u64::from(bytes);
+        self.publications.insert(Publication { token, number, bytes })
+    }
+
+    /// Takes a publication whose outcome is known.
+    pub(crate) fn take_publication(&mut self, ticket: PublishTicket) -> Option<Publication> {
+        let publication = self.publications.remove(ticket)?;
+        self.stats.publishes_outstanding_now = self.stats.publishes_outstanding_now.saturating_sub(1);
+        let bytes = &mut self.stats.publish_bytes_outstanding_now;
+        *bytes = bytes.saturating_sub(u64::from(publication.bytes));
+        Some(publication)
+    }
+
+    /// Whether no further publication is taken for now.
+    pub(crate) fn is_over_publish_budget(&self) -> bool {
+        // One is always allowed, or nothing would ever go on.
+        let bytes = self.stats.publish_bytes_outstanding_now;
+        bytes > 0 && bytes >= self.settings.outstanding_publish_bytes
+    }
+
+    /// Whether enough room has come back for publications to be taken again.
+    pub(crate) fn has_publish_budget(&self) -> bool {
+        self.stats.publish_bytes_outstanding_now <= self.settings.outstanding_publish_bytes / 4 * 3
+    }
+
+    /// Bytes of messages that a client with this limit may have queued now.
+    pub(crate) fn outbound_limit(&self, own_limit: u32) -> usize {
+        let own_limit = own_limit as usize;
+        if self.stats.outbound_bytes_now < self.settings.outbound_bytes {
+            return own_limit;
+        }
+        let share = self.settings.outbound_bytes / self.stats.clients_now.max(1);
+        own_limit.min(usize::try_from(share).unwrap_or(usize::MAX))
+    }
+
+    /// A client id that nobody can guess or has (MQTT-3.2.2-16).
+    pub(crate) fn assign_client_id(&mut self) -> Bytes {
+        self.assigned_client_ids += 1;
+        let (k0, k1) = self.settings.random_keys;
+        // Another key than that of the hash tables: these values are shown.
+        let mut hasher = SipHasher13::new_with_keys(!k0, !k1);
+        hasher.write_u64(self.assigned_client_ids);
+        Bytes::from(format!("freshet-{:032x}", hasher.finish128().as_u128()))
+    }
+}
