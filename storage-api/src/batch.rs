@@ -16,6 +16,12 @@ use crate::{
 /// Charged for an item, or a part of one, beside its bytes. More than its fields take on the wire.
 const OVERHEAD_BYTES: usize = 64;
 
+/// What operations are charged with where they wait: at least their size on the wire, and about their size in memory.
+#[must_use]
+pub fn charged_bytes(operations: &[Operation]) -> usize {
+    operations.iter().map(Item::charged_bytes).sum()
+}
+
 /// An item of one of the four directions.
 pub(crate) trait Item: Sized + Send + 'static {
     /// The frame that carries such items.

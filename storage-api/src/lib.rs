@@ -20,6 +20,7 @@ mod proto;
 mod server;
 
 pub use backlog::SendError;
+pub use batch::charged_bytes;
 pub use client::{
     AnswerReceiver, ConnectError, ControlSender, DeliveryReceiver, Link, LinkError, OperationSender, connect,
 };

@@ -88,6 +88,8 @@ pub enum LinkEnd {
     Refused(AttachRefusal),
     /// A frame of the proxy was not understood.
     NotUnderstood(WireError),
+    /// The proxy has said what the contract does not allow, in so many words.
+    Fault(String),
 }
 
 impl LinkEnd {
@@ -108,6 +110,7 @@ impl LinkEnd {
                 .into(),
             )),
             Self::NotUnderstood(error) => End::Status(wire_status(error)),
+            Self::Fault(why) => End::Status(Status::failed_precondition(why)),
         }
     }
 }

@@ -1,0 +1,74 @@
+//! Health and metrics as a probe and a scraper see them.
+
+use freshet_storage_node::admin::{self, ShuttingDown};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{
+    test_node::{TestNode, within},
+    test_proxy::{TestProxy, message},
+};
+
+async fn get(router: axum::Router, path: &str) -> (u16, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(admin::serve(listener, router, std::future::pending()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nhost: storage\r\nconnection: close\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut response = String::new();
+    within(stream.read_to_string(&mut response)).await.unwrap();
+    serving.abort();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[tokio::test]
+async fn a_node_is_alive_and_ready_until_it_shuts_down() {
+    let node = TestNode::start().await;
+    let shutting_down = ShuttingDown::default();
+    let health = || admin::health(node.handle.clone(), shutting_down.clone());
+    assert_eq!(get(health(), "/livez").await.0, 200);
+    assert_eq!(get(health(), "/readyz").await.0, 200);
+    shutting_down.set();
+    assert_eq!(get(health(), "/livez").await.0, 200);
+    assert_eq!(get(health(), "/readyz").await, (503, "shutting down\n".to_owned()));
+    assert_eq!(get(health(), "/").await.0, 404);
+}
+
+#[tokio::test]
+async fn metrics_count_what_happened() {
+    let node = TestNode::start().await;
+    let mut subscriber = TestProxy::attach(&node.endpoint()).await;
+    let mut publisher = TestProxy::attach(&node.endpoint()).await;
+    subscriber.subscribe(0, "a/topic/that/is/no/label").await;
+    let shard = publisher.publish(1, vec![message("a/topic/that/is/no/label", "x")]);
+    subscriber.next_message().await;
+    publisher.outcomes(1, 1).await;
+
+    let (status, text) = get(admin::metrics(node.handle.clone()), "/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        "freshet_storage_incarnations 2".to_owned(),
+        "freshet_storage_links 2".to_owned(),
+        "freshet_storage_connections 2".to_owned(),
+        format!("freshet_storage_publishes_total{{shard=\"{}\"}} 1", shard.0),
+        format!("freshet_storage_deliveries_total{{shard=\"{}\"}} 1", shard.0),
+        "freshet_storage_filters{scope=\"one_shard\"} 1".to_owned(),
+        "freshet_storage_filters{scope=\"all_shards\"} 0".to_owned(),
+        "freshet_storage_shed_total{reason=\"qos0_over_bound\"} 0".to_owned(),
+        format!(
+            "freshet_storage_build_info{{version=\"{}\"}} 1",
+            env!("CARGO_PKG_VERSION")
+        ),
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+    assert!(text.contains("freshet_storage_turn_seconds_bucket"));
+    assert!(!text.contains("no/label"));
+    assert!(text.ends_with("# EOF\n"));
+}
