@@ -18,8 +18,8 @@ subscribe to everything. The Service of a cluster is a `ClusterIP` unless its re
 helm install freshet charts/freshet --namespace freshet-system --create-namespace
 ```
 
-It needs Kubernetes 1.31 or later. Upgrading the chart moves no client: brokers are restarted only when the image or the
-pod template of their cluster changes. `helm uninstall` removes the operator and nothing else: the definition is kept,
+It needs Kubernetes 1.31 or later. Upgrading the chart replaces the operator; brokers are replaced only when the images
+that the chart names for them change, and a cluster that names its own images keeps them. `helm uninstall` removes the operator and nothing else: the definition is kept,
 and clusters go on serving until their `MqttCluster` is deleted. How to operate it: [docs/operations.md](../../docs/operations.md).
 
 ## Values
