@@ -3,12 +3,16 @@
 //! This file only tells the verbs apart.
 
 mod bench;
+mod cluster;
+mod down;
 mod generate;
+mod images;
 mod paths;
 mod soak;
 mod steps;
 mod test;
 mod tools;
+mod up;
 mod verify;
 
 use std::process::ExitCode;
@@ -24,6 +28,18 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// A Kubernetes with Freshet on it, and a message through it.
+    Up(up::UpArgs),
+    /// Removes every trace of `up`.
+    Down(down::DownArgs),
+    /// Builds the product's images, and prints name, digest, size and file of each.
+    Images,
+    /// Runs kubectl on the embedded Kubernetes: `kubectl -- get pods`.
+    Kubectl(cluster::ProgramArgs),
+    /// Runs helm on the embedded Kubernetes.
+    Helm(cluster::ProgramArgs),
+    /// Prints what makes a shell's kubectl use the embedded Kubernetes.
+    Kubeconfig(up::InstanceArgs),
     /// Everything, unit to end to end, with the minutes of each part.
     Test(test::TestArgs),
     /// Formatting, lints, licences, generated files, chart, documents; changes nothing.
@@ -39,6 +55,12 @@ enum Verb {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
+        Verb::Up(args) => up::up(&args).await,
+        Verb::Down(args) => down::down(&args).await,
+        Verb::Images => images::images().await,
+        Verb::Kubectl(args) => cluster::kubectl(&args).await,
+        Verb::Helm(args) => cluster::helm(&args).await,
+        Verb::Kubeconfig(args) => cluster::kubeconfig(&args).await,
         Verb::Test(args) => test::test(&args).await,
         Verb::Verify(args) => verify::verify(&args).await,
         Verb::Generate => generate::generate().await,

@@ -61,7 +61,7 @@ fn api_server(addresses: Addresses, pki: &Pki) -> Vec<String> {
         flag("tls-private-key-file", serving.key.display()),
         flag("client-ca-file", pki.authority().display()),
         flag("service-account-issuer", "https://kubernetes.default.svc.cluster.local"),
-        flag("service-account-key-file", pki.service_account_key().display()),
+        flag("service-account-key-file", pki.service_account_public_key().display()),
         flag("service-account-signing-key-file", pki.service_account_key().display()),
         flag("kubelet-client-certificate", client.certificate.display()),
         flag("kubelet-client-key", client.key.display()),

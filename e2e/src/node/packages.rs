@@ -13,6 +13,17 @@ const PROGRAM_FOLDERS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
 /// Where Debian keeps the CNI plugins.
 pub const CNI_PLUGINS: &str = "/usr/lib/cni";
 
+/// What packages are needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// The nodes of an embedded Kubernetes.
+    Nodes,
+    /// Building images.
+    Images,
+    /// MQTT clients that somebody else wrote.
+    Clients,
+}
+
 /// A file that is needed, and the package that brings it.
 #[derive(Debug, Clone, Copy)]
 struct Needed {
@@ -33,18 +44,19 @@ const fn program(name: &'static str, package: &'static str) -> Needed {
     }
 }
 
-const NEEDED: &[Needed] = &[
+const fn path(path: &'static str, package: &'static str) -> Needed {
+    Needed {
+        file: File::Path(path),
+        package,
+    }
+}
+
+const NODES: &[Needed] = &[
     program("containerd", "containerd"),
     program("ctr", "containerd"),
     program("runc", "runc"),
-    Needed {
-        file: File::Path("/usr/lib/cni/bridge"),
-        package: "containernetworking-plugins",
-    },
-    Needed {
-        file: File::Path("/usr/lib/cni/portmap"),
-        package: "containernetworking-plugins",
-    },
+    path("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    path("/usr/lib/cni/portmap", "containernetworking-plugins"),
     program("ip", "iproute2"),
     program("iptables", "iptables"),
     program("conntrack", "conntrack"),
@@ -55,17 +67,27 @@ const NEEDED: &[Needed] = &[
     program("setsid", "util-linux"),
     program("unshare", "util-linux"),
     program("mount", "mount"),
-    // The pause program and the images.
+    // The pause program.
     program("cc", "gcc"),
-    program("strip", "binutils"),
-    program("ldd", "libc-bin"),
-    Needed {
-        file: File::Path("/usr/include/unistd.h"),
-        package: "libc6-dev",
-    },
+    path("/usr/include/unistd.h", "libc6-dev"),
+];
+
+const IMAGES: &[Needed] = &[program("strip", "binutils"), program("ldd", "libc-bin")];
+
+const CLIENTS: &[Needed] = &[
     program("mosquitto_pub", "mosquitto-clients"),
     program("mosquitto_sub", "mosquitto-clients"),
 ];
+
+impl Group {
+    fn needed(self) -> &'static [Needed] {
+        match self {
+            Self::Nodes => NODES,
+            Self::Images => IMAGES,
+            Self::Clients => CLIENTS,
+        }
+    }
+}
 
 impl Needed {
     fn is_there(self) -> bool {
@@ -94,8 +116,8 @@ pub fn find_program(name: &str) -> anyhow::Result<std::path::PathBuf> {
 ///
 /// # Errors
 /// When something is missing and `apt-get` is not there or fails.
-pub async fn ensure(step: &Step) -> anyhow::Result<()> {
-    let missing = missing();
+pub async fn ensure(groups: &[Group], step: &Step) -> anyhow::Result<()> {
+    let missing = missing(groups);
     if missing.is_empty() {
         step.outcome("all there");
         return Ok(());
@@ -111,7 +133,7 @@ pub async fn ensure(step: &Step) -> anyhow::Result<()> {
         apt_get(&["update"]).await.with_context(|| format!("after {first:#}"))?;
         apt_get(&install_arguments(&missing)).await?;
     }
-    let still = self::missing();
+    let still = self::missing(groups);
     if !still.is_empty() {
         bail!(
             "apt-get succeeded, and yet these packages' files are missing: {}",
@@ -122,9 +144,9 @@ pub async fn ensure(step: &Step) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn missing() -> Vec<&'static str> {
-    let mut packages: Vec<_> = NEEDED
-        .iter()
+fn missing(groups: &[Group]) -> Vec<&'static str> {
+    let needed = groups.iter().flat_map(|group| group.needed());
+    let mut packages: Vec<_> = needed
         .filter(|needed| !needed.is_there())
         .map(|needed| needed.package)
         .collect();

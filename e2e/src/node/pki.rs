@@ -70,9 +70,10 @@ impl Pki {
             addresses,
         };
         let authority = pki.ensure_authority()?;
-        let service_accounts = pki.folder.join("service-accounts.key");
-        if !service_accounts.exists() {
-            write_secret(&service_accounts, &KeyPair::generate()?.serialize_pem())?;
+        if !pki.service_account_public_key().exists() {
+            let key = KeyPair::generate()?;
+            write_secret(&pki.service_account_key(), &key.serialize_pem())?;
+            write_atomically(&pki.service_account_public_key(), key.public_key_pem().as_bytes())?;
         }
         for identity in pki.identities(nodes) {
             let file = identity.file.as_str();
@@ -185,6 +186,12 @@ impl Pki {
     #[must_use]
     pub fn service_account_key(&self) -> PathBuf {
         self.folder.join("service-accounts.key")
+    }
+
+    /// The key with which those tokens are checked.
+    #[must_use]
+    pub fn service_account_public_key(&self) -> PathBuf {
+        self.folder.join("service-accounts.pub")
     }
 
     /// The certificate and key of an identity.

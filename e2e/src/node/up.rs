@@ -54,7 +54,10 @@ enum Plan {
 pub async fn up(instance: &Instance, options: UpOptions) -> anyhow::Result<Cluster> {
     require_root()?;
     let _lock = instance.lock().await?;
-    step("Debian packages", packages::ensure).await?;
+    step("Debian packages of a node", async |step| {
+        packages::ensure(&[packages::Group::Nodes], step).await
+    })
+    .await?;
     let binaries = step("Kubernetes programs", async |step| {
         binaries::ensure(Program::ALL, step).await
     })
