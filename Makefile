@@ -1,6 +1,7 @@
 # Every verb is one line that calls cargo; what it does is in xtask/.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/freshet/target
-XTASK = cargo run --release --quiet -p xtask --
+# By name of the program, not of the package: so that it shares its dependencies with all other builds of the workspace.
+XTASK = cargo run --release --quiet --bin xtask --
 
 .PHONY: help up down test soak verify bench generate
 help: ## what the verbs do
