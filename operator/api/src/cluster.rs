@@ -1,5 +1,8 @@
 //! `MqttCluster` and its `spec`.
 
+// Columns of one type are no duplicates of each other.
+#![allow(clippy::duplicated_attributes)]
+
 use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

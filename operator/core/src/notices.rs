@@ -149,7 +149,7 @@ fn decisions(notices: &mut Vec<Notice>, plan: &ProxyPlan, status: &MqttClusterSt
         notices.push(Notice::normal(
             "ProxyPromoted",
             "Promote",
-            format!("{} take connections", listed(&promoted)),
+            format!("taking connections: {}", listed(&promoted)),
         ));
     }
     let drained = changed_to(Role::Draining);
@@ -157,7 +157,7 @@ fn decisions(notices: &mut Vec<Notice>, plan: &ProxyPlan, status: &MqttClusterSt
         notices.push(Notice::normal(
             "ProxyDraining",
             "Drain",
-            format!("{} hand over their clients", listed(&drained)),
+            format!("handing over clients: {}", listed(&drained)),
         ));
     }
     match plan.target_replicas_were {

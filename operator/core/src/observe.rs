@@ -4,6 +4,7 @@
 //! [`crate::notices`]) knows facts only. Leaves out what nobody decides by.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use freshet_operator_api as api;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -150,9 +151,9 @@ pub struct ServiceFacts {
 #[derive(Debug, Clone, Copy)]
 pub struct Objects<'a> {
     /// Pods of proxies and storage.
-    pub pods: &'a [Pod],
+    pub pods: &'a [Arc<Pod>],
     /// Deployments of proxies.
-    pub deployments: &'a [Deployment],
+    pub deployments: &'a [Arc<Deployment>],
     /// The StatefulSet.
     pub stateful_set: Option<&'a StatefulSet>,
     /// The client Service.
@@ -163,22 +164,20 @@ pub struct Objects<'a> {
 
 /// Reduces objects to facts. Objects without a name, or of no component, are passed over.
 pub fn observe(objects: Objects<'_>) -> Observed {
-    let component = |pod: &&Pod, component: &str| label(&pod.metadata, labels::COMPONENT) == Some(component);
-    let mut proxies: Vec<_> = objects
-        .pods
-        .iter()
-        .filter(|pod| component(pod, labels::PROXY))
-        .map(proxy_pod)
-        .collect();
+    let of = |component: &'static str| {
+        let pods = objects.pods.iter().map(Arc::as_ref);
+        pods.filter(move |pod| label(&pod.metadata, labels::COMPONENT) == Some(component))
+    };
+    let mut proxies: Vec<_> = of(labels::PROXY).map(proxy_pod).collect();
     proxies.sort_by(|a, b| a.pod.name.cmp(&b.pod.name));
-    let mut storage_pods: Vec<_> = objects
-        .pods
-        .iter()
-        .filter(|pod| component(pod, labels::STORAGE))
-        .map(storage_pod)
-        .collect();
+    let mut storage_pods: Vec<_> = of(labels::STORAGE).map(storage_pod).collect();
     storage_pods.sort_by(|a, b| a.pod.name.cmp(&b.pod.name));
-    let mut deployments: Vec<_> = objects.deployments.iter().filter_map(deployment).collect();
+    let mut deployments: Vec<_> = objects
+        .deployments
+        .iter()
+        .map(Arc::as_ref)
+        .filter_map(deployment)
+        .collect();
     deployments.sort_by(|a, b| a.name.cmp(&b.name));
     Observed {
         proxies,

@@ -95,7 +95,9 @@ mod tests {
     use serde_json::json;
 
     fn pod(status: serde_json::Value) -> Pod {
-        serde_json::from_value(json!({"status": status})).expect("a pod")
+        let mut pod = json!({});
+        pod["status"] = status;
+        serde_json::from_value(pod).expect("a pod")
     }
 
     #[test]

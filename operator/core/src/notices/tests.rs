@@ -45,14 +45,14 @@ fn told(former: Former<'_>, observed: &Observed, status: &MqttClusterStatus) -> 
     notices.into_iter().map(|notice| (notice.reason, notice.note)).collect()
 }
 
-fn told_of_proxy(was: ProxyPod, is: Observed) -> Vec<(String, String)> {
+fn told_of_proxy(was: ProxyPod, is: &Observed) -> Vec<(String, String)> {
     let before = with_proxy(was);
     told(
         Former {
             observed: Some(&before),
             status: None,
         },
-        &is,
+        is,
         &MqttClusterStatus::default(),
     )
 }
@@ -67,16 +67,16 @@ fn a_killed_proxy_is_lost_once_with_how_it_ended_and_then_back() {
     dead.pod.is_ready = false;
     dead.pod.last_end = Some("exit code 137 (Error)".to_owned());
     assert_eq!(
-        told_of_proxy(serving("p"), with_proxy(dead.clone())),
+        told_of_proxy(serving("p"), &with_proxy(dead.clone())),
         pair("ProxyLost", "proxy p ended: exit code 137 (Error)")
     );
     let mut again = dead.clone();
     again.pod.restarts = 1;
-    assert_eq!(told_of_proxy(dead, with_proxy(again.clone())), []);
+    assert_eq!(told_of_proxy(dead, &with_proxy(again.clone())), []);
     let mut back = again.clone();
     back.pod.is_ready = true;
     assert_eq!(
-        told_of_proxy(again, with_proxy(back)),
+        told_of_proxy(again, &with_proxy(back)),
         pair("ProxyBack", "proxy p takes connections again")
     );
 }
@@ -86,20 +86,20 @@ fn a_proxy_that_started_again_between_two_looks_is_lost_too() {
     let mut again = serving("p");
     again.pod.restarts = 1;
     again.pod.last_end = Some("exit code 139 (Error)".to_owned());
-    let lost = told_of_proxy(serving("p"), with_proxy(again));
+    let lost = told_of_proxy(serving("p"), &with_proxy(again));
     assert_eq!(lost, pair("ProxyLost", "proxy p started again: exit code 139 (Error)"));
 }
 
 #[test]
 fn a_proxy_whose_pod_is_gone_is_lost_and_one_that_hands_over_is_not() {
     assert_eq!(
-        told_of_proxy(serving("p"), Observed::default()),
+        told_of_proxy(serving("p"), &Observed::default()),
         pair("ProxyLost", "proxy p is gone")
     );
     let mut draining = serving("p");
     draining.role = Some(Role::Draining);
     draining.pod.is_deleting = true;
-    assert_eq!(told_of_proxy(serving("p"), with_proxy(draining)), []);
+    assert_eq!(told_of_proxy(serving("p"), &with_proxy(draining)), []);
 }
 
 #[test]
@@ -145,8 +145,8 @@ fn decisions_are_told_with_names_and_numbers() {
     assert_eq!(
         notes,
         [
-            ("ProxyPromoted", "a take connections"),
-            ("ProxyDraining", "c hand over their clients"),
+            ("ProxyPromoted", "taking connections: a"),
+            ("ProxyDraining", "handing over clients: c"),
             ("ScaledOut", "from 2 to 4 proxies"),
         ]
     );

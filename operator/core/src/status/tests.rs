@@ -65,11 +65,13 @@ fn settled() -> Observed {
 }
 
 fn cluster(spec: serde_json::Value) -> ValidatedCluster {
-    let resource: MqttCluster = serde_json::from_value(json!({
-        "apiVersion": "freshet.dev/v1alpha1", "kind": "MqttCluster",
-        "metadata": {"name": "prod", "namespace": "iot", "uid": "u"}, "spec": spec,
-    }))
-    .expect("a resource");
+    let mut resource = json!({
+        "apiVersion": "freshet.dev/v1alpha1",
+        "kind": "MqttCluster",
+        "metadata": {"name": "prod", "namespace": "iot", "uid": "u"},
+    });
+    resource["spec"] = spec;
+    let resource: MqttCluster = serde_json::from_value(resource).expect("a resource");
     let images = DefaultImages {
         proxy: "p:1".to_owned(),
         storage: "s:1".to_owned(),

@@ -16,7 +16,7 @@ pub(super) fn parse(overlay: &PodTemplateOverlay) -> Result<PodTemplateSpec, Str
     let template: PodTemplateSpec = serde_json::from_value(written.clone()).map_err(|error| error.to_string())?;
     // The types pass over fields they do not know; what does not come back was not understood.
     let understood = serde_json::to_value(&template).map_err(|error| error.to_string())?;
-    if let Some(path) = first_lost(&written, &understood, String::new()) {
+    if let Some(path) = first_lost(&written, &understood, "") {
         return Err(format!("`{path}` is not a field of a pod template"));
     }
     let label_keys = template
@@ -31,7 +31,7 @@ pub(super) fn parse(overlay: &PodTemplateOverlay) -> Result<PodTemplateSpec, Str
 
 /// The path of the first field of `written` that is not in `understood`. Nulls and empty maps and lists say nothing, and
 /// may vanish.
-fn first_lost(written: &Value, understood: &Value, path: String) -> Option<String> {
+fn first_lost(written: &Value, understood: &Value, path: &str) -> Option<String> {
     match written {
         Value::Object(fields) => fields.iter().find_map(|(name, value)| {
             let path = if path.is_empty() {
@@ -40,17 +40,14 @@ fn first_lost(written: &Value, understood: &Value, path: String) -> Option<Strin
                 format!("{path}.{name}")
             };
             match understood.get(name) {
-                Some(counterpart) => first_lost(value, counterpart, path),
+                Some(counterpart) => first_lost(value, counterpart, &path),
                 None if says_nothing(value) => None,
                 None => Some(path),
             }
         }),
         Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| {
-            first_lost(
-                item,
-                understood.get(index).unwrap_or(&Value::Null),
-                format!("{path}[{index}]"),
-            )
+            let counterpart = understood.get(index).unwrap_or(&Value::Null);
+            first_lost(item, counterpart, &format!("{path}[{index}]"))
         }),
         _ => None,
     }

@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use super::*;
 
 fn cluster(spec: Value) -> api::MqttCluster {
-    serde_json::from_value(json!({
+    let mut resource = json!({
         "apiVersion": "freshet.dev/v1alpha1",
         "kind": "MqttCluster",
         "metadata": {"name": "prod", "namespace": "iot", "uid": "u-1"},
-        "spec": spec,
-    }))
-    .expect("a resource")
+    });
+    resource["spec"] = spec;
+    serde_json::from_value(resource).expect("a resource")
 }
 
 fn images() -> DefaultImages {

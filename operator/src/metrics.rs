@@ -1,0 +1,173 @@
+//! The operator's own metrics. Names of clusters are no labels: there may be many, and they come and go.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// Upper bounds of reconcile durations, in seconds.
+const DURATIONS_S: [f64; 11] = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabels {
+    write: &'static str,
+    result: &'static str,
+}
+
+/// How a reconcile ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReconcileResult {
+    /// Everything due was done.
+    Done,
+    /// Something read was out of date; it is tried again at once.
+    Stale,
+    /// Nothing goes on until somebody acts.
+    Blocked,
+    /// The API server failed.
+    Failed,
+}
+
+/// All metrics, cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    registry: std::sync::Arc<Registry>,
+    reconciles: Family<ResultLabel, Counter>,
+    duration: Histogram,
+    writes: Family<WriteLabels, Counter>,
+    watch_errors: Counter,
+    leader: Gauge,
+    clusters: Gauge<i64>,
+    promotions: Counter<u64, AtomicU64>,
+}
+
+impl Metrics {
+    /// Registers everything under `freshet_operator_`.
+    pub(crate) fn new(version: &'static str) -> Self {
+        let mut registry = Registry::with_prefix("freshet_operator");
+        let reconciles = Family::default();
+        let duration = Histogram::new(DURATIONS_S);
+        let writes = Family::default();
+        let watch_errors = Counter::default();
+        let leader = Gauge::default();
+        let clusters = Gauge::default();
+        let promotions = Counter::default();
+        registry.register(
+            "reconciles",
+            "Reconciles of MqttClusters, by result",
+            Family::clone(&reconciles),
+        );
+        registry.register(
+            "reconcile_duration_seconds",
+            "Duration of a reconcile",
+            duration.clone(),
+        );
+        registry.register(
+            "api_writes",
+            "Writes to the API server, by write and result",
+            Family::clone(&writes),
+        );
+        registry.register(
+            "watch_errors",
+            "Watches that broke and were begun again",
+            watch_errors.clone(),
+        );
+        registry.register("leader", "1 while this process leads", leader.clone());
+        registry.register(
+            "clusters",
+            "MqttClusters that this process looks after",
+            clusters.clone(),
+        );
+        registry.register("proxy_promotions", "Proxies that were made active", promotions.clone());
+        registry.register("build", "Version of the operator", Info::new([("version", version)]));
+        Self {
+            registry: std::sync::Arc::new(registry),
+            reconciles,
+            duration,
+            writes,
+            watch_errors,
+            leader,
+            clusters,
+            promotions,
+        }
+    }
+
+    /// Counts a reconcile.
+    pub(crate) fn reconciled(&self, result: ReconcileResult, took: Duration) {
+        let result = match result {
+            ReconcileResult::Done => "done",
+            ReconcileResult::Stale => "stale",
+            ReconcileResult::Blocked => "blocked",
+            ReconcileResult::Failed => "failed",
+        };
+        self.reconciles.get_or_create(&ResultLabel { result }).inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts a write.
+    pub(crate) fn wrote(&self, write: &'static str, result: &'static str) {
+        self.writes.get_or_create(&WriteLabels { write, result }).inc();
+    }
+
+    /// Counts a watch that broke.
+    pub(crate) fn watch_broke(&self) {
+        self.watch_errors.inc();
+    }
+
+    /// Says whether this process leads.
+    pub(crate) fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// Says how many clusters there are.
+    pub(crate) fn clusters(&self, clusters: usize) {
+        self.clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
+    }
+
+    /// Counts proxies that were made active.
+    pub(crate) fn promoted(&self, proxies: u64) {
+        self.promotions.inc_by(proxies);
+    }
+
+    /// The OpenMetrics text.
+    pub(crate) fn encoded(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_names_every_metric() {
+        let metrics = Metrics::new("1.2.3");
+        metrics.reconciled(ReconcileResult::Done, Duration::from_millis(3));
+        metrics.wrote("write-status", "ok");
+        metrics.leads(true);
+        let text = metrics.encoded();
+        for line in [
+            "freshet_operator_reconciles_total{result=\"done\"} 1",
+            "freshet_operator_reconcile_duration_seconds_count 1",
+            "freshet_operator_api_writes_total{write=\"write-status\",result=\"ok\"} 1",
+            "freshet_operator_leader 1",
+            "freshet_operator_build_info{version=\"1.2.3\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! One reconcile: dereference -> validate -> build -> apply -> plan -> act -> report.
+//!
+//! The controller runs at most one at a time for each cluster, which makes it the only writer of everything that belongs
+//! to it. A step that finds its view out of date ends the reconcile; the next one begins with a newer view. What is
+//! remembered between reconciles only saves work and finds losses: a process that starts without it does the same.
+
+mod act;
+mod apply;
+mod memory;
+mod report;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use freshet_operator_api::MqttCluster;
+use freshet_operator_core::build::{Children, build_children};
+use freshet_operator_core::labels;
+use freshet_operator_core::observe::{Objects, Observed, observe};
+use freshet_operator_core::plan::{ProxyPlan, ProxyTarget, StoragePlan, plan_proxies, plan_storage};
+use freshet_operator_core::status::Blocked;
+use freshet_operator_core::{DefaultImages, ValidatedCluster, names, validate};
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use crate::events::Recorder;
+use crate::metrics::{Metrics, ReconcileResult};
+use crate::watch::Stores;
+use crate::write::{WriteError, Writer};
+use memory::{ClusterMemory, Memories};
+
+/// How soon a reconcile whose view was out of date is tried again; usually the watch is faster.
+const STALE_RETRY: Duration = Duration::from_millis(250);
+
+/// How soon something is tried again that the API server has refused: a quota may be raised, a name become free.
+const BLOCKED_RETRY: Duration = Duration::from_secs(20);
+
+/// How often everything is looked at though nothing has changed.
+const RESYNC: Duration = Duration::from_secs(300);
+
+/// First and longest pause after failures of the API server.
+const FAILURE_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+/// What a reconcile works with.
+pub(crate) struct Reconciler {
+    stores: Stores,
+    writer: Writer,
+    recorder: Arc<Recorder>,
+    images: DefaultImages,
+    metrics: Metrics,
+    memories: Memories,
+}
+
+/// Why a reconcile ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReconcileError {
+    /// A write failed, or its object has changed.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Something could not be read.
+    #[error("reading {what}: {source}")]
+    Read {
+        /// What.
+        what: String,
+        /// Why.
+        source: Box<kube::Error>,
+    },
+    /// Children of a deleted cluster of the same name are still there.
+    #[error("{0} belongs to a deleted MqttCluster of the same name and is being removed")]
+    FormerCluster(String),
+    /// The watches have ended: the process stops.
+    #[error("the watches have ended")]
+    Stopping,
+}
+
+impl ReconcileError {
+    /// A newer view is all that is needed.
+    fn is_stale(&self) -> bool {
+        matches!(
+            self,
+            Self::Write(WriteError::Stale(_) | WriteError::Gone(_)) | Self::FormerCluster(_)
+        )
+    }
+}
+
+/// Reconciles one cluster.
+///
+/// # Errors
+/// [`ReconcileError`], for which [`on_error`] decides when to try again.
+pub(crate) async fn reconcile(
+    cluster: Arc<MqttCluster>,
+    reconciler: Arc<Reconciler>,
+) -> Result<Action, ReconcileError> {
+    reconciler
+        .stores
+        .wait_until_ready()
+        .await
+        .map_err(|_| ReconcileError::Stopping)?;
+    let began = Instant::now();
+    reconciler.metrics.clusters(reconciler.stores.clusters.len());
+    if cluster.metadata.deletion_timestamp.is_some() {
+        // Owner references and the garbage collector do the rest.
+        reconciler.memories.forget(&cluster);
+        return Ok(Action::await_change());
+    }
+    let mut memory = reconciler.memories.take(&cluster);
+    let outcome = reconciler.step(&cluster, &mut memory).await;
+    let result = match &outcome {
+        Ok((result, _)) => *result,
+        Err(error) if error.is_stale() => ReconcileResult::Stale,
+        Err(_) => ReconcileResult::Failed,
+    };
+    memory.failures = if result == ReconcileResult::Failed {
+        memory.failures.saturating_add(1)
+    } else {
+        0
+    };
+    reconciler.memories.put(&cluster, memory, &reconciler.stores.clusters);
+    reconciler.metrics.reconciled(result, began.elapsed());
+    match &outcome {
+        Err(error) if error.is_stale() => tracing::debug!(%error, "the view was out of date"),
+        Err(error) => tracing::warn!(%error, "the reconcile failed"),
+        Ok(_) => {}
+    }
+    outcome.map(|(_, action)| action)
+}
+
+/// When a reconcile that ended early is tried again.
+// By value and reference as the controller gives them.
+#[allow(clippy::needless_pass_by_value)]
+pub(crate) fn on_error(cluster: Arc<MqttCluster>, error: &ReconcileError, reconciler: Arc<Reconciler>) -> Action {
+    if error.is_stale() {
+        return Action::requeue(STALE_RETRY);
+    }
+    let (first, longest) = FAILURE_PAUSES;
+    let doublings = reconciler.memories.failures(&cluster).saturating_sub(1).min(10);
+    Action::requeue(first.saturating_mul(1 << doublings).min(longest))
+}
+
+/// A cluster that can be built, and what is built and planned for it.
+struct Work {
+    cluster: ValidatedCluster,
+    children: Children,
+    proxies: ProxyPlan,
+    storage: StoragePlan,
+}
+
+impl Reconciler {
+    /// What a reconcile works with.
+    pub(crate) fn new(
+        stores: Stores,
+        writer: Writer,
+        recorder: Arc<Recorder>,
+        images: DefaultImages,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            stores,
+            writer,
+            recorder,
+            images,
+            metrics,
+            memories: Memories::default(),
+        }
+    }
+
+    async fn step(
+        &self,
+        resource: &MqttCluster,
+        memory: &mut ClusterMemory,
+    ) -> Result<(ReconcileResult, Action), ReconcileError> {
+        let observed = self.dereference(resource);
+        let previous = memory.newest_status(resource);
+        let served_last = previous.as_ref().map(|status| status.proxy.revision.current.as_str());
+        let work = validate(resource, &self.images)
+            .map(|cluster| plan(cluster, &observed, served_last))
+            .map_err(|invalid| Blocked {
+                reason: "InvalidSpec".to_owned(),
+                message: invalid.to_string(),
+            });
+        let (work, mut blocked) = match work {
+            Ok(work) => (Some(work), None),
+            Err(blocked) => (None, Some(blocked)),
+        };
+        let mut done = None;
+        if let Some(work) = work.as_ref().filter(|work| !work.cluster.paused) {
+            blocked = self.apply_children(work, &observed, memory).await?;
+            let (acted, refused) = self.act(work, memory).await?;
+            done = Some(acted);
+            blocked = blocked.or(refused);
+        }
+        let is_blocked = blocked.is_some();
+        let report = report::Report {
+            resource,
+            observed: &observed,
+            previous,
+            work: work.as_ref(),
+            done,
+            blocked,
+        };
+        let pause = self.report(report, memory).await?;
+        memory.observed = Some(observed);
+        let (result, longest) = if is_blocked {
+            (ReconcileResult::Blocked, BLOCKED_RETRY)
+        } else {
+            (ReconcileResult::Done, RESYNC)
+        };
+        Ok((
+            result,
+            Action::requeue(pause.map_or(longest, |pause| pause.min(longest))),
+        ))
+    }
+
+    /// Collects what belongs to the cluster.
+    fn dereference(&self, resource: &MqttCluster) -> Observed {
+        let namespace = resource.namespace().unwrap_or_default();
+        let name = resource.name_any();
+        let uid = resource.metadata.uid.as_deref().unwrap_or_default();
+        let pods = self
+            .stores
+            .pods
+            .list(&namespace, |pod| pod.labels().get(labels::CLUSTER) == Some(&name));
+        let deployments = self
+            .stores
+            .deployments
+            .list(&namespace, |deployment| apply::is_owned_by(deployment, uid));
+        let stateful_set = self
+            .stores
+            .stateful_sets
+            .get(&namespace, &names::storage_stateful_set(&name));
+        let service = self.stores.services.get(&namespace, &names::client_service(&name));
+        let budget = self
+            .stores
+            .budgets
+            .get(&namespace, &names::proxy_disruption_budget(&name));
+        observe(Objects {
+            pods: &pods,
+            deployments: &deployments,
+            stateful_set: stateful_set.as_deref().filter(|set| apply::is_owned_by(*set, uid)),
+            service: service.as_deref().filter(|service| apply::is_owned_by(*service, uid)),
+            budget: budget.as_deref().filter(|budget| apply::is_owned_by(*budget, uid)),
+        })
+    }
+}
+
+fn plan(cluster: ValidatedCluster, observed: &Observed, served_last: Option<&str>) -> Work {
+    let children = build_children(&cluster);
+    let target = ProxyTarget {
+        revision: &children.proxy_revision,
+        replicas: cluster.proxy.replicas,
+        config_hash: &children.proxy_config_hash,
+        served_last,
+    };
+    let proxies = plan_proxies(observed, target);
+    let storage = plan_storage(observed, &children.storage_config_hash);
+    Work {
+        cluster,
+        children,
+        proxies,
+        storage,
+    }
+}

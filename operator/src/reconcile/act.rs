@@ -1,0 +1,254 @@
+//! Carries out plans. Every action is justified by what was observed and not by another action of the same plan, so one
+//! that finds its object changed does not hold up the others; the next plan knows better.
+
+use freshet_operator_core::build::proxy_deployment;
+use freshet_operator_core::labels;
+use freshet_operator_core::observe::Role;
+use freshet_operator_core::plan::{ACTIVE_COST, DRAINING_COST, ProxyAction, ProxyPlan, StorageAction};
+use freshet_operator_core::status::Blocked;
+use futures::{StreamExt, stream};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use super::apply::NotApplied;
+use super::memory::ClusterMemory;
+use super::{ReconcileError, Reconciler, Work};
+use crate::fault::FaultPoint;
+use crate::write::WriteError;
+
+/// Writes to pods that are under way at once: all victims of a scale-in leave the Service within moments.
+const PODS_AT_ONCE: usize = 16;
+
+/// What became of one action.
+enum Acted {
+    Done,
+    /// Its object has changed or is gone.
+    Passed,
+    Blocked(Blocked),
+}
+
+impl Reconciler {
+    /// Carries out the plans of proxies and storage. Returns the plan of the proxies with what was done of it, and the
+    /// first write that the API server will not have.
+    pub(super) async fn act(
+        &self,
+        work: &Work,
+        memory: &mut ClusterMemory,
+    ) -> Result<(ProxyPlan, Option<Blocked>), ReconcileError> {
+        let mut done = ProxyPlan {
+            actions: Vec::new(),
+            ..work.proxies.clone()
+        };
+        let mut blocked = None;
+        let (roles, rest): (Vec<_>, Vec<_>) = work
+            .proxies
+            .actions
+            .iter()
+            .partition(|action| matches!(action, ProxyAction::SetRole { .. }));
+        let writes: Vec<_> = roles.iter().map(|action| self.set_role(work, action)).collect();
+        let outcomes: Vec<_> = stream::iter(writes).buffered(PODS_AT_ONCE).collect().await;
+        for (action, outcome) in roles.into_iter().zip(outcomes) {
+            take(outcome?, action, &mut done, &mut blocked);
+        }
+        for action in rest {
+            let outcome = match action {
+                ProxyAction::ApplyTarget => self.apply_target(work, memory).await?,
+                ProxyAction::ScaleToZero {
+                    deployment,
+                    resource_version,
+                } => self.scale_to_zero(work, deployment, resource_version).await?,
+                ProxyAction::Delete { deployment, uid } => self.delete_deployment(work, deployment, uid).await?,
+                // Partitioned off above.
+                ProxyAction::SetRole { .. } => Acted::Passed,
+            };
+            take(outcome, action, &mut done, &mut blocked);
+        }
+        for action in &work.storage.actions {
+            if let Acted::Blocked(by) = self.act_on_storage(work, action).await? {
+                blocked = blocked.or(Some(by));
+            }
+        }
+        let is_promotion = |action: &&ProxyAction| {
+            matches!(
+                action,
+                ProxyAction::SetRole {
+                    role: Role::Active,
+                    is_change: true,
+                    ..
+                }
+            )
+        };
+        self.metrics
+            .promoted(done.actions.iter().filter(is_promotion).count() as u64);
+        Ok((done, blocked))
+    }
+
+    async fn set_role(&self, work: &Work, action: &ProxyAction) -> Result<Acted, ReconcileError> {
+        let ProxyAction::SetRole {
+            pod,
+            resource_version,
+            role,
+            config_hash,
+            ..
+        } = action
+        else {
+            return Ok(Acted::Passed);
+        };
+        let patch = role_patch(resource_version, *role, config_hash);
+        let namespace = &work.cluster.namespace;
+        let point = FaultPoint::PatchProxyPod;
+        let written = self
+            .writer
+            .merge::<Pod>(point, namespace, pod, labels::ROLES_MANAGER, &patch)
+            .await;
+        sort(written.map(|written| {
+            tracing::info!(pod, namespace, ?role, "role written");
+            self.stores.pods.wrote(written);
+        }))
+    }
+
+    async fn apply_target(&self, work: &Work, memory: &mut ClusterMemory) -> Result<Acted, ReconcileError> {
+        let deployment = proxy_deployment(
+            &work.cluster,
+            &work.children.proxy_revision,
+            work.proxies.target_replicas,
+        );
+        match self
+            .ensure(
+                FaultPoint::ApplyProxies,
+                &deployment,
+                &self.stores.deployments,
+                work,
+                memory,
+            )
+            .await
+        {
+            Ok(()) => Ok(Acted::Done),
+            Err(NotApplied::Blocked(blocked)) => Ok(Acted::Blocked(blocked)),
+            Err(NotApplied::Ended(error)) => Err(error),
+        }
+    }
+
+    async fn scale_to_zero(
+        &self,
+        work: &Work,
+        deployment: &str,
+        resource_version: &str,
+    ) -> Result<Acted, ReconcileError> {
+        let patch = json!({"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": 0}});
+        let namespace = &work.cluster.namespace;
+        let point = FaultPoint::ScaleOldProxies;
+        let written = self
+            .writer
+            .merge::<Deployment>(point, namespace, deployment, labels::MANAGER, &patch)
+            .await;
+        sort(written.map(|written| {
+            tracing::info!(deployment, namespace, "scaled to zero");
+            self.stores.deployments.wrote(written);
+        }))
+    }
+
+    async fn delete_deployment(&self, work: &Work, deployment: &str, uid: &str) -> Result<Acted, ReconcileError> {
+        let namespace = &work.cluster.namespace;
+        let deleted = self
+            .writer
+            .delete::<Deployment>(FaultPoint::DeleteOldProxies, namespace, deployment, uid)
+            .await;
+        sort(deleted.map(|()| {
+            tracing::info!(deployment, namespace, "deleted");
+            self.stores.deployments.deleted(namespace, deployment);
+        }))
+    }
+
+    async fn act_on_storage(&self, work: &Work, action: &StorageAction) -> Result<Acted, ReconcileError> {
+        let namespace = &work.cluster.namespace;
+        match action {
+            StorageAction::Announce {
+                pod,
+                resource_version,
+                config_hash,
+            } => {
+                let patch = json!({"metadata": {
+                    "resourceVersion": resource_version,
+                    "annotations": {(labels::CONFIG_HASH): config_hash},
+                }});
+                let point = FaultPoint::PatchStoragePod;
+                let written = self
+                    .writer
+                    .merge::<Pod>(point, namespace, pod, labels::ROLES_MANAGER, &patch)
+                    .await;
+                sort(written.map(|written| self.stores.pods.wrote(written)))
+            }
+            StorageAction::Replace { pod, uid } => {
+                let deleted = self
+                    .writer
+                    .delete::<Pod>(FaultPoint::DeleteStoragePod, namespace, pod, uid)
+                    .await;
+                sort(deleted.map(|()| {
+                    tracing::info!(pod, namespace, "storage node of an earlier revision replaced");
+                    self.stores.pods.deleted(namespace, pod);
+                }))
+            }
+        }
+    }
+}
+
+/// Role, Service label, deletion cost and hash of the file, in one write.
+fn role_patch(resource_version: &str, role: Role, config_hash: &str) -> Value {
+    let (word, accepting, cost) = match role {
+        Role::Active => (labels::ACTIVE, json!(labels::TRUE), ACTIVE_COST),
+        // Null removes the label.
+        Role::Draining => (labels::DRAINING, Value::Null, DRAINING_COST),
+    };
+    json!({"metadata": {
+        "resourceVersion": resource_version,
+        "labels": {(labels::ROLE): word, (labels::ACCEPTING): accepting},
+        "annotations": {(labels::DELETION_COST): cost.to_string(), (labels::CONFIG_HASH): config_hash},
+    }})
+}
+
+fn take(outcome: Acted, action: &ProxyAction, done: &mut ProxyPlan, blocked: &mut Option<Blocked>) {
+    match outcome {
+        Acted::Done => done.actions.push(action.clone()),
+        Acted::Passed => {}
+        Acted::Blocked(by) => {
+            blocked.get_or_insert(by);
+        }
+    }
+}
+
+fn sort(outcome: Result<(), WriteError>) -> Result<Acted, ReconcileError> {
+    match outcome {
+        Ok(()) => Ok(Acted::Done),
+        // The watch brings what it is now, and with it the next reconcile.
+        Err(WriteError::Stale(_) | WriteError::Gone(_)) => Ok(Acted::Passed),
+        Err(WriteError::Refused { point, message }) => Ok(Acted::Blocked(Blocked {
+            reason: "WriteRefused".to_owned(),
+            message: format!("the API server refuses {point}: {message}"),
+        })),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promotion_is_one_patch_and_draining_removes_the_service_label() {
+        assert_eq!(
+            role_patch("7", Role::Active, "h"),
+            json!({"metadata": {
+                "resourceVersion": "7",
+                "labels": {"freshet.dev/role": "active", "freshet.dev/accepting": "true"},
+                "annotations": {"controller.kubernetes.io/pod-deletion-cost": "1000", "freshet.dev/config-hash": "h"},
+            }})
+        );
+        let draining = role_patch("7", Role::Draining, "h");
+        assert_eq!(
+            draining["metadata"]["labels"],
+            json!({"freshet.dev/role": "draining", "freshet.dev/accepting": null})
+        );
+    }
+}

@@ -1,0 +1,311 @@
+//! Applies children: each one by server-side apply, and only when there is something to apply.
+//!
+//! Whether there is, two things say: what is to be applied, and the fields that the API server records as ours. Whoever
+//! changes or removes one of those takes it from us; whoever adds others does not concern us. Both are remembered as
+//! they were after the last apply.
+
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use freshet_operator_core::build::{build_disruption_budget, min_available};
+use freshet_operator_core::labels;
+use freshet_operator_core::observe::Observed;
+use freshet_operator_core::status::Blocked;
+use k8s_openapi::NamespaceResourceScope;
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::memory::ClusterMemory;
+use super::{ReconcileError, Reconciler, Work};
+use crate::fault::FaultPoint;
+use crate::watch::Newest;
+use crate::write::WriteError;
+
+/// What was applied of a child, and which fields were ours afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Applied {
+    desired: u64,
+    owned: u64,
+}
+
+/// A child that could not be applied.
+pub(super) enum NotApplied {
+    /// Nothing helps until somebody acts; the other children are applied all the same.
+    Blocked(Blocked),
+    /// The reconcile ends.
+    Ended(ReconcileError),
+}
+
+impl From<ReconcileError> for NotApplied {
+    fn from(error: ReconcileError) -> Self {
+        Self::Ended(error)
+    }
+}
+
+/// Whether the object's controller has this UID.
+pub(super) fn is_owned_by<K: Resource>(object: &K, uid: &str) -> bool {
+    object
+        .owner_references()
+        .iter()
+        .any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+impl Reconciler {
+    /// Applies all children but the Deployment of the proxies, which is part of the plan. Returns the first that the API
+    /// server will not have.
+    pub(super) async fn apply_children(
+        &self,
+        work: &Work,
+        observed: &Observed,
+        memory: &mut ClusterMemory,
+    ) -> Result<Option<Blocked>, ReconcileError> {
+        let Work { cluster, children, .. } = work;
+        let active = observed.proxies.iter().filter(|proxy| proxy.is_active()).count();
+        let active = u32::try_from(active).unwrap_or(u32::MAX);
+        let min_available = min_available(cluster.proxy.replicas, active, observed.min_available);
+        let budget = build_disruption_budget(cluster, min_available);
+        let stores = &self.stores;
+        let accounts = &stores.service_accounts;
+        let services = &stores.services;
+        use FaultPoint as At;
+        let outcomes = [
+            self.ensure(
+                At::ApplyProxyServiceAccount,
+                &children.proxy_account,
+                accounts,
+                work,
+                memory,
+            )
+            .await,
+            self.ensure(
+                At::ApplyStorageServiceAccount,
+                &children.storage_account,
+                accounts,
+                work,
+                memory,
+            )
+            .await,
+            self.ensure(
+                At::ApplyConfigMap,
+                &children.config_map,
+                &stores.config_maps,
+                work,
+                memory,
+            )
+            .await,
+            self.ensure(At::ApplyClientService, &children.client_service, services, work, memory)
+                .await,
+            self.ensure(
+                At::ApplyAllProxiesService,
+                &children.all_proxies_service,
+                services,
+                work,
+                memory,
+            )
+            .await,
+            self.ensure(
+                At::ApplyStorageService,
+                &children.storage_service,
+                services,
+                work,
+                memory,
+            )
+            .await,
+            self.ensure(At::ApplyStorage, &children.storage, &stores.stateful_sets, work, memory)
+                .await,
+            self.ensure(At::ApplyDisruptionBudget, &budget, &stores.budgets, work, memory)
+                .await,
+        ];
+        let mut first = None;
+        for outcome in outcomes {
+            match outcome {
+                Ok(()) => {}
+                Err(NotApplied::Blocked(blocked)) => first = first.or(Some(blocked)),
+                Err(NotApplied::Ended(error)) => return Err(error),
+            }
+        }
+        Ok(first)
+    }
+
+    /// Applies one child unless it is as it should be.
+    pub(super) async fn ensure<K>(
+        &self,
+        point: FaultPoint,
+        desired: &K,
+        newest: &Newest<K>,
+        work: &Work,
+        memory: &mut ClusterMemory,
+    ) -> Result<(), NotApplied>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Serialize
+            + Debug
+            + 'static,
+    {
+        let (namespace, uid) = (work.cluster.namespace.as_str(), work.cluster.uid.as_str());
+        let name = desired.name_any();
+        let key = format!("{} {name}", K::kind(&()));
+        let desired_hash = hash(&serde_json::to_vec(desired).unwrap_or_default());
+        let current = newest.get(namespace, &name);
+        match &current {
+            Some(current) if is_owned_by(current.as_ref(), uid) => {
+                let now = Applied {
+                    desired: desired_hash,
+                    owned: owned_fields(current.as_ref()),
+                };
+                if memory.applied.get(&key) == Some(&now) {
+                    return Ok(());
+                }
+            }
+            // The watch only knows what has our labels; somebody else's object has not.
+            _ => self.check_name_is_free::<K>(namespace, &name, uid).await?,
+        }
+        match self.writer.apply(point, namespace, &name, desired).await {
+            Ok(applied) => {
+                tracing::info!(%point, name, namespace, "applied");
+                memory.applied.insert(
+                    key,
+                    Applied {
+                        desired: desired_hash,
+                        owned: owned_fields(&applied),
+                    },
+                );
+                newest.wrote(applied);
+                Ok(())
+            }
+            Err(WriteError::Refused { message, .. }) => Err(NotApplied::Blocked(Blocked {
+                reason: "ChildRefused".to_owned(),
+                message: format!("the API server refuses {key}: {message}"),
+            })),
+            Err(error) => Err(NotApplied::Ended(error.into())),
+        }
+    }
+
+    /// Looks whether somebody else has an object of this name: applying over it would take it from them.
+    async fn check_name_is_free<K>(&self, namespace: &str, name: &str, uid: &str) -> Result<(), NotApplied>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let kind = K::kind(&());
+        let api: Api<K> = Api::namespaced(self.writer.client().clone(), namespace);
+        let found = api
+            .get_metadata_opt(name)
+            .await
+            .map_err(|source| ReconcileError::Read {
+                what: format!("{kind} {name}"),
+                source: Box::new(source),
+            })?;
+        let Some(found) = found else { return Ok(()) };
+        if is_owned_by(&found, uid) {
+            return Ok(());
+        }
+        let is_former = found
+            .labels()
+            .get(labels::MANAGED_BY)
+            .is_some_and(|manager| manager == labels::MANAGER)
+            && found
+                .owner_references()
+                .iter()
+                .any(|owner| owner.kind == "MqttCluster" && name.starts_with(&owner.name));
+        let former = format!("{kind} {name}");
+        if is_former
+            && found
+                .owner_references()
+                .iter()
+                .all(|owner| !self.exists(namespace, owner.uid.as_str()))
+        {
+            return Err(ReconcileError::FormerCluster(former).into());
+        }
+        Err(NotApplied::Blocked(Blocked {
+            reason: "NameTaken".to_owned(),
+            message: format!(
+                "{kind} {name} belongs to somebody else: remove it, or create this MqttCluster under another name"
+            ),
+        }))
+    }
+
+    fn exists(&self, namespace: &str, uid: &str) -> bool {
+        let is_it = |cluster: &freshet_operator_api::MqttCluster| {
+            cluster.namespace().as_deref() == Some(namespace) && cluster.metadata.uid.as_deref() == Some(uid)
+        };
+        self.stores.clusters.find(is_it).is_some()
+    }
+}
+
+/// A hash of the fields that the API server records as applied by this operator; of nothing when there are none.
+fn owned_fields<K: Resource>(object: &K) -> u64 {
+    let entries = object.managed_fields().iter();
+    let mut ours = entries.filter(|entry| {
+        entry.manager.as_deref() == Some(labels::MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
+            && entry.subresource.as_deref().unwrap_or_default().is_empty()
+    });
+    let fields = ours.next().and_then(|entry| entry.fields_v1.as_ref());
+    hash(&fields.map(|fields| fields.0.to_string()).unwrap_or_default())
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::{Value, json};
+
+    fn object(managed_fields: &Value) -> ConfigMap {
+        serde_json::from_value(json!({"metadata": {"name": "a", "managedFields": managed_fields}})).expect("an object")
+    }
+
+    fn entry(manager: &str, operation: &str, time: &str, fields: &Value) -> Value {
+        json!({"manager": manager, "operation": operation, "time": time, "fieldsType": "FieldsV1", "fieldsV1": fields})
+    }
+
+    const EARLY: &str = "2026-01-01T00:00:00Z";
+    const LATE: &str = "2026-01-02T00:00:00Z";
+
+    #[test]
+    fn a_field_that_somebody_took_is_noticed() {
+        let ours = object(&json!([entry(
+            labels::MANAGER,
+            "Apply",
+            EARLY,
+            &json!({"f:data": {"f:a": {}, "f:b": {}}})
+        )]));
+        let taken = object(&json!([
+            entry(labels::MANAGER, "Apply", EARLY, &json!({"f:data": {"f:a": {}}})),
+            entry("kubectl-edit", "Update", LATE, &json!({"f:data": {"f:b": {}}})),
+        ]));
+        assert_ne!(owned_fields(&ours), owned_fields(&taken));
+    }
+
+    #[test]
+    fn fields_of_others_and_times_say_nothing() {
+        let fields = json!({"f:data": {"f:a": {}}});
+        let ours = object(&json!([entry(labels::MANAGER, "Apply", EARLY, &fields)]));
+        let with_others = object(&json!([
+            entry("kubectl-edit", "Update", LATE, &json!({"f:data": {"f:c": {}}})),
+            entry(labels::MANAGER, "Apply", LATE, &fields),
+        ]));
+        assert_eq!(owned_fields(&ours), owned_fields(&with_others));
+    }
+
+    #[test]
+    fn an_object_belongs_to_the_cluster_that_controls_it() {
+        let owned = |uid: &str, controller: bool| -> ConfigMap {
+            serde_json::from_value(json!({"metadata": {"ownerReferences": [
+                {"apiVersion": "freshet.dev/v1alpha1", "kind": "MqttCluster", "name": "a", "uid": uid, "controller": controller},
+            ]}}))
+            .expect("an object")
+        };
+        assert!(is_owned_by(&owned("u", true), "u"));
+        assert!(!is_owned_by(&owned("v", true), "u"));
+        assert!(!is_owned_by(&owned("u", false), "u"));
+    }
+}

@@ -1,0 +1,114 @@
+//! Tells what was found and done: Events, then the status. In this order, so that an operator killed in between tells a
+//! thing twice rather than not at all.
+
+use std::time::{Duration, Instant};
+
+use freshet_operator_api::{MqttCluster, MqttClusterStatus};
+use freshet_operator_core::notices::{Former, find_notices};
+use freshet_operator_core::observe::Observed;
+use freshet_operator_core::plan::ProxyPlan;
+use freshet_operator_core::status::{Blocked, Outcome, StatusInput, StatusWrite, build_status, decide_write};
+use k8s_openapi::jiff::Timestamp;
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+
+use super::memory::{ClusterMemory, WrittenStatus};
+use super::{ReconcileError, Reconciler, Work};
+use crate::args::VERSION;
+use crate::fault::FaultPoint;
+
+/// What a reconcile came to.
+pub(super) struct Report<'a> {
+    pub(super) resource: &'a MqttCluster,
+    pub(super) observed: &'a Observed,
+    /// The status as it is stored.
+    pub(super) previous: Option<MqttClusterStatus>,
+    /// What was built and planned, unless the resource is invalid.
+    pub(super) work: Option<&'a Work>,
+    /// What was done of the proxies' plan, unless nothing is to be done.
+    pub(super) done: Option<ProxyPlan>,
+    pub(super) blocked: Option<Blocked>,
+}
+
+impl Reconciler {
+    /// Publishes Events and writes the status if it is time. Returns when to look again at the latest, if a write waits.
+    pub(super) async fn report(
+        &self,
+        report: Report<'_>,
+        memory: &mut ClusterMemory,
+    ) -> Result<Option<Duration>, ReconcileError> {
+        let status = new_status(&report);
+        let former = Former {
+            observed: memory.observed.as_ref(),
+            status: report.previous.as_ref(),
+        };
+        for notice in find_notices(former, report.observed, &status, report.done.as_ref()) {
+            tracing::info!(reason = %notice.reason, note = %notice.note, "event");
+            if let Err(error) = self.recorder.publish(report.resource, &notice).await {
+                tracing::warn!(%error, reason = %notice.reason, "the event could not be published");
+            }
+        }
+        let since_last = memory.status.as_ref().map(|written| written.at.elapsed());
+        match decide_write(report.previous.as_ref(), &status, since_last) {
+            StatusWrite::Nothing => Ok(None),
+            StatusWrite::After(pause) => Ok(Some(pause)),
+            StatusWrite::Now => {
+                self.write_status(report.resource, status, memory).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn write_status(
+        &self,
+        resource: &MqttCluster,
+        status: MqttClusterStatus,
+        memory: &mut ClusterMemory,
+    ) -> Result<(), ReconcileError> {
+        let name = resource.name_any();
+        let namespace = resource.namespace().unwrap_or_default();
+        let body = json!({
+            "apiVersion": MqttCluster::api_version(&()),
+            "kind": MqttCluster::kind(&()),
+            // The UID keeps it from another resource of the same name.
+            "metadata": {"name": name, "uid": resource.metadata.uid},
+            "status": status,
+        });
+        let written = self
+            .writer
+            .apply_status::<MqttCluster>(FaultPoint::WriteStatus, &namespace, &name, &body)
+            .await?;
+        memory.status = Some(WrittenStatus {
+            at: Instant::now(),
+            resource_version: written.resource_version().and_then(|version| version.parse().ok()),
+            // As the API server has it: the next comparison is with what it will say.
+            status: written.status.unwrap_or(status),
+        });
+        Ok(())
+    }
+}
+
+fn new_status(report: &Report<'_>) -> MqttClusterStatus {
+    let resource = report.resource;
+    let outcome = match (&report.blocked, report.work) {
+        (Some(blocked), _) => Outcome::Blocked(blocked),
+        (None, Some(work)) => Outcome::Planned {
+            cluster: &work.cluster,
+            revision: &work.children.proxy_revision,
+            proxies: &work.proxies,
+            storage: &work.storage,
+        },
+        (None, None) => return report.previous.clone().unwrap_or_default(),
+    };
+    let now = Timestamp::now();
+    build_status(&StatusInput {
+        name: &resource.name_any(),
+        generation: resource.metadata.generation,
+        version: VERSION,
+        outcome,
+        observed: report.observed,
+        previous: report.previous.as_ref(),
+        // Conditions are stored to the second; a finer time would never equal what is read back.
+        now: Timestamp::from_second(now.as_second()).unwrap_or(now),
+    })
+}

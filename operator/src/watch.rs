@@ -1,0 +1,180 @@
+//! What the operator sees: watches of `MqttCluster`s and of everything it makes from them, in one namespace or in all.
+//!
+//! Children and pods are found by label, so that the operator reads nothing that is not its own. Whatever changes leads to
+//! a reconcile of the cluster it belongs to; [`Stores`] has the newest of what was watched and of what this process wrote.
+
+mod newest;
+
+use freshet_operator_api::MqttCluster;
+use freshet_operator_core::labels;
+use futures::stream::{BoxStream, SelectAll, select_all};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::runtime::controller::{ReconcileReason, ReconcileRequest};
+use kube::runtime::predicates;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::{self, watcher};
+use kube::runtime::{Predicate, WatchStreamExt};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+pub(crate) use newest::Newest;
+
+/// Requests for reconciles, as the watches lead to them.
+pub(crate) type Requests = SelectAll<BoxStream<'static, Result<ReconcileRequest<MqttCluster>, watcher::Error>>>;
+
+/// The newest of everything that is watched.
+pub(crate) struct Stores {
+    /// The resources themselves.
+    pub(crate) clusters: Store<MqttCluster>,
+    /// Pods of proxies and storage.
+    pub(crate) pods: Newest<Pod>,
+    /// Deployments of proxies.
+    pub(crate) deployments: Newest<Deployment>,
+    /// StatefulSets of storage.
+    pub(crate) stateful_sets: Newest<StatefulSet>,
+    /// Services.
+    pub(crate) services: Newest<Service>,
+    /// ConfigMaps.
+    pub(crate) config_maps: Newest<ConfigMap>,
+    /// ServiceAccounts.
+    pub(crate) service_accounts: Newest<ServiceAccount>,
+    /// Disruption budgets.
+    pub(crate) budgets: Newest<PodDisruptionBudget>,
+}
+
+/// Begins all watches of one namespace, or of all. The stores fill as the requests are polled.
+pub(crate) fn watch(client: &Client, namespace: Option<&str>) -> (Stores, Requests) {
+    let (clusters, cluster_requests) = watch_clusters(client, namespace);
+    let (pods, pod_requests) = watch_pods(client, namespace);
+    let (deployments, deployment_requests) = watch_children(client, namespace);
+    let (stateful_sets, stateful_set_requests) = watch_children(client, namespace);
+    let (services, service_requests) = watch_children(client, namespace);
+    let (config_maps, config_map_requests) = watch_children(client, namespace);
+    let (service_accounts, service_account_requests) = watch_children(client, namespace);
+    let (budgets, budget_requests) = watch_children(client, namespace);
+    let stores = Stores {
+        clusters,
+        pods,
+        deployments,
+        stateful_sets,
+        services,
+        config_maps,
+        service_accounts,
+        budgets,
+    };
+    let requests = select_all([
+        cluster_requests,
+        pod_requests,
+        deployment_requests,
+        stateful_set_requests,
+        service_requests,
+        config_map_requests,
+        service_account_requests,
+        budget_requests,
+    ]);
+    (stores, requests)
+}
+
+impl Stores {
+    /// Waits until every watch has delivered what there was: before that, what is missing may only not have been seen.
+    ///
+    /// # Errors
+    /// When a watch has ended for good, which they do when the process stops.
+    pub(crate) async fn wait_until_ready(&self) -> Result<(), reflector::store::WriterDropped> {
+        self.clusters.wait_until_ready().await?;
+        self.pods.wait_until_ready().await?;
+        self.deployments.wait_until_ready().await?;
+        self.stateful_sets.wait_until_ready().await?;
+        self.services.wait_until_ready().await?;
+        self.config_maps.wait_until_ready().await?;
+        self.service_accounts.wait_until_ready().await?;
+        self.budgets.wait_until_ready().await
+    }
+}
+
+type RequestStream = BoxStream<'static, Result<ReconcileRequest<MqttCluster>, watcher::Error>>;
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Requests for what a user changed: the spec, or an annotation. The operator's own writes of status lead to none.
+fn watch_clusters(client: &Client, namespace: Option<&str>) -> (Store<MqttCluster>, RequestStream) {
+    let (store, writer) = reflector::store();
+    let changed = predicates::generation.combine(predicates::annotations);
+    let requests = watcher(api::<MqttCluster>(client, namespace), watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(changed, Default::default())
+        .map_ok(|cluster| request(ObjectRef::from_obj(&cluster), ReconcileReason::ObjectUpdated));
+    (store, requests.boxed())
+}
+
+/// Pods belong to a ReplicaSet or a StatefulSet; the cluster is named by a label.
+fn watch_pods(client: &Client, namespace: Option<&str>) -> (Newest<Pod>, RequestStream) {
+    let (store, writer) = reflector::store();
+    let requests = watcher(api::<Pod>(client, namespace), of_the_operator())
+        .default_backoff()
+        // Nothing reads them, and they are the larger part of many pods.
+        .modify(|pod| pod.managed_fields_mut().clear())
+        .reflect(writer)
+        .touched_objects()
+        .try_filter_map(|pod| async move {
+            let cluster = pod.labels().get(labels::CLUSTER);
+            Ok(cluster.map(|cluster| {
+                let of = ObjectRef::<MqttCluster>::new(cluster).within(&pod.namespace().unwrap_or_default());
+                request(of, about(&pod))
+            }))
+        });
+    (Newest::new(store), requests.boxed())
+}
+
+/// Children are owned by the cluster.
+fn watch_children<K>(client: &Client, namespace: Option<&str>) -> (Newest<K>, RequestStream)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let (store, writer) = reflector::store();
+    let requests = watcher(api::<K>(client, namespace), of_the_operator())
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects()
+        .try_filter_map(|child| async move {
+            let namespace = child.namespace();
+            let mut owners = child.owner_references().iter();
+            let owner = owners.find_map(|owner| ObjectRef::from_owner_ref(namespace.as_deref(), owner, ()));
+            Ok(owner.map(|owner| request(owner, about(&child))))
+        });
+    (Newest::new(store), requests.boxed())
+}
+
+fn of_the_operator() -> watcher::Config {
+    watcher::Config::default().labels(&labels::managed_selector())
+}
+
+fn request(of: ObjectRef<MqttCluster>, reason: ReconcileReason) -> ReconcileRequest<MqttCluster> {
+    ReconcileRequest { obj_ref: of, reason }
+}
+
+fn about<K: Resource<DynamicType = ()>>(object: &K) -> ReconcileReason {
+    ReconcileReason::RelatedObjectUpdated {
+        obj_ref: Box::new(ObjectRef::from_obj(object).erase()),
+    }
+}
