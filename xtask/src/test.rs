@@ -84,6 +84,10 @@ pub(crate) async fn run_parts(parts: &[Part], keep_going: bool, interrupt: &mut 
 async fn run_part(part: &Part, interrupt: &mut Interrupt) -> Row {
     let started = Instant::now();
     let mut row = Row::of(part.name);
+    if part.steps.is_empty() {
+        row.tally.failed += 1;
+        row.problems.push(format!("{}: no tests were found", part.name));
+    }
     for step in &part.steps {
         if !run_step(step, &mut row, interrupt).await {
             break;
@@ -173,6 +177,16 @@ mod tests {
         let row = run_part(&failing, &mut interrupt).await;
         assert_eq!(row.tally.failed, 1);
         assert!(!folder.exists());
+    }
+
+    #[tokio::test]
+    async fn a_part_without_tests_has_failed() {
+        let mut interrupt = Interrupt::listen().unwrap();
+        let empty = Part {
+            steps: Vec::new(),
+            ..part("empty", "")
+        };
+        assert_eq!(run_part(&empty, &mut interrupt).await.tally.failed, 1);
     }
 
     #[tokio::test]

@@ -47,7 +47,7 @@ const PURE_CRATES: [PureCrate; 7] = [
     PureCrate {
         name: "freshet-proxy-core",
         folder: "proxy/core",
-        allowed: &["bytes", "foldhash", "hashbrown", "slab", "thiserror"],
+        allowed: &["bytes", "foldhash", "hashbrown", "siphasher", "slab", "thiserror"],
     },
     PureCrate {
         name: "freshet-operator-api",
