@@ -1,0 +1,157 @@
+//! The end of a proxy: it goes on accepting for a moment, then hands over its clients at an even pace, then ends in time.
+//!
+//! Called once, on SIGTERM. The moment is for those who still have the proxy in their tables of endpoints. Storage that
+//! is away cannot take sessions over, so nobody waits for it long: clients send again what was not acknowledged.
+
+use std::time::Duration;
+
+use freshet_proxy_core::worker::DrainPace;
+use freshet_storage_contract::MonotonicMs;
+use tokio::time::Instant;
+
+use crate::control::Control;
+use crate::driver::WorkerReport;
+use crate::proxy::Proxy;
+
+/// Clients handed over per second by the whole proxy, unless more is needed to be done in time.
+const MOVES_PER_SECOND: u32 = 500;
+/// Part of the time in which all clients have been asked to go; the rest is for what they have in flight.
+const ASKED_WITHIN: f64 = 0.8;
+/// How long storage may be away before the drain goes on without it. With the default `drain.linger` of 5 s a proxy
+/// without storage is gone within 10 s.
+const WITHOUT_STORAGE: Duration = Duration::from_secs(5);
+/// What is left to be told when the time is over: to clients that they go, to storage that they went.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+/// How often the drain looks at the workers.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl Proxy {
+    /// Hands over all clients and stops the workers.
+    pub(crate) async fn hand_over(mut self) {
+        let config = self.config.borrow().clone();
+        let linger = Duration::from_millis(config.drain_linger_ms);
+        let timeout = Duration::from_millis(config.drain_timeout_ms);
+        tracing::info!(
+            linger_ms = config.drain_linger_ms,
+            "the proxy stops: it accepts for a moment more"
+        );
+        let mut storage = StorageWatch::new(self.health.is_attached());
+        let lingered = Instant::now() + linger;
+        while Instant::now() < lingered {
+            storage.look(self.health.is_attached());
+            tokio::time::sleep(LOOK.min(lingered.saturating_duration_since(Instant::now()))).await;
+        }
+
+        self.listeners.stop_accepting().await;
+        let reports = self.metrics.gather().await;
+        let clients: u64 = reports.iter().map(|r| r.worker.connections_now).sum();
+        tracing::info!(clients, timeout_ms = config.drain_timeout_ms, "clients are handed over");
+        let mut end = Instant::now() + timeout;
+        self.set_pace(&reports, timeout).await;
+        let mut in_a_hurry = false;
+        loop {
+            let reports = self.metrics.gather().await;
+            if reports.iter().all(WorkerReport::is_drained) {
+                tracing::info!("all clients are handed over");
+                break;
+            }
+            storage.look(self.health.is_attached());
+            let now = Instant::now();
+            if !in_a_hurry && (now >= end || storage.is_given_up()) {
+                in_a_hurry = true;
+                end = now + LAST_MOMENT;
+                self.set_pace(&reports, Duration::ZERO).await;
+            } else if in_a_hurry && now >= end {
+                let clients: u64 = reports.iter().map(|r| r.worker.connections_now).sum();
+                tracing::warn!(clients, "the time is over: the proxy ends with what is left");
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        self.health.set_ended();
+        for worker in self.workers.iter() {
+            worker.tell(Control::Stop).await;
+        }
+        // Each worker's thread holds a sender.
+        let stopped = async { while self.ended.recv().await.is_some() {} };
+        if tokio::time::timeout(LAST_MOMENT, stopped).await.is_err() {
+            tracing::warn!("a worker did not stop in time");
+        }
+    }
+
+    async fn set_pace(&self, reports: &[WorkerReport], timeout: Duration) {
+        let deadline = self.clock.now().plus(timeout);
+        for (worker, report) in self.workers.iter().zip(reports) {
+            let pace = pace(report.worker.connections_now, reports.len(), timeout, deadline);
+            worker.tell(Control::Drain(pace)).await;
+        }
+    }
+}
+
+/// How fast a worker with so many connections hands them over.
+fn pace(connections: u64, workers: usize, timeout: Duration, deadline: MonotonicMs) -> DrainPace {
+    let share = u64::from(MOVES_PER_SECOND).div_ceil(workers.max(1) as u64);
+    let asked_within_ms = timeout.mul_f64(ASKED_WITHIN).as_millis().max(1);
+    let needed = (u128::from(connections) * 1_000).div_ceil(asked_within_ms);
+    DrainPace {
+        moves_per_second: u32::try_from(needed.max(u128::from(share))).unwrap_or(u32::MAX),
+        deadline,
+    }
+}
+
+/// Since when storage has been away.
+struct StorageWatch {
+    away_since: Option<Instant>,
+}
+
+impl StorageWatch {
+    fn new(is_attached: bool) -> Self {
+        Self {
+            away_since: (!is_attached).then(Instant::now),
+        }
+    }
+
+    fn look(&mut self, is_attached: bool) {
+        if is_attached {
+            self.away_since = None;
+        } else if self.away_since.is_none() {
+            self.away_since = Some(Instant::now());
+        }
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.away_since.is_some_and(|since| since.elapsed() >= WITHOUT_STORAGE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moves_per_second(connections: u64, workers: usize, timeout_s: u64) -> u32 {
+        pace(connections, workers, Duration::from_secs(timeout_s), MonotonicMs(0)).moves_per_second
+    }
+
+    #[test]
+    fn few_clients_go_at_the_usual_pace_shared_among_workers() {
+        assert_eq!(moves_per_second(1_000, 1, 300), 500);
+        assert_eq!(moves_per_second(1_000, 2, 300), 250);
+    }
+
+    #[test]
+    fn many_clients_go_as_fast_as_the_time_asks() {
+        assert_eq!(moves_per_second(240_000, 2, 300), 1_000);
+        assert!(moves_per_second(1_000, 1, 0) >= 1_000_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn storage_that_comes_back_is_waited_for_again() {
+        let mut storage = StorageWatch::new(false);
+        tokio::time::advance(WITHOUT_STORAGE).await;
+        assert!(storage.is_given_up());
+        storage.look(true);
+        assert!(!storage.is_given_up());
+        storage.look(false);
+        assert!(!storage.is_given_up());
+    }
+}

@@ -1,0 +1,81 @@
+//! Accepts connections of one listener and deals each to the worker that has the fewest.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::io::unix::AsyncFd;
+
+use crate::capacity::ListenerCount;
+use crate::control::{AcceptedConnection, Control, WorkerDoor};
+
+/// Pause when the process or the system is out of something: it is not over at once.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+/// Connections accepted before other tasks have their turn.
+const BATCH: usize = 64;
+
+/// Accepts until the task is aborted.
+pub(super) async fn accept_connections(
+    listener: AsyncFd<OwnedFd>,
+    count: Arc<ListenerCount>,
+    workers: Arc<[WorkerDoor]>,
+) {
+    let mut was_short = false;
+    loop {
+        let mut ready = match listener.readable().await {
+            Ok(ready) => ready,
+            // The runtime ends.
+            Err(_) => return,
+        };
+        for _ in 0..BATCH {
+            match acceptfrom_with(ready.get_inner(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok((descriptor, peer)) => {
+                    was_short = false;
+                    let peer = peer
+                        .and_then(|p| SocketAddr::try_from(p).ok())
+                        .map_or(UNKNOWN_PEER, canonical);
+                    deal(descriptor, peer, &count, &workers).await;
+                }
+                Err(Errno::AGAIN) => {
+                    ready.clear_ready();
+                    break;
+                }
+                Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                    if !std::mem::replace(&mut was_short, true) {
+                        tracing::error!(listener = count.name, %error, "connections wait: the system is short");
+                    }
+                    tokio::time::sleep(SHORTAGE_PAUSE).await;
+                }
+                // What went wrong with one connection before it was accepted.
+                Err(_) => {}
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn deal(descriptor: OwnedFd, peer: SocketAddr, count: &Arc<ListenerCount>, workers: &[WorkerDoor]) {
+    let Some(worker) = workers.iter().min_by_key(|worker| worker.open()) else {
+        return;
+    };
+    // Over the bound: accepted and closed at once, because what the client speaks is not known yet, and one that is
+    // left in the backlog would wait for nothing.
+    let Some(permit) = worker.admit(count) else { return };
+    let connection = AcceptedConnection {
+        descriptor,
+        peer,
+        permit,
+    };
+    worker.tell(Control::Connection(connection)).await;
+}
+
+/// Stands for a peer that has no address of the internet; a TCP listener has no such peers.
+const UNKNOWN_PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// An IPv4 address that came over an IPv6 socket, as IPv4.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}

@@ -1,0 +1,113 @@
+//! `freshet_proxy_…`: gathered from the workers when somebody asks, so that nobody counts under a lock or a label on the
+//! way of a message.
+//!
+//! A worker that does not answer in time is shown as it was when it last did. Leaves out HTTP (`crate::admin`).
+
+mod encode;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+
+use crate::capacity::{Capacity, ListenerCount};
+use crate::config_file::ConfigReloads;
+use crate::control::WorkerDoor;
+use crate::driver::WorkerReport;
+use crate::health::Health;
+use encode::Snapshot;
+
+/// How often the workers are asked even if nobody scrapes: their answers are what `/livez` goes by.
+pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a worker has for its answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Gathers and encodes the metrics of a proxy.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    workers: Arc<[WorkerDoor]>,
+    last: Mutex<Vec<WorkerReport>>,
+    listeners: Mutex<Vec<Arc<ListenerCount>>>,
+    capacity: Arc<Capacity>,
+    reloads: Arc<ConfigReloads>,
+    health: Health,
+}
+
+impl Metrics {
+    pub(crate) fn new(
+        workers: Arc<[WorkerDoor]>,
+        capacity: Arc<Capacity>,
+        reloads: Arc<ConfigReloads>,
+        health: Health,
+    ) -> Self {
+        let last = vec![WorkerReport::default(); workers.len()];
+        Self(Arc::new(Shared {
+            workers,
+            last: Mutex::new(last),
+            listeners: Mutex::default(),
+            capacity,
+            reloads,
+            health,
+        }))
+    }
+
+    /// The listeners have changed.
+    pub(crate) fn set_listeners(&self, listeners: Vec<Arc<ListenerCount>>) {
+        *self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner) = listeners;
+    }
+
+    /// Asks all workers and returns what is known of each.
+    pub(crate) async fn gather(&self) -> Vec<WorkerReport> {
+        let asked: Vec<_> = self
+            .0
+            .workers
+            .iter()
+            .cloned()
+            .map(|worker| tokio::spawn(async move { worker.ask(PATIENCE).await }))
+            .collect();
+        let mut all_answered = true;
+        for (index, answer) in asked.into_iter().enumerate() {
+            let Ok(Some(report)) = answer.await else {
+                all_answered = false;
+                continue;
+            };
+            if let Some(last) = self.last().get_mut(index) {
+                *last = report;
+            }
+        }
+        self.0.health.note_round(all_answered);
+        self.last().clone()
+    }
+
+    /// All metrics as text.
+    pub(crate) async fn scrape(&self) -> Result<String, std::fmt::Error> {
+        let snapshot = Snapshot {
+            reports: self.gather().await,
+            listeners: self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            connections_limit: self.0.capacity.limit(),
+            config_reloads: (self.0.reloads.succeeded(), self.0.reloads.failed()),
+            is_ready: self.0.health.readiness().is_ok(),
+        };
+        let mut registry = Registry::with_prefix("freshet_proxy");
+        registry.register_collector(Box::new(snapshot));
+        let mut out = String::new();
+        text::encode(&mut out, &registry)?;
+        Ok(out)
+    }
+
+    /// Asks the workers from time to time, for as long as the runtime lives.
+    pub(crate) async fn ask_regularly(self) {
+        loop {
+            tokio::time::sleep(REPORT_INTERVAL).await;
+            self.gather().await;
+        }
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, Vec<WorkerReport>> {
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
