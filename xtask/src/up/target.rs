@@ -4,12 +4,12 @@ use std::fmt;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
+use freshet_e2e::Cluster;
 use freshet_e2e::command;
 use freshet_e2e::kubectl::{Helm, Kubectl};
 use freshet_e2e::node::binaries::Binaries;
 use freshet_e2e::node::{self, Instance, UpOptions};
 use freshet_e2e::progress::{Step, step};
-use freshet_e2e::Cluster;
 use tokio::process::Command;
 
 use super::InstanceArgs;
