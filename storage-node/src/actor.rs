@@ -128,7 +128,7 @@ impl Actor {
                 _room: _,
             } => self.operations(link, operations, now),
             ToActor::Controls { link, controls } => self.controls(link, controls, now),
-            ToActor::Ended { link, error } => self.ended(link, error, now),
+            ToActor::Ended { link, error } => self.ended(link, error.as_ref(), now),
             ToActor::Reload(config) => self.core.reload(&config),
             // Who asked may have given up.
             ToActor::Stats(reply) => drop(reply.send(self.core.stats())),
@@ -180,8 +180,8 @@ impl Actor {
     }
 
     /// One stream has ended: so does the link.
-    fn ended(&mut self, key: LinkKey, error: Option<ReceiveError>, now: MonotonicMs) {
-        let (ending, end) = match &error {
+    fn ended(&mut self, key: LinkKey, error: Option<&ReceiveError>, now: MonotonicMs) {
+        let (ending, end) = match error {
             None => (Ending::Orderly, LinkEnd::Incomplete),
             Some(ReceiveError::Lost(_)) => (Ending::Lost, LinkEnd::Incomplete),
             Some(ReceiveError::NotUnderstood(error)) => (Ending::NotUnderstood, LinkEnd::NotUnderstood(error.clone())),
@@ -191,7 +191,7 @@ impl Actor {
             return;
         };
         let (incarnation, proxy_name) = (key.incarnation, &link.proxy_name);
-        match &error {
+        match error {
             None => tracing::info!(%incarnation, proxy_name, "link ended by the proxy"),
             Some(error) => tracing::warn!(%incarnation, proxy_name, %error, "link ended"),
         }

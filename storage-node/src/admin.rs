@@ -33,7 +33,6 @@ impl ShuttingDown {
 
 /// `/livez`: the actor takes its turns. `/readyz`: it does, and the node is not shutting down. Readiness says nothing
 /// of quorums: a node that waited for others to be ready would keep them from reaching it.
-#[must_use]
 pub fn health(node: NodeHandle, shutting_down: ShuttingDown) -> Router {
     Router::new()
         .route("/livez", get(livez))
@@ -42,7 +41,6 @@ pub fn health(node: NodeHandle, shutting_down: ShuttingDown) -> Router {
 }
 
 /// `/metrics` in the OpenMetrics text format.
-#[must_use]
 pub fn metrics(node: NodeHandle) -> Router {
     Router::new().route("/metrics", get(scrape)).with_state(node)
 }

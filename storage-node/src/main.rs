@@ -70,6 +70,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     let shutting_down = ShuttingDown::default();
     let health = bind(SocketAddr::new(arguments.listen.ip(), arguments.health_port)).await?;
     let metrics = bind(SocketAddr::new(arguments.listen.ip(), arguments.metrics_port)).await?;
+    let (health_address, metrics_address) = (health.local_addr()?, metrics.local_addr()?);
     // These three end with the process.
     tokio::spawn(admin::serve(
         health,
@@ -82,7 +83,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (pod, listen, version) = (arguments.pod_name, listener.local_addr()?, env!("CARGO_PKG_VERSION"));
-    tracing::info!(pod, %listen, version, "storage node started");
+    tracing::info!(pod, version, %listen, health = %health_address, metrics = %metrics_address, "storage node started");
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
