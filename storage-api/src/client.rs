@@ -53,7 +53,7 @@ pub enum ConnectError {
     /// Storage cannot be reached now: try again.
     #[error("storage cannot be reached: {0}")]
     Unreachable(String),
-    /// The endpoint is not `host:port`.
+    /// The endpoint is not an `http://host:port` URI.
     #[error("{0:?} is not a storage endpoint")]
     Endpoint(String),
     /// What answers is not storage of a known version.
@@ -99,7 +99,7 @@ impl LinkError {
     }
 }
 
-/// Connects to the storage node at `endpoint` (`host:port`) and attaches.
+/// Connects to the storage node at `endpoint` (`http://host:port`) and attaches.
 ///
 /// Both streams are open and attached when this returns; it takes at most [`CONNECT_TIMEOUT`]. A link of the same
 /// incarnation made before is ended by storage.
@@ -107,8 +107,8 @@ impl LinkError {
 /// # Errors
 /// [`ConnectError`], split by what the caller does next.
 pub async fn connect(endpoint: &str, attach: &AttachProxy) -> Result<Link, ConnectError> {
-    let uri = Endpoint::from_shared(format!("http://{endpoint}"));
-    let uri = uri.ok().filter(|uri| uri.uri().port().is_some());
+    let uri = Endpoint::from_shared(endpoint.to_owned()).ok();
+    let uri = uri.filter(|uri| uri.uri().scheme_str() == Some("http") && uri.uri().port().is_some());
     let uri = uri.ok_or_else(|| ConnectError::Endpoint(endpoint.to_owned()))?;
     match tokio::time::timeout(CONNECT_TIMEOUT, open(configured(uri), attach)).await {
         Ok(result) => result,

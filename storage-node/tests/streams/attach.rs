@@ -140,11 +140,18 @@ async fn what_is_not_storage_is_unreachable_and_what_is_no_endpoint_is_said_to_b
         .unwrap()
         .local_addr()
         .unwrap();
-    let error = TestProxy::attach_as(&closed.to_string(), introduction(new_incarnation()))
+    let error = TestProxy::attach_as(&format!("http://{closed}"), introduction(new_incarnation()))
         .await
         .err();
     assert!(matches!(error, Some(ConnectError::Unreachable(_))), "{error:?}");
-    for endpoint in ["", "storage", "a b:1", "http://storage:7883"] {
+    for endpoint in [
+        "",
+        "storage",
+        "storage:7883",
+        "http://storage",
+        "http://a b:1",
+        "https://storage:7883",
+    ] {
         let error = TestProxy::attach_as(endpoint, introduction(new_incarnation()))
             .await
             .err();

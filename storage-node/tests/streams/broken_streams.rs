@@ -15,7 +15,7 @@ use crate::{
 async fn deliveries_that_a_broken_stream_lost_come_again_and_those_received_do_not() {
     let node = TestNode::start().await;
     let relay = Relay::to(node.address).await;
-    let mut subscriber = TestProxy::attach(&relay.address.to_string()).await;
+    let mut subscriber = TestProxy::attach(&relay.endpoint()).await;
     let mut publisher = TestProxy::attach(&node.endpoint()).await;
     subscriber.subscribe(0, "a").await;
     let incarnation = subscriber.incarnation;
@@ -55,7 +55,7 @@ async fn publications_cut_off_in_mid_frame_are_routed_once_when_they_are_sent_ag
     let incarnation = new_incarnation();
     let batch = |first: u64, last: u64| (first..=last).map(|i| message("a", i.to_be_bytes().to_vec())).collect();
     let relay = Relay::to(node.address).await;
-    let publisher = TestProxy::attach_as(&relay.address.to_string(), introduction(incarnation))
+    let publisher = TestProxy::attach_as(&relay.endpoint(), introduction(incarnation))
         .await
         .unwrap();
     // Enough for several frames, and cut off inside one of them.

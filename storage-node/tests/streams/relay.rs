@@ -19,7 +19,7 @@ use tokio::{
 
 /// A relay for one connection.
 pub(crate) struct Relay {
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
     budget: Arc<AtomicI64>,
     running: JoinHandle<()>,
 }
@@ -45,6 +45,10 @@ impl Relay {
             budget,
             running,
         }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Lets so many more bytes through to the node, then breaks the connection.

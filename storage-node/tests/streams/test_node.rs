@@ -53,7 +53,7 @@ impl TestNode {
     }
 
     pub(crate) fn endpoint(&self) -> String {
-        self.address.to_string()
+        format!("http://{}", self.address)
     }
 
     /// Stops the node in order and returns how that went.
