@@ -10,6 +10,7 @@ mod heads;
 mod leftovers;
 mod links;
 mod makefile;
+mod metrics;
 mod purity;
 mod source_tree;
 
@@ -42,6 +43,8 @@ enum Check {
     Leftovers,
     /// Links between documents lead somewhere.
     Links,
+    /// The documented metrics are those that there are.
+    Metrics,
     /// One line for each verb, and that line calls cargo.
     Makefile,
     /// Cores have no runtime, I/O, clock or randomness.
@@ -149,6 +152,7 @@ async fn run_check(check: Check, tree: &SourceTree, interrupt: &mut Interrupt) -
         Check::Heads => Ok(heads::check_heads(tree)),
         Check::Leftovers => Ok(leftovers::check_leftovers(tree)),
         Check::Links => Ok(links::check_links(tree)),
+        Check::Metrics => Ok(metrics::check_metrics(tree)),
         Check::Makefile => Ok(makefile::check_makefile(tree)),
         Check::Purity => purity::check_purity(tree, interrupt).await,
         Check::Lock => commands::check_lock(interrupt).await,

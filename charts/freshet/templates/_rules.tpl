@@ -1,11 +1,11 @@
 {{- /*
-What the operator does to clusters and their children, and no more. Secrets are not among it: image pull secrets are
-named in pods and read by the kubelet.
+What the operator does to clusters and their children, and no more: it watches them, and reads nothing besides. Secrets
+are not among it: image pull secrets are named in pods and read by the kubelet.
 */ -}}
 {{- define "freshet.clusterRules" -}}
 - apiGroups: [freshet.dev]
   resources: [mqttclusters]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [freshet.dev]
   resources: [mqttclusters/status]
   verbs: [patch]
@@ -16,21 +16,21 @@ named in pods and read by the kubelet.
 # Server-side apply is `patch`, and `create` where there is nothing yet. What is not deleted here goes with its owner.
 - apiGroups: [apps]
   resources: [statefulsets]
-  verbs: [get, list, watch, create, patch]
+  verbs: [list, watch, create, patch]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch]
+  verbs: [list, watch, create, patch]
 - apiGroups: [""]
   resources: [configmaps, serviceaccounts, services]
-  verbs: [get, list, watch, create, patch]
+  verbs: [list, watch, create, patch]
 # Deployments of earlier revisions are deleted.
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 # Roles of proxies are labels of pods; storage pods are replaced one at a time.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch, delete]
+  verbs: [list, watch, patch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
