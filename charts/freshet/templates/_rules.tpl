@@ -1,5 +1,5 @@
 {{- /*
-What the operator does to clusters and their children, and no more: it watches them, and reads nothing besides. Secrets
+What the operator does to clusters and their children, and no more. Secrets
 are not among it: image pull secrets are named in pods and read by the kubelet.
 */ -}}
 {{- define "freshet.clusterRules" -}}
@@ -13,20 +13,21 @@ are not among it: image pull secrets are named in pods and read by the kubelet.
 - apiGroups: [freshet.dev]
   resources: [mqttclusters/finalizers]
   verbs: [update]
-# Server-side apply is `patch`, and `create` where there is nothing yet. What is not deleted here goes with its owner.
+# Server-side apply is `patch`, and `create` where there is nothing yet; `get` shows whether a name is somebody else's
+# before that. What is not deleted here goes with its owner.
 - apiGroups: [apps]
   resources: [statefulsets]
-  verbs: [list, watch, create, patch]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [list, watch, create, patch]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [configmaps, serviceaccounts, services]
-  verbs: [list, watch, create, patch]
+  verbs: [get, list, watch, create, patch]
 # Deployments of earlier revisions are deleted.
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # Roles of proxies are labels of pods; storage pods are replaced one at a time.
 - apiGroups: [""]
   resources: [pods]
