@@ -438,8 +438,9 @@ impl Link {
             return;
         }
         for link in &mut self.shards {
-            out.operations
-                .extend(link.next_delta(&self.filters).map(Operation::Interest));
+            while let Some(delta) = link.next_delta(&self.filters) {
+                out.operations.push(Operation::Interest(delta));
+            }
         }
         out.operations.append(&mut self.turn);
         for link in &mut self.shards {

@@ -1,12 +1,22 @@
 //! What a proxy has with one shard: the version of its interest, the subscribers that wait to join, its publications,
 //! and the deliveries it has taken.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use freshet_storage_contract::{InterestChange, InterestDelta, InterestVersion, RequestId, ShardId};
 
 use super::acceptance::Acceptance;
 use super::filters::Filters;
 use super::publications::Publications;
+
+/// Bytes of changes in one delta, each charged with [`CHANGE_OVERHEAD_BYTES`] beside its filter: far below the largest
+/// operation that a stream takes. A proxy with very many filters tells them in several deltas.
+const DELTA_BYTES: usize = 512 << 10;
+/// What a change costs beside its filter.
+const CHANGE_OVERHEAD_BYTES: usize = 64;
+/// Stands for the version of the delta that will carry the last of the unsent changes.
+const UNSENT: InterestVersion = InterestVersion(u64::MAX);
 
 /// State of the link towards one shard.
 #[derive(Debug)]
@@ -15,7 +25,7 @@ pub(super) struct ShardLink {
     pub(super) publications: Publications,
     pub(super) acceptance: Acceptance,
     /// Changes that no delta has carried yet.
-    changes: Vec<InterestChange>,
+    changes: VecDeque<InterestChange>,
     /// The next delta names everything, whatever `changes` holds.
     complete: bool,
     /// Version of the last delta that was sent.
@@ -31,7 +41,7 @@ impl ShardLink {
             shard,
             publications: Publications::new(shard),
             acceptance: Acceptance::default(),
-            changes: Vec::new(),
+            changes: VecDeque::new(),
             complete: false,
             version: InterestVersion(0),
             confirmed: InterestVersion(0),
@@ -40,7 +50,7 @@ impl ShardLink {
     }
 
     pub(super) fn change(&mut self, change: InterestChange) {
-        self.changes.push(change);
+        self.changes.push_back(change);
     }
 
     /// The next delta starts from nothing: storage does not know what it was told, or not for sure.
@@ -52,22 +62,32 @@ impl ShardLink {
         self.version
     }
 
-    /// The delta to send before anything else of this turn.
+    /// The next delta to send before anything else of this turn; none: all changes have been told.
     pub(super) fn next_delta(&mut self, filters: &Filters) -> Option<InterestDelta> {
         let complete = std::mem::take(&mut self.complete);
-        let pending = std::mem::take(&mut self.changes);
-        let changes: Vec<_> = if complete {
+        if complete {
             let add = |(filter_id, f): (_, &Bytes)| InterestChange::Add {
                 filter_id,
                 topic_filter: f.clone(),
             };
-            filters.of_shard(self.shard).map(add).collect()
-        } else if pending.is_empty() {
+            self.changes = filters.of_shard(self.shard).map(add).collect();
+        } else if self.changes.is_empty() {
             return None;
-        } else {
-            pending
-        };
+        }
+        let mut bytes = 0;
+        let fitting = self.changes.iter().take_while(|change| {
+            bytes += charged_bytes(change);
+            bytes <= DELTA_BYTES
+        });
+        // One that is too large by itself is for the stream to refuse.
+        let count = fitting.count().max(1).min(self.changes.len());
+        let changes = self.changes.drain(..count).collect();
         self.version.0 += 1;
+        if self.changes.is_empty() {
+            for (wanted, _) in self.joins.iter_mut().rev().take_while(|(wanted, _)| *wanted == UNSENT) {
+                *wanted = self.version;
+            }
+        }
         Some(InterestDelta {
             shard: self.shard,
             version: self.version,
@@ -79,7 +99,7 @@ impl ShardLink {
     /// A subscriber joins once everything that is wanted now is confirmed. True: it is already.
     pub(super) fn join(&mut self, request: RequestId) -> bool {
         let unsent = self.complete || !self.changes.is_empty();
-        let wanted = InterestVersion(self.version.0 + u64::from(unsent));
+        let wanted = if unsent { UNSENT } else { self.version };
         if wanted <= self.confirmed {
             return true;
         }
@@ -98,6 +118,14 @@ impl ShardLink {
         let ready = self.joins.iter().take_while(|(wanted, _)| *wanted <= version).count();
         self.joins.drain(..ready).map(|(_, request)| request).collect()
     }
+}
+
+fn charged_bytes(change: &InterestChange) -> usize {
+    CHANGE_OVERHEAD_BYTES
+        + match change {
+            InterestChange::Add { topic_filter, .. } => topic_filter.len(),
+            InterestChange::Remove { .. } => 0,
+        }
 }
 
 #[cfg(test)]
@@ -147,6 +175,31 @@ mod tests {
         assert!(delta.complete);
         assert_eq!(shard.confirm(delta.version), [RequestId(1)]);
         assert_eq!(shard.next_delta(&Filters::default()), None);
+    }
+
+    #[test]
+    fn very_many_changes_go_in_several_deltas_and_a_subscriber_waits_for_the_last() {
+        let mut shard = ShardLink::new(ShardId(0));
+        let mut filters = Filters::default();
+        for id in 0..20_000 {
+            filters.add(crate::exchange::WorkerId(0), &Bytes::from(format!("a/{id}")), |_| {
+                freshet_storage_contract::FilterShards::All
+            });
+        }
+        shard.begin_anew();
+        shard.join(RequestId(1));
+        let deltas: Vec<_> = std::iter::from_fn(|| shard.next_delta(&filters)).collect();
+        assert!(deltas.len() > 1);
+        assert_eq!(deltas.iter().map(|d| d.changes.len()).sum::<usize>(), 20_000);
+        for (index, delta) in deltas.iter().enumerate() {
+            assert_eq!((delta.version.0, delta.complete), (index as u64 + 1, index == 0));
+            assert!(delta.changes.iter().map(charged_bytes).sum::<usize>() <= DELTA_BYTES);
+        }
+        let (last, before) = deltas.split_last().unwrap();
+        for delta in before {
+            assert!(shard.confirm(delta.version).is_empty());
+        }
+        assert_eq!(shard.confirm(last.version), [RequestId(1)]);
     }
 
     #[test]
