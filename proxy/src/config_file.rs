@@ -66,6 +66,15 @@ fn look(path: &Path) -> Option<Look> {
 
 /// Reads the file again whenever it has changed, for as long as somebody wants to know.
 pub async fn watch_config(path: PathBuf, current: watch::Sender<Arc<ProxyConfig>>, reloads: Arc<ConfigReloads>) {
+    watch_every(INTERVAL, path, current, reloads).await;
+}
+
+async fn watch_every(
+    interval: Duration,
+    path: PathBuf,
+    current: watch::Sender<Arc<ProxyConfig>>,
+    reloads: Arc<ConfigReloads>,
+) {
     let mut last = look(&path);
     // Between reading and the first look the file may have changed.
     let mut is_first = true;
@@ -79,7 +88,7 @@ pub async fn watch_config(path: PathBuf, current: watch::Sender<Arc<ProxyConfig>
             }
             last = now;
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(interval).await;
     }
 }
 
@@ -108,6 +117,8 @@ fn take_up(path: &Path, current: &watch::Sender<Arc<ProxyConfig>>, reloads: &Con
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SOON: Duration = Duration::from_millis(5);
 
     /// A folder like that of a mounted ConfigMap: the file is a link into a folder that is exchanged as a whole.
     struct Mounted(PathBuf);
@@ -139,14 +150,14 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_exchanged_config_map_is_taken_up_and_a_broken_one_is_not() {
         let mounted = Mounted::new("exchange");
         mounted.exchange("1", r#"{"logLevel": "warn"}"#);
         let config = read_config(&mounted.file()).unwrap();
         let (sender, mut receiver) = watch::channel(Arc::new(config));
         let reloads = Arc::new(ConfigReloads::default());
-        let watching = tokio::spawn(watch_config(mounted.file(), sender, Arc::clone(&reloads)));
+        let watching = tokio::spawn(watch_every(SOON, mounted.file(), sender, Arc::clone(&reloads)));
 
         mounted.exchange("2", r#"{"logLevel": "debug"}"#);
         receiver.changed().await.unwrap();
@@ -154,7 +165,7 @@ mod tests {
 
         mounted.exchange("3", "{");
         while reloads.failed() == 0 {
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(SOON).await;
         }
         assert!(!receiver.has_changed().unwrap());
 

@@ -35,10 +35,10 @@ impl Proxy {
             linger_ms = config.drain_linger_ms,
             "the proxy stops: it accepts for a moment more"
         );
-        let mut storage = StorageWatch::new(self.health.is_attached());
+        let mut storage = StorageWatch::new(self.health.is_attached(), Instant::now());
         let lingered = Instant::now() + linger;
         while Instant::now() < lingered {
-            storage.look(self.health.is_attached());
+            storage.look(self.health.is_attached(), Instant::now());
             tokio::time::sleep(LOOK.min(lingered.saturating_duration_since(Instant::now()))).await;
         }
 
@@ -55,9 +55,13 @@ impl Proxy {
                 tracing::info!("all clients are handed over");
                 break;
             }
-            storage.look(self.health.is_attached());
+            if let Ok(error) = self.ended.try_recv() {
+                tracing::error!(error = format!("{error:#}"), "the drain ends with what is left");
+                break;
+            }
             let now = Instant::now();
-            if !in_a_hurry && (now >= end || storage.is_given_up()) {
+            storage.look(self.health.is_attached(), now);
+            if !in_a_hurry && (now >= end || storage.is_given_up(now)) {
                 in_a_hurry = true;
                 end = now + LAST_MOMENT;
                 self.set_pace(&reports, Duration::ZERO).await;
@@ -105,22 +109,23 @@ struct StorageWatch {
 }
 
 impl StorageWatch {
-    fn new(is_attached: bool) -> Self {
+    fn new(is_attached: bool, now: Instant) -> Self {
         Self {
-            away_since: (!is_attached).then(Instant::now),
+            away_since: (!is_attached).then_some(now),
         }
     }
 
-    fn look(&mut self, is_attached: bool) {
+    fn look(&mut self, is_attached: bool, now: Instant) {
         if is_attached {
             self.away_since = None;
-        } else if self.away_since.is_none() {
-            self.away_since = Some(Instant::now());
+        } else {
+            self.away_since.get_or_insert(now);
         }
     }
 
-    fn is_given_up(&self) -> bool {
-        self.away_since.is_some_and(|since| since.elapsed() >= WITHOUT_STORAGE)
+    fn is_given_up(&self, now: Instant) -> bool {
+        self.away_since
+            .is_some_and(|since| now.saturating_duration_since(since) >= WITHOUT_STORAGE)
     }
 }
 
@@ -144,14 +149,16 @@ mod tests {
         assert!(moves_per_second(1_000, 1, 0) >= 1_000_000);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn storage_that_comes_back_is_waited_for_again() {
-        let mut storage = StorageWatch::new(false);
-        tokio::time::advance(WITHOUT_STORAGE).await;
-        assert!(storage.is_given_up());
-        storage.look(true);
-        assert!(!storage.is_given_up());
-        storage.look(false);
-        assert!(!storage.is_given_up());
+    #[test]
+    fn storage_that_comes_back_is_waited_for_again() {
+        let now = Instant::now();
+        let mut storage = StorageWatch::new(false, now);
+        let later = now + WITHOUT_STORAGE;
+        storage.look(false, later);
+        assert!(storage.is_given_up(later));
+        storage.look(true, later);
+        assert!(!storage.is_given_up(later));
+        storage.look(false, later);
+        assert!(!storage.is_given_up(later));
     }
 }

@@ -46,7 +46,7 @@ enum State {
     },
     Connecting(Attempt),
     Open {
-        streams: api::Link,
+        streams: Box<api::Link>,
         /// A sender found its stream closed; the receivers say why.
         is_closing: bool,
         /// When what found a full backlog is offered again.
@@ -107,7 +107,7 @@ impl StorageStreams {
                 self.backoff.reset();
                 self.logged = None;
                 self.state = State::Open {
-                    streams,
+                    streams: Box::new(streams),
                     is_closing: false,
                     congested_until: None,
                 };
