@@ -1,6 +1,6 @@
 {{- /*
-What the operator does to clusters and their children, and no more. Secrets
-are not among it: image pull secrets are named in pods and read by the kubelet.
+What the operator does to clusters and their children, and no more. Secrets are not among it: image pull secrets are
+named in pods and read by the kubelet.
 */ -}}
 {{- define "freshet.clusterRules" -}}
 - apiGroups: [freshet.dev]

@@ -138,13 +138,13 @@ mod tests {
 
     use super::*;
 
-    fn definition(spec: Value) -> String {
+    fn definition(spec: &Value) -> String {
         json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": {"properties": {"spec": spec}}}}]}}).to_string()
     }
 
     #[test]
     fn a_field_takes_its_effect_from_itself_or_from_above() {
-        let table = build(&definition(json!({"properties": {"proxy": {
+        let table = build(&definition(&json!({"properties": {"proxy": {
             "description": "Proxies. New revision.",
             "properties": {
                 "replicas": {"type": "integer", "default": 2, "description": "How many. Live."},
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn fields_of_list_items_are_rows() {
-        let table = build(&definition(json!({"properties": {"listeners": {
+        let table = build(&definition(&json!({"properties": {"listeners": {
             "description": "Ports. Live.",
             "items": {"properties": {"port": {"type": "integer", "description": "Its port."}}},
         }}})))
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_field_that_says_nothing_is_refused_by_name() {
         let error = build(&definition(
-            json!({"properties": {"a": {"type": "string", "description": "Alive."}}}),
+            &json!({"properties": {"a": {"type": "string", "description": "Alive."}}}),
         ));
         assert!(error.unwrap_err().to_string().contains("`spec.a`"));
     }
