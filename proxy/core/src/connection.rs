@@ -72,6 +72,8 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     pub(crate) version: ProtocolVersion,
     pub(crate) paused: Option<Pause>,
+    /// The shell was told not to read.
+    pub(crate) is_unread: bool,
     /// [`Actions::dirty`] names it.
     pub(crate) is_dirty: bool,
     /// It is to be ended as soon as nothing is in flight.
@@ -159,6 +161,7 @@ impl Connection {
             phase: Phase::New,
             version: ProtocolVersion::V5,
             paused: None,
+            is_unread: false,
             is_dirty: false,
             is_leaving: false,
             keep_alive_s: 0,

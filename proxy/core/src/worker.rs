@@ -22,7 +22,6 @@ mod slots;
 mod stage;
 mod token;
 
-
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -270,3 +269,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -263,8 +263,9 @@ impl Connection {
 /// its version is not spoken (MQTT-3.1.2-2 of 3.1.1).
 fn refuse_undecoded(body: &[u8], error: DecodeError) -> Ending {
     let version = match error.kind {
-        DecodeErrorKind::UnsupportedProtocolLevel { level } if level < 5 => Some(ProtocolVersion::V311),
-        DecodeErrorKind::UnsupportedProtocolLevel { .. } => Some(ProtocolVersion::V5),
+        // A later version will know the form of 5.0; what else this may be, 3.1.1's is the oldest that says it.
+        DecodeErrorKind::UnsupportedProtocolLevel { level: 6..0x80 } => Some(ProtocolVersion::V5),
+        DecodeErrorKind::UnsupportedProtocolLevel { .. } => Some(ProtocolVersion::V311),
         _ => Protocol::peek(body)
             .ok()
             .map(|p| p.version)

@@ -41,9 +41,10 @@ impl Worker {
         };
         self.resume_paused(now, out);
         // A connection may have been resumed by its own bytes, or ended.
-        match self.connections.get(token) {
+        match self.connections.get_mut(token) {
             Some(connection) if connection.phase == Phase::Closing => Received::Close,
             Some(connection) if received == Received::PauseReading && must_not_read(connection) => {
+                connection.is_unread = true;
                 Received::PauseReading
             }
             Some(_) => Received::Continue,
@@ -69,7 +70,10 @@ impl Worker {
                     }
                     None => return self.kept(token, before, now, out),
                 },
-                Err(ending) => return self.end_received(token, ending, now, out),
+                Err(ending) => {
+                    self.account_input(token, before);
+                    return self.end_received(token, ending, now, out);
+                }
             }
         };
         let missing = needed.saturating_sub(connection.input.len());
@@ -177,14 +181,13 @@ impl Worker {
 
     /// Accounts for kept bytes, `before` of which were accounted for.
     fn kept(&mut self, token: ConnectionToken, before: usize, now: MonotonicMs, out: &mut Actions) -> Received {
-        let Some(connection) = self.connections.get_mut(token) else {
+        self.account_input(token, before);
+        let Some(connection) = self.connections.get(token) else {
             return Received::Close;
         };
-        let kept = connection.input.len();
         let is_held = must_not_read(connection);
-        let stats = &mut self.shared.stats;
-        stats.input_bytes_now = (stats.input_bytes_now + kept as u64).saturating_sub(before as u64);
-        if kept > before && stats.input_bytes_now > self.shared.settings.input_bytes {
+        let is_over = self.shared.stats.input_bytes_now > self.shared.settings.input_bytes;
+        if is_over && connection.input.len() > before {
             let ending = match connection.phase {
                 Phase::New | Phase::Attaching => connection.refuse(DisconnectReason::ServerBusy),
                 _ => DisconnectReason::ServerBusy.into(),
@@ -196,6 +199,13 @@ impl Worker {
         } else {
             Received::Continue
         }
+    }
+
+    /// Brings the gauge of kept bytes up to date, which knows of `before` bytes of this connection.
+    fn account_input(&mut self, token: ConnectionToken, before: usize) {
+        let kept = self.connections.get(token).map_or(0, |c| c.input.len());
+        let stats = &mut self.shared.stats;
+        stats.input_bytes_now = (stats.input_bytes_now + kept as u64).saturating_sub(before as u64);
     }
 
     /// Kept bytes are no longer kept.
@@ -223,7 +233,6 @@ impl Worker {
         if connection.phase == Phase::Closing {
             return;
         }
-        let was_stopped = must_not_read(connection) || connection.paused.is_some();
         if connection.paused.take().is_some_and(|pause| pause != Pause::Output) {
             // The keep-alive stood still.
             connection.last_received = now;
@@ -242,7 +251,7 @@ impl Worker {
                 out,
             };
             connection.arm(&mut cx);
-            if was_stopped {
+            if std::mem::take(&mut connection.is_unread) {
                 cx.out.resume_reading.push(token);
             }
         }

@@ -1,0 +1,16 @@
+//! What clients see of a worker, with a small storage behind it that runs in the same thread.
+
+mod bench;
+mod bounds;
+mod connect;
+mod deliver;
+mod drain;
+mod keep_alive;
+mod malformed;
+mod publish;
+mod random;
+mod seen;
+mod storage;
+mod storage_away;
+mod subscribe;
+mod takeover;

@@ -1,0 +1,237 @@
+//! Link and storage in one, small enough to be read: two shards, answers in the order of the questions.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use freshet_mqtt::topic_matches;
+use freshet_storage_contract::{
+    ClusterUid, DeliverySeq, DetachReason, FilterId, FilterShards, Message, Placement, PublishOutcome, RequestId,
+    RetainedMessage, SessionEpoch, ShardId, Term,
+};
+
+use crate::exchange::{PublishTicket, ToLink, ToWorker};
+
+/// The other side of a worker.
+pub(super) struct Storage {
+    pub(super) placement: Arc<Placement>,
+    /// What the worker is to be told.
+    pub(super) answers: VecDeque<ToWorker>,
+    /// Everything that the worker said.
+    pub(super) heard: Vec<ToLink>,
+    /// Publications are not answered by themselves.
+    pub(super) hold_publications: bool,
+    /// Attaches are not answered by themselves.
+    pub(super) hold_attaches: bool,
+    /// Subscriptions are not answered by themselves.
+    pub(super) hold_subscriptions: bool,
+    pub(super) held_publications: VecDeque<(PublishTicket, Message)>,
+    pub(super) held: VecDeque<ToLink>,
+    /// Retained messages of one chunk.
+    pub(super) chunk: usize,
+    pub(super) retained: BTreeMap<Bytes, Message>,
+    pub(super) filters: BTreeMap<FilterId, Bytes>,
+    pub(super) sessions: BTreeMap<Bytes, SessionEpoch>,
+    pub(super) detached: Vec<(Bytes, DetachReason)>,
+    reads: BTreeMap<(RequestId, ShardId), VecDeque<Message>>,
+    epochs: u64,
+    last_filter: u32,
+    seqs: BTreeMap<ShardId, u64>,
+}
+
+pub(super) const TERM: Term = Term(3);
+
+impl Storage {
+    pub(super) fn new() -> Self {
+        let placement = Placement::new(&ClusterUid("cluster".to_owned()), 2, &[]).unwrap();
+        Self {
+            placement: Arc::new(placement),
+            answers: VecDeque::new(),
+            heard: Vec::new(),
+            hold_publications: false,
+            hold_attaches: false,
+            hold_subscriptions: false,
+            held_publications: VecDeque::new(),
+            held: VecDeque::new(),
+            chunk: 100,
+            retained: BTreeMap::new(),
+            filters: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            detached: Vec::new(),
+            reads: BTreeMap::new(),
+            epochs: 0,
+            last_filter: 0,
+            seqs: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn hear(&mut self, said: ToLink) {
+        self.heard.push(said.clone());
+        match said {
+            ToLink::Publish { ticket, message } if self.hold_publications => {
+                self.held_publications.push_back((ticket, message));
+            }
+            ToLink::Publish { ticket, message } => self.publish(ticket, message),
+            ToLink::AttachSession { .. } if self.hold_attaches => self.held.push_back(said),
+            ToLink::AttachSession { request, client_id, .. } => self.attach(request, client_id),
+            ToLink::DetachSession {
+                client_id,
+                epoch,
+                reason,
+            } => {
+                if self.sessions.get(&client_id) == Some(&epoch) {
+                    self.sessions.remove(&client_id);
+                }
+                self.detached.push((client_id, reason));
+            }
+            ToLink::Subscribe { .. } if self.hold_subscriptions => self.held.push_back(said),
+            ToLink::Subscribe {
+                request,
+                topic_filter,
+                retained,
+            } => self.subscribe(request, topic_filter, retained),
+            ToLink::Unsubscribe { filter_id } => {
+                assert!(
+                    self.filters.remove(&filter_id).is_some(),
+                    "unsubscribed from what it did not have"
+                );
+            }
+            ToLink::MoreRetained { request, shard } => self.read(request, shard),
+            ToLink::Withdraw { request } => self.reads.retain(|key, _| key.0 != request),
+            ToLink::RegisterSessions { .. } | ToLink::Accepted { .. } => {}
+        }
+    }
+
+    /// Answers what was held.
+    pub(super) fn release(&mut self) {
+        self.hold_attaches = false;
+        self.hold_subscriptions = false;
+        for said in std::mem::take(&mut self.held) {
+            self.hear(said);
+        }
+        self.hold_publications = false;
+        for (ticket, message) in std::mem::take(&mut self.held_publications) {
+            self.publish(ticket, message);
+        }
+    }
+
+    fn attach(&mut self, request: RequestId, client_id: Bytes) {
+        self.epochs += 1;
+        let epoch = SessionEpoch {
+            term: TERM,
+            counter: self.epochs,
+        };
+        if let Some(old) = self.sessions.insert(client_id.clone(), epoch) {
+            self.answers.push_back(ToWorker::TakeOver { client_id, epoch: old });
+        }
+        self.answers.push_back(ToWorker::SessionAttached {
+            request,
+            epoch,
+            session_present: false,
+        });
+    }
+
+    fn shards_of(&self, topic_filter: &[u8]) -> (FilterShards, Vec<ShardId>) {
+        let shards = self.placement.shards_of_filter(str::from_utf8(topic_filter).unwrap());
+        match shards {
+            FilterShards::One(shard) => (shards, vec![shard]),
+            FilterShards::All => (shards, (0..self.placement.shards()).map(ShardId).collect()),
+        }
+    }
+
+    pub(super) fn name(&mut self, request: RequestId, topic_filter: &Bytes) -> Vec<ShardId> {
+        let known = self
+            .filters
+            .iter()
+            .find(|(_, name)| *name == topic_filter)
+            .map(|(id, _)| *id);
+        let filter_id = known.unwrap_or_else(|| {
+            self.last_filter += 1;
+            FilterId(self.last_filter)
+        });
+        self.filters.insert(filter_id, topic_filter.clone());
+        let (shards, list) = self.shards_of(topic_filter);
+        self.answers.push_back(ToWorker::Subscribed {
+            request,
+            filter_id,
+            shards,
+        });
+        list
+    }
+
+    fn subscribe(&mut self, request: RequestId, topic_filter: Bytes, retained: bool) {
+        for shard in self.name(request, &topic_filter) {
+            self.answers.push_back(ToWorker::Joined { request, shard });
+            if retained {
+                let filter = str::from_utf8(&topic_filter).unwrap();
+                let matching = self.retained.values().filter(|m| {
+                    let topic = str::from_utf8(&m.topic_name).unwrap();
+                    topic_matches(filter, topic) && self.placement.shard_of_topic(topic) == shard
+                });
+                let matching = matching.cloned().collect();
+                self.reads.insert((request, shard), matching);
+                self.read(request, shard);
+            }
+        }
+    }
+
+    fn read(&mut self, request: RequestId, shard: ShardId) {
+        let Some(mut left) = self.reads.remove(&(request, shard)) else {
+            return;
+        };
+        let chunk = left.drain(..self.chunk.min(left.len()));
+        let messages = chunk.map(|message| RetainedMessage { message }).collect();
+        let more = !left.is_empty();
+        if more {
+            self.reads.insert((request, shard), left);
+        }
+        self.answers.push_back(ToWorker::Retained {
+            request,
+            shard,
+            messages,
+            more,
+        });
+    }
+
+    pub(super) fn publish(&mut self, ticket: PublishTicket, message: Message) {
+        if message.retain {
+            if message.payload.is_empty() {
+                self.retained.remove(&message.topic_name);
+            } else {
+                self.retained.insert(message.topic_name.clone(), message.clone());
+            }
+        }
+        let delivered = self.deliver(message);
+        let outcome = if delivered {
+            PublishOutcome::Delivered
+        } else {
+            PublishOutcome::NoMatchingSubscribers
+        };
+        self.answers.push_back(ToWorker::Published { ticket, outcome });
+    }
+
+    /// Hands a message to the worker if a filter matches.
+    pub(super) fn deliver(&mut self, message: Message) -> bool {
+        let topic = str::from_utf8(&message.topic_name).unwrap().to_owned();
+        let matching = self
+            .filters
+            .iter()
+            .filter(|(_, name)| topic_matches(str::from_utf8(name).unwrap(), &topic));
+        let filter_ids: Arc<[FilterId]> = matching.map(|(id, _)| *id).collect();
+        if filter_ids.is_empty() {
+            return false;
+        }
+        let shard = self.placement.shard_of_topic(&topic);
+        let seq = self.seqs.entry(shard).or_default();
+        *seq += 1;
+        let seq = DeliverySeq(*seq);
+        self.answers.push_back(ToWorker::Deliver {
+            shard,
+            term: TERM,
+            seq,
+            filter_ids,
+            message,
+        });
+        true
+    }
+}
