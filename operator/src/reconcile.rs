@@ -182,11 +182,22 @@ impl Reconciler {
             Err(blocked) => (None, Some(blocked)),
         };
         let mut done = None;
+        let mut has_changed = false;
         if let Some(work) = work.as_ref().filter(|work| !work.cluster.paused) {
-            blocked = self.apply_children(work, &observed, memory).await?;
-            let (acted, refused) = self.act(work, memory).await?;
-            done = Some(acted);
-            blocked = blocked.or(refused);
+            let applied = self.apply_children(work, &observed, memory).await?;
+            has_changed = applied.has_changed;
+            blocked = applied.blocked;
+            // Nothing is begun under a name that is somebody else's; what runs already is looked after all the same.
+            let is_begun = !observed.deployments.is_empty();
+            let is_name_taken = blocked
+                .as_ref()
+                .is_some_and(|blocked| blocked.reason == apply::NAME_TAKEN);
+            if is_begun || !is_name_taken {
+                let acted = self.act(work, memory).await?;
+                has_changed |= acted.has_changed;
+                done = Some(acted.plan);
+                blocked = blocked.or(acted.blocked);
+            }
         }
         let is_blocked = blocked.is_some();
         let report = report::Report {
@@ -194,6 +205,7 @@ impl Reconciler {
             observed: &observed,
             previous,
             work: work.as_ref(),
+            has_changed,
             done,
             blocked,
         };
@@ -233,6 +245,7 @@ impl Reconciler {
             .budgets
             .get(&namespace, &names::proxy_disruption_budget(&name));
         observe(Objects {
+            uid,
             pods: &pods,
             deployments: &deployments,
             stateful_set: stateful_set.as_deref().filter(|set| apply::is_owned_by(*set, uid)),

@@ -58,8 +58,10 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     metrics.leads(true);
     let mut controllers = start_controllers(&args, &client, &metrics, &identity, &stop);
     let lost = tokio::select! {
-        lost = leadership.keep() => Some(lost),
+        // Controllers end by the same signal: that it came is looked at first.
+        biased;
         () = stopped(&mut stop) => None,
+        lost = leadership.keep() => Some(lost),
         ended = controllers.join_next() => Some(anyhow::anyhow!("a controller ended: {ended:?}")),
     };
     metrics.leads(false);

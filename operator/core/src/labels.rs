@@ -22,6 +22,9 @@ pub const ACCEPTING: &str = "freshet.dev/accepting";
 
 /// Annotation of pods: hash of the file they run with. A change makes the kubelet refresh the volume at once.
 pub const CONFIG_HASH: &str = "freshet.dev/config-hash";
+/// Annotation of pods: UID of the `MqttCluster`. Pods of a deleted cluster may outlive it, under the same labels as those of
+/// its successor of the same name.
+pub const CLUSTER_UID: &str = "freshet.dev/cluster-uid";
 /// Annotation of an `MqttCluster`: a new value replaces all proxies, in the way of a new revision.
 pub const RESTART: &str = "freshet.dev/restart";
 /// Annotation of pods that the ReplicaSet controller reads when it chooses which to remove.

@@ -175,10 +175,7 @@ fn decisions(notices: &mut Vec<Notice>, plan: &ProxyPlan, status: &MqttClusterSt
         None if status.proxy.revision.phase == RevisionPhase::Stable => notices.push(Notice::normal(
             "Created",
             "Create",
-            format!(
-                "{} proxies of revision {}",
-                plan.target_replicas, status.proxy.revision.target
-            ),
+            format!("{} proxies", plan.target_replicas),
         )),
         None => {}
     }

@@ -150,7 +150,9 @@ pub struct ServiceFacts {
 /// The objects of one cluster, as its watches have them.
 #[derive(Debug, Clone, Copy)]
 pub struct Objects<'a> {
-    /// Pods of proxies and storage.
+    /// UID of the cluster.
+    pub uid: &'a str,
+    /// Pods of proxies and storage; those of another cluster that had the same name are passed over.
     pub pods: &'a [Arc<Pod>],
     /// Deployments of proxies.
     pub deployments: &'a [Arc<Deployment>],
@@ -166,7 +168,10 @@ pub struct Objects<'a> {
 pub fn observe(objects: Objects<'_>) -> Observed {
     let of = |component: &'static str| {
         let pods = objects.pods.iter().map(Arc::as_ref);
-        pods.filter(move |pod| label(&pod.metadata, labels::COMPONENT) == Some(component))
+        pods.filter(move |pod| {
+            label(&pod.metadata, labels::COMPONENT) == Some(component)
+                && annotation(&pod.metadata, labels::CLUSTER_UID) == Some(objects.uid)
+        })
     };
     let mut proxies: Vec<_> = of(labels::PROXY).map(proxy_pod).collect();
     proxies.sort_by(|a, b| a.pod.name.cmp(&b.pod.name));

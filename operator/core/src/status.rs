@@ -53,6 +53,8 @@ pub enum Outcome<'a> {
         proxies: &'a ProxyPlan,
         /// The storage nodes.
         storage: &'a StoragePlan,
+        /// This reconcile has changed something, whose effect was not observed yet.
+        has_changed: bool,
     },
     /// Nothing goes on until somebody acts.
     Blocked(&'a Blocked),

@@ -20,27 +20,37 @@ use crate::write::WriteError;
 /// Writes to pods that are under way at once: all victims of a scale-in leave the Service within moments.
 const PODS_AT_ONCE: usize = 16;
 
+/// What carrying out the plans came to.
+pub(super) struct ActedPlans {
+    /// The plan of the proxies with what was done of it.
+    pub(super) plan: ProxyPlan,
+    /// Something is not what it was.
+    pub(super) has_changed: bool,
+    /// The first write that the API server will not have.
+    pub(super) blocked: Option<Blocked>,
+}
+
 /// What became of one action.
 enum Acted {
     Done,
+    /// It was as it should be already.
+    Unchanged,
     /// Its object has changed or is gone.
     Passed,
     Blocked(Blocked),
 }
 
 impl Reconciler {
-    /// Carries out the plans of proxies and storage. Returns the plan of the proxies with what was done of it, and the
-    /// first write that the API server will not have.
-    pub(super) async fn act(
-        &self,
-        work: &Work,
-        memory: &mut ClusterMemory,
-    ) -> Result<(ProxyPlan, Option<Blocked>), ReconcileError> {
-        let mut done = ProxyPlan {
-            actions: Vec::new(),
-            ..work.proxies.clone()
+    /// Carries out the plans of proxies and storage.
+    pub(super) async fn act(&self, work: &Work, memory: &mut ClusterMemory) -> Result<ActedPlans, ReconcileError> {
+        let mut acted = ActedPlans {
+            plan: ProxyPlan {
+                actions: Vec::new(),
+                ..work.proxies.clone()
+            },
+            has_changed: false,
+            blocked: None,
         };
-        let mut blocked = None;
         let (roles, rest): (Vec<_>, Vec<_>) = work
             .proxies
             .actions
@@ -49,7 +59,7 @@ impl Reconciler {
         let writes: Vec<_> = roles.iter().map(|action| self.set_role(work, action)).collect();
         let outcomes: Vec<_> = stream::iter(writes).buffered(PODS_AT_ONCE).collect().await;
         for (action, outcome) in roles.into_iter().zip(outcomes) {
-            take(outcome?, action, &mut done, &mut blocked);
+            acted.take(outcome?, Some(action));
         }
         for action in rest {
             let outcome = match action {
@@ -60,14 +70,12 @@ impl Reconciler {
                 } => self.scale_to_zero(work, deployment, resource_version).await?,
                 ProxyAction::Delete { deployment, uid } => self.delete_deployment(work, deployment, uid).await?,
                 // Partitioned off above.
-                ProxyAction::SetRole { .. } => Acted::Passed,
+                ProxyAction::SetRole { .. } => Acted::Unchanged,
             };
-            take(outcome, action, &mut done, &mut blocked);
+            acted.take(outcome, Some(action));
         }
         for action in &work.storage.actions {
-            if let Acted::Blocked(by) = self.act_on_storage(work, action).await? {
-                blocked = blocked.or(Some(by));
-            }
+            acted.take(self.act_on_storage(work, action).await?, None);
         }
         let is_promotion = |action: &&ProxyAction| {
             matches!(
@@ -80,8 +88,8 @@ impl Reconciler {
             )
         };
         self.metrics
-            .promoted(done.actions.iter().filter(is_promotion).count() as u64);
-        Ok((done, blocked))
+            .promoted(acted.plan.actions.iter().filter(is_promotion).count() as u64);
+        Ok(acted)
     }
 
     async fn set_role(&self, work: &Work, action: &ProxyAction) -> Result<Acted, ReconcileError> {
@@ -93,7 +101,7 @@ impl Reconciler {
             ..
         } = action
         else {
-            return Ok(Acted::Passed);
+            return Ok(Acted::Unchanged);
         };
         let patch = role_patch(resource_version, *role, config_hash);
         let namespace = &work.cluster.namespace;
@@ -124,7 +132,8 @@ impl Reconciler {
             )
             .await
         {
-            Ok(()) => Ok(Acted::Done),
+            Ok(true) => Ok(Acted::Done),
+            Ok(false) => Ok(Acted::Unchanged),
             Err(NotApplied::Blocked(blocked)) => Ok(Acted::Blocked(blocked)),
             Err(NotApplied::Ended(error)) => Err(error),
         }
@@ -208,12 +217,19 @@ fn role_patch(resource_version: &str, role: Role, config_hash: &str) -> Value {
     }})
 }
 
-fn take(outcome: Acted, action: &ProxyAction, done: &mut ProxyPlan, blocked: &mut Option<Blocked>) {
-    match outcome {
-        Acted::Done => done.actions.push(action.clone()),
-        Acted::Passed => {}
-        Acted::Blocked(by) => {
-            blocked.get_or_insert(by);
+impl ActedPlans {
+    fn take(&mut self, outcome: Acted, action: Option<&ProxyAction>) {
+        match outcome {
+            Acted::Done => {
+                self.has_changed = true;
+                self.plan.actions.extend(action.cloned());
+            }
+            Acted::Unchanged => {}
+            // Somebody else has changed it.
+            Acted::Passed => self.has_changed = true,
+            Acted::Blocked(by) => {
+                self.blocked.get_or_insert(by);
+            }
         }
     }
 }

@@ -29,6 +29,17 @@ pub(super) struct Applied {
     owned: u64,
 }
 
+/// The reason of a child whose name is somebody else's.
+pub(super) const NAME_TAKEN: &str = "NameTaken";
+
+/// What applying the children came to.
+pub(super) struct AppliedChildren {
+    /// At least one is not what it was.
+    pub(super) has_changed: bool,
+    /// The first that the API server will not have.
+    pub(super) blocked: Option<Blocked>,
+}
+
 /// A child that could not be applied.
 pub(super) enum NotApplied {
     /// Nothing helps until somebody acts; the other children are applied all the same.
@@ -52,14 +63,13 @@ pub(super) fn is_owned_by<K: Resource>(object: &K, uid: &str) -> bool {
 }
 
 impl Reconciler {
-    /// Applies all children but the Deployment of the proxies, which is part of the plan. Returns the first that the API
-    /// server will not have.
+    /// Applies all children but the Deployment of the proxies, which is part of the plan.
     pub(super) async fn apply_children(
         &self,
         work: &Work,
         observed: &Observed,
         memory: &mut ClusterMemory,
-    ) -> Result<Option<Blocked>, ReconcileError> {
+    ) -> Result<AppliedChildren, ReconcileError> {
         let Work { cluster, children, .. } = work;
         let active = observed.proxies.iter().filter(|proxy| proxy.is_active()).count();
         let active = u32::try_from(active).unwrap_or(u32::MAX);
@@ -117,18 +127,21 @@ impl Reconciler {
             self.ensure(At::ApplyDisruptionBudget, &budget, &stores.budgets, work, memory)
                 .await,
         ];
-        let mut first = None;
+        let mut all = AppliedChildren {
+            has_changed: false,
+            blocked: None,
+        };
         for outcome in outcomes {
             match outcome {
-                Ok(()) => {}
-                Err(NotApplied::Blocked(blocked)) => first = first.or(Some(blocked)),
+                Ok(has_changed) => all.has_changed |= has_changed,
+                Err(NotApplied::Blocked(blocked)) => all.blocked = all.blocked.or(Some(blocked)),
                 Err(NotApplied::Ended(error)) => return Err(error),
             }
         }
-        Ok(first)
+        Ok(all)
     }
 
-    /// Applies one child unless it is as it should be.
+    /// Applies one child unless it is as it should be. Returns whether it has changed by that.
     pub(super) async fn ensure<K>(
         &self,
         point: FaultPoint,
@@ -136,7 +149,7 @@ impl Reconciler {
         newest: &Newest<K>,
         work: &Work,
         memory: &mut ClusterMemory,
-    ) -> Result<(), NotApplied>
+    ) -> Result<bool, NotApplied>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -157,7 +170,7 @@ impl Reconciler {
                     owned: owned_fields(current.as_ref()),
                 };
                 if memory.applied.get(&key) == Some(&now) {
-                    return Ok(());
+                    return Ok(false);
                 }
             }
             // The watch only knows what has our labels; somebody else's object has not.
@@ -165,7 +178,11 @@ impl Reconciler {
         }
         match self.writer.apply(point, namespace, &name, desired).await {
             Ok(applied) => {
-                tracing::info!(%point, name, namespace, "applied");
+                let before = current.and_then(|current| current.resource_version());
+                let has_changed = before != applied.resource_version();
+                if has_changed {
+                    tracing::info!(%point, name, namespace, "applied");
+                }
                 memory.applied.insert(
                     key,
                     Applied {
@@ -174,7 +191,7 @@ impl Reconciler {
                     },
                 );
                 newest.wrote(applied);
-                Ok(())
+                Ok(has_changed)
             }
             Err(WriteError::Refused { message, .. }) => Err(NotApplied::Blocked(Blocked {
                 reason: "ChildRefused".to_owned(),
@@ -220,7 +237,7 @@ impl Reconciler {
             return Err(ReconcileError::FormerCluster(former).into());
         }
         Err(NotApplied::Blocked(Blocked {
-            reason: "NameTaken".to_owned(),
+            reason: NAME_TAKEN.to_owned(),
             message: format!(
                 "{kind} {name} belongs to somebody else: remove it, or create this MqttCluster under another name"
             ),

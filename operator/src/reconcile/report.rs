@@ -25,6 +25,8 @@ pub(super) struct Report<'a> {
     pub(super) previous: Option<MqttClusterStatus>,
     /// What was built and planned, unless the resource is invalid.
     pub(super) work: Option<&'a Work>,
+    /// Something was changed: what was observed before is not all there is to know.
+    pub(super) has_changed: bool,
     /// What was done of the proxies' plan, unless nothing is to be done.
     pub(super) done: Option<ProxyPlan>,
     pub(super) blocked: Option<Blocked>,
@@ -97,6 +99,7 @@ fn new_status(report: &Report<'_>) -> MqttClusterStatus {
             revision: &work.children.proxy_revision,
             proxies: &work.proxies,
             storage: &work.storage,
+            has_changed: report.has_changed,
         },
         (None, None) => return report.previous.clone().unwrap_or_default(),
     };

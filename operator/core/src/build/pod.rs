@@ -40,10 +40,12 @@ pub(super) fn template(cluster: &ValidatedCluster, parts: PodParts<'_>) -> PodTe
     let scheduling = &parts.pods.scheduling;
     let asked_spread = &scheduling.topology_spread_constraints;
     let pull_secrets = cluster.image_pull_secrets.iter();
+    let mut annotations = parts.annotations;
+    annotations.insert(labels::CLUSTER_UID.to_owned(), cluster.uid.clone());
     let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(parts.labels),
-            annotations: Some(parts.annotations).filter(|annotations| !annotations.is_empty()),
+            annotations: Some(annotations),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {

@@ -115,12 +115,12 @@ impl World {
                     )
                 });
                 let next = next.expect("there is one too many");
-                let was_serving = next.serves();
+                let (name, was_serving) = (next.pod.name.clone(), next.serves());
                 next.pod.is_deleting = true;
+                let left = pods.iter().filter(|p| alive(p) && p.serves()).count();
                 assert!(
-                    !was_serving,
-                    "the ReplicaSet controller was let loose on {}, which serves",
-                    next.pod.name
+                    !was_serving || left >= deployment.replicas as usize,
+                    "the ReplicaSet controller was let loose on {name}, which serves, and leaves {left}"
                 );
                 count -= 1;
             }
@@ -260,8 +260,17 @@ fn new_pod(id: usize, revision: &str) -> ProxyPod {
     }
 }
 
+/// At least so many cases; `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig {
+        cases: default.cases.max(2_000),
+        ..default
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(config())]
 
     #[test]
     fn whatever_happens_no_plan_takes_away_what_serves_and_all_settles(

@@ -7,8 +7,8 @@ use crate::observe::{Observed, StoragePod};
 pub struct StoragePlan {
     /// In the order in which they are carried out.
     pub actions: Vec<StorageAction>,
-    /// Pods of an earlier revision that are still there.
-    pub outdated: u32,
+    /// Pods of an earlier revision that are still there; unknown until the controller has seen the present spec.
+    pub outdated: Option<u32>,
 }
 
 /// One step.
@@ -67,7 +67,7 @@ pub fn plan_storage(observed: &Observed, config_hash: &str) -> StoragePlan {
     }
     StoragePlan {
         actions,
-        outdated: u32::try_from(outdated.len()).unwrap_or(u32::MAX),
+        outdated: update_revision.map(|_| u32::try_from(outdated.len()).unwrap_or(u32::MAX)),
     }
 }
 
@@ -122,7 +122,10 @@ mod tests {
     fn nothing_is_done_to_pods_of_the_present_revision() {
         assert_eq!(
             plan_storage(&observed(vec![pod("s-0", "r1", true)], Some("r1")), "h"),
-            StoragePlan::default()
+            StoragePlan {
+                actions: Vec::new(),
+                outdated: Some(0)
+            }
         );
     }
 
@@ -137,7 +140,7 @@ mod tests {
             plan,
             StoragePlan {
                 actions: vec![replace],
-                outdated: 1
+                outdated: Some(1)
             }
         );
     }

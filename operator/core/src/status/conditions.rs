@@ -39,10 +39,10 @@ struct Facts<'a> {
     status: &'a MqttClusterStatus,
     /// Who is in trouble, and which.
     trouble: Option<(String, &'a Trouble)>,
-    /// Everything asked for is there, and nothing else.
-    is_complete: bool,
     /// A change of the resource is being carried out.
     is_progressing: bool,
+    /// What is missing is still to come, or is not to come.
+    is_expected: bool,
 }
 
 /// Judges every condition.
@@ -57,11 +57,12 @@ pub(super) fn judge(input: &StatusInput<'_>, status: &MqttClusterStatus) -> Vec<
         }
         Outcome::Blocked(_) => false,
     };
+    let is_expected = is_progressing || is_complete || is_paused;
     let facts = Facts {
         status,
         trouble: worst_trouble(input.observed),
-        is_complete,
         is_progressing,
+        is_expected,
     };
     ConditionType::ALL
         .into_iter()
@@ -119,11 +120,17 @@ const COMPLETE: &str = "Complete";
 
 fn is_complete(input: &StatusInput<'_>, status: &MqttClusterStatus) -> bool {
     match input.outcome {
-        Outcome::Planned { proxies, storage, .. } => {
-            status.proxy.active >= status.proxy.desired
+        Outcome::Planned {
+            proxies,
+            storage,
+            has_changed,
+            ..
+        } => {
+            !has_changed
+                && status.proxy.active >= status.proxy.desired
                 && proxies.target_replicas_were == Some(status.proxy.desired)
                 && status.storage.ready >= status.storage.replicas
-                && storage.outdated == 0
+                && storage.outdated == Some(0)
         }
         Outcome::Blocked(_) => false,
     }
@@ -237,7 +244,7 @@ fn degraded(facts: &Facts<'_>) -> Verdict {
         return Verdict::yes(&trouble.reason, format!("{who}: {}", trouble.message));
     }
     let status = facts.status;
-    if facts.is_progressing || facts.is_complete {
+    if facts.is_expected {
         return Verdict::no("AsAsked", "nothing is missing that should be there by now");
     }
     if status.storage.ready < status.storage.replicas {
@@ -273,11 +280,11 @@ fn stalled(input: &StatusInput<'_>, facts: &Facts<'_>) -> Verdict {
 fn what_to_do(reason: &str) -> &'static str {
     match reason {
         "CrashLoopBackOff" | "RunContainerError" => {
-            "what ran before runs on; see the pod's log, then change the image or the pod template, or put the former back"
+            "see the pod's log, then change the image or the pod template, or put the former back"
         }
         "CreateContainerConfigError" | "CreateContainerError" => {
-            "what ran before runs on; put right what the pod template refers to, or put the former back"
+            "put right what the pod template refers to, or put the former back"
         }
-        _ => "what ran before runs on; put right the image or spec.imagePullSecrets, or put the former back",
+        _ => "put right the image or spec.imagePullSecrets, or put the former back",
     }
 }

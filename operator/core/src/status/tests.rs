@@ -4,7 +4,7 @@ use freshet_operator_api::{ConditionType, MqttCluster};
 use serde_json::json;
 
 use super::*;
-use crate::observe::{PodFacts, ProxyDeployment, ProxyPod, StoragePod};
+use crate::observe::{PodFacts, ProxyDeployment, ProxyPod, StoragePod, StorageSet};
 use crate::plan::{ACTIVE_COST, ProxyTarget, plan_proxies, plan_storage};
 use crate::trouble::Trouble;
 use crate::validate::{DefaultImages, validate};
@@ -56,6 +56,9 @@ fn settled() -> Observed {
     Observed {
         proxies: vec![active("p1", REVISION), active("p2", REVISION)],
         deployments: vec![deployment(REVISION, 2)],
+        storage_set: Some(StorageSet {
+            update_revision: Some("s1".to_owned()),
+        }),
         storage_pods: vec![StoragePod {
             pod: pod("prod-storage-0"),
             revision: "s1".to_owned(),
@@ -103,6 +106,7 @@ fn status_of(
             revision,
             proxies: &plan_proxies(observed, target),
             storage: &plan_storage(observed, "h"),
+            has_changed: false,
         },
         observed,
         previous,
@@ -274,6 +278,26 @@ fn a_paused_cluster_says_so_and_does_not_progress() {
     );
     assert_eq!(said(&status, ConditionType::Progressing), ("False", "Paused"));
     assert_eq!(said(&status, ConditionType::Reconciling), ("False", "Settled"));
+}
+
+#[test]
+fn a_paused_cluster_is_not_degraded_for_what_is_not_to_come() {
+    let status = status_of(
+        json!({"paused": true, "proxy": {"replicas": 5}}),
+        REVISION,
+        &settled(),
+        None,
+        0,
+    );
+    assert_eq!(said(&status, ConditionType::Degraded), ("False", "AsAsked"));
+}
+
+#[test]
+fn a_storage_controller_that_has_not_seen_the_spec_leaves_the_change_under_way() {
+    let mut observed = settled();
+    observed.storage_set = Some(StorageSet { update_revision: None });
+    let status = status_of(json!({}), REVISION, &observed, None, 0);
+    assert_eq!(said(&status, ConditionType::Progressing), ("True", "ComingUp"));
 }
 
 #[test]
