@@ -12,6 +12,7 @@ mod inflight;
 pub(crate) mod message;
 pub(crate) mod outbound;
 mod packet;
+mod packet_ids;
 mod publish;
 pub(crate) mod session;
 pub(crate) mod spare;

@@ -34,7 +34,7 @@ pub(crate) struct Subscriber {
     pub(crate) no_local: bool,
     /// Keep RETAIN of what is forwarded.
     pub(crate) retain_as_published: bool,
-    /// Some shards have not confirmed yet: see `Joining`.
+    /// Some shards have not confirmed yet: see [`Joining`].
     joining: bool,
 }
 
@@ -75,12 +75,8 @@ impl ShardSet {
     }
 }
 
-/// Where a new subscriber has its place in the stream of deliveries already.
-#[derive(Debug)]
-struct Joining {
-    slot: u32,
-    shards: ShardSet,
-}
+/// Where new subscribers have their place in the stream of deliveries already, by slot.
+type Joining = HashMap<u32, ShardSet, FixedState>;
 
 #[derive(Debug)]
 struct Filter {
@@ -90,11 +86,8 @@ struct Filter {
     /// Requests that the link has not answered with the filter's name.
     unnamed: u32,
     subscribers: Subscribers,
-    #[expect(
-        clippy::box_collection,
-        reason = "there for milliseconds of a subscription's life: eight bytes, not 24"
-    )]
-    joining: Option<Box<Vec<Joining>>>,
+    /// Boxed: there for milliseconds of a subscription's life.
+    joining: Option<Box<Joining>>,
 }
 
 /// What became of a filter when a subscriber left.
@@ -217,11 +210,8 @@ impl FilterTable {
             }
             None => {
                 filter.subscribers.insert(subscriber);
-                let joining = Joining {
-                    slot: subscriber.slot,
-                    shards: ShardSet::default(),
-                };
-                filter.joining.get_or_insert_default().push(joining);
+                let joining = filter.joining.get_or_insert_default();
+                joining.insert(subscriber.slot, ShardSet::default());
                 true
             }
         }
@@ -230,8 +220,8 @@ impl FilterTable {
     /// The shard's deliveries belong to the subscriber from here on.
     pub(crate) fn joined(&mut self, key: FilterKey, slot: u32, shard: ShardId) {
         let joining = self.get_mut(key).and_then(|f| f.joining.as_mut());
-        if let Some(joining) = joining.and_then(|all| all.iter_mut().find(|j| j.slot == slot)) {
-            joining.shards.insert(shard);
+        if let Some(shards) = joining.and_then(|all| all.get_mut(&slot)) {
+            shards.insert(shard);
         }
     }
 
@@ -321,16 +311,13 @@ impl FilterTable {
 
 impl Filter {
     fn has_joined(&self, slot: u32, shard: ShardId) -> bool {
-        let joining = self
-            .joining
-            .as_ref()
-            .and_then(|all| all.iter().find(|j| j.slot == slot));
-        joining.is_some_and(|j| j.shards.contains(shard))
+        let shards = self.joining.as_ref().and_then(|all| all.get(&slot));
+        shards.is_some_and(|shards| shards.contains(shard))
     }
 
     fn forget_joining(&mut self, slot: u32) {
         if let Some(joining) = &mut self.joining {
-            joining.retain(|j| j.slot != slot);
+            joining.remove(&slot);
             if joining.is_empty() {
                 self.joining = None;
             }

@@ -89,6 +89,8 @@ pub struct Link {
     reads: Reads,
     sessions: SessionRequests,
     lease: Option<Lease>,
+    /// Storage has forgotten an earlier life: what it sent to nobody meanwhile is lost.
+    is_reborn: bool,
     /// What came from workers before the first attach told where shards are.
     before_placement: Vec<(WorkerId, ToLink)>,
     last_request: u64,
@@ -122,6 +124,7 @@ impl Link {
             reads: Reads::default(),
             sessions: SessionRequests::default(),
             lease: None,
+            is_reborn: false,
             before_placement: Vec::new(),
             last_request: 0,
             turn: Vec::new(),
@@ -154,6 +157,8 @@ impl Link {
     /// Storage has forgotten this life of the proxy: it goes on as a new one, with the same connections.
     pub fn start_incarnation(&mut self, incarnation: IncarnationId) {
         self.incarnation = incarnation;
+        // A life that was never attached had nobody to lose anything.
+        self.is_reborn |= self.placement.is_some();
         for shard in &mut self.shards {
             // Deliveries are numbered per incarnation.
             shard.acceptance.start_term(Term(0));
@@ -165,10 +170,12 @@ impl Link {
     /// # Errors
     /// [`Violation`] when the placement cannot be used or is not the one of the first attach.
     pub fn attached(&mut self, attached: &Attached, now: MonotonicMs, out: &mut LinkOutputs) -> Result<(), Violation> {
+        let is_first = self.placement.is_none();
         let placement = self.take_placement(attached)?;
         for attachment in &attached.attachments {
-            self.resume_shard(attachment, out)?;
+            self.resume_shard(attachment, is_first, out)?;
         }
+        self.is_reborn = false;
         let ttl = Duration::from_millis(u64::from(attached.lease_ttl_ms));
         self.lease = Some(Lease {
             ttl,
@@ -492,11 +499,16 @@ impl Link {
         }
     }
 
-    fn resume_shard(&mut self, found: &ShardAttachment, out: &mut LinkOutputs) -> Result<(), Violation> {
+    fn resume_shard(
+        &mut self,
+        found: &ShardAttachment,
+        is_first: bool,
+        out: &mut LinkOutputs,
+    ) -> Result<(), Violation> {
         let shard = found.shard;
         self.highest_term = self.highest_term.max(found.term);
+        let is_reborn = self.is_reborn;
         let link = self.shard_mut(shard)?;
-        let first_time = link.acceptance.term() == Term(0);
         if link.acceptance.term() == found.term {
             link.acceptance.report_again();
         } else {
@@ -513,10 +525,10 @@ impl Link {
         if found.interest_version != link.version() {
             link.begin_anew();
         }
-        if found.overrun {
+        if found.overrun || is_reborn {
             out.tell_all(&ToWorker::Overrun { shard });
         }
-        if forgotten && !first_time {
+        if forgotten && !is_first {
             out.tell_all(&ToWorker::RegisterSessions { shard });
             self.reads.forget_positions(shard);
         }

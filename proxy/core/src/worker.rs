@@ -100,6 +100,7 @@ impl Worker {
             self.shared.stats.count_disconnect(DisconnectReason::TooManyConnections);
             return Err(Refusal::TooManyConnections);
         };
+        self.forget_gone();
         self.shared.stats.connections_accepted += 1;
         self.shared.stats.connections_now += 1;
         self.with(token, now, out, |connection, cx| connection.arm(cx));
@@ -245,6 +246,24 @@ impl Worker {
                 out,
             },
         ))
+    }
+
+    /// Drops names of connections that have gone from the lists of those that wait, before they outweigh the others.
+    fn forget_gone(&mut self) {
+        let most = 2 * self.connections.len() + 64;
+        let connections = &self.connections;
+        if self.shared.waiting_for_budget.len() > most {
+            let waits = |c: &Connection| c.paused == Some(Pause::Budget);
+            self.shared
+                .waiting_for_budget
+                .retain(|token| connections.get(*token).is_some_and(waits));
+        }
+        if self.shared.waiting_for_placement.len() > most {
+            let waits = |c: &Connection| c.phase == Phase::Attaching;
+            self.shared
+                .waiting_for_placement
+                .retain(|token| connections.get(*token).is_some_and(waits));
+        }
     }
 
     /// Goes on with connections whose pause is over.

@@ -11,14 +11,19 @@ use freshet_mqtt::{QoS, ReasonCode};
 use freshet_storage_contract::MonotonicMs;
 use hashbrown::HashMap;
 
+use super::packet_ids::PacketIds;
+
 /// Publications that wait for their outcome, and QoS 2 ids that wait for PUBREL.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
     queue: VecDeque<Waiting>,
     /// Number of the first one in the queue; numbers wrap around.
     first: u32,
+    /// QoS by packet id of what is in the queue.
     // Sixteen bits: a client cannot make more of them collide than there are.
-    ids: HashMap<NonZeroU16, State, FixedState>,
+    waiting: HashMap<NonZeroU16, QoS, FixedState>,
+    /// QoS 2 ids that PUBREC was sent for. A 3.1.1 client may have as many as it likes.
+    received: PacketIds,
 }
 
 #[derive(Debug)]
@@ -27,14 +32,6 @@ struct Waiting {
     qos: QoS,
     outcome: Option<ReasonCode>,
     since: MonotonicMs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// PUBACK or PUBREC is due.
-    Waiting(QoS),
-    /// PUBREC was sent.
-    Received,
 }
 
 /// What a PUBLISH with a packet id is.
@@ -61,13 +58,14 @@ pub(crate) struct Answer {
 impl Inbound {
     /// Takes a PUBLISH of QoS 1 or 2.
     pub(crate) fn arrive(&mut self, packet_id: NonZeroU16, qos: QoS, now: MonotonicMs) -> Arrival {
-        match self.ids.get(&packet_id) {
-            None => {}
-            Some(State::Waiting(as_qos)) if *as_qos == qos => return Arrival::Repeated,
-            Some(State::Received) if qos == QoS::ExactlyOnce => return Arrival::RepeatedAfterPubrec,
+        match self.waiting.get(&packet_id) {
+            Some(as_qos) if *as_qos == qos => return Arrival::Repeated,
             Some(_) => return Arrival::IdInUse,
+            None if !self.received.contains(packet_id) => {}
+            None if qos == QoS::ExactlyOnce => return Arrival::RepeatedAfterPubrec,
+            None => return Arrival::IdInUse,
         }
-        self.ids.insert(packet_id, State::Waiting(qos));
+        self.waiting.insert(packet_id, qos);
         // At most 65,535 are here at a time, one per packet id.
         #[expect(clippy::cast_possible_truncation)]
         let number = self.first.wrapping_add(self.queue.len() as u32);
@@ -82,7 +80,7 @@ impl Inbound {
 
     /// Whether a PUBLISH with this id would be a new publication.
     pub(crate) fn is_new(&self, packet_id: NonZeroU16) -> bool {
-        !self.ids.contains_key(&packet_id)
+        !self.waiting.contains_key(&packet_id) && !self.received.contains(packet_id)
     }
 
     /// The outcome of a publication is known.
@@ -104,10 +102,9 @@ impl Inbound {
         let reason_code = outcome?;
         self.queue.pop_front();
         self.first = self.first.wrapping_add(1);
+        self.waiting.remove(&packet_id);
         if qos == QoS::ExactlyOnce && !reason_code.is_error() {
-            self.ids.insert(packet_id, State::Received);
-        } else {
-            self.ids.remove(&packet_id);
+            self.received.insert(packet_id);
         }
         Some(Answer {
             packet_id,
@@ -123,17 +120,13 @@ impl Inbound {
 
     /// PUBREL has arrived. False: the id is not one that PUBREC was sent for.
     pub(crate) fn release(&mut self, packet_id: NonZeroU16) -> bool {
-        let is_received = self.ids.get(&packet_id) == Some(&State::Received);
-        if is_received {
-            self.ids.remove(&packet_id);
-        }
-        is_received
+        self.received.remove(packet_id)
     }
 
     /// Publications for which neither PUBACK nor PUBCOMP was sent, nor a PUBREC with an error: what Receive Maximum
     /// counts (MQTT 5.0, 4.9).
     pub(crate) fn unacknowledged(&self) -> usize {
-        self.ids.len()
+        self.waiting.len() + self.received.len()
     }
 
     /// Publications without an answer.
@@ -148,12 +141,12 @@ impl Inbound {
 
     /// Whether nothing is to be remembered.
     pub(crate) fn is_empty(&self) -> bool {
-        self.ids.is_empty() && self.queue.is_empty()
+        self.queue.is_empty() && self.received.len() == 0
     }
 
     /// Whether it is small enough to be kept for another connection.
     pub(crate) fn is_worth_keeping(&self) -> bool {
-        self.queue.capacity() <= 256 && self.ids.capacity() <= 256
+        self.queue.capacity() <= 256 && self.waiting.capacity() <= 256
     }
 }
 

@@ -1,7 +1,9 @@
 //! A message on its way to clients: shared between them, encoded once for those whose packets look the same.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
+use bytes::Bytes;
 use freshet_mqtt::{EncodeError, ProtocolVersion, PublishHead, PublishLayout, encode_publish, encode_publish_head};
 use freshet_storage_contract::{Message, MonotonicMs};
 
@@ -11,8 +13,8 @@ pub(crate) struct OutMessage {
     pub(crate) message: Message,
     /// From when on nobody gets it any more.
     pub(crate) expires: Option<MonotonicMs>,
-    /// By [`shape`].
-    encodings: [OnceLock<Option<Encoded>>; 4],
+    /// By [`shape`]. Only messages for several clients have them.
+    encodings: OnceLock<Box<[OnceLock<Option<Encoded>>; 4]>>,
 }
 
 /// A PUBLISH whose first byte and packet id are to be replaced.
@@ -25,20 +27,35 @@ pub(crate) struct Encoded {
 /// Payloads from here on are written from where they are; smaller ones are copied behind their head.
 pub(crate) const SHARED_PAYLOAD_BYTES: usize = 4 << 10;
 
-/// What an enqueued message costs beside its bytes.
-const OVERHEAD_BYTES: usize = 64;
+/// What a queued message costs beside its bytes.
+const OVERHEAD_BYTES: usize = 200;
 
 impl OutMessage {
     /// A message that storage handed over at `now`.
     pub(crate) fn new(message: Message, now: MonotonicMs) -> Self {
         let expires = message
             .message_expiry_interval_s
-            .map(|s| now.plus(std::time::Duration::from_secs(u64::from(s))));
+            .map(|s| now.plus(Duration::from_secs(u64::from(s))));
         Self {
             message,
             expires,
-            encodings: [const { OnceLock::new() }; 4],
+            encodings: OnceLock::new(),
         }
+    }
+
+    /// The same with bytes of its own, for a message that is part of a larger buffer: waiting in a queue it would keep
+    /// all of that in memory.
+    pub(crate) fn copied(mut message: Message, now: MonotonicMs) -> Self {
+        let (topic, properties) = (message.topic_name.len(), message.forwarded_properties.len());
+        let mut own = Vec::with_capacity(topic + properties + message.payload.len());
+        own.extend_from_slice(&message.topic_name);
+        own.extend_from_slice(&message.forwarded_properties);
+        own.extend_from_slice(&message.payload);
+        let own = Bytes::from(own);
+        message.topic_name = own.slice(..topic);
+        message.forwarded_properties = own.slice(topic..topic + properties);
+        message.payload = own.slice(topic + properties..);
+        Self::new(message, now)
     }
 
     /// Topic Name.
@@ -61,7 +78,8 @@ impl OutMessage {
     /// The packet for clients of `version` without topic alias, subscription identifier and expiry; with the payload
     /// if it is small. None: it cannot be encoded.
     pub(crate) fn encoded(&self, version: ProtocolVersion, is_acknowledged: bool) -> Option<&Encoded> {
-        let place = self.encodings.get(shape(version, is_acknowledged))?;
+        let encodings = self.encodings.get_or_init(Box::default);
+        let place = encodings.get(shape(version, is_acknowledged))?;
         let encode = || {
             let qos = if is_acknowledged {
                 freshet_mqtt::QoS::AtLeastOnce
@@ -86,9 +104,9 @@ impl OutMessage {
 
     /// Whether [`Self::encoded`] has it already.
     pub(crate) fn is_encoded(&self, version: ProtocolVersion, is_acknowledged: bool) -> bool {
-        self.encodings
-            .get(shape(version, is_acknowledged))
-            .is_some_and(|place| place.get().is_some())
+        let encodings = self.encodings.get();
+        let place = encodings.and_then(|all| all.get(shape(version, is_acknowledged)));
+        place.is_some_and(|place| place.get().is_some())
     }
 
     /// Appends the packet, with the payload if it is small.

@@ -274,3 +274,29 @@ fn an_end_of_session_that_storage_may_have_missed_is_sent_again() {
             .any(|o| matches!(o, Operation::DetachSession { .. }))
     );
 }
+
+#[test]
+fn a_new_incarnation_names_its_sessions_and_says_once_that_deliveries_were_lost() {
+    let (mut link, mut out) = attached_link();
+    link.lost(&mut out);
+    link.start_incarnation(IncarnationId(8));
+    let overrun = ToWorker::Overrun { shard: ShardId(0) };
+    let register = ToWorker::RegisterSessions { shard: ShardId(0) };
+    for (expected_overruns, now) in [(1, 9_000), (0, 10_000)] {
+        out = LinkOutputs::new(2);
+        link.attached(&welcome(T1, 0, 0), MonotonicMs(now), &mut out).unwrap();
+        for events in &out.to_workers {
+            assert_eq!(events.iter().filter(|e| **e == overrun).count(), expected_overruns);
+            assert!(events.contains(&register));
+        }
+        link.lost(&mut out);
+    }
+}
+
+#[test]
+fn the_first_attach_of_a_process_has_nothing_to_name() {
+    let (mut link, mut out) = link();
+    link.start_incarnation(IncarnationId(8));
+    link.attached(&welcome(T1, 0, 0), MonotonicMs(0), &mut out).unwrap();
+    assert!(matches!(out.to_workers[0][..], [ToWorker::StorageBack { .. }]));
+}

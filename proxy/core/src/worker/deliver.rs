@@ -52,7 +52,6 @@ impl Worker {
         out: &mut Actions,
     ) {
         let mut targets = std::mem::take(&mut self.targets);
-        let message = Arc::new(OutMessage::new(message, now));
         for filter_id in filter_ids {
             self.shared
                 .filters
@@ -62,10 +61,13 @@ impl Worker {
             // Subscriptions of one client side by side.
             targets.subscribers.sort_by_key(|s| s.slot);
         }
-        let mut rest = &targets.subscribers[..];
-        if rest.is_empty() {
+        if targets.subscribers.is_empty() {
             self.shared.stats.deliveries_unclaimed += 1;
+            self.targets = targets;
+            return;
         }
+        let message = Arc::new(self.shared.out_message(message, now));
+        let mut rest = &targets.subscribers[..];
         while let Some(first) = rest.first() {
             let own = rest.iter().take_while(|s| s.slot == first.slot).count();
             let (subscriptions, behind) = rest.split_at(own);
@@ -137,7 +139,8 @@ impl Worker {
             identifiers.push(subscriber.identifier);
             let qos = message.qos.min(subscriber.qos);
             // MQTT-3.3.1-8: sent as a result of a subscription, so RETAIN is set.
-            let queued = Queued::new(Arc::new(OutMessage::new(message, now)), qos, true, identifiers);
+            let message = Arc::new(self.shared.out_message(message, now));
+            let queued = Queued::new(message, qos, true, identifiers);
             let outbound = connection
                 .outbound
                 .get_or_insert_with(|| self.shared.spare.take_outbound());
@@ -199,7 +202,8 @@ fn offer(connection: &mut Connection, queued: Queued, shared: &mut Shared) -> Of
     let bytes = queued.message.charged_bytes();
     let is_reliable = queued.qos.is_acknowledged();
     let mut offered = Offered::Queued;
-    while outbound.total_bytes() + bytes > limit {
+    // A client that has read everything gets any message that its packets may be as large as.
+    while outbound.total_bytes() > 0 && outbound.total_bytes() + bytes > limit {
         if !is_reliable {
             shared.stats.deliveries_shed += 1;
             offered = Offered::Dropped;
@@ -215,7 +219,7 @@ fn offer(connection: &mut Connection, queued: Queued, shared: &mut Shared) -> Of
         }
         shared.stats.deliveries_dropped += 1;
         if !outbound.drop_reliable() {
-            // What is left cannot be dropped: it is half written, or there is nothing and the message alone is over.
+            // What is left cannot be dropped: it is half written.
             offered = Offered::Dropped;
             break;
         }

@@ -12,7 +12,7 @@ use freshet_storage_contract::MonotonicMs;
 use super::Worker;
 use super::actions::Actions;
 use super::token::ConnectionToken;
-use crate::connection::Phase;
+use crate::connection::{Pause, Phase};
 use crate::reason::DisconnectReason;
 
 /// How fast clients are handed over.
@@ -80,6 +80,22 @@ impl Worker {
             }
         }
         self.drain_some(now, out);
+        self.resume_paused(now, out);
+    }
+
+    /// Takes clients again: the drain is called off, or what was drained goes on as a warm proxy. Those that have not
+    /// gone yet stay.
+    pub fn end_drain(&mut self, now: MonotonicMs, out: &mut Actions) {
+        self.shared.drain = None;
+        for at in 0..self.connections.slot_end() {
+            let Some((token, connection)) = self.connections.in_slot(at) else {
+                continue;
+            };
+            connection.is_leaving = false;
+            if connection.paused == Some(Pause::Leaving) {
+                self.shared.to_resume.push(token);
+            }
+        }
         self.resume_paused(now, out);
     }
 

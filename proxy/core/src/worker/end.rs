@@ -79,7 +79,6 @@ impl Worker {
             cx.shared.stats.clients_now = cx.shared.stats.clients_now.saturating_sub(1);
         } else if connection.phase == Phase::Attaching {
             cx.shared.stats.attaching_now = cx.shared.stats.attaching_now.saturating_sub(1);
-            cx.shared.waiting_for_placement.retain(|waiting| *waiting != token);
         }
         connection.phase = Phase::Closing;
         connection.paused = None;

@@ -164,6 +164,7 @@ impl Worker {
             self.shared.stats.reading_paused += 1;
             if pause == Pause::Budget {
                 self.shared.waiting_for_budget.push_back(token);
+                self.forget_gone();
             }
         }
         self.keep(token, bytes, now, out)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freshet_config::ProxyConfig;
-use freshet_storage_contract::{Message, Placement};
+use freshet_storage_contract::{Message, MonotonicMs, Placement};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::clients::Clients;
@@ -16,6 +16,7 @@ use super::publications::{Publication, Publications};
 use super::requests::{Reads, RequestTable};
 use super::settings::WorkerSettings;
 use super::token::ConnectionToken;
+use crate::connection::message::OutMessage;
 use crate::connection::spare::Spare;
 use crate::exchange::PublishTicket;
 use crate::filters::FilterTable;
@@ -122,6 +123,15 @@ impl Shared {
         }
         let share = self.settings.outbound_bytes / self.stats.clients_now.max(1);
         own_limit.min(usize::try_from(share).unwrap_or(usize::MAX))
+    }
+
+    /// A message for clients' queues.
+    pub(crate) fn out_message(&self, message: Message, now: MonotonicMs) -> OutMessage {
+        if self.settings.copies_deliveries {
+            OutMessage::copied(message, now)
+        } else {
+            OutMessage::new(message, now)
+        }
     }
 
     /// A client id that nobody can guess or has (MQTT-3.2.2-16).

@@ -48,6 +48,7 @@ pub(super) fn settings() -> WorkerSettings {
         outstanding_publish_bytes: 1 << 20,
         outbound_bytes: 64 << 20,
         input_bytes: 8 << 20,
+        copies_deliveries: true,
         random_keys: (1, 2),
     }
 }

@@ -1,5 +1,6 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
+use bytes::Bytes;
 use freshet_config::SlowConsumer;
 use freshet_mqtt::{ClientPacket, Connect, PubAck, PubRec, QoS, ReasonCode, SubscriptionOptions};
 use freshet_storage_contract::{DeliverySeq, ShardId};
@@ -459,4 +460,32 @@ fn lost_deliveries_end_those_who_were_promised_them() {
         Some(DisconnectReason::Overrun),
     );
     assert_eq!(bench.last_words(promised), expected);
+}
+
+#[test]
+fn a_message_as_large_as_the_whole_buffer_reaches_a_client_that_has_read_everything() {
+    let (mut bench, client, _) = slow(V5, SlowConsumer::DropOldest);
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        bench.deliver(message("a", &[0; 9_000], qos));
+        assert_eq!(bench.read_publishes(client).len(), 1);
+    }
+}
+
+#[test]
+fn a_queued_message_keeps_no_larger_buffer_in_memory() {
+    let mut bench = Bench::new();
+    let client = bench.client(V5, "c");
+    bench.subscribe(client, "a", QoS::AtLeastOnce);
+    let frame = Bytes::from(vec![7; 1 << 20]);
+    let mut part = message("a", b"", QoS::AtLeastOnce);
+    part.payload = frame.slice(100..110);
+    bench.deliver(part);
+    assert!(frame.is_unique(), "what waits has bytes of its own");
+    assert_eq!(bench.read_publishes(client)[0].payload, [7; 10]);
+}
+
+#[test]
+fn a_worker_can_be_moved_to_its_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<crate::worker::Worker>();
 }

@@ -4,7 +4,7 @@ use freshet_storage_contract::{DetachReason, MonotonicMs};
 use super::bench::*;
 use super::seen::Seen;
 use crate::reason::DisconnectReason;
-use crate::worker::{DrainPace, ListenerIndex, Refusal};
+use crate::worker::{DrainPace, ListenerIndex, Received, Refusal};
 
 fn drain(bench: &mut Bench, moves_per_second: u32, within_ms: u64) {
     let deadline = MonotonicMs(bench.now.0 + within_ms);
@@ -137,4 +137,25 @@ fn a_removed_listener_takes_its_connections_along() {
         Some(DisconnectReason::ListenerRemoved),
     );
     assert_eq!(bench.last_words(client), expected);
+}
+
+#[test]
+fn a_drain_that_is_called_off_leaves_the_others_where_they_are() {
+    let mut bench = Bench::new();
+    let clients: Vec<_> = (0..10).map(|i| bench.client(V311, &format!("c{i}"))).collect();
+    bench.storage.hold_publications = true;
+    bench.publish(clients[0], "a", b"x", QoS::AtLeastOnce, 1);
+    drain(&mut bench, 1, 60_000);
+    assert_eq!(
+        bench.publish(clients[0], "a", b"y", QoS::AtLeastOnce, 2),
+        Received::PauseReading
+    );
+    bench.worker.end_drain(bench.now, &mut bench.out);
+    bench.storage.release();
+    bench.settle();
+    assert_eq!(bench.read(clients[0]).len(), 2);
+    assert_eq!(bench.resumed, [clients[0].token]);
+    bench.pass_ms(60_000);
+    assert_eq!(bench.ended, []);
+    bench.client(V5, "new");
 }

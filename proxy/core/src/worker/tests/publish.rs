@@ -379,3 +379,27 @@ fn packets_arrive_in_pieces_of_any_size() {
         assert_eq!(bench.worker.stats().input_bytes_now, 0);
     }
 }
+
+#[test]
+fn a_3_1_1_client_that_releases_nothing_costs_a_few_kilobytes() {
+    let mut bench = Bench::new();
+    let client = bench.client(V311, "c");
+    for packet_id in 1..=u16::MAX {
+        assert_eq!(
+            bench.publish(client, "a", b"", QoS::ExactlyOnce, packet_id),
+            Received::Continue
+        );
+        if packet_id % 1_000 == 0 {
+            bench.read(client);
+        }
+    }
+    bench.publish(client, "a", b"", QoS::ExactlyOnce, 500);
+    assert_eq!(bench.worker.stats().publishes_repeated, 1);
+    for packet_id in 1..=u16::MAX {
+        bench.pubrel(client, packet_id);
+        if packet_id % 1_000 == 0 {
+            bench.read(client);
+        }
+    }
+    assert!(bench.worker.connections.get(client.token).unwrap().inbound.is_none());
+}

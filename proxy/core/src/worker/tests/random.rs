@@ -452,10 +452,7 @@ impl World {
         let view = self.views.get_mut(&client.token).unwrap();
         view.unread.extend(read);
         let mut acknowledge = Vec::new();
-        loop {
-            let Some(header) = FixedHeader::parse(&view.unread, u32::MAX).unwrap() else {
-                break;
-            };
+        while let Some(header) = FixedHeader::parse(&view.unread, u32::MAX).unwrap() {
             let Some(body) = header.body(&view.unread) else { break };
             match ServerPacket::decode(client.version, header, body, &DecodeLimits::default()).unwrap() {
                 ServerPacket::Publish(publish) => {

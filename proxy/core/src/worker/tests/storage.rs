@@ -89,7 +89,7 @@ impl Storage {
                 request,
                 topic_filter,
                 retained,
-            } => self.subscribe(request, topic_filter, retained),
+            } => self.subscribe(request, &topic_filter, retained),
             ToLink::Unsubscribe { filter_id } => {
                 assert!(
                     self.filters.remove(&filter_id).is_some(),
@@ -159,11 +159,11 @@ impl Storage {
         list
     }
 
-    fn subscribe(&mut self, request: RequestId, topic_filter: Bytes, retained: bool) {
-        for shard in self.name(request, &topic_filter) {
+    fn subscribe(&mut self, request: RequestId, topic_filter: &Bytes, retained: bool) {
+        for shard in self.name(request, topic_filter) {
             self.answers.push_back(ToWorker::Joined { request, shard });
             if retained {
-                let filter = str::from_utf8(&topic_filter).unwrap();
+                let filter = str::from_utf8(topic_filter).unwrap();
                 let matching = self.retained.values().filter(|m| {
                     let topic = str::from_utf8(&m.topic_name).unwrap();
                     topic_matches(filter, topic) && self.placement.shard_of_topic(topic) == shard
