@@ -1,9 +1,9 @@
 //! A real Kubernetes for `make up`, for the end-to-end tests, and for whoever wants to look at one.
 //!
 //! [`node`] builds pinned Kubernetes servers, starts them in network namespaces of their own and takes them away again;
-//! [`cluster::Cluster`] is the handle that tests and `xtask` work with; [`oci`] writes the images that it runs.
-//! The rest is what tests of a cluster need: namespaces that go away, waiting with deadlines, clients, diagnostics.
-//! Leaves out what is installed on the cluster: that is `xtask`'s and the tests' business.
+//! [`cluster::Cluster`] is the handle that tests and `xtask` work with; [`oci`] writes the images that it runs, and
+//! [`product`] puts Freshet on it. The rest is what tests of a cluster need: namespaces that go away, waiting with
+//! deadlines, clients, diagnostics. Leaves out the verbs of the Makefile, which are in `xtask`.
 
 pub mod cluster;
 pub mod command;
@@ -14,6 +14,7 @@ pub mod mosquitto;
 pub mod node;
 pub mod oci;
 pub mod pod_process;
+pub mod product;
 pub mod progress;
 pub mod temp_namespace;
 

@@ -136,7 +136,9 @@ impl Subscriber {
 }
 
 fn client(program: &str, broker: SocketAddr) -> anyhow::Result<Command> {
-    let mut command = Command::new(find_program(program)?);
+    // Into a pipe these write in blocks of kilobytes, and a line would be seen long after it was written.
+    let mut command = Command::new(find_program("stdbuf")?);
+    command.arg("--output=L").arg(find_program(program)?);
     command.args(["-h", &broker.ip().to_string(), "-p", &broker.port().to_string()]);
     Ok(command)
 }

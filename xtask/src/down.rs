@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use freshet_e2e::node::binaries::{self, Program};
+use freshet_e2e::product::chart;
 use freshet_e2e::progress::step;
 
-use crate::up::{InstanceArgs, Target, uninstall};
+use crate::up::{InstanceArgs, Target, delete_quickstart};
 
 /// Arguments of `xtask down`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +25,8 @@ pub(crate) async fn down(args: &DownArgs) -> Result<ExitCode> {
             })
             .await?;
             let (kubectl, helm) = (target.kubectl(&clients), target.helm(&clients));
-            step("Freshet", async |step| uninstall(&kubectl, &helm, step).await).await?;
+            step("the example cluster", async |_| delete_quickstart(&kubectl).await).await?;
+            step("Freshet", async |step| chart::uninstall(&kubectl, &helm, step).await).await?;
         }
         target.remove().await?;
     }

@@ -1,10 +1,9 @@
 //! `make up`: a Kubernetes with Freshet on it, and a message through it.
 //!
-//! Each step is a module: which Kubernetes ([`target`]), the product's images ([`crate::images`]), the chart
-//! ([`install`]), the example cluster and its first message ([`quickstart`]). All of them may be repeated: what is as
+//! Each step is a module: which Kubernetes ([`target`]), the product's images and chart
+//! ([`freshet_e2e::product`]), the example cluster and its first message ([`quickstart`]). All of them may be repeated: what is as
 //! it should be is left alone.
 
-mod install;
 mod quickstart;
 mod target;
 
@@ -15,12 +14,11 @@ use anyhow::Result;
 use freshet_e2e::node::binaries::{self, Program};
 use freshet_e2e::node::instance::DEFAULT_INSTANCE;
 use freshet_e2e::node::{Instance, InstanceName, UpOptions, packages};
+use freshet_e2e::product::{Images, chart, images};
 use freshet_e2e::progress::{display, step};
 
-pub(crate) use install::uninstall;
+pub(crate) use quickstart::delete as delete_quickstart;
 pub(crate) use target::Target;
-
-use crate::images;
 
 /// Arguments of `xtask up`.
 #[derive(Debug, clap::Args)]
@@ -68,7 +66,7 @@ pub(crate) async fn up(args: &UpArgs) -> Result<ExitCode> {
     // Before the Kubernetes: what does not compile is said soonest.
     let images = match target.takes_archives() {
         true => step("Freshet's images", images::build).await?,
-        false => images::Images::in_registry(args.registry.as_deref()),
+        false => Images::in_registry(args.registry.as_deref()),
     };
     let clients = step("kubectl and helm", async |step| {
         binaries::ensure(Program::CLIENTS, step).await
@@ -78,7 +76,7 @@ pub(crate) async fn up(args: &UpArgs) -> Result<ExitCode> {
     step("images to the nodes", async |step| target.load(&images, step).await).await?;
     let (kubectl, helm) = (target.kubectl(&clients), target.helm(&clients));
     step("Freshet by Helm", async |step| {
-        install::install(&kubectl, &helm, &images, step).await
+        chart::install(&kubectl, &helm, &images, step).await
     })
     .await?;
     let endpoint = quickstart::start(&target, &kubectl).await?;

@@ -77,6 +77,7 @@ const IMAGES: &[Needed] = &[program("strip", "binutils"), program("ldd", "libc-b
 const CLIENTS: &[Needed] = &[
     program("mosquitto_pub", "mosquitto-clients"),
     program("mosquitto_sub", "mosquitto-clients"),
+    program("stdbuf", "coreutils"),
 ];
 
 impl Group {

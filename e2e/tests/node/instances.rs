@@ -148,7 +148,7 @@ async fn an_instance_of_which_everything_was_killed_is_started_again_and_leaves_
         let image = tools::load(&cluster).await?;
         // Deaf to a request to end, and without anybody to ask it: its shim outlives containerd.
         let deaf = tools::pod_spec(&image, "trap '' TERM; while :; do sleep 600; done");
-        cluster.kubectl().apply(&[tools::pod("deaf", "default", deaf)]).await?;
+        cluster.kubectl().apply(&[tools::pod("deaf", "default", &deaf)]).await?;
         cluster
             .kubectl()
             .run(&["wait", "--for=condition=Ready", "pod/deaf", "--timeout=60s"])

@@ -87,7 +87,7 @@ async fn a_pod_reaches_the_api_server_by_name_and_nothing_outside() -> Result<()
             .apply(&[tools::pod(
                 "reach",
                 namespace,
-                tools::pod_spec(&image, "exec sleep 600"),
+                &tools::pod_spec(&image, "exec sleep 600"),
             )])
             .await?;
         await_pods(&kubectl, namespace, 1).await?;
@@ -187,7 +187,7 @@ async fn a_container_that_is_killed_is_started_again() -> Result<()> {
             .apply(&[tools::pod(
                 "victim",
                 namespace,
-                tools::pod_spec(&image, "exec sleep 600"),
+                &tools::pod_spec(&image, "exec sleep 600"),
             )])
             .await?;
         await_pods(&kubectl, namespace, 1).await?;

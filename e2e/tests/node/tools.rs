@@ -60,6 +60,6 @@ pub(crate) fn pod_spec(image: &str, script: &str) -> Value {
 }
 
 /// A pod of that spec.
-pub(crate) fn pod(name: &str, namespace: &str, spec: Value) -> Value {
+pub(crate) fn pod(name: &str, namespace: &str, spec: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec})
 }

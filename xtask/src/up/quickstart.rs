@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use freshet_e2e::condition::{Observed, await_condition};
 use freshet_e2e::kubectl::Kubectl;
 use freshet_e2e::mosquitto::{self, Subscriber};
+use freshet_e2e::product::chart;
 use freshet_e2e::progress::step;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -49,9 +50,13 @@ pub(super) async fn start(target: &Target, kubectl: &Kubectl) -> Result<Endpoint
     })
     .await?;
     step("wait until it is ready", async |step| {
-        let message = await_ready(kubectl).await?;
-        step.outcome(message);
-        Ok(())
+        match await_ready(kubectl).await {
+            Ok(message) => {
+                step.outcome(message);
+                Ok(())
+            }
+            Err(error) => Err(error.context(what_is_there(kubectl).await)),
+        }
     })
     .await?;
     step("a message through the Service", async |step| {
@@ -67,17 +72,11 @@ pub(super) async fn start(target: &Target, kubectl: &Kubectl) -> Result<Endpoint
 }
 
 /// Deletes the example and waits until what belongs to it is gone.
-pub(super) async fn delete(kubectl: &Kubectl) -> Result<()> {
-    let scope = ["--namespace", NAMESPACE];
-    kubectl
-        .run(
-            &[
-                &["delete", RESOURCE, "--ignore-not-found", "--cascade=foreground"],
-                scope.as_slice(),
-            ]
-            .concat(),
-        )
-        .await?;
+pub(crate) async fn delete(kubectl: &Kubectl) -> Result<()> {
+    if chart::has_definition(kubectl).await? {
+        let scope = ["--namespace", NAMESPACE, "--ignore-not-found", "--cascade=foreground"];
+        kubectl.run(&[&["delete", RESOURCE], scope.as_slice()].concat()).await?;
+    }
     Ok(())
 }
 
@@ -107,6 +106,18 @@ async fn await_ready(kubectl: &Kubectl) -> Result<String> {
         Ok(observe(&serde_json::from_str(&kubectl.run(&question).await?)?))
     })
     .await
+}
+
+/// What a person would look at first when it does not become ready.
+async fn what_is_there(kubectl: &Kubectl) -> String {
+    let pods = kubectl
+        .run(&["get", "pods", "--namespace", NAMESPACE, "--output=wide"])
+        .await;
+    let pods = pods.unwrap_or_else(|error| format!("no list of pods: {error:#}"));
+    format!(
+        "pods:\n{pods}\nthe operator's last words:\n{}\nit is not ready",
+        chart::operator_said(kubectl).await
+    )
 }
 
 /// Looks whether the operator has seen the resource as it is, all serve, and no revision is on its way.

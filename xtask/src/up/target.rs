@@ -9,11 +9,11 @@ use freshet_e2e::command;
 use freshet_e2e::kubectl::{Helm, Kubectl};
 use freshet_e2e::node::binaries::Binaries;
 use freshet_e2e::node::{self, Instance, UpOptions};
+use freshet_e2e::product::Images;
 use freshet_e2e::progress::{Step, step};
 use tokio::process::Command;
 
 use super::InstanceArgs;
-use crate::images::Images;
 use crate::paths::repository_root;
 
 /// Names a context of the user's kubeconfig.
@@ -30,7 +30,7 @@ pub(crate) enum Target {
     /// A cluster of kind's, ours.
     Kind,
     /// A real one in network namespaces of this machine; the handle once it is up.
-    Embedded(Instance, Option<Cluster>),
+    Embedded(Instance, Option<Box<Cluster>>),
 }
 
 impl Target {
@@ -63,7 +63,7 @@ impl Target {
             Self::Context(_) => Ok(()),
             Self::Kind => step("Kubernetes by kind", async |step| create_kind(step).await).await,
             Self::Embedded(instance, cluster) => {
-                *cluster = Some(node::up(instance, options).await?);
+                *cluster = Some(Box::new(node::up(instance, options).await?));
                 Ok(())
             }
         }

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::paths::repository_root;
+use super::repository;
 
 /// A line of `--message-format=json` (The Cargo Book, "External tools"), as far as it is needed.
 #[derive(Debug, Deserialize)]
@@ -24,10 +24,10 @@ struct CargoTarget {
 }
 
 /// Builds the named programs, and returns their files in the same order. Cargo's own progress goes to standard error.
-pub(super) async fn build(binaries: &[&str]) -> Result<Vec<PathBuf>> {
+pub(super) async fn build(binaries: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .current_dir(repository_root())
+        .current_dir(repository())
         .args(["build", "--release", "--message-format=json-render-diagnostics"]);
     for binary in binaries {
         cargo.args(["--bin", binary]);

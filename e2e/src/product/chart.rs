@@ -2,27 +2,34 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use freshet_e2e::condition::{Observed, await_condition};
-use freshet_e2e::kubectl::{Helm, Kubectl};
-use freshet_e2e::progress::Step;
+use crate::condition::{Observed, await_condition};
+use crate::kubectl::{Helm, Kubectl};
+use crate::progress::Step;
+use anyhow::Context;
 use serde_json::Value;
 
-use super::quickstart;
-use crate::images::Images;
-use crate::paths::repository_root;
+use super::{Images, repository};
+use crate::command;
 
+/// What Helm calls it.
 const RELEASE: &str = "freshet";
-const NAMESPACE: &str = "freshet-system";
-const CRD: &str = "mqttclusters.freshet.dev";
+/// Where the operator runs.
+pub const NAMESPACE: &str = "freshet-system";
+/// The resource definition, which Helm leaves where it is.
+const DEFINITION: &str = "mqttclusters.freshet.dev";
 /// What selects the operator of this release.
 const OPERATOR_SELECTOR: &str = "app.kubernetes.io/name=freshet-operator,app.kubernetes.io/instance=freshet";
+/// How much of each replica's log an error repeats.
+const LOG_LINES: &str = "--tail=5";
 /// How long the operator's replicas may take.
 const OPERATOR_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Installs the chart, or upgrades it, and waits until the operator runs as it says.
-pub(super) async fn install(kubectl: &Kubectl, helm: &Helm, images: &Images, step: &Step) -> Result<()> {
-    let chart = repository_root().join("charts/freshet");
+///
+/// # Errors
+/// When Helm refuses, or the operator does not become ready: with what its pods are up to.
+pub async fn install(kubectl: &Kubectl, helm: &Helm, images: &Images, step: &Step) -> anyhow::Result<()> {
+    let chart = repository().join("charts/freshet");
     let mut upgrade = helm.command();
     upgrade
         .args(["upgrade", RELEASE])
@@ -31,55 +38,60 @@ pub(super) async fn install(kubectl: &Kubectl, helm: &Helm, images: &Images, ste
     for (value, setting) in images.chart_values() {
         upgrade.arg("--set-string").arg(format!("{value}={setting}"));
     }
-    freshet_e2e::command::run(&mut upgrade).await?;
+    command::run(&mut upgrade).await?;
     step.note("installed; waiting for the operator");
     await_operator(kubectl).await?;
     step.outcome(format!("release {RELEASE} in {NAMESPACE}, operator ready"));
     Ok(())
 }
 
-/// Takes away the example cluster, the release, and the resource definition unless somebody else's clusters need it.
-pub(crate) async fn uninstall(kubectl: &Kubectl, helm: &Helm, step: &Step) -> Result<()> {
-    let has_crd = kubectl
-        .run(&["get", "crd", CRD, "--ignore-not-found", "--output=name"])
+/// Tells whether the cluster knows what an `MqttCluster` is.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn has_definition(kubectl: &Kubectl) -> anyhow::Result<bool> {
+    let found = kubectl
+        .run(&["get", "crd", DEFINITION, "--ignore-not-found", "--output=name"])
         .await?;
-    let has_crd = !has_crd.trim().is_empty();
-    if has_crd {
-        quickstart::delete(kubectl).await?;
-    }
-    helm.run(&[
-        "uninstall",
-        RELEASE,
-        "--namespace",
-        NAMESPACE,
-        "--ignore-not-found",
-        "--wait",
-    ])
-    .await?;
+    Ok(!found.trim().is_empty())
+}
+
+/// Takes away the release, and the resource definition unless there are clusters that would go with it.
+///
+/// # Errors
+/// When the API server or Helm refuses.
+pub async fn uninstall(kubectl: &Kubectl, helm: &Helm, step: &Step) -> anyhow::Result<()> {
+    let scope = ["--namespace", NAMESPACE, "--ignore-not-found", "--wait"];
+    helm.run(&[&["uninstall", RELEASE], scope.as_slice()].concat()).await?;
     kubectl
         .run(&["delete", "namespace", NAMESPACE, "--ignore-not-found"])
         .await?;
-    let others = match has_crd {
-        true => {
-            kubectl
-                .run(&["get", CRD, "--all-namespaces", "--no-headers", "--ignore-not-found"])
-                .await?
-        }
-        false => String::new(),
-    };
-    if others.trim().is_empty() {
-        kubectl.run(&["delete", "crd", CRD, "--ignore-not-found"]).await?;
+    if !has_definition(kubectl).await? {
+        step.outcome("removed");
+        return Ok(());
+    }
+    let left = kubectl
+        .run(&[
+            "get",
+            DEFINITION,
+            "--all-namespaces",
+            "--no-headers",
+            "--ignore-not-found",
+        ])
+        .await?;
+    if left.trim().is_empty() {
+        kubectl.run(&["delete", "crd", DEFINITION]).await?;
         step.outcome("removed");
     } else {
+        let count = left.lines().count();
         step.outcome(format!(
-            "removed; {CRD} stays for {} other clusters",
-            others.lines().count()
+            "removed; {DEFINITION} stays for {count} clusters that are not ours"
         ));
     }
     Ok(())
 }
 
-async fn await_operator(kubectl: &Kubectl) -> Result<()> {
+async fn await_operator(kubectl: &Kubectl) -> anyhow::Result<()> {
     let question = [
         "get",
         "deployments",
@@ -107,6 +119,23 @@ async fn await_operator(kubectl: &Kubectl) -> Result<()> {
         Ok(Observed::NotYet(kubectl.run(&pods).await?.trim().replace('\n', "; ")))
     })
     .await
+}
+
+/// What the operator's replicas said last, for an error about something that it should have done.
+pub async fn operator_said(kubectl: &Kubectl) -> String {
+    let question = [
+        "logs",
+        "--namespace",
+        NAMESPACE,
+        "--selector",
+        OPERATOR_SELECTOR,
+        "--prefix",
+        LOG_LINES,
+    ];
+    kubectl
+        .run(&question)
+        .await
+        .unwrap_or_else(|error| format!("no log of the operator: {error:#}"))
 }
 
 /// Tells whether all replicas of a Deployment are of its present template and available.
