@@ -11,11 +11,13 @@ mod intake;
 mod interest;
 mod peers;
 mod publisher;
+mod refusals;
 mod retained;
 mod ring;
 mod routing;
 mod sessions;
 mod ticking;
+mod wills;
 
 #[cfg(test)]
 mod tests;
@@ -143,6 +145,7 @@ impl<L: CommitLog> Shard<L> {
             received == DeliverySeq(0)
         };
         peer.publisher.linked();
+        peer.refusals.linked();
         let attachment = ShardAttachment {
             shard: self.id,
             term: self.term,
@@ -303,6 +306,7 @@ impl<L: CommitLog> Shard<L> {
     pub(crate) fn renewed(&mut self, key: PeerKey) {
         if let Some(peer) = self.peers.get_mut(key) {
             peer.publisher.renewed();
+            peer.refusals.renewed();
         }
     }
 

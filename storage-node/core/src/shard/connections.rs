@@ -1,21 +1,22 @@
-//! What attaching, taking over, naming again and ending a session mean, for its connection and for its will.
+//! What attaching, taking over, naming again and ending a session mean.
 //!
 //! One connection per client id, ordered by epochs. A new one makes the present proxy end the old one first and waits
-//! for it, at most `takeover_wait_ms`; not at all when that proxy has no link. Wills: MQTT 5.0, 3.1.2.5 and 3.1.3.2.2,
-//! and `willGraceOnMove` where it is the server that ends a connection.
+//! for it, at most `takeover_wait_ms`; not at all when that proxy has no link. What becomes of the will of a connection
+//! that has ended is in `super::wills`.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    Answer, AttachSession, DetachReason, RegisteredSession, SessionEpoch, SessionRefusal, Will,
+    Answer, AttachSession, DetachReason, RegisteredSession, RequestId, SessionEpoch, SessionRefusal, Will,
 };
 
 use super::Shard;
+use super::peers::Superseded;
 use super::sessions::{Held, Waiting, session_bytes};
+use super::wills::LeftWill;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog};
-use crate::state::{OnReturn, WillRow};
 use crate::turn::Turn;
 
 /// How a connection has ended.
@@ -34,7 +35,15 @@ pub(super) enum End {
 impl<L: CommitLog> Shard<L> {
     /// A client has connected.
     pub(crate) fn attach_session(&mut self, key: PeerKey, attach: AttachSession, turn: &mut Turn<'_>) {
-        if self.peers.get_mut(key).is_none() {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let (request, was_refused) = (attach.request, peer.refusals.contains(attach.request));
+        let went_elsewhere = self.peers.superseded_request(key, request);
+        if let Some(epoch) = went_elsewhere {
+            // It was granted and superseded, and the proxy heard of neither.
+            self.peers.confirm_superseded(key, epoch);
+        }
+        if was_refused || went_elsewhere.is_some() {
+            self.refuse_superseded(key, request, turn);
             return;
         }
         match self.sessions.find(&attach.client_id) {
@@ -71,15 +80,20 @@ impl<L: CommitLog> Shard<L> {
         let Some(client) = self.sessions.get(at) else { return };
         let (request, held) = (attach.request, &client.held);
         if held.peer == key && held.request == Some(request) {
-            // Asked again after a broken link.
+            // Asked again after a broken link. If it is to end by now, that is told again too, behind it.
+            let epoch = held.epoch;
             turn.answer(
                 key,
                 Answer::SessionAttached {
                     request,
-                    epoch: held.epoch,
+                    epoch,
                     session_present: false,
                 },
             );
+            if client.waiting().is_some() {
+                let client_id = client.id.clone();
+                turn.answer(key, Answer::TakeOver { client_id, epoch });
+            }
             return;
         }
         if client
@@ -108,14 +122,7 @@ impl<L: CommitLog> Shard<L> {
             },
         ) {
             self.counters.attaches_superseded_total += 1;
-            let refusal = SessionRefusal::Superseded;
-            turn.answer(
-                former.peer,
-                Answer::SessionRefused {
-                    request: former.attach.request,
-                    refusal,
-                },
-            );
+            self.refuse_superseded(former.peer, former.attach.request, turn);
         }
         if asked_already.is_some() {
             return;
@@ -132,6 +139,20 @@ impl<L: CommitLog> Shard<L> {
         } else {
             self.end_connection(at, End::Unreachable, turn);
         }
+    }
+
+    /// Refuses an attach for a newer one. Should the proxy not hear of it, it is refused again when asked again.
+    fn refuse_superseded(&mut self, key: PeerKey, request: RequestId, turn: &mut Turn<'_>) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.refusals.insert(request);
+        }
+        turn.answer(
+            key,
+            Answer::SessionRefused {
+                request,
+                refusal: SessionRefusal::Superseded,
+            },
+        );
     }
 
     fn has_room(&self, bytes: u64, turn: &Turn<'_>) -> bool {
@@ -218,7 +239,14 @@ impl<L: CommitLog> Shard<L> {
                         epoch,
                     },
                 );
-                self.peers.supersede(key, epoch, Bytes::copy_from_slice(&client_id));
+                self.peers.supersede(
+                    key,
+                    epoch,
+                    Superseded {
+                        client_id: Bytes::copy_from_slice(&client_id),
+                        request: None,
+                    },
+                );
                 // Its client has connected elsewhere since.
                 if let Some(will) = will.filter(|w| present.is_some() && w.delay_interval_s == 0) {
                     self.send_will(will, turn);
@@ -237,7 +265,7 @@ impl<L: CommitLog> Shard<L> {
                     turn,
                 );
             }
-            self.register(known, key, client_id, epoch, will, turn);
+            self.register(known, key, &client_id, epoch, will, turn);
             self.count(turn.usage);
         }
         self.settle(turn);
@@ -252,7 +280,7 @@ impl<L: CommitLog> Shard<L> {
         &mut self,
         known: Option<u32>,
         key: PeerKey,
-        client_id: Bytes,
+        client_id: &Bytes,
         epoch: SessionEpoch,
         will: Option<Will>,
         turn: &mut Turn<'_>,
@@ -262,13 +290,14 @@ impl<L: CommitLog> Shard<L> {
         let Some(at) = known else {
             if let Some(peer) = self.peers.get_mut(key) {
                 self.sessions
-                    .insert(Bytes::copy_from_slice(&client_id), held, &mut peer.sessions);
+                    .insert(Bytes::copy_from_slice(client_id), held, &mut peer.sessions);
             }
             return;
         };
-        let Some((old_peer, old_epoch)) = self.sessions.get(at).map(|c| (c.held.peer, c.held.epoch)) else {
+        let Some(old) = self.sessions.get(at).map(|c| &c.held) else {
             return;
         };
+        let (old_peer, old_epoch) = (old.peer, old.epoch);
         if old_epoch == epoch && old_peer == key {
             // Nothing new: the attach that it answered, and its expiry interval, stay known.
             return;
@@ -281,7 +310,31 @@ impl<L: CommitLog> Shard<L> {
                     epoch: old_epoch,
                 },
             );
-            self.peers.supersede(old_peer, old_epoch, client_id);
+            let superseded = Superseded {
+                client_id: client_id.clone(),
+                request: old.request,
+            };
+            let session_expiry_s = old.session_expiry_interval_s;
+            self.peers.supersede(old_peer, old_epoch, superseded);
+            if let Some(will) = self.sessions.take_will(at) {
+                let left = LeftWill {
+                    client_id: client_id.clone(),
+                    epoch: old_epoch,
+                    will: *will,
+                    session_expiry_s,
+                };
+                self.decide_will(left, End::Detached(DetachReason::TakenOver), Some(false), turn);
+            }
+        }
+        if self.sessions.get(at).is_some_and(|c| c.waiting().is_some()) {
+            // A newer connection waits already: it waits for this one now.
+            turn.answer(
+                key,
+                Answer::TakeOver {
+                    client_id: client_id.clone(),
+                    epoch,
+                },
+            );
         }
         self.leave_proxy(at, old_peer);
         if let Some(peer) = self.peers.get_mut(key) {
@@ -297,16 +350,29 @@ impl<L: CommitLog> Shard<L> {
             .filter(|w| self.peers.get_mut(w.peer).is_some());
         let Some(client) = self.sessions.get(at) else { return };
         let (client_id, old_peer, epoch) = (client.id.clone(), client.held.peer, client.held.epoch);
-        let session_expiry_s = client.held.session_expiry_interval_s;
+        let (request, session_expiry_s) = (client.held.request, client.held.session_expiry_interval_s);
         if end == End::Unconfirmed {
             self.counters.takeovers_unconfirmed_total += 1;
         }
         if matches!(end, End::Unconfirmed | End::Unreachable) {
-            self.peers.supersede(old_peer, epoch, client_id.clone());
+            self.peers.supersede(
+                old_peer,
+                epoch,
+                Superseded {
+                    client_id: client_id.clone(),
+                    request,
+                },
+            );
         }
         if let Some(will) = self.sessions.take_will(at) {
             let clean_start = next.as_ref().map(|w| w.attach.clean_start);
-            self.decide_will(client_id, epoch, *will, session_expiry_s, end, clean_start, turn);
+            let left = LeftWill {
+                client_id,
+                epoch,
+                will: *will,
+                session_expiry_s,
+            };
+            self.decide_will(left, end, clean_start, turn);
         }
         self.leave_proxy(at, old_peer);
         match next {
@@ -326,111 +392,6 @@ impl<L: CommitLog> Shard<L> {
         }
     }
 
-    /// A connection has ended; `clean_start` is that of the one that takes its place, if any.
-    #[allow(clippy::too_many_arguments)]
-    fn decide_will(
-        &mut self,
-        client_id: Bytes,
-        epoch: SessionEpoch,
-        will: Will,
-        session_expiry_s: u32,
-        end: End,
-        clean_start: Option<bool>,
-        turn: &mut Turn<'_>,
-    ) {
-        // The end of the session ends the delay (MQTT 5.0, 3.1.3.2.2).
-        let delay_ms = u64::from(will.delay_interval_s.min(session_expiry_s)) * 1_000;
-        let moved = match end {
-            End::Detached(DetachReason::ByClient) => {
-                self.counters.wills_dropped_total += 1;
-                return;
-            }
-            End::Detached(DetachReason::WillDue | DetachReason::TakenOver) | End::Unconfirmed => false,
-            End::Detached(DetachReason::Moved) | End::Unreachable | End::ProxyLost => true,
-        };
-        let log_time_ms = self.clock.log_time_ms(turn.now);
-        match clean_start {
-            // The client is back before its will was due.
-            Some(clean_start) if moved || (delay_ms > 0 && !clean_start) => self.counters.wills_dropped_total += 1,
-            Some(_) => self.send_will(will, turn),
-            None if !moved && delay_ms == 0 => self.send_will(will, turn),
-            None => {
-                let (wait_ms, on_return) = if moved {
-                    (delay_ms.max(turn.settings.will_grace_on_move_ms), OnReturn::Drop)
-                } else {
-                    (delay_ms, OnReturn::DropUnlessCleanStart)
-                };
-                let due_ms = log_time_ms.saturating_add(wait_ms);
-                let row = WillRow {
-                    message: will.message,
-                    epoch,
-                    due_ms,
-                    on_return,
-                };
-                self.propose(Command::HoldWill { client_id, row }, turn);
-                self.advance(turn);
-            }
-        }
-    }
-
-    /// A client that has no session attaches: a will of its last connection may still wait.
-    fn decide_waiting_will(&mut self, client_id: &Bytes, clean_start: bool, turn: &mut Turn<'_>) {
-        let Some(row) = self.state.wills.get(client_id) else {
-            return;
-        };
-        match row.on_return {
-            OnReturn::DropUnlessCleanStart if clean_start => self.fire_will(client_id.clone(), turn),
-            OnReturn::Drop | OnReturn::DropUnlessCleanStart => {
-                self.propose(
-                    Command::DropWill {
-                        client_id: client_id.clone(),
-                    },
-                    turn,
-                );
-                self.advance(turn);
-            }
-        }
-    }
-
-    /// Publishes a will that has waited.
-    pub(super) fn fire_will(&mut self, client_id: Bytes, turn: &mut Turn<'_>) {
-        let topic_name = self
-            .state
-            .wills
-            .get(&client_id)
-            .map(|row| row.message.topic_name.clone());
-        let target = topic_name
-            .as_deref()
-            .and_then(|topic_name| std::str::from_utf8(topic_name).ok());
-        let command = match target {
-            Some(topic_name) => {
-                let target = turn.placement.shard_of_topic(topic_name);
-                Command::FireWill { client_id, target }
-            }
-            // Proxies check topics; nobody could be subscribed to this one.
-            None => Command::DropWill { client_id },
-        };
-        self.propose(command, turn);
-        self.advance(turn);
-    }
-
-    /// Publishes a will that does not wait.
-    fn send_will(&mut self, will: Will, turn: &mut Turn<'_>) {
-        let Ok(topic_name) = std::str::from_utf8(&will.message.topic_name) else {
-            self.counters.wills_dropped_total += 1;
-            return;
-        };
-        let target = turn.placement.shard_of_topic(topic_name);
-        self.propose(
-            Command::SendWill {
-                message: will.message,
-                target,
-            },
-            turn,
-        );
-        self.advance(turn);
-    }
-
     /// Grants what has waited for an answer too long.
     pub(super) fn grant_overdue(&mut self, turn: &mut Turn<'_>) {
         while let Some(at) = self.sessions.overdue(turn.now) {
@@ -448,11 +409,11 @@ impl<L: CommitLog> Shard<L> {
     /// Tells a proxy that is back which of its connections have gone elsewhere in the meantime.
     pub(super) fn repeat_takeovers(&mut self, key: PeerKey, turn: &mut Turn<'_>) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        for (epoch, client_id) in &peer.superseded {
+        for (epoch, superseded) in &peer.superseded {
             turn.answer(
                 key,
                 Answer::TakeOver {
-                    client_id: client_id.clone(),
+                    client_id: superseded.client_id.clone(),
                     epoch: *epoch,
                 },
             );

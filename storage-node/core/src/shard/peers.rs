@@ -3,12 +3,20 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use freshet_storage_contract::{DeliverySeq, InterestVersion, MonotonicMs, ReadRetained, SessionEpoch};
+use freshet_storage_contract::{DeliverySeq, InterestVersion, MonotonicMs, ReadRetained, RequestId, SessionEpoch};
 
 use super::interest::PeerFilters;
 use super::publisher::Publisher;
+use super::refusals::Refusals;
 use super::ring::Ring;
 use crate::incarnations::PeerKey;
+
+/// A connection that went elsewhere.
+#[derive(Debug)]
+pub(crate) struct Superseded {
+    pub(crate) client_id: Bytes,
+    pub(crate) request: Option<RequestId>,
+}
 
 /// One proxy at one shard.
 #[derive(Debug)]
@@ -23,7 +31,10 @@ pub(crate) struct Peer {
     /// Indexes into the registry of the sessions that the proxy holds, in no order.
     pub(crate) sessions: Vec<u32>,
     /// Connections that went elsewhere without this proxy having confirmed their end.
-    pub(crate) superseded: BTreeMap<SessionEpoch, Bytes>,
+    pub(crate) superseded: BTreeMap<SessionEpoch, Superseded>,
+    /// The same by the attach that was granted: a proxy that did not hear of the grant asks again.
+    superseded_requests: BTreeMap<RequestId, SessionEpoch>,
+    pub(super) refusals: Refusals,
     /// The lease has ended.
     pub(crate) gone: bool,
 }
@@ -41,6 +52,8 @@ impl Peer {
             reads: VecDeque::new(),
             sessions: Vec::new(),
             superseded: BTreeMap::new(),
+            superseded_requests: BTreeMap::new(),
+            refusals: Refusals::default(),
             gone: false,
         }
     }
@@ -111,27 +124,37 @@ impl Peers {
     }
 
     /// Remembers a connection that ended without its proxy having confirmed it.
-    pub(crate) fn supersede(&mut self, key: PeerKey, epoch: SessionEpoch, client_id: Bytes) {
-        if let Some(peer) = self.get_mut(key)
-            && peer.superseded.insert(epoch, client_id).is_none()
-        {
+    pub(crate) fn supersede(&mut self, key: PeerKey, epoch: SessionEpoch, superseded: Superseded) {
+        let Some(peer) = self.get_mut(key) else { return };
+        if let Some(request) = superseded.request {
+            peer.superseded_requests.insert(request, epoch);
+        }
+        if peer.superseded.insert(epoch, superseded).is_none() {
             self.superseded_sessions += 1;
         }
     }
 
-    /// The proxy has confirmed the end of a connection.
+    /// The proxy has confirmed the end of a connection, or never knew that it had begun.
     pub(crate) fn confirm_superseded(&mut self, key: PeerKey, epoch: SessionEpoch) {
-        if let Some(peer) = self.get_mut(key)
-            && peer.superseded.remove(&epoch).is_some()
-        {
+        let Some(peer) = self.get_mut(key) else { return };
+        if let Some(superseded) = peer.superseded.remove(&epoch) {
+            if let Some(request) = superseded.request {
+                peer.superseded_requests.remove(&request);
+            }
             self.superseded_sessions -= 1;
         }
+    }
+
+    /// The epoch of a connection that went elsewhere, by the attach it answers.
+    pub(crate) fn superseded_request(&mut self, key: PeerKey, request: RequestId) -> Option<SessionEpoch> {
+        self.get_mut(key)?.superseded_requests.get(&request).copied()
     }
 
     /// The proxy will confirm nothing any more.
     pub(crate) fn forget_superseded(&mut self, key: PeerKey) {
         if let Some(peer) = self.any_mut(key) {
             let count = std::mem::take(&mut peer.superseded).len() as u64;
+            peer.superseded_requests.clear();
             self.superseded_sessions -= count;
         }
     }

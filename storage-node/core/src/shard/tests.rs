@@ -1,1 +1,251 @@
-//! Tests.
+//! A shard over a log that takes its time: the order of what waits for it, and effects between shards.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use freshet_config::StorageConfig;
+use freshet_storage_contract::{
+    Delivery, FilterId, IncarnationId, InterestVersion, Placement, Position, PublishBatch, PublishOutcome, PublishSeq,
+    PublisherId, QoS,
+};
+
+use super::*;
+use crate::incarnations::Incarnations;
+use crate::outputs::Outputs;
+
+const S0: ShardId = ShardId(0);
+const NOW: MonotonicMs = MonotonicMs(10);
+
+/// A log whose entries are committed when the test says so.
+#[derive(Debug, Default)]
+struct SlowLog {
+    last: u64,
+    proposed: VecDeque<(Position, Entry)>,
+    committed: usize,
+}
+
+impl CommitLog for SlowLog {
+    fn propose(&mut self, entry: Entry) -> Position {
+        self.last += 1;
+        self.proposed.push_back((Position(self.last), entry));
+        Position(self.last)
+    }
+
+    fn next_committed(&mut self) -> Option<(Position, Entry)> {
+        self.committed = self.committed.checked_sub(1)?;
+        self.proposed.pop_front()
+    }
+}
+
+/// A shard with one proxy that wants everything.
+struct Bench {
+    shard: Shard<SlowLog>,
+    key: PeerKey,
+    settings: StorageSettings,
+    placement: Placement,
+    proxies: Incarnations,
+    usage: Usage,
+    out: Outputs,
+}
+
+fn bench() -> Bench {
+    let config = StorageConfig {
+        shards: 1,
+        ..StorageConfig::default()
+    };
+    let settings = StorageSettings {
+        recovery_hold_ms: 0,
+        ..StorageSettings::new(&config, 1)
+    };
+    let placement = Placement::new(&settings.cluster_uid, 1, &[]).unwrap();
+    let mut proxies = Incarnations::default();
+    let key = proxies.begin(IncarnationId(1), "proxy", MonotonicMs(1_000_000));
+    proxies.link(key, MonotonicMs(1_000_000));
+    proxies.add_credit(key, 1 << 30);
+    let shard = Shard::new(S0, Term(1), SlowLog::default(), &settings, NOW);
+    let mut bench = Bench {
+        shard,
+        key,
+        settings,
+        placement,
+        proxies,
+        usage: Usage::default(),
+        out: Outputs::new(),
+    };
+    bench.run(|shard, key, turn| {
+        shard.attach(key, None, turn);
+        let changes = vec![InterestChange::Add {
+            filter_id: FilterId(1),
+            topic_filter: Bytes::from_static(b"#"),
+        }];
+        let delta = InterestDelta {
+            shard: S0,
+            version: InterestVersion(1),
+            complete: false,
+            changes,
+        };
+        shard.change_interest(key, &delta, turn);
+    });
+    bench.take_payloads();
+    bench
+}
+
+impl Bench {
+    fn run(&mut self, what: impl FnOnce(&mut Shard<SlowLog>, PeerKey, &mut Turn<'_>)) {
+        let mut turn = Turn {
+            now: NOW,
+            settings: &self.settings,
+            placement: &self.placement,
+            proxies: &mut self.proxies,
+            usage: &mut self.usage,
+            out: &mut self.out,
+        };
+        what(&mut self.shard, self.key, &mut turn);
+    }
+
+    fn publish(&mut self, seq: u64, payload: &str, qos: QoS, retain: bool) {
+        let batch = PublishBatch {
+            shard: S0,
+            first: PublishSeq(seq),
+            messages: vec![message(payload, qos, retain)],
+        };
+        self.run(|shard, key, turn| shard.publish(key, batch, turn));
+    }
+
+    fn commit(&mut self, entries: usize) {
+        self.shard.log.committed = entries;
+        self.run(|shard, _, turn| shard.settle(turn));
+    }
+
+    fn take_payloads(&mut self) -> Vec<String> {
+        let deliveries: Vec<_> = self.out.drain_proxies().flat_map(|f| f.deliveries).collect();
+        deliveries
+            .into_iter()
+            .filter_map(|d| match d.delivery {
+                Delivery::Message { message, .. } => Some(String::from_utf8(message.payload.to_vec()).unwrap()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn message(payload: &str, qos: QoS, retain: bool) -> Message {
+    Message {
+        topic_name: Bytes::from_static(b"t"),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        qos,
+        retain,
+        publisher: PublisherId(0),
+        message_expiry_interval_s: None,
+        forwarded_properties: Bytes::new(),
+    }
+}
+
+#[test]
+fn a_live_message_waits_behind_one_that_waits_for_the_log() {
+    let mut b = bench();
+    b.publish(1, "stored", QoS::AtLeastOnce, true);
+    b.publish(2, "live", QoS::AtLeastOnce, false);
+    b.publish(3, "stored too", QoS::ExactlyOnce, true);
+    b.publish(4, "live too", QoS::ExactlyOnce, false);
+    assert_eq!(b.take_payloads(), Vec::<String>::new());
+    assert_eq!(
+        b.shard.state.retained.usage().messages,
+        0,
+        "nothing acts before it is committed"
+    );
+    b.commit(1);
+    assert_eq!(b.take_payloads(), ["stored", "live"]);
+    b.commit(1);
+    assert_eq!(b.take_payloads(), ["stored too", "live too"]);
+}
+
+#[test]
+fn only_qos_0_overtakes() {
+    let mut b = bench();
+    b.publish(1, "stored", QoS::AtLeastOnce, true);
+    b.publish(2, "fast", QoS::AtMostOnce, false);
+    assert_eq!(b.take_payloads(), ["fast"]);
+    b.commit(1);
+    assert_eq!(b.take_payloads(), ["stored"]);
+}
+
+#[test]
+fn an_effect_that_arrives_twice_before_the_log_commits_acts_once() {
+    let mut b = bench();
+    for _ in 0..2 {
+        let will = message("will", QoS::AtLeastOnce, true);
+        b.run(|shard, _, turn| shard.receive_effect(ShardId(5), 1, will, turn));
+    }
+    assert_eq!(b.shard.take_confirmations(), []);
+    b.commit(2);
+    assert_eq!(b.take_payloads(), ["will"]);
+    assert_eq!(b.shard.take_confirmations(), [(ShardId(5), 1), (ShardId(5), 1)]);
+    let late = message("will", QoS::AtLeastOnce, true);
+    b.run(|shard, _, turn| shard.receive_effect(ShardId(5), 1, late, turn));
+    assert_eq!(
+        b.shard.take_confirmations(),
+        [(ShardId(5), 1)],
+        "confirmed again, not proposed again"
+    );
+    assert_eq!(b.shard.log.proposed.len(), 0);
+}
+
+#[test]
+fn a_refused_effect_is_confirmed_all_the_same() {
+    let mut b = bench();
+    b.settings.retained_limits.bytes = 1;
+    let will = message("will", QoS::AtLeastOnce, true);
+    b.run(|shard, _, turn| shard.receive_effect(ShardId(5), 1, will, turn));
+    b.commit(1);
+    assert_eq!(b.take_payloads(), Vec::<String>::new());
+    assert_eq!(b.shard.take_confirmations(), [(ShardId(5), 1)]);
+}
+
+#[test]
+fn sums_of_the_node_follow_a_shard_and_return_to_nothing() {
+    let mut b = bench();
+    assert!(b.usage.interest_bytes > 0);
+    b.publish(1, "stored", QoS::AtLeastOnce, true);
+    b.commit(1);
+    assert_eq!(b.usage.retained.messages, 1);
+    b.publish(2, "", QoS::AtLeastOnce, true);
+    b.commit(1);
+    assert_eq!(b.usage.retained, crate::usage::RetainedUsage::default());
+    b.run(|shard, key, turn| {
+        shard.depart(key, turn);
+        shard.tick(turn);
+    });
+    assert_eq!(b.usage, Usage::default());
+    assert!(!b.shard.has_peer(b.key));
+}
+
+#[test]
+fn outcomes_wait_for_the_log_in_order() {
+    let mut b = bench();
+    b.run(|shard, key, turn| {
+        let changes = vec![InterestChange::Remove { filter_id: FilterId(1) }];
+        let delta = InterestDelta {
+            shard: S0,
+            version: InterestVersion(2),
+            complete: false,
+            changes,
+        };
+        shard.change_interest(key, &delta, turn);
+    });
+    let outcomes = |b: &mut Bench| -> Vec<PublishOutcome> {
+        b.out
+            .drain_proxies()
+            .flat_map(|f| f.answers)
+            .flat_map(|a| match a {
+                freshet_storage_contract::Answer::Published { outcomes, .. } => outcomes,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    };
+    b.publish(1, "stored", QoS::AtLeastOnce, true);
+    b.publish(2, "fast", QoS::AtMostOnce, false);
+    assert_eq!(outcomes(&mut b), []);
+    b.commit(1);
+    assert_eq!(outcomes(&mut b), [PublishOutcome::NoMatchingSubscribers; 2]);
+}
