@@ -60,6 +60,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             workers: arguments.workers,
             memory_budget_bytes: arguments.memory_budget_bytes,
             file_limit,
+            copies_deliveries: true,
             bind_address: BindAddress::All,
             health: Some(all_addresses(arguments.health_port)),
             metrics: Some(all_addresses(arguments.metrics_port)),

@@ -50,6 +50,9 @@ pub struct ProxySettings {
     pub memory_budget_bytes: u64,
     /// Descriptors that the process may have; bounds its connections.
     pub file_limit: u64,
+    /// Whether storage's messages are parts of larger buffers, as those of streams are: a message that waits for a
+    /// client is then copied, or it would keep a whole frame in memory.
+    pub copies_deliveries: bool,
     /// Where listeners are bound.
     pub bind_address: BindAddress,
     /// Where `/livez` and `/readyz` are served, if anywhere.
@@ -291,6 +294,7 @@ fn seats(
 struct WorkerPlan {
     proxy_name: String,
     max_connections: u32,
+    copies_deliveries: bool,
     bounds: MemoryBounds,
     config: Arc<ProxyConfig>,
 }
@@ -300,6 +304,7 @@ impl WorkerPlan {
         Self {
             proxy_name: settings.name.clone(),
             max_connections: capacity.limit(),
+            copies_deliveries: settings.copies_deliveries,
             bounds: MemoryBounds::divide(settings.memory_budget_bytes, settings.workers),
             config: Arc::clone(config),
         }
@@ -313,6 +318,7 @@ impl WorkerPlan {
             outstanding_publish_bytes: self.bounds.outstanding_publish_bytes,
             outbound_bytes: self.bounds.outbound_bytes,
             input_bytes: self.bounds.input_bytes,
+            copies_deliveries: self.copies_deliveries,
             random_keys: (
                 random_u64().context("no random key")?,
                 random_u64().context("no random key")?,

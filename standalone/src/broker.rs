@@ -60,6 +60,7 @@ pub(crate) fn run(arguments: &Standalone) -> anyhow::Result<()> {
             workers: arguments.workers,
             memory_budget_bytes: MEMORY_BUDGET_BYTES,
             file_limit: raise_file_limit(),
+            copies_deliveries: false,
             bind_address: BindAddress::One(arguments.listen.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |l| l.ip())),
             health: arguments.metrics,
             metrics: arguments.metrics,

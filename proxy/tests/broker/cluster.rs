@@ -7,7 +7,7 @@ use std::time::Duration;
 use freshet_config::{ListenerConfig, ProxyConfig, StorageConfig};
 use freshet_proxy::{BindAddress, ConfigReloads, Proxy, ProxySettings, StorageStreams};
 use freshet_storage_core::StorageSettings;
-use freshet_storage_node::Node;
+use freshet_storage_node::{Node, NodeHandle};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
@@ -29,6 +29,7 @@ fn runtime() -> Runtime {
 /// A storage node that can be killed and started again on its port.
 pub(crate) struct Storage {
     pub(crate) address: SocketAddr,
+    node: Option<NodeHandle>,
     runtime: Option<Runtime>,
 }
 
@@ -36,6 +37,7 @@ impl Storage {
     pub(crate) fn start() -> Self {
         let mut storage = Self {
             address: SocketAddr::new(LOCALHOST, 0),
+            node: None,
             runtime: None,
         };
         storage.start_again();
@@ -47,6 +49,12 @@ impl Storage {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+
+    /// Proxies whose lease holds.
+    pub(crate) fn incarnations(&self) -> u64 {
+        let (node, runtime) = (self.node.as_ref().unwrap(), self.runtime.as_ref().unwrap());
+        runtime.block_on(node.stats()).expect("the node answers").incarnations
     }
 
     /// Starts a node without memory where the last one was.
@@ -72,6 +80,7 @@ impl Storage {
             let _inside = runtime.enter();
             Node::new(StorageSettings::new(&config, 7)).unwrap()
         };
+        self.node = Some(node.handle());
         runtime.spawn(async move { node.serve(listener, std::future::pending()).await.unwrap() });
         self.runtime = Some(runtime);
     }
@@ -134,6 +143,7 @@ impl TestProxy {
             workers: 2,
             memory_budget_bytes: 64 << 20,
             file_limit: freshet_proxy::raise_file_limit(),
+            copies_deliveries: true,
             bind_address: BindAddress::One(LOCALHOST),
             health: any,
             metrics: any,

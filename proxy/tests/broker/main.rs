@@ -15,6 +15,7 @@ mod listeners;
 mod malformed;
 mod messages;
 mod process;
+mod relay;
 mod slow_consumer;
 mod storage_lost;
 mod takeover;

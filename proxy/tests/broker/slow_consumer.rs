@@ -9,7 +9,7 @@ use crate::client::{Client, DEADLINE, V5};
 use crate::cluster::{Storage, TestProxy, proxy_config};
 use crate::http::await_condition;
 
-const PAYLOAD: [u8; 32 << 10] = [7; 32 << 10];
+static PAYLOAD: [u8; 32 << 10] = [7; 32 << 10];
 
 /// Publishes until the proxy has counted something, with a subscriber that reads beside one that does not.
 fn publish_until(proxy: &TestProxy, qos: QoS, is_counted: impl Fn() -> bool) {

@@ -7,6 +7,7 @@ use freshet_mqtt::{ClientPacket, Connect, QoS, ReasonCode};
 use crate::client::{Client, Seen, V5, V311};
 use crate::cluster::{Storage, TestProxy, proxy_config};
 use crate::http::{await_condition, get};
+use crate::relay::Relay;
 
 /// Long enough that an answer that must not come would have.
 const A_WHILE: Duration = Duration::from_millis(500);
@@ -132,4 +133,43 @@ fn a_foreign_cluster_is_refused_by_name_and_the_proxy_stays_unready() {
         proxy.metric("freshet_proxy_storage_attaches_total{result=\"refused\"}") == 1.0
     });
     assert_eq!(get(proxy.admin, "/readyz").0, 503);
+}
+
+#[test]
+fn a_proxy_whose_lease_ran_out_goes_on_as_a_new_incarnation_with_its_clients() {
+    let storage = Storage::start();
+    let relay = Relay::to(storage.address);
+    let mut config = proxy_config(&storage);
+    config.storage_endpoints = vec![relay.address.to_string()];
+    let one = TestProxy::start("one", config);
+    let two = TestProxy::start("two", proxy_config(&storage));
+    let mut best_effort = Client::connect(one.address, V5, "best-effort");
+    best_effort.subscribe("t", QoS::AtMostOnce);
+    let mut promised = Client::connect(one.address, V5, "promised");
+    promised.subscribe("t", QoS::AtLeastOnce);
+
+    relay.cut();
+    await_condition("the lease has run out", || storage.incarnations() == 1);
+    // Who is interested is not known any more: the message has no receiver.
+    let mut publisher = Client::connect(two.address, V5, "publisher");
+    publisher.publish("t", b"missed", QoS::AtLeastOnce, false);
+
+    relay.mend();
+    await_condition("storage is attached", || {
+        one.metric("freshet_proxy_storage_attached") == 1.0
+    });
+    assert_eq!(
+        one.metric("freshet_proxy_storage_attaches_total{result=\"incarnation_gone\"}"),
+        1.0
+    );
+    // Who was promised what was lost is told; who was not goes on.
+    assert_eq!(promised.next(), Some(Seen::Disconnect(ReasonCode::QuotaExceeded)));
+    assert_eq!(promised.next(), None);
+    assert_eq!(one.disconnects("overrun"), 1.0);
+    best_effort.subscribe("other", QoS::AtMostOnce);
+    publisher.publish("t", b"seen", QoS::AtLeastOnce, false);
+    assert_eq!(best_effort.receive().payload, b"seen");
+    // Storage knows its session again: it can be taken over.
+    Client::connect(two.address, V5, "best-effort").ping();
+    assert_eq!(best_effort.next(), Some(Seen::Disconnect(ReasonCode::SessionTakenOver)));
 }
