@@ -1,3 +1,5 @@
+//! What slow and careless clients can make a worker keep: bounded, shed and counted.
+
 use freshet_mqtt::{ClientPacket, ReasonCode};
 
 use super::bench::*;

@@ -1,3 +1,5 @@
+//! How a connection begins, and what is refused before it has.
+
 use freshet_mqtt::{Connect, Disconnect, ProtocolVersion, ReasonCode, Will, WillProperties};
 use freshet_storage_contract::{DetachReason, SessionRefusal};
 

@@ -1,3 +1,5 @@
+//! Messages on their way to subscribers: quality of service, windows, order, options of subscriptions.
+
 use std::num::{NonZeroU16, NonZeroU32};
 
 use bytes::Bytes;
@@ -479,13 +481,43 @@ fn a_queued_message_keeps_no_larger_buffer_in_memory() {
     let frame = Bytes::from(vec![7; 1 << 20]);
     let mut part = message("a", b"", QoS::AtLeastOnce);
     part.payload = frame.slice(100..110);
+    bench.deliver(part.clone());
+    part.payload = frame.slice(..5_000);
+    bench.deliver(part.clone());
+    let first = bench.read_bytes(client, 1_000);
     bench.deliver(part);
     assert!(frame.is_unique(), "what waits has bytes of its own");
-    assert_eq!(bench.read_publishes(client)[0].payload, [7; 10]);
+    let all = [first, bench.read_bytes(client, usize::MAX)].concat();
+    assert_eq!(all.iter().filter(|byte| **byte == 7).count(), 10_010);
 }
 
 #[test]
 fn a_worker_can_be_moved_to_its_thread() {
     fn is_send<T: Send>() {}
     is_send::<crate::worker::Worker>();
+}
+
+#[test]
+fn messages_behind_a_full_window_have_bytes_of_their_own_shared_by_all_who_wait() {
+    let mut bench = Bench::configured(|c| c.client_limits.inflight = 1);
+    let clients = ["1", "2"].map(|client_id| bench.client(V5, client_id));
+    for client in clients {
+        bench.subscribe(client, "a", QoS::AtLeastOnce);
+    }
+    let frame = Bytes::from(vec![7; 100_000]);
+    for _ in 0..3 {
+        let mut part = message("a", b"", QoS::AtLeastOnce);
+        part.payload = frame.slice(..10_000);
+        bench.deliver(part);
+    }
+    for client in clients {
+        assert_eq!(bench.read_publishes(client).len(), 1);
+    }
+    assert!(frame.is_unique());
+    for client in clients {
+        for packet_id in [1, 1] {
+            bench.puback(client, packet_id);
+            assert_eq!(bench.read_publishes(client)[0].payload, [7; 10_000]);
+        }
+    }
 }

@@ -1,3 +1,5 @@
+//! A proxy that is told to stop hands its clients over.
+
 use freshet_mqtt::{QoS, ReasonCode};
 use freshet_storage_contract::{DetachReason, MonotonicMs};
 

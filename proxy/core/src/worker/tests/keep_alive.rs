@@ -1,3 +1,5 @@
+//! When a silent client is let go, and when it is not.
+
 use freshet_mqtt::{ClientPacket, Connect, QoS, ReasonCode};
 
 use super::bench::*;

@@ -1,3 +1,5 @@
+//! Publications of clients: acknowledgements, packet ids, receive maximum.
+
 use std::num::NonZeroU16;
 
 use freshet_mqtt::{ClientPacket, Connect, PublishProperties, QoS, ReasonCode, UserProperties};

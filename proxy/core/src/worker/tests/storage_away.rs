@@ -1,3 +1,5 @@
+//! What is held while storage cannot answer, and what happens when it takes too long.
+
 use freshet_mqtt::{ClientPacket, Connect, QoS, ReasonCode};
 use freshet_storage_contract::DetachReason;
 

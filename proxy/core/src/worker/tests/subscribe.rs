@@ -1,3 +1,5 @@
+//! Subscriptions, what is refused of them, and retained messages.
+
 use freshet_mqtt::{
     ClientPacket, QoS, ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscribeFilters, SubscriptionOptions,
     TopicFilter, UserProperties,

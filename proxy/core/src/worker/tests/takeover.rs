@@ -1,3 +1,5 @@
+//! Two connections of one client id.
+
 use freshet_mqtt::{QoS, ReasonCode};
 use freshet_storage_contract::{DetachReason, SessionEpoch, ShardId};
 
