@@ -130,9 +130,10 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// Says how many clusters there are.
-    pub(crate) fn clusters(&self, clusters: usize) {
-        self.clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
+    /// Says that one of the watched namespaces has `now` clusters where there were `before`.
+    pub(crate) fn clusters_changed(&self, before: usize, now: usize) {
+        let count = |clusters: usize| i64::try_from(clusters).unwrap_or(i64::MAX);
+        self.clusters.inc_by(count(now).saturating_sub(count(before)));
     }
 
     /// Counts proxies that were made active.

@@ -10,6 +10,7 @@ mod memory;
 mod report;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use freshet_operator_api::MqttCluster;
@@ -48,6 +49,7 @@ pub(crate) struct Reconciler {
     images: DefaultImages,
     metrics: Metrics,
     memories: Memories,
+    clusters: AtomicUsize,
 }
 
 /// Why a reconcile ended early.
@@ -96,7 +98,7 @@ pub(crate) async fn reconcile(
         .await
         .map_err(|_| ReconcileError::Stopping)?;
     let began = Instant::now();
-    reconciler.metrics.clusters(reconciler.stores.clusters.len());
+    reconciler.count_clusters();
     if cluster.metadata.deletion_timestamp.is_some() {
         // Owner references and the garbage collector do the rest.
         reconciler.memories.forget(&cluster);
@@ -160,6 +162,7 @@ impl Reconciler {
             images,
             metrics,
             memories: Memories::default(),
+            clusters: AtomicUsize::new(0),
         }
     }
 
@@ -199,6 +202,10 @@ impl Reconciler {
                 blocked = blocked.or(acted.blocked);
             }
         }
+        if work.is_none() {
+            let acted = self.keep_serving(resource, &observed).await?;
+            done = Some(acted);
+        }
         let is_blocked = blocked.is_some();
         let report = report::Report {
             resource,
@@ -220,6 +227,12 @@ impl Reconciler {
             result,
             Action::requeue(pause.map_or(longest, |pause| pause.min(longest))),
         ))
+    }
+
+    fn count_clusters(&self) {
+        let now = self.stores.clusters.len();
+        let before = self.clusters.swap(now, Ordering::Relaxed);
+        self.metrics.clusters_changed(before, now);
     }
 
     /// Collects what belongs to the cluster.

@@ -169,7 +169,8 @@ pub fn observe(objects: Objects<'_>) -> Observed {
     let of = |component: &'static str| {
         let pods = objects.pods.iter().map(Arc::as_ref);
         pods.filter(move |pod| {
-            label(&pod.metadata, labels::COMPONENT) == Some(component)
+            !has_ended(pod)
+                && label(&pod.metadata, labels::COMPONENT) == Some(component)
                 && annotation(&pod.metadata, labels::CLUSTER_UID) == Some(objects.uid)
         })
     };
@@ -192,6 +193,12 @@ pub fn observe(objects: Objects<'_>) -> Observed {
         service: objects.service.map(service),
         min_available: objects.budget.and_then(min_available),
     }
+}
+
+/// A pod that was evicted or has finished stays as a record; its controller makes another one.
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded"))
 }
 
 fn label<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {

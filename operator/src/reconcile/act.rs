@@ -1,14 +1,16 @@
 //! Carries out plans. Every action is justified by what was observed and not by another action of the same plan, so one
 //! that finds its object changed does not hold up the others; the next plan knows better.
 
+use freshet_operator_api::MqttCluster;
 use freshet_operator_core::build::proxy_deployment;
 use freshet_operator_core::labels;
-use freshet_operator_core::observe::Role;
-use freshet_operator_core::plan::{ACTIVE_COST, DRAINING_COST, ProxyAction, ProxyPlan, StorageAction};
+use freshet_operator_core::observe::{Observed, Role};
+use freshet_operator_core::plan::{ACTIVE_COST, DRAINING_COST, ProxyAction, ProxyPlan, StorageAction, keep_serving};
 use freshet_operator_core::status::Blocked;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::apply::NotApplied;
@@ -43,24 +45,13 @@ enum Acted {
 impl Reconciler {
     /// Carries out the plans of proxies and storage.
     pub(super) async fn act(&self, work: &Work, memory: &mut ClusterMemory) -> Result<ActedPlans, ReconcileError> {
-        let mut acted = ActedPlans {
-            plan: ProxyPlan {
-                actions: Vec::new(),
-                ..work.proxies.clone()
-            },
-            has_changed: false,
-            blocked: None,
-        };
+        let namespace = work.cluster.namespace.as_str();
         let (roles, rest): (Vec<_>, Vec<_>) = work
             .proxies
             .actions
             .iter()
             .partition(|action| matches!(action, ProxyAction::SetRole { .. }));
-        let writes: Vec<_> = roles.iter().map(|action| self.set_role(work, action)).collect();
-        let outcomes: Vec<_> = stream::iter(writes).buffered(PODS_AT_ONCE).collect().await;
-        for (action, outcome) in roles.into_iter().zip(outcomes) {
-            acted.take(outcome?, Some(action));
-        }
+        let mut acted = self.set_roles(namespace, &work.proxies, &roles).await?;
         for action in rest {
             let outcome = match action {
                 ProxyAction::ApplyTarget => self.apply_target(work, memory).await?,
@@ -77,6 +68,40 @@ impl Reconciler {
         for action in &work.storage.actions {
             acted.take(self.act_on_storage(work, action).await?, None);
         }
+        Ok(acted)
+    }
+
+    /// Carries out the plan for a cluster that cannot be built at the moment.
+    pub(super) async fn keep_serving(
+        &self,
+        resource: &MqttCluster,
+        observed: &Observed,
+    ) -> Result<ProxyPlan, ReconcileError> {
+        let plan = keep_serving(observed);
+        let roles: Vec<_> = plan.actions.iter().collect();
+        let namespace = resource.namespace().unwrap_or_default();
+        Ok(self.set_roles(&namespace, &plan, &roles).await?.plan)
+    }
+
+    async fn set_roles(
+        &self,
+        namespace: &str,
+        plan: &ProxyPlan,
+        roles: &[&ProxyAction],
+    ) -> Result<ActedPlans, ReconcileError> {
+        let mut acted = ActedPlans {
+            plan: ProxyPlan {
+                actions: Vec::new(),
+                ..plan.clone()
+            },
+            has_changed: false,
+            blocked: None,
+        };
+        let writes: Vec<_> = roles.iter().map(|action| self.set_role(namespace, action)).collect();
+        let outcomes: Vec<_> = stream::iter(writes).buffered(PODS_AT_ONCE).collect().await;
+        for (action, outcome) in roles.iter().zip(outcomes) {
+            acted.take(outcome?, Some(action));
+        }
         let is_promotion = |action: &&ProxyAction| {
             matches!(
                 action,
@@ -92,7 +117,7 @@ impl Reconciler {
         Ok(acted)
     }
 
-    async fn set_role(&self, work: &Work, action: &ProxyAction) -> Result<Acted, ReconcileError> {
+    async fn set_role(&self, namespace: &str, action: &ProxyAction) -> Result<Acted, ReconcileError> {
         let ProxyAction::SetRole {
             pod,
             resource_version,
@@ -103,8 +128,7 @@ impl Reconciler {
         else {
             return Ok(Acted::Unchanged);
         };
-        let patch = role_patch(resource_version, *role, config_hash);
-        let namespace = &work.cluster.namespace;
+        let patch = role_patch(resource_version, *role, config_hash.as_deref());
         let point = FaultPoint::PatchProxyPod;
         let written = self
             .writer
@@ -204,16 +228,20 @@ impl Reconciler {
 }
 
 /// Role, Service label, deletion cost and hash of the file, in one write.
-fn role_patch(resource_version: &str, role: Role, config_hash: &str) -> Value {
+fn role_patch(resource_version: &str, role: Role, config_hash: Option<&str>) -> Value {
     let (word, accepting, cost) = match role {
         Role::Active => (labels::ACTIVE, json!(labels::TRUE), ACTIVE_COST),
         // Null removes the label.
         Role::Draining => (labels::DRAINING, Value::Null, DRAINING_COST),
     };
+    let mut annotations = json!({(labels::DELETION_COST): cost.to_string()});
+    if let Some(config_hash) = config_hash {
+        annotations[labels::CONFIG_HASH] = json!(config_hash);
+    }
     json!({"metadata": {
         "resourceVersion": resource_version,
         "labels": {(labels::ROLE): word, (labels::ACCEPTING): accepting},
-        "annotations": {(labels::DELETION_COST): cost.to_string(), (labels::CONFIG_HASH): config_hash},
+        "annotations": annotations,
     }})
 }
 
@@ -254,14 +282,14 @@ mod tests {
     #[test]
     fn a_promotion_is_one_patch_and_draining_removes_the_service_label() {
         assert_eq!(
-            role_patch("7", Role::Active, "h"),
+            role_patch("7", Role::Active, Some("h")),
             json!({"metadata": {
                 "resourceVersion": "7",
                 "labels": {"freshet.dev/role": "active", "freshet.dev/accepting": "true"},
                 "annotations": {"controller.kubernetes.io/pod-deletion-cost": "1000", "freshet.dev/config-hash": "h"},
             }})
         );
-        let draining = role_patch("7", Role::Draining, "h");
+        let draining = role_patch("7", Role::Draining, None);
         assert_eq!(
             draining["metadata"]["labels"],
             json!({"freshet.dev/role": "draining", "freshet.dev/accepting": null})

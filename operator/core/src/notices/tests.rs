@@ -120,7 +120,7 @@ fn decisions_are_told_with_names_and_numbers() {
         resource_version: String::new(),
         role,
         is_change,
-        config_hash: String::new(),
+        config_hash: None,
     };
     let plan = ProxyPlan {
         actions: vec![

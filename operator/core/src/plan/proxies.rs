@@ -60,8 +60,8 @@ pub enum ProxyAction {
         role: Role,
         /// Whether it was something else.
         is_change: bool,
-        /// Hash of the file it runs with.
-        config_hash: String,
+        /// Hash of the file it runs with, where it is known.
+        config_hash: Option<String>,
     },
     /// Applies the Deployment of the target revision with [`ProxyPlan::target_replicas`].
     ApplyTarget,
@@ -101,7 +101,7 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
         } else {
             Role::Active
         };
-        push_role(&mut actions, proxy, role, &mut places, target.config_hash);
+        push_role(&mut actions, proxy, role, &mut places, Some(target.config_hash));
     }
 
     // Victims must have left the Service, and been seen to, before the ReplicaSet controller may choose.
@@ -128,7 +128,7 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
         let role = if takes_over { Role::Draining } else { Role::Active };
         let mut places = places_left(&proxies, &BTreeSet::new(), other.replicas);
         for proxy in &proxies {
-            push_role(&mut actions, proxy, role, &mut places, target.config_hash);
+            push_role(&mut actions, proxy, role, &mut places, Some(target.config_hash));
         }
         let served_last = target.served_last == Some(other.revision.as_str());
         push_retirement(&mut actions, other, observed, takes_over, served_last);
@@ -144,6 +144,33 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
             (false, false) => RevisionPhase::Warming,
             (false, true) => RevisionPhase::Draining,
         },
+    }
+}
+
+/// Plans for a cluster that cannot be built at the moment: proxies that its Deployments replace serve in the place of those
+/// that were lost, and nothing else is changed.
+pub fn keep_serving(observed: &Observed) -> ProxyPlan {
+    let mut actions = Vec::new();
+    for deployment in observed.deployments.iter().filter(|deployment| !deployment.is_deleting) {
+        let proxies: Vec<&ProxyPod> = alive(&observed.proxies)
+            .filter(|proxy| proxy.revision == deployment.revision && proxy.role != Some(Role::Draining))
+            .collect();
+        let mut places = places_left(&proxies, &BTreeSet::new(), deployment.replicas);
+        for proxy in &proxies {
+            push_role(&mut actions, proxy, Role::Active, &mut places, None);
+        }
+    }
+    let replicas = observed
+        .deployments
+        .iter()
+        .map(|deployment| deployment.replicas)
+        .max()
+        .unwrap_or(0);
+    ProxyPlan {
+        actions,
+        target_replicas: replicas,
+        target_replicas_were: Some(replicas),
+        phase: RevisionPhase::Stable,
     }
 }
 
@@ -174,7 +201,13 @@ fn places_left(proxies: &[&ProxyPod], victims: &BTreeSet<&str>, replicas: u32) -
 
 /// Writes what differs from the role a proxy should have. One that never served is left alone until it is ready and has a
 /// place, or for good if it is not to serve: there is nothing to take from it.
-fn push_role(actions: &mut Vec<ProxyAction>, proxy: &ProxyPod, role: Role, places: &mut usize, config_hash: &str) {
+fn push_role(
+    actions: &mut Vec<ProxyAction>,
+    proxy: &ProxyPod,
+    role: Role,
+    places: &mut usize,
+    config_hash: Option<&str>,
+) {
     let is_due = match role {
         Role::Active if proxy.is_active() => true,
         Role::Active if proxy.pod.is_ready && *places > 0 => {
@@ -192,14 +225,14 @@ fn push_role(actions: &mut Vec<ProxyAction>, proxy: &ProxyPod, role: Role, place
     let differs = is_change
         || proxy.is_accepting != accepting
         || proxy.deletion_cost != Some(cost)
-        || proxy.pod.config_hash.as_deref() != Some(config_hash);
+        || (config_hash.is_some() && proxy.pod.config_hash.as_deref() != config_hash);
     if is_due && differs {
         actions.push(ProxyAction::SetRole {
             pod: proxy.pod.name.clone(),
             resource_version: proxy.pod.resource_version.clone(),
             role,
             is_change,
-            config_hash: config_hash.to_owned(),
+            config_hash: config_hash.map(str::to_owned),
         });
     }
 }

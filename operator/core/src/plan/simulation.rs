@@ -176,7 +176,7 @@ impl World {
                 } else {
                     DRAINING_COST
                 });
-                pod.pod.config_hash = Some(config_hash.clone());
+                pod.pod.config_hash.clone_from(config_hash);
                 true
             }
             ProxyAction::ApplyTarget => match deployments.iter_mut().find(|d| d.revision == self.revision) {

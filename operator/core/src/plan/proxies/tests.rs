@@ -373,3 +373,16 @@ fn a_cluster_can_be_scaled_to_nothing() {
     let there = observed(vec![deployment("a", 1, 1)], vec![draining("p1", "a")]);
     assert_eq!(steps(&plan_proxies(&there, target("a", 0))), ["replicas 0"]);
 }
+
+#[test]
+fn a_replacement_serves_though_the_resource_cannot_be_built() {
+    let mut lost = active("p1", "a");
+    lost.pod.is_deleting = true;
+    let mut starting = proxy("p4", "a");
+    starting.pod.is_ready = false;
+    let there = observed(
+        vec![deployment("a", 2, 1)],
+        vec![lost, active("p2", "a"), proxy("p3", "a"), starting, draining("p5", "a")],
+    );
+    assert_eq!(steps(&keep_serving(&there)), ["Active p3"]);
+}
