@@ -29,7 +29,7 @@ pub(crate) struct Options {
     /// Seconds of each measurement [default: 5, quick 1.5].
     #[arg(long)]
     seconds: Option<f64>,
-    /// Where the report goes [default: bench/spike/results/<date>.txt, quick <date>-quick.txt].
+    /// Where the report goes [default: bench/spike/results/DATE.txt, quick DATE-quick.txt].
     #[arg(long)]
     output: Option<PathBuf>,
 }
