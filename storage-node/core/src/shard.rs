@@ -26,7 +26,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use freshet_storage_contract::{
-    DeliverySeq, InterestChange, InterestDelta, Message, MonotonicMs, ShardAttachment, ShardId, ShardResume, Term,
+    DeliverySeq, InterestChange, InterestDelta, Message, MonotonicMs, Position, ShardAttachment, ShardId, ShardResume,
+    Term,
 };
 
 use self::intake::Intake;
@@ -311,7 +312,7 @@ impl<L: CommitLog> Shard<L> {
     }
 
     /// Proposes a change of the state. It acts in [`Self::advance`].
-    fn propose(&mut self, command: Command, turn: &Turn<'_>) -> freshet_storage_contract::Position {
+    fn propose(&mut self, command: Command, turn: &Turn<'_>) -> Position {
         let log_time_ms = self.clock.log_time_ms(turn.now);
         self.log.propose(Entry {
             version: ENTRY_VERSION,
