@@ -4,6 +4,7 @@
 //! them. Matching is storage's: nothing here looks at a topic. A filter lives while it has a subscriber or while the
 //! link owes its name. Leaves out the session's own list of filters.
 
+mod shard_set;
 mod subscribers;
 
 use std::hash::Hasher;
@@ -15,6 +16,7 @@ use freshet_storage_contract::{FilterId, FilterShards, ShardId};
 use hashbrown::{HashMap, HashTable};
 use siphasher::sip::SipHasher13;
 
+pub(crate) use self::shard_set::ShardSet;
 use self::subscribers::Subscribers;
 
 /// Place of a filter in the table, until it is removed.
@@ -49,29 +51,6 @@ impl Subscriber {
             retain_as_published,
             joining: true,
         }
-    }
-}
-
-/// A set of shards.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ShardSet(Vec<u64>);
-
-impl ShardSet {
-    /// Returns whether the shard was not in the set.
-    pub(crate) fn insert(&mut self, shard: ShardId) -> bool {
-        let (word, bit) = (usize::from(shard.0 / 64), 1_u64 << (shard.0 % 64));
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
-        }
-        let Some(bits) = self.0.get_mut(word) else { return false };
-        let is_new = *bits & bit == 0;
-        *bits |= bit;
-        is_new
-    }
-
-    pub(crate) fn contains(&self, shard: ShardId) -> bool {
-        let bits = self.0.get(usize::from(shard.0 / 64)).copied().unwrap_or(0);
-        bits & 1 << (shard.0 % 64) != 0
     }
 }
 

@@ -117,7 +117,7 @@ impl Worker {
                 connection.stage(&mut self.stage, &mut self.shared, now, max_bytes);
                 self.stage.seal();
             }
-            None => self.stage.token = None,
+            None => self.stage.clear(),
         }
         PendingOutput { stage: &self.stage }
     }
@@ -133,11 +133,12 @@ impl Worker {
     }
 
     fn settle_stage(&mut self, written: usize) {
-        let Some(token) = self.stage.token.take() else { return };
+        let Some(token) = self.stage.token else { return };
         if let Some(connection) = self.connections.get_mut(token) {
             let written = written.min(self.stage.len());
             connection.unstage(&self.stage, written, &mut self.shared);
         }
+        self.stage.clear();
     }
 
     /// Acts on what is due. To be called at [`Self::next_deadline`] or later.

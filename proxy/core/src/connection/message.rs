@@ -1,6 +1,6 @@
 //! A message on its way to clients: shared between them, encoded once for those whose packets look the same.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,8 @@ pub(crate) struct OutMessage {
     pub(crate) message: Message,
     /// From when on nobody gets it any more.
     pub(crate) expires: Option<MonotonicMs>,
+    is_part: bool,
+    own: OnceLock<Arc<Self>>,
     /// By [`shape`]. Only messages for several clients have them.
     encodings: OnceLock<Box<[OnceLock<Option<Encoded>>; 4]>>,
 }
@@ -31,31 +33,48 @@ pub(crate) const SHARED_PAYLOAD_BYTES: usize = 4 << 10;
 const OVERHEAD_BYTES: usize = 200;
 
 impl OutMessage {
-    /// A message that storage handed over at `now`.
-    pub(crate) fn new(message: Message, now: MonotonicMs) -> Self {
+    /// A message that storage handed over at `now`. `is_part`: its bytes are parts of a larger buffer.
+    pub(crate) fn new(message: Message, is_part: bool, now: MonotonicMs) -> Self {
         let expires = message
             .message_expiry_interval_s
             .map(|s| now.plus(Duration::from_secs(u64::from(s))));
         Self {
             message,
             expires,
+            is_part,
+            own: OnceLock::new(),
             encodings: OnceLock::new(),
         }
     }
 
-    /// The same with bytes of its own, for a message that is part of a larger buffer: waiting in a queue it would keep
-    /// all of that in memory.
-    pub(crate) fn copied(mut message: Message, now: MonotonicMs) -> Self {
-        let (topic, properties) = (message.topic_name.len(), message.forwarded_properties.len());
-        let mut own = Vec::with_capacity(topic + properties + message.payload.len());
-        own.extend_from_slice(&message.topic_name);
-        own.extend_from_slice(&message.forwarded_properties);
-        own.extend_from_slice(&message.payload);
-        let own = Bytes::from(own);
-        message.topic_name = own.slice(..topic);
-        message.forwarded_properties = own.slice(topic..topic + properties);
-        message.payload = own.slice(topic + properties..);
-        Self::new(message, now)
+    /// Whether the message keeps a larger buffer in memory.
+    pub(crate) fn is_part(&self) -> bool {
+        self.is_part
+    }
+
+    /// The same message with bytes of its own, for a queue in which it stays; copied once for all who wait for it.
+    pub(crate) fn own(&self) -> Arc<Self> {
+        let copied = || {
+            let mut message = self.message.clone();
+            let (topic, properties) = (message.topic_name.len(), message.forwarded_properties.len());
+            let mut own = Vec::with_capacity(topic + properties + message.payload.len());
+            own.extend_from_slice(&message.topic_name);
+            own.extend_from_slice(&message.forwarded_properties);
+            own.extend_from_slice(&message.payload);
+            let own = Bytes::from(own);
+            message.topic_name = own.slice(..topic);
+            message.forwarded_properties = own.slice(topic..topic + properties);
+            message.payload = own.slice(topic + properties..);
+            let (own, encodings) = (OnceLock::new(), OnceLock::new());
+            Arc::new(Self {
+                message,
+                expires: self.expires,
+                is_part: false,
+                own,
+                encodings,
+            })
+        };
+        self.own.get_or_init(copied).clone()
     }
 
     /// Topic Name.

@@ -110,6 +110,15 @@ impl Outbound {
         queued.inspect(|q| self.queued_bytes -= q.message.charged_bytes())
     }
 
+    /// Gives bytes of their own to messages that stay. Those in front of one that has them have them too.
+    pub(crate) fn own_messages(&mut self) {
+        for queue in [&mut self.qos0, &mut self.reliable] {
+            for queued in queue.iter_mut().rev().take_while(|q| q.message.is_part()) {
+                queued.message = queued.message.own();
+            }
+        }
+    }
+
     /// Drops the oldest QoS 0 message.
     pub(crate) fn drop_qos0(&mut self) -> bool {
         let dropped = self.qos0.pop_front();

@@ -45,6 +45,7 @@ impl Connection {
             } else {
                 stage.rest_after(written, |bytes| outbound.keep_unwritten(bytes));
             }
+            outbound.own_messages();
         }
         self.settle(shared);
         shared.spare.give_back_outbound(&mut self.outbound);
@@ -120,7 +121,7 @@ fn write_message(
         *count += 1;
     }
     if !message.copies_payload() {
-        stage.push_shared(message.message.payload.clone());
+        stage.push_shared(message.message.payload.clone(), message.is_part());
     }
 }
 

@@ -226,6 +226,10 @@ fn offer(connection: &mut Connection, queued: Queued, shared: &mut Shared) -> Of
     }
     if offered == Offered::Queued {
         outbound.push(queued);
+        // The socket is full: nobody will look at this message for a while.
+        if !outbound.unwritten.is_empty() {
+            outbound.own_messages();
+        }
     }
     connection.settle(shared);
     shared.spare.give_back_outbound(&mut connection.outbound);

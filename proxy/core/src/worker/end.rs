@@ -113,7 +113,7 @@ impl Worker {
 
     fn remove(&mut self, token: ConnectionToken) {
         if self.stage.token == Some(token) {
-            self.stage.token = None;
+            self.stage.clear();
         }
         let Some(mut connection) = self.connections.remove(token) else {
             return;

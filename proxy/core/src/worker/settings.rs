@@ -18,8 +18,8 @@ pub struct WorkerSettings {
     pub outbound_bytes: u64,
     /// Bytes of incomplete and of waiting packets of all clients. Over it, a client that brings more is closed.
     pub input_bytes: u64,
-    /// Whether the messages of deliveries are parts of larger buffers, such as frames of a stream. Each is then copied
-    /// once, or a small message for a slow client would keep a whole frame in memory.
+    /// Whether the messages of deliveries are parts of larger buffers, such as frames of a stream. One that a client
+    /// does not take at once is then copied, or a small message for a slow client would keep a whole frame in memory.
     pub copies_deliveries: bool,
     /// 128 bits from the operating system's random source: keys of hash tables whose keys clients choose, and source
     /// of assigned client ids. Different for each worker and process.

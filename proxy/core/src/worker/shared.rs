@@ -127,11 +127,7 @@ impl Shared {
 
     /// A message for clients' queues.
     pub(crate) fn out_message(&self, message: Message, now: MonotonicMs) -> OutMessage {
-        if self.settings.copies_deliveries {
-            OutMessage::copied(message, now)
-        } else {
-            OutMessage::new(message, now)
-        }
+        OutMessage::new(message, self.settings.copies_deliveries, now)
     }
 
     /// A client id that nobody can guess or has (MQTT-3.2.2-16).

@@ -25,6 +25,8 @@ pub(crate) struct Stage {
 enum Segment {
     Buffer(Range<usize>),
     Shared(Bytes),
+    /// Bytes of a larger buffer, which must not stay in memory for them.
+    Part(Bytes),
 }
 
 /// A buffer that has grown beyond this is given back.
@@ -33,7 +35,13 @@ const KEPT_BYTES: usize = 512 << 10;
 impl Stage {
     /// Makes room for a connection.
     pub(crate) fn begin(&mut self, token: ConnectionToken) {
+        self.clear();
         self.token = Some(token);
+    }
+
+    /// Takes everything off the stage.
+    pub(crate) fn clear(&mut self) {
+        self.token = None;
         self.buffer.clear();
         if self.buffer.capacity() > KEPT_BYTES {
             self.buffer = Vec::new();
@@ -67,11 +75,15 @@ impl Stage {
         }
     }
 
-    /// Puts bytes behind the buffer without copying them.
-    pub(crate) fn push_shared(&mut self, bytes: Bytes) {
+    /// Puts bytes behind the buffer without copying them. `is_part`: they are a part of a larger buffer.
+    pub(crate) fn push_shared(&mut self, bytes: Bytes, is_part: bool) {
         self.seal();
         self.shared_bytes += bytes.len();
-        self.segments.push(Segment::Shared(bytes));
+        self.segments.push(if is_part {
+            Segment::Part(bytes)
+        } else {
+            Segment::Shared(bytes)
+        });
     }
 
     /// Bytes on the stage.
@@ -83,29 +95,21 @@ impl Stage {
     pub(crate) fn slices(&self) -> impl Iterator<Item = &[u8]> {
         self.segments.iter().map(|segment| match segment {
             Segment::Buffer(range) => self.buffer.get(range.clone()).unwrap_or_default(),
-            Segment::Shared(bytes) => bytes,
+            Segment::Shared(bytes) | Segment::Part(bytes) => bytes,
         })
     }
 
     /// Hands out what stands behind the first `written` bytes.
     pub(crate) fn rest_after(&self, written: usize, mut keep: impl FnMut(Bytes)) {
         let mut skip = written;
-        for segment in &self.segments {
-            match segment {
-                Segment::Buffer(range) => {
-                    let bytes = self.buffer.get(range.clone()).unwrap_or_default();
-                    if let Some(rest) = bytes.get(skip..).filter(|rest| !rest.is_empty()) {
-                        keep(Bytes::copy_from_slice(rest));
-                    }
-                    skip = skip.saturating_sub(bytes.len());
-                }
-                Segment::Shared(bytes) => {
-                    if skip < bytes.len() {
-                        keep(bytes.slice(skip..));
-                    }
-                    skip = skip.saturating_sub(bytes.len());
-                }
+        for (segment, bytes) in self.segments.iter().zip(self.slices()) {
+            if let Some(rest) = bytes.get(skip..).filter(|rest| !rest.is_empty()) {
+                keep(match segment {
+                    Segment::Shared(bytes) => bytes.slice(skip..),
+                    Segment::Buffer(_) | Segment::Part(_) => Bytes::copy_from_slice(rest),
+                });
             }
+            skip = skip.saturating_sub(bytes.len());
         }
     }
 }
@@ -142,18 +146,20 @@ mod tests {
 
     #[test]
     fn what_a_socket_did_not_take_is_what_stands_behind_it() {
-        let mut stage = Stage::default();
-        stage.begin(ConnectionToken::from_u64(1));
-        stage.buffer.extend_from_slice(b"head");
-        stage.push_shared(Bytes::from_static(b"payload"));
-        stage.buffer.extend_from_slice(b"next");
-        stage.seal();
-        let whole: Vec<u8> = stage.slices().flatten().copied().collect();
-        assert_eq!(whole, b"headpayloadnext");
-        for written in 0..=whole.len() {
-            let mut rest = Vec::new();
-            stage.rest_after(written, |bytes| rest.extend_from_slice(&bytes));
-            assert_eq!(rest, whole[written..], "{written}");
+        for is_part in [false, true] {
+            let mut stage = Stage::default();
+            stage.begin(ConnectionToken::from_u64(1));
+            stage.buffer.extend_from_slice(b"head");
+            stage.push_shared(Bytes::from_static(b"payload"), is_part);
+            stage.buffer.extend_from_slice(b"next");
+            stage.seal();
+            let whole: Vec<u8> = stage.slices().flatten().copied().collect();
+            assert_eq!(whole, b"headpayloadnext");
+            for written in 0..=whole.len() {
+                let mut rest = Vec::new();
+                stage.rest_after(written, |bytes| rest.extend_from_slice(&bytes));
+                assert_eq!(rest, whole[written..], "{written}");
+            }
         }
     }
 }
