@@ -30,7 +30,7 @@ pub(crate) struct Standalone {
     /// made is not.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Where the manifest's Secrets are found: DIR/<secret>/<key>.
+    /// Where the manifest's Secrets are found: `DIR/SECRET/KEY`.
     #[arg(long, value_name = "DIR")]
     pub(crate) secrets_dir: Option<PathBuf>,
     /// Refused until durability is built: everything is kept in memory.
