@@ -97,7 +97,7 @@ pub(crate) struct RunArgs {
     /// Form of log lines.
     #[arg(long, global = true, env = "FRESHET_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
-    /// Aborts the process at a write, for tests: <name>:before or <name>:after.
+    /// Aborts the process at a write, for tests: `NAME:before` or `NAME:after`.
     #[arg(long, global = true, env = "FRESHET_FAULT_POINT", hide = true)]
     pub(crate) fault_point: Option<Fault>,
 }

@@ -31,10 +31,13 @@ const OPERATOR_DEADLINE: Duration = Duration::from_secs(300);
 pub async fn install(kubectl: &Kubectl, helm: &Helm, images: &Images, step: &Step) -> anyhow::Result<()> {
     let chart = repository().join("charts/freshet");
     let mut upgrade = helm.command();
-    upgrade
-        .args(["upgrade", RELEASE])
-        .arg(chart)
-        .args(["--install", "--namespace", NAMESPACE, "--create-namespace"]);
+    upgrade.args(["upgrade", RELEASE]).arg(chart).args([
+        "--install",
+        "--reset-values",
+        "--namespace",
+        NAMESPACE,
+        "--create-namespace",
+    ]);
     for (value, setting) in images.chart_values() {
         upgrade.arg("--set-string").arg(format!("{value}={setting}"));
     }

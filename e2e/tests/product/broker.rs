@@ -1,0 +1,190 @@
+//! An `MqttCluster` of a test: applied in a namespace that goes with the test, reached through its NodePort.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use freshet_e2e::condition::{Observed, await_condition};
+use freshet_e2e::kubectl::Kubectl;
+use freshet_e2e::node::UpOptions;
+use freshet_e2e::{Cluster, product, with_temp_namespace};
+use serde_json::{Value, json};
+
+/// How long a cluster may take to become what was asked for.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
+/// How long a message may take.
+pub(crate) const MESSAGE_DEADLINE: Duration = Duration::from_secs(30);
+/// The container of a proxy's pod.
+pub(crate) const PROXY: &str = "proxy";
+/// The container of a storage node's pod.
+pub(crate) const STORAGE: &str = "storage";
+
+/// A cluster called `mqtt`.
+pub(crate) struct Broker<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) namespace: &'a str,
+}
+
+/// Runs `test` with an `MqttCluster` that is ready, in a namespace of its own.
+pub(crate) async fn with_broker<W>(label: &str, spec: Value, test: W) -> Result<()>
+where
+    W: AsyncFnOnce(&Broker<'_>) -> Result<()>,
+{
+    let (cluster, _images) = product::for_tests(UpOptions { nodes: Some(2) }).await?;
+    with_temp_namespace(&cluster, label, async |namespace| {
+        let broker = Broker {
+            cluster: &cluster,
+            namespace,
+        };
+        broker.apply(spec).await?;
+        broker.await_ready("AllServing").await?;
+        test(&broker).await
+    })
+    .await
+}
+
+impl Broker<'_> {
+    pub(crate) fn kubectl(&self) -> Kubectl {
+        self.cluster.kubectl()
+    }
+
+    /// Applies the resource with `spec`, small enough that several fit on the nodes of the tests.
+    pub(crate) async fn apply(&self, mut spec: Value) -> Result<()> {
+        let small = json!({"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}});
+        merge(
+            &mut spec,
+            &json!({
+                "service": {"type": "NodePort"},
+                "proxy": {"resources": small, "drain": {"linger": "1s", "timeout": "20s"}},
+                "storage": {"resources": small},
+            }),
+        );
+        let resource = json!({
+            "apiVersion": "freshet.dev/v1alpha1", "kind": "MqttCluster",
+            "metadata": {"name": "mqtt", "namespace": self.namespace}, "spec": spec,
+        });
+        self.kubectl().apply(&[resource]).await?;
+        Ok(())
+    }
+
+    /// Runs kubectl in the test's namespace.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Result<String> {
+        let scope = ["--namespace", self.namespace];
+        self.kubectl().run(&[arguments, scope.as_slice()].concat()).await
+    }
+
+    pub(crate) async fn get(&self, what: &[&str]) -> Result<Value> {
+        let text = self.run(&[&["get", "--output=json"], what].concat()).await?;
+        serde_json::from_str(&text).with_context(|| format!("kubectl get {what:?}"))
+    }
+
+    pub(crate) async fn resource(&self) -> Result<Value> {
+        self.get(&["mqc", "mqtt"]).await
+    }
+
+    /// Waits until the resource is Ready, for the present generation, with `reason`.
+    pub(crate) async fn await_ready(&self, reason: &str) -> Result<Value> {
+        await_condition(&format!("mqtt is ready: {reason}"), DEADLINE, async || {
+            let resource = self.resource().await?;
+            let ready = condition(&resource, "Ready");
+            let is_current = resource["status"]["observedGeneration"] == resource["metadata"]["generation"];
+            Ok(
+                if is_current && ready["status"] == "True" && ready["reason"] == reason {
+                    Observed::Met(resource)
+                } else {
+                    Observed::NotYet(format!("{ready}"))
+                },
+            )
+        })
+        .await
+    }
+
+    /// Waits until a condition has a status; returns it.
+    pub(crate) async fn await_status(&self, of: &str, status: &str) -> Result<Value> {
+        await_condition(&format!("{of} is {status}"), DEADLINE, async || {
+            let found = condition(&self.resource().await?, of);
+            Ok(if found["status"] == status {
+                Observed::Met(found)
+            } else {
+                Observed::NotYet(format!("{found}"))
+            })
+        })
+        .await
+    }
+
+    /// Waits until an Event of the resource has `reason`; returns its note.
+    pub(crate) async fn await_event(&self, reason: &str) -> Result<String> {
+        await_condition(&format!("an Event {reason}"), DEADLINE, async || {
+            let events = self.get(&["events.events.k8s.io"]).await?;
+            let events = events["items"].as_array().cloned().unwrap_or_default();
+            let of_resource = |e: &&Value| e["regarding"]["kind"] == "MqttCluster";
+            let found = events.iter().filter(of_resource).find(|e| e["reason"] == reason);
+            Ok(match found {
+                Some(event) => Observed::Met(event["note"].as_str().unwrap_or_default().to_owned()),
+                None => Observed::NotYet(events.iter().map(|e| e["reason"].to_string()).collect()),
+            })
+        })
+        .await
+    }
+
+    /// Where clients connect.
+    pub(crate) async fn address(&self) -> Result<SocketAddr> {
+        let service = self.get(&["service", "mqtt"]).await?;
+        let port = service["spec"]["ports"][0]["nodePort"]
+            .as_u64()
+            .context("no node port")?;
+        Ok(self.cluster.node_port(u16::try_from(port)?))
+    }
+
+    /// Names of the proxies that get new connections.
+    pub(crate) async fn accepting(&self) -> Result<Vec<String>> {
+        self.pods("freshet.dev/cluster=mqtt,freshet.dev/accepting=true").await
+    }
+
+    pub(crate) async fn pods(&self, selector: &str) -> Result<Vec<String>> {
+        let listed = self.get(&["pods", "--selector", selector]).await?;
+        let pods = listed["items"].as_array().cloned().unwrap_or_default();
+        let going = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
+        let name = |pod: &Value| pod["metadata"]["name"].as_str().map(str::to_owned);
+        Ok(pods.iter().filter(going).filter_map(name).collect())
+    }
+
+    /// The sum over all labels of one metric of each proxy that accepts.
+    pub(crate) async fn metric(&self, name: &str) -> Result<BTreeMap<String, u64>> {
+        let mut values = BTreeMap::new();
+        for pod in self.accepting().await? {
+            let path = format!("/api/v1/namespaces/{}/pods/{pod}:9090/proxy/metrics", self.namespace);
+            let text = self.kubectl().run(&["get", "--raw", &path]).await?;
+            values.insert(pod, sum_of(&text, name));
+        }
+        Ok(values)
+    }
+}
+
+/// The condition of a type, null when there is none.
+pub(crate) fn condition(resource: &Value, of: &str) -> Value {
+    let conditions = resource["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.into_iter().find(|c| c["type"] == of).unwrap_or_default()
+}
+
+/// Adds what `spec` does not say itself.
+fn merge(spec: &mut Value, defaults: &Value) {
+    if let (Some(spec), Some(defaults)) = (spec.as_object_mut(), defaults.as_object()) {
+        for (key, default) in defaults {
+            match spec.get_mut(key) {
+                Some(said) => merge(said, default),
+                None => {
+                    spec.insert(key.clone(), default.clone());
+                }
+            }
+        }
+    }
+}
+
+fn sum_of(text: &str, name: &str) -> u64 {
+    text.lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+        .sum()
+}
