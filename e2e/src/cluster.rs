@@ -80,7 +80,7 @@ impl Cluster {
     /// It stays up for the next test; `xtask down --instance test` takes it away.
     ///
     /// # Errors
-    /// As [`up`].
+    /// As [`up()`].
     pub async fn for_tests(options: UpOptions) -> anyhow::Result<Self> {
         let name = std::env::var(ENV_INSTANCE).unwrap_or_else(|_| TEST_INSTANCE.to_owned());
         up(&Instance::named(name.parse()?), options).await
@@ -159,7 +159,7 @@ impl Cluster {
         Ok(imported)
     }
 
-    /// Ends one of the servers at once, as `kill -9` would: `kubelet-node2`, `kube-apiserver`. The next [`up`] starts
+    /// Ends one of the servers at once, as `kill -9` would: `kubelet-node2`, `kube-apiserver`. The next [`up()`] starts
     /// it again.
     ///
     /// # Errors

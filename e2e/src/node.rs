@@ -1,6 +1,6 @@
 //! The embedded Kubernetes: real servers of pinned versions, in network namespaces of their own, on this machine alone.
 //!
-//! [`up`] and [`down`] are what callers need; an [`instance::Instance`] names which cluster is meant, so that several
+//! [`up()`] and [`down()`] are what callers need; an [`instance::Instance`] names which cluster is meant, so that several
 //! run beside each other. One module per part:
 //!
 //! | module | what it does |

@@ -30,7 +30,7 @@ const NODE_DEADLINE: Duration = Duration::from_secs(120);
 /// How long DNS may take until it has read the cluster.
 const DNS_DEADLINE: Duration = Duration::from_secs(60);
 
-/// What a caller of [`up`] may choose.
+/// What a caller of [`up()`] may choose.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UpOptions {
     /// How many nodes; `None` for as many as there are, and one in a new instance.

@@ -12,8 +12,8 @@ use freshet_e2e::mosquitto::{self, Subscriber};
 use freshet_e2e::product::chart;
 use freshet_e2e::progress::step;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use super::Target;
 use crate::paths::repository_root;
@@ -31,8 +31,15 @@ const MESSAGE_DEADLINE: Duration = Duration::from_secs(30);
 /// Where clients of the example cluster connect.
 pub(super) struct Endpoint {
     address: SocketAddr,
-    /// Keeps the way open while it lives, where there is no address that this machine reaches.
-    forward: Option<Child>,
+    /// The way there, where there is no address that this machine reaches.
+    forward: Option<Forward>,
+}
+
+/// A `kubectl port-forward`, open until it is dropped.
+struct Forward {
+    _kubectl: Child,
+    /// It ends when nobody could read what it says about connections.
+    _said: Lines<BufReader<ChildStdout>>,
 }
 
 impl fmt::Display for Endpoint {
@@ -197,7 +204,10 @@ async fn forward(kubectl: &Kubectl) -> Result<Endpoint> {
     let port = forwarded_port(&line).with_context(|| format!("no port in {line:?}"))?;
     Ok(Endpoint {
         address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
-        forward: Some(child),
+        forward: Some(Forward {
+            _kubectl: child,
+            _said: lines,
+        }),
     })
 }
 
