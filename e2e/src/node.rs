@@ -8,6 +8,7 @@
 //! | [`binaries`] | builds the servers, `kubectl` and `helm` from Go modules, once |
 //! | [`packages`] | installs what comes from Debian |
 //! | [`instance`], [`lock`] | where an instance keeps its state, and who may change it |
+//! | [`machine`] | what all instances share |
 //! | [`addresses`], [`network`] | its addresses; its namespaces, bridge and links |
 //! | [`pki`] | certificates and kubeconfigs |
 //! | [`mounts`], [`cgroup`] | what a node needs of the kernel beside its network |
@@ -27,6 +28,7 @@ pub mod down;
 pub mod instance;
 pub mod kubelet;
 pub mod lock;
+pub mod machine;
 pub mod mounts;
 pub mod network;
 pub mod packages;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use futures::FutureExt;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 
@@ -16,6 +16,8 @@ use crate::diagnostics;
 
 /// How long a namespace may take to go: pods in it get their grace period.
 const DELETE_DEADLINE: Duration = Duration::from_secs(180);
+/// How long the controllers may take to make a namespace usable.
+const USABLE_DEADLINE: Duration = Duration::from_secs(60);
 /// Longest part of a name that a test may choose, so that names made from it stay valid.
 const MAX_LABEL_LENGTH: usize = 30;
 
@@ -42,7 +44,11 @@ where
         .create(&PostParams::default(), &namespace)
         .await
         .with_context(|| format!("cannot make namespace {name}"))?;
-    let result = match AssertUnwindSafe(test(&name)).catch_unwind().await {
+    let work = async {
+        await_usable(cluster.client(), &name).await?;
+        test(&name).await
+    };
+    let result = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(result) => result,
         Err(panic) => Err(anyhow!("panicked: {}", panic_message(panic.as_ref()))),
     };
@@ -78,6 +84,18 @@ async fn delete(namespaces: &Api<Namespace>, name: &str) -> anyhow::Result<()> {
                     .collect();
                 Observed::NotYet(messages.join("; "))
             }
+        })
+    })
+    .await
+}
+
+/// Waits until pods can be made in a namespace: the controllers give it a ServiceAccount first.
+pub(crate) async fn await_usable(client: kube::Client, name: &str) -> anyhow::Result<()> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client, name);
+    await_condition(&format!("namespace {name} takes pods"), USABLE_DEADLINE, async || {
+        Ok(match accounts.get_opt("default").await? {
+            Some(_) => Observed::Met(()),
+            None => Observed::NotYet("no ServiceAccount".to_owned()),
         })
     })
     .await

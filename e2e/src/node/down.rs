@@ -5,6 +5,7 @@ use anyhow::{Context, bail};
 use super::addresses::MAX_NODES;
 use super::containerd::Containerd;
 use super::instance::Instance;
+use super::machine::Machine;
 use super::process::{self, Started};
 use super::{cgroup, mounts, network};
 use crate::progress::step;
@@ -55,14 +56,13 @@ pub(super) async fn remove(instance: &Instance) -> anyhow::Result<()> {
     mounts::unmount_below(&instance.state())?;
     network::delete(instance).await?;
     cgroup::remove(&instance.cgroup())?;
-    let made_folders = instance.record().map(|record| record.made_folders).unwrap_or_default();
     if instance.state().exists() {
         std::fs::remove_dir_all(instance.state())
             .with_context(|| format!("cannot remove {}", instance.state().display()))?;
     }
-    mounts::remove_if_empty(&made_folders);
-    mounts::remove_if_empty(&[instance.root().to_path_buf()]);
-    network::remove_if_unused();
+    Machine::lock(instance).await?.remove_if_last()?;
+    // Empty when this was the last.
+    let _ = std::fs::remove_dir(instance.root());
     Ok(())
 }
 

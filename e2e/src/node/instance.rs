@@ -60,9 +60,6 @@ pub struct Record {
     pub boot_id: String,
     /// The folder of the server binaries that it runs.
     pub binaries: PathBuf,
-    /// Folders outside of the state that did not exist before, and go when they are empty.
-    #[serde(default)]
-    pub made_folders: Vec<PathBuf>,
 }
 
 /// One embedded cluster: its name and its paths. Holding one says nothing about whether it runs.
@@ -287,7 +284,6 @@ mod tests {
             nodes: 1,
             boot_id: String::new(),
             binaries: PathBuf::new(),
-            made_folders: Vec::new(),
         };
         first.write_record(&record).unwrap();
         assert_eq!(second.choose_slot(&[]).unwrap(), 1);

@@ -12,6 +12,7 @@ use rustix::mount::UnmountFlags;
 use tokio::process::Command;
 
 use super::instance::Instance;
+use super::machine::Machine;
 use super::packages::find_program;
 use crate::command;
 
@@ -32,11 +33,9 @@ pub fn namespace_path(instance: &Instance, number: u8) -> PathBuf {
 
 /// Makes a node's mount namespace, if it is missing, and returns its file.
 ///
-/// Folders of the machine that did not exist are added to `made_folders`.
-///
 /// # Errors
 /// When something cannot be made or mounted.
-pub async fn ensure(instance: &Instance, number: u8, made_folders: &mut Vec<PathBuf>) -> anyhow::Result<PathBuf> {
+pub async fn ensure(instance: &Instance, number: u8) -> anyhow::Result<PathBuf> {
     let path = namespace_path(instance, number);
     if is_mount_point(&path)? {
         return Ok(path);
@@ -44,12 +43,9 @@ pub async fn ensure(instance: &Instance, number: u8, made_folders: &mut Vec<Path
     let folder = instance.node_state(number).join("mounts");
     make_folder(&folder)?;
     std::fs::write(&path, "").with_context(|| format!("cannot write {}", path.display()))?;
-    for own in OWN_FOLDERS.map(Path::new) {
-        if !own.exists() {
-            make_folder(own)?;
-            made_folders.push(own.to_path_buf());
-        }
-    }
+    // Held until they are mount points, so that nobody takes them away before.
+    let machine = Machine::lock(instance).await?;
+    machine.make_folders(&OWN_FOLDERS.map(Path::new))?;
     // A namespace's file can only be mounted where mounts do not spread to the namespace itself.
     if !is_mount_point(&folder)? {
         rustix::mount::mount_bind(&folder, &folder).with_context(|| format!("cannot mount {}", folder.display()))?;
@@ -71,6 +67,7 @@ pub async fn ensure(instance: &Instance, number: u8, made_folders: &mut Vec<Path
         .arg(format!("--mount={}", path.display()))
         .args(["--propagation", "unchanged", "sh", "-c", &script]);
     command::run(&mut unshare).await.context("no mount namespace")?;
+    drop(machine);
     Ok(path)
 }
 
@@ -93,13 +90,6 @@ pub fn unmount_below(folder: &Path) -> anyhow::Result<()> {
             .with_context(|| format!("cannot unmount {}", point.display()))?;
     }
     Ok(())
-}
-
-/// Removes folders that are empty; one that somebody uses meanwhile stays.
-pub fn remove_if_empty(folders: &[PathBuf]) {
-    for folder in folders {
-        let _ = std::fs::remove_dir(folder);
-    }
 }
 
 /// The mount points of this process, in the order in which they were mounted.

@@ -26,6 +26,8 @@ use crate::command;
 
 /// Where `ip netns` keeps the namespaces that have names.
 pub const NAMESPACES: &str = "/run/netns";
+/// How the names of all instances' namespaces begin.
+pub const PREFIX: &str = "freshet-";
 const BRIDGE: &str = "br0";
 /// The machine's end, as the switch calls it.
 const HOST_PORT: &str = "host";
@@ -201,8 +203,19 @@ pub async fn delete(instance: &Instance) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Tells whether any instance of this machine has a namespace.
+#[must_use]
+pub fn has_any_instance() -> bool {
+    let Ok(entries) = std::fs::read_dir(NAMESPACES) else {
+        return false;
+    };
+    entries
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
+}
+
 /// Removes the folder of named namespaces when the last one is gone; it is a mount of its own.
-pub fn remove_if_unused() {
+pub fn remove_namespaces_folder_if_empty() {
     let is_empty = std::fs::read_dir(NAMESPACES).is_ok_and(|mut entries| entries.next().is_none());
     if is_empty && rustix::mount::unmount(NAMESPACES, rustix::mount::UnmountFlags::empty()).is_ok() {
         let _ = std::fs::remove_dir(NAMESPACES);

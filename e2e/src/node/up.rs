@@ -1,6 +1,5 @@
 //! Starts an instance, or what is missing of one.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -11,7 +10,7 @@ use super::addresses::{Addresses, MAX_NODES};
 use super::binaries::{self, Binaries, Program};
 use super::containerd::{Containerd, PAUSE_IMAGE};
 use super::instance::{Instance, Record, boot_id, node_name};
-use super::lock::Lock;
+use super::machine::Machine;
 use super::pki::Pki;
 use super::process::Server;
 use super::{cgroup, control_plane, dns, down, kubelet, mounts, network, packages, storage_class};
@@ -80,7 +79,7 @@ pub fn require_root() -> anyhow::Result<()> {
 }
 
 async fn start(instance: &Instance, options: UpOptions, binaries: &Binaries, step: &Step) -> anyhow::Result<Cluster> {
-    let mut record = prepare(instance, options, binaries, step).await?;
+    let record = prepare(instance, options, binaries, step).await?;
     let addresses = Addresses::of_slot(record.slot);
     network::ensure(instance, record.slot, record.nodes).await?;
     let pki = Pki::ensure(instance, addresses, record.nodes)?;
@@ -88,7 +87,7 @@ async fn start(instance: &Instance, options: UpOptions, binaries: &Binaries, ste
     // Both take seconds, and neither needs the other.
     let (api, nodes) = tokio::join!(
         start_control_plane(instance, addresses, binaries, &pki),
-        start_containers(instance, addresses, &mut record, &pause),
+        start_containers(instance, addresses, record.nodes, &pause),
     );
     let mut started = api?;
     started += nodes?;
@@ -111,6 +110,7 @@ async fn start(instance: &Instance, options: UpOptions, binaries: &Binaries, ste
     }
     await_nodes(&cluster, record.nodes).await?;
     await_dns(instance, addresses, &services[0]).await?;
+    crate::temp_namespace::await_usable(cluster.client(), "default").await?;
     step.outcome(match started {
         0 => format!("runs already, {}", nodes_text(record.nodes)),
         _ => format!(
@@ -141,7 +141,7 @@ async fn prepare(instance: &Instance, options: UpOptions, binaries: &Binaries, s
     std::fs::create_dir_all(instance.state()).with_context(|| format!("cannot make {}", instance.state().display()))?;
     binaries::require_space(&instance.state(), SPACE_BYTES)?;
     // Only one run at a time chooses a slot, and it holds it by writing it down.
-    let _choosing = Lock::acquire(&PathBuf::from("/run/lock/freshet.lock"), "addresses of instances").await?;
+    let _machine = Machine::lock(instance).await?;
     let record = match (plan, previous) {
         (Plan::Continue { nodes }, Some(previous)) => Record { nodes, ..previous },
         (Plan::Continue { nodes } | Plan::Anew { nodes }, _) => Record {
@@ -149,7 +149,6 @@ async fn prepare(instance: &Instance, options: UpOptions, binaries: &Binaries, s
             nodes,
             boot_id,
             binaries: binaries.folder().to_path_buf(),
-            made_folders: Vec::new(),
         },
     };
     instance.write_record(&record)?;
@@ -214,14 +213,13 @@ async fn await_api_server(instance: &Instance, server: &Server) -> anyhow::Resul
 async fn start_containers(
     instance: &Instance,
     addresses: Addresses,
-    record: &mut Record,
+    nodes: u8,
     pause: &Archive,
 ) -> anyhow::Result<u32> {
     let mut started = 0;
-    for number in 1..=record.nodes {
+    for number in 1..=nodes {
         cgroup::ensure(&instance.node_cgroup(number))?;
-        let mounts = mounts::ensure(instance, number, &mut record.made_folders).await?;
-        instance.write_record(record)?;
+        let mounts = mounts::ensure(instance, number).await?;
         let containerd = Containerd::of_node(instance, number);
         let server = containerd.server(instance, number, addresses, &mounts)?;
         started += u32::from(server.ensure_running(instance).await?);
@@ -287,7 +285,6 @@ mod tests {
             nodes,
             boot_id: boot_id.into(),
             binaries: binaries.into(),
-            made_folders: Vec::new(),
         }
     }
 

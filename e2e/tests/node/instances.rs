@@ -128,6 +128,14 @@ async fn two_instances_run_beside_each_other_and_leave_no_trace() -> Result<()> 
         node::down(&first).await?;
         await_no_traces(&first).await?;
         ensure!(up_second.kubectl().run(&mark).await? == "beside-2");
+        let image = tools::load(&up_second).await?;
+        let spec = tools::pod_spec(&image, "exec sleep 600");
+        up_second
+            .kubectl()
+            .apply(&[tools::pod("later", "default", &spec)])
+            .await?;
+        let wait = ["wait", "--for=condition=Ready", "pod/later", "--timeout=60s"];
+        up_second.kubectl().run(&wait).await?;
         anyhow::Ok(())
     }
     .await;

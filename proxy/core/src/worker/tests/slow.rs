@@ -1,3 +1,5 @@
+//! Subscribers that read too slowly: what is shed, what is closed, and that publishers do not notice.
+
 use bytes::Bytes;
 use freshet_config::SlowConsumer;
 use freshet_mqtt::{QoS, ReasonCode};
