@@ -1,10 +1,14 @@
 //! The link against a hand-played storage.
 
+use bytes::Bytes;
 use freshet_storage_contract::{
-    DeliverySeq, DetachReason, InterestVersion, Position, PublisherId, QoS, RetainedMessage, SessionEpoch,
+    Answer, Attached, Delivery, DeliverySeq, DetachReason, InterestVersion, Message, NumberedDelivery,
+    PROTOCOL_VERSION, Position, PublishOutcome, PublishSeq, PublisherId, QoS, RetainedMessage, SessionEpoch,
+    ShardAttachment,
 };
 
 use super::*;
+use crate::exchange::PublishTicket;
 
 const WORKER: WorkerId = WorkerId(0);
 const T1: Term = Term(10);

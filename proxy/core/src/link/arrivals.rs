@@ -1,0 +1,154 @@
+//! What storage says: answers to operations, and deliveries.
+
+use std::sync::Arc;
+
+use freshet_storage_contract::{Answer, Delivery, FilterId, NumberedDelivery};
+
+use super::acceptance::Arrival;
+use super::publications::Answered;
+use super::workers::WorkerSet;
+use super::{Link, LinkOutputs, Violation, published};
+use crate::exchange::{ToWorker, WorkerId, worker_of};
+
+impl Link {
+    /// Takes an answer from the stream of operations.
+    ///
+    /// # Errors
+    /// [`Violation`]: the streams are to be closed.
+    pub fn handle_answer(&mut self, answer: Answer, out: &mut LinkOutputs) -> Result<(), Violation> {
+        match answer {
+            Answer::LeaseRenewed => {
+                self.sessions.renewal_answered();
+                if let Some(lease) = &mut self.lease
+                    && let Some(sent) = lease.renewal_under_way.take()
+                {
+                    lease.ends = sent.plus(lease.ttl);
+                }
+            }
+            Answer::Published { shard, first, outcomes } => {
+                let tell = |a: Answered| out.tell(a.worker, published(&a));
+                self.shard_mut(shard)?.publications.answered(first, &outcomes, tell)?;
+            }
+            Answer::SessionAttached {
+                request,
+                epoch,
+                session_present,
+            } => {
+                if self.sessions.attached(request) {
+                    out.tell(
+                        worker_of(request),
+                        ToWorker::SessionAttached {
+                            request,
+                            epoch,
+                            session_present,
+                        },
+                    );
+                }
+            }
+            Answer::SessionRefused { request, refusal } => {
+                if self.sessions.attached(request) {
+                    out.tell(worker_of(request), ToWorker::SessionRefused { request, refusal });
+                }
+            }
+            Answer::TakeOver { client_id, epoch } => out.tell_all(&ToWorker::TakeOver { client_id, epoch }),
+        }
+        Ok(())
+    }
+
+    /// Takes a delivery.
+    ///
+    /// # Errors
+    /// [`Violation`]: the streams are to be closed.
+    pub fn handle_delivery(&mut self, arrived: NumberedDelivery, out: &mut LinkOutputs) -> Result<(), Violation> {
+        let NumberedDelivery {
+            shard,
+            term,
+            seq,
+            delivery,
+        } = arrived;
+        let link = self
+            .shards
+            .get_mut(usize::from(shard.0))
+            .ok_or(Violation::UnknownShard(shard))?;
+        match link.acceptance.arrive(term, seq) {
+            Arrival::New => {}
+            Arrival::Seen => return Ok(()),
+            Arrival::Gap => {
+                return Err(Violation::DeliveryGap {
+                    shard,
+                    received: link.acceptance.received(),
+                    found: seq,
+                });
+            }
+        }
+        match delivery {
+            Delivery::Message { filter_ids, message } => {
+                let bytes = message.charged_bytes() as u64;
+                let workers = self.filters.workers_of(&filter_ids);
+                link.acceptance.handed_over(workers, bytes);
+                let filter_ids: Arc<[FilterId]> = filter_ids.into();
+                for worker in workers.iter() {
+                    let filter_ids = self.filters_of_worker(worker, &filter_ids);
+                    let message = message.clone();
+                    out.tell(
+                        worker,
+                        ToWorker::Deliver {
+                            shard,
+                            term,
+                            seq,
+                            filter_ids,
+                            message,
+                        },
+                    );
+                }
+            }
+            Delivery::Marker { version } => {
+                link.acceptance.handed_over(WorkerSet::default(), 0);
+                for request in link.confirm(version) {
+                    out.tell(worker_of(request), ToWorker::Joined { request, shard });
+                }
+            }
+            Delivery::Retained {
+                request,
+                messages,
+                up_to,
+                next,
+            } => {
+                let bytes = messages.iter().map(|m| m.message.charged_bytes() as u64).sum();
+                link.acceptance.handed_over(WorkerSet::default(), bytes);
+                if let Some(chunk) = self.reads.arrived(request, up_to, next.as_ref()) {
+                    let (request, worker) = (chunk.subscription, worker_of(chunk.subscription));
+                    if chunk.first {
+                        out.tell(worker, ToWorker::Joined { request, shard });
+                    }
+                    // Also without messages: the subscriber learns that the read has ended.
+                    let more = next.is_some();
+                    out.tell(
+                        worker,
+                        ToWorker::Retained {
+                            request,
+                            shard,
+                            messages,
+                            more,
+                        },
+                    );
+                }
+            }
+            Delivery::Overrun => {
+                link.acceptance.handed_over(WorkerSet::default(), 0);
+                out.tell_all(&ToWorker::Overrun { shard });
+            }
+        }
+        Ok(())
+    }
+
+    /// Of `filter_ids`, those that `worker` has; shared when it has all.
+    fn filters_of_worker(&self, worker: WorkerId, filter_ids: &Arc<[FilterId]>) -> Arc<[FilterId]> {
+        let has = |id: &FilterId| self.filters.has(worker, *id);
+        if filter_ids.iter().all(has) {
+            Arc::clone(filter_ids)
+        } else {
+            filter_ids.iter().copied().filter(has).collect()
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! How the link attaches, and how it goes on after a broken stream, a new leader or a lost lease.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use freshet_storage_contract::{
+    AttachProxy, Attached, DeliveryControl, Feature, IncarnationId, MonotonicMs, PROTOCOL_VERSION, Placement,
+    PublishSeq, ShardAttachment, ShardId, ShardResume, Term,
+};
+
+use super::publications::Answered;
+use super::shard::ShardLink;
+use super::{Lease, Link, LinkOutputs, Violation, published};
+use crate::exchange::ToWorker;
+
+impl Link {
+    /// First frame of both streams.
+    #[must_use]
+    pub fn attach_frame(&self) -> AttachProxy {
+        AttachProxy {
+            cluster_uid: self.settings.cluster_uid.clone(),
+            incarnation: self.incarnation,
+            proxy_name: self.settings.proxy_name.clone(),
+            protocol_version: PROTOCOL_VERSION,
+            features: Vec::<Feature>::new(),
+            highest_term: self.highest_term,
+            resume: self
+                .shards
+                .iter()
+                .map(|s| ShardResume {
+                    shard: s.shard,
+                    term: s.acceptance.term(),
+                    received: s.acceptance.received(),
+                })
+                .collect(),
+        }
+    }
+
+    /// Storage has forgotten this life of the proxy: it goes on as a new one, with the same connections.
+    pub fn start_incarnation(&mut self, incarnation: IncarnationId) {
+        self.incarnation = incarnation;
+        // A life that was never attached had nobody to lose anything.
+        self.is_reborn |= self.placement.is_some();
+        for shard in &mut self.shards {
+            // Deliveries are numbered per incarnation.
+            shard.acceptance.start_term(Term(0));
+        }
+    }
+
+    /// Both streams are open. Sends what storage does not have.
+    ///
+    /// # Errors
+    /// [`Violation`] when the placement cannot be used or is not the one of the first attach.
+    pub fn attached(&mut self, attached: &Attached, now: MonotonicMs, out: &mut LinkOutputs) -> Result<(), Violation> {
+        let is_first = self.placement.is_none();
+        let placement = self.take_placement(attached)?;
+        for attachment in &attached.attachments {
+            self.resume_shard(attachment, is_first, out)?;
+        }
+        self.is_reborn = false;
+        let ttl = Duration::from_millis(u64::from(attached.lease_ttl_ms));
+        self.lease = Some(Lease {
+            ttl,
+            ends: now.plus(ttl),
+            next_renewal: now,
+            renewal_under_way: None,
+        });
+        let credit = DeliveryControl::Credit {
+            bytes: self.settings.delivery_credit_bytes,
+        };
+        out.controls.push(credit);
+        self.credit_to_give_bytes = 0;
+        for shard in &mut self.shards {
+            // What was freed belongs to the credit of the old stream.
+            shard.acceptance.take_freed_bytes();
+        }
+        self.turn.extend(self.sessions.resume());
+        out.tell_all(&ToWorker::StorageBack { placement });
+        for (worker, asked) in std::mem::take(&mut self.before_placement) {
+            self.handle_worker(worker, asked, out);
+        }
+        Ok(())
+    }
+
+    /// A stream broke, or the lease ran out: everything is kept for the next attach.
+    pub fn lost(&mut self, out: &mut LinkOutputs) {
+        if self.lease.take().is_some() {
+            out.tell_all(&ToWorker::StorageAway);
+        }
+        // What was put together for the old stream is put together again for the next.
+        self.turn.clear();
+        out.operations.clear();
+        out.controls.clear();
+        for shard in &mut self.shards {
+            shard.publications.resume();
+            // A delta may have been on its way: the next attach tells whether it arrived.
+        }
+    }
+
+    fn take_placement(&mut self, attached: &Attached) -> Result<Arc<Placement>, Violation> {
+        let found = Placement::new(&self.settings.cluster_uid, attached.shards, &attached.placement_rules)?;
+        match &self.placement {
+            Some(known) if known.shards() != found.shards() => Err(Violation::ShardsChanged {
+                from: known.shards(),
+                to: found.shards(),
+            }),
+            Some(known) => Ok(Arc::clone(known)),
+            None => {
+                self.shards = (0..found.shards()).map(|s| ShardLink::new(ShardId(s))).collect();
+                Ok(Arc::clone(self.placement.insert(Arc::new(found))))
+            }
+        }
+    }
+
+    fn resume_shard(
+        &mut self,
+        found: &ShardAttachment,
+        is_first: bool,
+        out: &mut LinkOutputs,
+    ) -> Result<(), Violation> {
+        let shard = found.shard;
+        self.highest_term = self.highest_term.max(found.term);
+        let is_reborn = self.is_reborn;
+        let link = self.shard_mut(shard)?;
+        if link.acceptance.term() == found.term {
+            link.acceptance.report_again();
+        } else {
+            link.acceptance.start_term(found.term);
+        }
+        // Storage that knows none of our publications has lost its memory of us.
+        let forgotten = found.publish_seq == PublishSeq(0);
+        if forgotten {
+            let tell = |a: Answered| out.tell(a.worker, published(&a));
+            link.publications.start_over(found.publish_seq, tell);
+        } else {
+            link.publications.resume();
+        }
+        if found.interest_version != link.version() {
+            link.begin_anew();
+        }
+        if found.overrun || is_reborn {
+            out.tell_all(&ToWorker::Overrun { shard });
+        }
+        if forgotten && !is_first {
+            out.tell_all(&ToWorker::RegisterSessions { shard });
+            self.reads.forget_positions(shard);
+        }
+        for chunk in self.reads.owed_by(shard) {
+            self.ask_for_chunk(chunk);
+        }
+        Ok(())
+    }
+}
