@@ -9,6 +9,7 @@ mod acceptance;
 mod arrivals;
 mod attachment;
 mod filters;
+mod naming;
 mod outputs;
 mod publications;
 mod reads;
@@ -28,6 +29,7 @@ use freshet_storage_contract::{
 };
 
 use self::filters::Filters;
+use self::naming::Naming;
 pub use self::outputs::{LinkOutputs, Violation};
 use self::publications::Answered;
 use self::reads::Reads;
@@ -86,6 +88,7 @@ pub struct Link {
     filters: Filters,
     reads: Reads,
     sessions: SessionRequests,
+    naming: Naming,
     lease: Option<Lease>,
     /// Storage has forgotten an earlier life: what it sent to nobody meanwhile is lost.
     is_reborn: bool,
@@ -121,6 +124,7 @@ impl Link {
             filters: Filters::default(),
             reads: Reads::default(),
             sessions: SessionRequests::default(),
+            naming: Naming::default(),
             lease: None,
             is_reborn: false,
             before_placement: Vec::new(),
@@ -148,6 +152,7 @@ impl Link {
             if lease.renewal_under_way.is_none() {
                 lease.renewal_under_way = Some(now);
                 self.sessions.renewal_sent();
+                self.naming.renewal_sent();
                 self.turn.push(Operation::RenewLease);
             }
         }

@@ -19,6 +19,7 @@ impl Link {
         match answer {
             Answer::LeaseRenewed => {
                 self.sessions.renewal_answered();
+                self.naming.renewal_answered();
                 if let Some(lease) = &mut self.lease
                     && let Some(sent) = lease.renewal_under_way.take()
                 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use freshet_storage_contract::{
     AttachProxy, Attached, DeliveryControl, Feature, IncarnationId, MonotonicMs, PROTOCOL_VERSION, Placement,
-    PublishSeq, ShardAttachment, ShardId, ShardResume, Term,
+    ShardAttachment, ShardId, ShardResume, Term,
 };
 
 use super::publications::Answered;
@@ -54,6 +54,8 @@ impl Link {
     pub fn attached(&mut self, attached: &Attached, now: MonotonicMs, out: &mut LinkOutputs) -> Result<(), Violation> {
         let is_first = self.placement.is_none();
         let placement = self.take_placement(attached)?;
+        // What was asked while storage was away is kept where it is resumed from below.
+        self.turn.clear();
         for attachment in &attached.attachments {
             self.resume_shard(attachment, is_first, out)?;
         }
@@ -122,13 +124,15 @@ impl Link {
         self.highest_term = self.highest_term.max(found.term);
         let is_reborn = self.is_reborn;
         let link = self.shard_mut(shard)?;
+        let is_new_leader = std::mem::replace(&mut link.leader_term, found.term) != found.term;
+        // A leader begins without memory of proxies. That it has taken no publication says nothing: there may have
+        // been none.
+        let forgotten = is_new_leader || is_reborn;
         if link.acceptance.term() == found.term {
             link.acceptance.report_again();
         } else {
             link.acceptance.start_term(found.term);
         }
-        // Storage that knows none of our publications has lost its memory of us.
-        let forgotten = found.publish_seq == PublishSeq(0);
         if forgotten {
             let tell = |a: Answered| out.tell(a.worker, published(&a));
             link.publications.start_over(found.publish_seq, tell);
@@ -141,9 +145,12 @@ impl Link {
         if found.overrun || is_reborn {
             out.tell_all(&ToWorker::Overrun { shard });
         }
-        if forgotten && !is_first {
-            out.tell_all(&ToWorker::RegisterSessions { shard });
+        if is_new_leader {
             self.reads.forget_positions(shard);
+        }
+        if !is_first && (forgotten || self.naming.is_unproven(shard)) {
+            self.naming.ask(shard, self.settings.workers);
+            out.tell_all(&ToWorker::RegisterSessions { shard });
         }
         for chunk in self.reads.owed_by(shard) {
             self.ask_for_chunk(chunk);

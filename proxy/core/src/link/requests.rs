@@ -63,7 +63,13 @@ impl Link {
                 let operation = self.sessions.end(client_id, epoch, reason);
                 self.send(operation);
             }
-            ToLink::RegisterSessions { shard, sessions } => self.send(Operation::RegisterSessions { shard, sessions }),
+            ToLink::RegisterSessions { shard, sessions } => {
+                // While storage is away it is not sent, and asked for again.
+                if self.is_attached() {
+                    self.naming.named(shard);
+                }
+                self.send(Operation::RegisterSessions { shard, sessions });
+            }
             ToLink::Accepted { shard, term, seq } => {
                 if let Some(link) = self.shards.get_mut(usize::from(shard.0)) {
                     link.acceptance.accept(worker, term, seq);

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use freshet_storage_contract::{InterestChange, InterestDelta, InterestVersion, RequestId, ShardId};
+use freshet_storage_contract::{InterestChange, InterestDelta, InterestVersion, RequestId, ShardId, Term};
 
 use super::acceptance::Acceptance;
 use super::filters::Filters;
@@ -22,6 +22,8 @@ const UNSENT: InterestVersion = InterestVersion(u64::MAX);
 #[derive(Debug)]
 pub(super) struct ShardLink {
     pub(super) shard: ShardId,
+    /// Term of the leader at the last attach; 0 before the first. Outlives incarnations.
+    pub(super) leader_term: Term,
     pub(super) publications: Publications,
     pub(super) acceptance: Acceptance,
     /// Changes that no delta has carried yet.
@@ -39,6 +41,7 @@ impl ShardLink {
     pub(super) fn new(shard: ShardId) -> Self {
         Self {
             shard,
+            leader_term: Term(0),
             publications: Publications::new(shard),
             acceptance: Acceptance::default(),
             changes: VecDeque::new(),

@@ -286,6 +286,7 @@ fn a_new_incarnation_names_its_sessions_and_says_once_that_deliveries_were_lost(
     link.start_incarnation(IncarnationId(8));
     let overrun = ToWorker::Overrun { shard: ShardId(0) };
     let register = ToWorker::RegisterSessions { shard: ShardId(0) };
+    // Before the workers have named their sessions the stream breaks again.
     for (expected_overruns, now) in [(1, 9_000), (0, 10_000)] {
         out = LinkOutputs::new(2);
         link.attached(&welcome(T1, 0, 0), MonotonicMs(now), &mut out).unwrap();
@@ -303,4 +304,112 @@ fn the_first_attach_of_a_process_has_nothing_to_name() {
     link.start_incarnation(IncarnationId(8));
     link.attached(&welcome(T1, 0, 0), MonotonicMs(0), &mut out).unwrap();
     assert!(matches!(out.to_workers[0][..], [ToWorker::StorageBack { .. }]));
+}
+
+/// A link with a subscription whose first retained chunk has come from behind `Position(5)`, and that goes on.
+fn reading_link() -> (Link, LinkOutputs) {
+    let (mut link, mut out) = attached_link();
+    link.handle_worker(WORKER, subscribe(1, true), &mut out);
+    link.flush(&mut out);
+    let Some(Operation::ReadRetained(read)) = out.operations.pop() else {
+        panic!("{:?}", out.operations)
+    };
+    let marker = Delivery::Marker {
+        version: InterestVersion(1),
+    };
+    link.handle_delivery(delivery(1, marker), &mut out).unwrap();
+    let chunk = Delivery::Retained {
+        request: read.request,
+        messages: Vec::new(),
+        up_to: Position(5),
+        next: Some(Bytes::from_static(b"a/b")),
+    };
+    link.handle_delivery(delivery(2, chunk), &mut out).unwrap();
+    let more = ToLink::MoreRetained {
+        request: request_id(WORKER, 1),
+        shard: ShardId(0),
+    };
+    link.handle_worker(WORKER, more, &mut out);
+    link.flush(&mut out);
+    link.lost(&mut out);
+    (link, LinkOutputs::new(2))
+}
+
+fn asked_up_to(out: &LinkOutputs) -> Vec<Option<Position>> {
+    let reads = out.operations.iter().filter_map(|o| match o {
+        Operation::ReadRetained(read) => Some(read.up_to),
+        _ => None,
+    });
+    reads.collect()
+}
+
+#[test]
+fn a_broken_stream_is_no_lost_memory_to_a_proxy_that_never_published() {
+    let (mut link, mut out) = reading_link();
+    link.attached(&welcome(T1, 1, 0), MonotonicMs(9), &mut out).unwrap();
+    link.flush(&mut out);
+    assert_eq!(asked_up_to(&out), [Some(Position(5))]);
+    assert!(
+        matches!(out.to_workers[0][..], [ToWorker::StorageBack { .. }]),
+        "storage knows its sessions: {:?}",
+        out.to_workers[0]
+    );
+}
+
+#[test]
+fn positions_of_a_leader_that_lost_its_memory_bound_no_read() {
+    let (mut link, mut out) = reading_link();
+    link.attached(&welcome(Term(20), 0, 0), MonotonicMs(9), &mut out)
+        .unwrap();
+    link.flush(&mut out);
+    assert_eq!(asked_up_to(&out), [Some(Position(u64::MAX))]);
+}
+
+#[test]
+fn qos_0_that_storage_has_not_taken_in_is_sent_again_when_the_leader_is_the_same() {
+    let (mut link, mut out) = attached_link();
+    let message = Message {
+        qos: QoS::AtMostOnce,
+        ..message("a")
+    };
+    let ticket = PublishTicket(1);
+    link.handle_worker(WORKER, ToLink::Publish { ticket, message }, &mut out);
+    link.flush(&mut out);
+    link.lost(&mut out);
+    link.attached(&welcome(T1, 0, 0), MonotonicMs(9), &mut out).unwrap();
+    link.flush(&mut out);
+    let sent = |o: &Operation| matches!(o, Operation::Publish(batch) if batch.first == PublishSeq(1));
+    assert!(out.operations.iter().any(sent), "{:?}", out.operations);
+}
+
+#[test]
+fn sessions_are_asked_for_until_storage_has_heard_of_them() {
+    let (mut link, mut out) = attached_link();
+    let register = ToWorker::RegisterSessions { shard: ShardId(0) };
+    let mut attach = |link: &mut Link, term, now| {
+        link.lost(&mut out);
+        out = LinkOutputs::new(2);
+        link.attached(&welcome(term, 0, 0), MonotonicMs(now), &mut out).unwrap();
+        out.to_workers.iter().all(|events| events.contains(&register))
+    };
+    let name = |link: &mut Link| {
+        let mut out = LinkOutputs::new(2);
+        for worker in [WorkerId(0), WorkerId(1)] {
+            let sessions = Vec::new();
+            let shard = ShardId(0);
+            link.handle_worker(worker, ToLink::RegisterSessions { shard, sessions }, &mut out);
+        }
+        assert!(!link.tick(MonotonicMs(1_000), &mut out));
+        link.flush(&mut out);
+        let names = |o: &&Operation| matches!(o, Operation::RegisterSessions { .. });
+        assert_eq!(out.operations.iter().filter(names).count(), 2);
+        assert!(matches!(out.operations.last(), Some(Operation::RenewLease)));
+    };
+    assert!(attach(&mut link, Term(20), 0));
+    name(&mut link);
+    assert!(attach(&mut link, Term(20), 1_000), "the stream may have lost them");
+    name(&mut link);
+    link.handle_answer(Answer::LeaseRenewed, &mut LinkOutputs::new(2))
+        .unwrap();
+    assert!(!attach(&mut link, Term(20), 1_000));
 }
