@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use freshet_storage_contract::{Answer, Delivery, FilterId, NumberedDelivery};
+use freshet_storage_contract::{Answer, Delivery, DetachReason, FilterId, NumberedDelivery, RequestId, SessionEpoch};
 
 use super::acceptance::Arrival;
 use super::publications::Answered;
+use super::sessions::Granted;
 use super::workers::WorkerSet;
 use super::{Link, LinkOutputs, Violation, published};
 use crate::exchange::{ToWorker, WorkerId, worker_of};
@@ -35,25 +36,51 @@ impl Link {
                 epoch,
                 session_present,
             } => {
-                if self.sessions.attached(request) {
-                    out.tell(
-                        worker_of(request),
-                        ToWorker::SessionAttached {
-                            request,
-                            epoch,
-                            session_present,
-                        },
-                    );
-                }
+                self.session_attached(request, epoch, session_present, out);
             }
             Answer::SessionRefused { request, refusal } => {
-                if self.sessions.attached(request) {
+                if self.sessions.refused(request) {
                     out.tell(worker_of(request), ToWorker::SessionRefused { request, refusal });
                 }
             }
             Answer::TakeOver { client_id, epoch } => out.tell_all(&ToWorker::TakeOver { client_id, epoch }),
         }
         Ok(())
+    }
+
+    fn session_attached(
+        &mut self,
+        request: RequestId,
+        epoch: SessionEpoch,
+        session_present: bool,
+        out: &mut LinkOutputs,
+    ) {
+        match self.sessions.granted(request, epoch) {
+            Granted::Awaited => out.tell(
+                worker_of(request),
+                ToWorker::SessionAttached {
+                    request,
+                    epoch,
+                    session_present,
+                },
+            ),
+            Granted::Repeated => {}
+            Granted::Unused { client_id, held } => {
+                // A session that no connection has would keep others of its client id waiting until the lease ends.
+                let reason = match held {
+                    Some(held) => {
+                        // The client's connection has been superseded by its own second asking: it connects again.
+                        let (client_id, epoch) = (client_id.clone(), held);
+                        out.tell_all(&ToWorker::TakeOver { client_id, epoch });
+                        DetachReason::Moved
+                    }
+                    // The client was never told that it is connected: its will is not due.
+                    None => DetachReason::ByClient,
+                };
+                let end = self.sessions.end(client_id, epoch, reason);
+                self.send(end);
+            }
+        }
     }
 
     /// Takes a delivery.

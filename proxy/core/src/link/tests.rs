@@ -413,3 +413,56 @@ fn sessions_are_asked_for_until_storage_has_heard_of_them() {
         .unwrap();
     assert!(!attach(&mut link, Term(20), 1_000));
 }
+
+fn attach_asked_again() -> (Link, LinkOutputs, RequestId) {
+    let (mut link, mut out) = attached_link();
+    let request = request_id(WORKER, 1);
+    let attach = ToLink::AttachSession {
+        request,
+        client_id: Bytes::from_static(b"c"),
+        clean_start: true,
+        session_expiry_interval_s: 0,
+        will: None,
+    };
+    link.handle_worker(WORKER, attach, &mut out);
+    link.flush(&mut out);
+    link.lost(&mut out);
+    link.attached(&welcome(T1, 0, 0), MonotonicMs(9), &mut out).unwrap();
+    link.flush(&mut out);
+    (link, LinkOutputs::new(2), request)
+}
+
+fn granted(request: RequestId, counter: u64) -> Answer {
+    Answer::SessionAttached {
+        request,
+        epoch: SessionEpoch { term: T1, counter },
+        session_present: false,
+    }
+}
+
+#[test]
+fn a_session_that_is_granted_twice_is_told_once_and_kept() {
+    let (mut link, mut out, request) = attach_asked_again();
+    for _ in 0..2 {
+        link.handle_answer(granted(request, 1), &mut out).unwrap();
+    }
+    link.flush(&mut out);
+    assert!(matches!(out.to_workers[0][..], [ToWorker::SessionAttached { .. }]));
+    assert_eq!(out.operations, [], "the client uses it");
+}
+
+#[test]
+fn a_session_that_was_granted_to_nobody_is_given_back() {
+    let (mut link, mut out, request) = attach_asked_again();
+    link.handle_answer(granted(request, 1), &mut out).unwrap();
+    link.handle_answer(granted(request, 2), &mut out).unwrap();
+    link.flush(&mut out);
+    let [Operation::DetachSession { client_id, epoch, .. }] = &out.operations[..] else {
+        panic!("{:?}", out.operations)
+    };
+    assert_eq!((&client_id[..], epoch.counter), (&b"c"[..], 2));
+    let Some(ToWorker::TakeOver { epoch, .. }) = out.to_workers[0].last() else {
+        panic!("{:?}", out.to_workers[0])
+    };
+    assert_eq!(epoch.counter, 1, "the client connects again");
+}
