@@ -58,8 +58,6 @@ pub enum Delivery {
         request: RequestId,
         /// Where a subscription that asked for it begins.
         position: Position,
-        /// Which request of the filter this is.
-        ensured: u64,
     },
     /// A chunk of what is queued for a session.
     Pulled {

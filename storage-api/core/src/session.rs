@@ -45,8 +45,6 @@ pub struct SubscriptionStart {
     pub shard: ShardId,
     /// The subscription has every matching message behind this position.
     pub position: Position,
-    /// Which request of the durable filter it was.
-    pub ensured: u64,
 }
 
 /// What a session has done with at one shard.
