@@ -74,8 +74,11 @@ pub enum Delivery {
     Fetched {
         /// The request.
         request: RequestId,
-        /// Those that are still there, in the order of the request. The request's others are gone.
+        /// Those that are still there, in the order of the request.
         messages: Vec<FetchedMessage>,
+        /// How many positions of the request were looked at, at least 1: what is not among `messages` of these is gone,
+        /// the rest is to be asked for again.
+        answered: u32,
     },
 }
 
