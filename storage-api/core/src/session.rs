@@ -131,11 +131,6 @@ pub enum SessionChange {
         /// Packet Identifier.
         packet_id: PacketId,
     },
-    /// Session Expiry Interval from now on, in seconds; 0: the session ends with the connection.
-    Expiry {
-        /// Seconds; `u32::MAX`: the session never expires.
-        interval_s: u32,
-    },
 }
 
 /// Asks a shard to queue what matches a filter, for the sessions of a session shard. Answered in the stream of

@@ -9,6 +9,7 @@
 //! have to agree on changes by committed entries of a log already, see `log` and `state`.
 
 mod facts;
+mod filters;
 mod hash;
 mod incarnations;
 mod log;

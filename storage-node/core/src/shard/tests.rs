@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use freshet_config::StorageConfig;
 use freshet_storage_contract::{
-    Delivery, FilterId, IncarnationId, InterestVersion, Placement, Position, PublishBatch, PublishOutcome, PublishSeq,
-    PublisherId, QoS,
+    Delivery, FilterId, IncarnationId, InterestVersion, Message, Placement, Position, PublishBatch, PublishOutcome,
+    PublishSeq, PublisherId, QoS,
 };
 
 use super::*;
@@ -25,6 +25,8 @@ struct SlowLog {
 }
 
 impl CommitLog for SlowLog {
+    fn begin(&mut self, _: Term) {}
+
     fn propose(&mut self, entry: Entry) -> Position {
         self.last += 1;
         self.proposed.push_back((Position(self.last), entry));
@@ -138,6 +140,7 @@ fn message(payload: &str, qos: QoS, retain: bool) -> Message {
         publisher: PublisherId(0),
         message_expiry_interval_s: None,
         forwarded_properties: Bytes::new(),
+        exactly_once: None,
     }
 }
 
