@@ -5,12 +5,14 @@
 
 use std::num::NonZeroU16;
 
+use bytes::Bytes;
 use freshet_mqtt::{
-    ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeFilter, TopicFilter, UnsubAck, Unsubscribe,
+    ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeFilter, TopicFilter, Unsubscribe,
 };
-use freshet_storage_contract::{FilterShards, MonotonicMs, RequestId, ShardId};
+use freshet_storage_contract::{FilterShards, MonotonicMs, RequestId, SessionChange, ShardId};
 
 use super::connect::topic_is_allowed;
+use super::durable::Held;
 use super::session::Session;
 use super::{Connection, Context, Ending, Pause, Step};
 use crate::filters::{FilterKey, ShardSet, Subscriber};
@@ -27,13 +29,28 @@ pub(crate) struct PendingSuback {
     pub(crate) since: MonotonicMs,
 }
 
-/// One topic filter of a SUBSCRIBE, until it is confirmed everywhere and its retained messages have come.
+/// Which code of which SUBACK a topic filter has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SubAckPart {
+    number: u32,
+    index: usize,
+    /// The client did not have the subscription before.
+    is_new: bool,
+}
+
+/// One topic filter of a SUBSCRIBE or of a session that comes back, until it is confirmed everywhere and its retained messages have come.
 #[derive(Debug)]
 pub(crate) struct SubscribeRequest {
     pub(crate) token: ConnectionToken,
     pub(crate) key: FilterKey,
-    /// Which SUBACK it holds up; none: that was sent.
-    suback: Option<u32>,
+    /// Which SUBACK it holds up; none: that was sent, or there is none.
+    suback: Option<SubAckPart>,
+    /// The session came back with it: CONNACK waits for it.
+    is_restored: bool,
+    /// Storage is to be told of it.
+    is_changed: bool,
+    /// What matches is to be queued from now on, for sessions of this shard.
+    pub(crate) durable: Option<ShardId>,
     pub(crate) wants_retained: bool,
     /// Whether the link has been asked.
     pub(crate) is_asked: bool,
@@ -48,6 +65,25 @@ pub(crate) struct SubscribeRequest {
 }
 
 impl SubscribeRequest {
+    /// The subscription of a session that comes back.
+    pub(crate) fn restored(token: ConnectionToken, key: FilterKey) -> Self {
+        Self {
+            token,
+            key,
+            suback: None,
+            is_restored: true,
+            is_changed: false,
+            durable: None,
+            wants_retained: false,
+            is_asked: false,
+            shards: None,
+            joined: ShardSet::default(),
+            joined_count: 0,
+            read_count: 0,
+            reads: 0,
+        }
+    }
+
     /// The link has named the shards.
     pub(crate) fn set_shards(&mut self, shards: u16) {
         self.shards = Some(shards);
@@ -112,7 +148,14 @@ impl Connection {
                     requests.push(SubscribeRequest {
                         token: cx.token,
                         key: added.key,
-                        suback: Some(suback),
+                        suback: Some(SubAckPart {
+                            number: suback,
+                            index: codes.len(),
+                            is_new: added.is_new,
+                        }),
+                        is_restored: false,
+                        is_changed: added.is_changed,
+                        durable: added.durable,
                         wants_retained: added.wants_retained,
                         is_asked: false,
                         shards: None,
@@ -159,13 +202,29 @@ impl Connection {
     /// Takes an UNSUBSCRIBE. What was queued before may still be sent (MQTT 5.0, 3.10.4).
     pub(super) fn on_unsubscribe(&mut self, packet: &Unsubscribe<'_>, cx: &mut Context<'_>) -> Result<(), Ending> {
         let mut codes = Vec::with_capacity(packet.filters.len());
+        let mut gone = Vec::new();
         for topic_filter in packet.filters.iter() {
-            codes.push(self.remove_subscription(topic_filter, cx)?);
+            let code = self.remove_subscription(topic_filter, cx)?;
+            if code == ReasonCode::Success {
+                gone.push(topic_filter.as_str());
+            }
+            codes.push(code);
         }
         let packet_id = packet.packet_id;
-        self.answer(cx, |peer, out| {
-            UnsubAck::new(packet_id, ReasonCodes::from_slice(&codes)).encode(peer, out)
-        })
+        let (Some(last), Some(durable)) = (gone.pop(), self.durable_mut()) else {
+            return self.send_unsuback(packet_id, &codes, cx);
+        };
+        // UNSUBACK waits for storage, or the next connection could have the subscription again.
+        let unsubscribe = |topic_filter: &str| SessionChange::Unsubscribe {
+            topic_filter: Bytes::copy_from_slice(topic_filter.as_bytes()),
+        };
+        for topic_filter in gone {
+            durable.push(unsubscribe(topic_filter), None, cx.now);
+        }
+        durable.push(unsubscribe(last), Some(Held::UnsubAck(packet_id, codes)), cx.now);
+        self.schedule_update(cx);
+        self.arm(cx);
+        Ok(())
     }
 
     fn remove_subscription(
@@ -176,9 +235,23 @@ impl Connection {
         let slot = cx.token.slot();
         let found = cx.shared.filters.find(topic_filter.as_str().as_bytes());
         let found = found.filter(|key| cx.shared.filters.subscriber(*key, slot).is_some());
-        let (Some(key), Some(session)) = (found, &mut self.cold.session) else {
+        let Some(key) = found else {
             return Ok(ReasonCode::NoSubscriptionExisted);
         };
+        self.drop_subscription(key, cx)?;
+        Ok(ReasonCode::Success)
+    }
+
+    fn drop_subscription(&mut self, key: FilterKey, cx: &mut Context<'_>) -> Result<(), Ending> {
+        let slot = cx.token.slot();
+        let Some(session) = &mut self.cold.session else {
+            return Ok(());
+        };
+        if let Some(durable) = &mut session.durable {
+            for pull in durable.unsubscribe(key) {
+                cx.shared.withdraw_read(pull, cx.out);
+            }
+        }
         session.subscriptions.retain(|k| *k != key);
         let open = session.requests.as_ref().map(|r| r.open.clone()).unwrap_or_default();
         let released = cx.shared.filters.unsubscribe(key, slot);
@@ -197,7 +270,43 @@ impl Connection {
         if let Some(released) = released {
             cx.shared.tell_release(released, cx.out);
         }
-        Ok(ReasonCode::Success)
+        Ok(())
+    }
+
+    /// There is no room for a subscription: SUBACK says so, and what was there before goes with it.
+    ///
+    /// # Errors
+    /// [`Ending`].
+    pub(crate) fn refuse_subscription(
+        &mut self,
+        part: Option<SubAckPart>,
+        key: FilterKey,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Ending> {
+        let Some(part) = part else { return Ok(()) };
+        let subacks = self.cold.session.as_mut().and_then(|s| s.requests.as_mut());
+        let pending = subacks.and_then(|r| r.subacks.iter_mut().find(|s| s.number == part.number));
+        if let Some(code) = pending.and_then(|p| p.codes.get_mut(part.index)) {
+            *code = ReasonCode::QuotaExceeded;
+        }
+        if part.is_new {
+            self.drop_subscription(key, cx)?;
+        }
+        self.confirm(Some(part), cx)
+    }
+
+    /// A shard has no room for a subscription.
+    ///
+    /// # Errors
+    /// [`Ending`].
+    pub(crate) fn on_subscription_refused(&mut self, id: RequestId, cx: &mut Context<'_>) -> Result<(), Ending> {
+        let Some(Request::Subscribe(request)) = cx.shared.requests.get_mut(id) else {
+            return Ok(());
+        };
+        let (part, key) = (request.suback.take(), request.key);
+        cx.shared.withdraw(id, cx.out);
+        self.close_request(id);
+        self.refuse_subscription(part, key, cx)
     }
 
     /// Every shard has confirmed one topic filter.
@@ -208,12 +317,37 @@ impl Connection {
         let Some(Request::Subscribe(request)) = cx.shared.requests.get_mut(id) else {
             return Ok(());
         };
-        let suback = request.suback.take();
+        let (suback, key) = (request.suback.take(), request.key);
+        let (is_restored, is_changed) = (request.is_restored, request.is_changed);
         if request.is_done() {
             cx.shared.requests.remove(id);
             self.close_request(id);
         }
+        if is_restored {
+            return if self.on_restored() { self.accept(cx) } else { Ok(()) };
+        }
+        if is_changed && self.commit_subscription(suback, key, cx) {
+            return Ok(());
+        }
         self.confirm(suback, cx)
+    }
+
+    /// Has storage keep a subscription; SUBACK waits for it. False: the session ends with its connection.
+    fn commit_subscription(&mut self, suback: Option<SubAckPart>, key: FilterKey, cx: &mut Context<'_>) -> bool {
+        let Some(session) = &mut self.cold.session else {
+            return false;
+        };
+        let Some(stored) = session.stored_subscription(key, &cx.shared.filters, cx.token.slot()) else {
+            return false;
+        };
+        let Some(durable) = &mut session.durable else {
+            return false;
+        };
+        let change = SessionChange::Subscribe(stored);
+        durable.subscribe(change, key, Held::SubAck { suback, key }, cx.now);
+        self.schedule_update(cx);
+        self.arm(cx);
+        true
     }
 
     /// The last retained message of a shard has come.
@@ -260,8 +394,8 @@ impl Connection {
     }
 
     /// One topic filter of a SUBSCRIBE is confirmed; with the last one SUBACK leaves (MQTT-3.8.4-1).
-    fn confirm(&mut self, suback: Option<u32>, cx: &mut Context<'_>) -> Result<(), Ending> {
-        let (Some(number), Some(session)) = (suback, &mut self.cold.session) else {
+    pub(crate) fn confirm(&mut self, suback: Option<SubAckPart>, cx: &mut Context<'_>) -> Result<(), Ending> {
+        let (Some(SubAckPart { number, .. }), Some(session)) = (suback, &mut self.cold.session) else {
             return Ok(());
         };
         let Some(requests) = &mut session.requests else {
@@ -296,6 +430,10 @@ impl Connection {
 struct Added {
     key: FilterKey,
     wants_retained: bool,
+    is_new: bool,
+    /// A session that outlives its connection has it new, or with other options.
+    is_changed: bool,
+    durable: Option<ShardId>,
 }
 
 /// Adds a subscription or replaces its options.
@@ -308,9 +446,11 @@ fn add_subscription(
 ) -> Result<Added, ReasonCode> {
     let (slot, name, options) = (cx.token.slot(), filter.topic_filter.as_str().as_bytes(), filter.options);
     let filters = &mut cx.shared.filters;
-    let known = filters
+    let known_as = filters
         .find(name)
-        .is_some_and(|key| filters.subscriber(key, slot).is_some());
+        .and_then(|key| filters.subscriber(key, slot))
+        .copied();
+    let known = known_as.is_some();
     if !known && session.subscriptions.len() >= limit {
         return Err(ReasonCode::QuotaExceeded);
     }
@@ -322,6 +462,14 @@ fn add_subscription(
         options.retain_as_published || session.is_bridge,
     );
     let key = filters.want(name);
+    // What is queued for the session already keeps its place (MQTT-3.8.4-4).
+    let durable = session
+        .durable
+        .as_ref()
+        .filter(|durable| options.qos != freshet_mqtt::QoS::AtMostOnce && !durable.reads(key))
+        .map(|durable| durable.shard);
+    let is_changed = session.durable.is_some()
+        && (durable.is_some() || known_as.is_none_or(|known| !known.has_options_of(&subscriber)));
     if filters.subscribe(key, subscriber) {
         session.subscriptions.push(key);
         cx.shared.stats.subscriptions_now += 1;
@@ -332,7 +480,13 @@ fn add_subscription(
         RetainHandling::SendIfNew => !known,
         RetainHandling::DoNotSend => false,
     };
-    Ok(Added { key, wants_retained })
+    Ok(Added {
+        key,
+        wants_retained,
+        is_new: !known,
+        is_changed,
+        durable,
+    })
 }
 
 fn granted(qos: freshet_mqtt::QoS) -> ReasonCode {
@@ -347,6 +501,9 @@ impl Connection {
     /// The session ends: nothing that was asked for is wanted any more.
     pub(crate) fn drop_subscriptions(&mut self, cx: &mut Context<'_>) {
         let Some(session) = &mut self.cold.session else { return };
+        for id in session.durable.iter().flat_map(|d| d.reads_under_way()) {
+            cx.shared.withdraw_read(id, cx.out);
+        }
         for id in session.requests.take().map(|r| r.open).unwrap_or_default() {
             cx.shared.withdraw(id, cx.out);
         }
