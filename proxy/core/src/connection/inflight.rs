@@ -29,6 +29,8 @@ pub(crate) struct Inflight {
     last_free: Option<u16>,
     used: u16,
     window: u16,
+    /// Ids of an earlier connection that nothing was sent with on this one: the client's window does not know them.
+    unsent: Vec<NonZeroU16>,
 }
 
 /// What an acknowledgement means.
@@ -53,6 +55,7 @@ impl Inflight {
             last_free: None,
             used: 0,
             window,
+            unsent: Vec::new(),
         }
     }
 
@@ -119,6 +122,17 @@ impl Inflight {
             };
         }
         self.used += 1;
+        self.unsent.push(packet_id);
+    }
+
+    /// Whether a message of an earlier connection may be sent again (MQTT-3.3.4-9): new ones leave room for it.
+    pub(crate) fn has_room_for_repetition(&self) -> bool {
+        usize::from(self.used) - self.unsent.len() < usize::from(self.window)
+    }
+
+    /// A message of an earlier connection is sent again.
+    pub(crate) fn repeat(&mut self, packet_id: NonZeroU16) {
+        self.unsent.retain(|id| *id != packet_id);
     }
 
     /// An exchange has ended without the client.
@@ -184,6 +198,9 @@ impl Inflight {
     }
 
     fn free(&mut self, packet_id: NonZeroU16) {
+        if !self.unsent.is_empty() {
+            self.unsent.retain(|id| *id != packet_id);
+        }
         self.used -= 1;
         if self.used == 0 && self.slots.len() > KEPT_SLOTS {
             *self = Self::new(self.window);
@@ -270,6 +287,8 @@ mod tests {
         inflight.occupy(id(7), QoS::ExactlyOnce, true);
         assert_eq!(inflight.take(QoS::AtLeastOnce), Some(id(1)));
         assert!(!inflight.has_room());
+        assert!(inflight.has_room_for_repetition(), "2 has not been sent again");
+        inflight.repeat(id(2));
         assert_eq!(inflight.pubcomp(id(7)), Acknowledged::Expected);
         let next = inflight.take(QoS::AtLeastOnce).unwrap();
         assert!(![1, 2].contains(&next.get()), "{next}");

@@ -75,8 +75,11 @@ impl Connection {
 /// outlives its connection, when storage knows its packet id.
 fn may_send(session: &Session, queued: &Queued) -> bool {
     match (&session.durable, queued.packet_id) {
-        (Some(durable), Some(packet_id)) if queued.qos == QoS::ExactlyOnce => durable.may_send(packet_id),
+        (Some(durable), Some(packet_id)) if queued.qos == QoS::ExactlyOnce && !queued.is_repeated => {
+            durable.may_send(packet_id)
+        }
         (Some(_), None) if queued.qos == QoS::ExactlyOnce => false,
+        (_, Some(_)) if queued.is_repeated => session.inflight.has_room_for_repetition(),
         (_, Some(_)) => true,
         (_, None) => session.inflight.has_room(),
     }
@@ -178,6 +181,9 @@ fn write_message(
     if queued.qos.is_acknowledged() {
         // There was room in the window.
         packet_id = queued.packet_id.or_else(|| session.inflight.take(queued.qos));
+        if let Some(packet_id) = packet_id.filter(|_| queued.is_repeated) {
+            session.inflight.repeat(packet_id);
+        }
         if let (Some(packet_id), Some(packet)) = (packet_id, stage.buffer.get_mut(start..)) {
             layout.set_packet_id(packet, packet_id);
         }
