@@ -26,13 +26,12 @@ struct CargoTarget {
 /// Builds the named programs, and returns their files in the same order. Cargo's own progress goes to standard error.
 pub(super) async fn build(binaries: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // All programs, as the tests build them: another selection would be another set of features of the dependencies,
+    // and compile those again, which takes minutes.
     cargo
         .current_dir(repository())
-        .args(["build", "--release", "--message-format=json-render-diagnostics"]);
-    for binary in binaries {
-        cargo.args(["--bin", binary]);
-    }
-    cargo
+        .args(["build", "--release", "--workspace", "--bins"])
+        .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
