@@ -3,6 +3,9 @@
 use freshet_config::{QueueLimits, RetainedLimits, StorageConfig};
 use freshet_storage_contract::ClusterUid;
 
+/// Bytes that may be queued for sessions unless a node is told otherwise: 512 MiB.
+pub const DEFAULT_QUEUED_BYTES: u64 = 512 << 20;
+
 /// Settings of a [`crate::StorageCore`]. Bounds hold for all shards of the node together unless they say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageSettings {
@@ -68,7 +71,7 @@ impl StorageSettings {
             session_bytes: 512 << 20,
             interest_bytes: 512 << 20,
             queue_limits: config.queue_limits,
-            queued_bytes: 512 << 20,
+            queued_bytes: DEFAULT_QUEUED_BYTES,
             hash_seed,
         }
     }
