@@ -152,8 +152,9 @@ impl Worker {
             }
         }
         self.drain_some(now, out);
-        self.tell_other_updates(now, out);
         self.resume_paused(now, out);
+        self.tell_urgent_updates(now, out);
+        self.tell_other_updates(now, out);
     }
 
     fn on_timer(&mut self, token: ConnectionToken, bucket: u64, now: MonotonicMs, out: &mut Actions) {

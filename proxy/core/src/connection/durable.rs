@@ -154,6 +154,11 @@ impl Durable {
         self.readers.contains_key(&key)
     }
 
+    /// Whether storage has not said yet that it keeps the subscription as it is.
+    pub(crate) fn is_committing(&self, key: FilterKey) -> bool {
+        self.updates.holds_subscription(key)
+    }
+
     /// Where the filter begins.
     pub(crate) fn starts(&self, key: FilterKey) -> &[SubscriptionStart] {
         self.readers.get(&key).map(Vec::as_slice).unwrap_or_default()

@@ -468,8 +468,10 @@ fn add_subscription(
         .as_ref()
         .filter(|durable| options.qos != freshet_mqtt::QoS::AtMostOnce && !durable.reads(key))
         .map(|durable| durable.shard);
-    let is_changed = session.durable.is_some()
-        && (durable.is_some() || known_as.is_none_or(|known| !known.has_options_of(&subscriber)));
+    let is_changed = session.durable.as_ref().is_some_and(|known_to| {
+        let is_same = known_as.is_some_and(|known| known.has_options_of(&subscriber));
+        durable.is_some() || !is_same || known_to.is_committing(key)
+    });
     if filters.subscribe(key, subscriber) {
         session.subscriptions.push(key);
         cx.shared.stats.subscriptions_now += 1;

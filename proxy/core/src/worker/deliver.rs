@@ -16,10 +16,10 @@ use super::actions::Actions;
 use super::requests::Request;
 use super::shared::Shared;
 use super::token::ConnectionToken;
-use crate::connection::Connection;
 use crate::connection::durable::{Mode, Place};
 use crate::connection::message::OutMessage;
 use crate::connection::outbound::{Identifiers, Queued};
+use crate::connection::{Connection, Phase};
 use crate::filters::Subscriber;
 use crate::reason::DisconnectReason;
 
@@ -76,7 +76,12 @@ impl Worker {
             let own = rest.iter().take_while(|s| s.slot == first.slot).count();
             let (subscriptions, behind) = rest.split_at(own);
             rest = behind;
-            let Some((token, connection)) = self.connections.in_slot(first.slot) else {
+            // A session that comes back is sent nothing before its CONNACK.
+            let Some((token, connection)) = self
+                .connections
+                .in_slot(first.slot)
+                .filter(|(_, connection)| connection.phase == Phase::Connected)
+            else {
                 continue;
             };
             let Some(mut queued) = merge(connection, subscriptions, &message) else {

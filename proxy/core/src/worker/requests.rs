@@ -192,6 +192,14 @@ impl Shared {
             self.reads.release(1);
             out.to_link.push(ToLink::Withdraw { request: id });
         }
+        // Those that nobody waits for must not outweigh the others.
+        if self.reads.waiting.len() > 2 * self.requests.requests.len() + 64 {
+            let requests = &self.requests.requests;
+            self.reads.waiting.retain(|read| {
+                let (Read::Subscribe(id) | Read::More(id, _) | Read::Session(id)) = read;
+                requests.contains_key(id)
+            });
+        }
     }
 
     /// A subscription's request is of no interest any more.

@@ -38,7 +38,12 @@ impl SessionUpdates {
 
     /// When something is to be told although nothing happens.
     pub(crate) fn next(&self) -> Option<MonotonicMs> {
-        self.soon_at
+        // What came up while bytes were written goes with the next turn, at once.
+        if self.now.is_empty() {
+            self.soon_at
+        } else {
+            Some(MonotonicMs(0))
+        }
     }
 }
 

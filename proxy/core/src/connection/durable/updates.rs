@@ -115,6 +115,12 @@ impl Updates {
         self.waiting.iter().any(|waiting| waiting.held == *held)
     }
 
+    /// Whether a subscription to the filter waits.
+    pub(crate) fn holds_subscription(&self, filter: FilterKey) -> bool {
+        let is_it = |waiting: &Waiting| matches!(waiting.held, Held::SubAck { key, .. } if key == filter);
+        self.waiting.iter().any(is_it)
+    }
+
     /// Since when the oldest answer waits.
     pub(crate) fn oldest(&self) -> Option<MonotonicMs> {
         self.waiting.front().map(|waiting| waiting.since)

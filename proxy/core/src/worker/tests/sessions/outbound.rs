@@ -135,6 +135,33 @@ fn an_unacknowledged_message_comes_again_with_its_packet_id_and_dup_before_all_o
 }
 
 #[test]
+fn a_client_that_comes_back_with_a_smaller_window_is_sent_no_more_than_that() {
+    // MQTT-3.3.4-9
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut bench = Bench::new();
+        let (client, _) = connect(&mut bench, V5, "c");
+        bench.subscribe(client, "a", qos);
+        for payload in 0..4 {
+            bench.deliver(message("a", &[payload], qos));
+        }
+        assert_eq!(bench.read_publishes(client).len(), 4);
+        bench.hang_up(client);
+        let (client, _) = connect_with_window(&mut bench, "c", 2);
+        let first = bench.read_publishes(client);
+        assert_eq!(payloads(&first), [0, 1]);
+        match qos {
+            QoS::ExactlyOnce => {
+                bench.pubrec(client, packet_id(&first[0]));
+                assert!(matches!(bench.read(client)[..], [Seen::PubRel(..)]));
+                bench.pubcomp(client, packet_id(&first[0]));
+            }
+            _ => bench.puback(client, packet_id(&first[0])),
+        }
+        assert_eq!(payloads(&bench.read_publishes(client)), [2]);
+    }
+}
+
+#[test]
 fn acknowledgements_out_of_order_are_kept_over_an_absence() {
     let mut bench = Bench::new();
     let (client, _) = connect(&mut bench, V5, "c");

@@ -49,6 +49,18 @@ fn an_equal_subscription_changes_nothing_and_asks_storage_for_nothing() {
 }
 
 #[test]
+fn an_equal_subscription_waits_for_the_first_one() {
+    let mut bench = Bench::new();
+    let (client, _) = connect(&mut bench, V5, "c");
+    bench.storage.hold_updates = true;
+    bench.subscribe(client, "a", QoS::AtLeastOnce);
+    assert_eq!(bench.subscribe(client, "a", QoS::AtLeastOnce), []);
+    bench.storage.release();
+    bench.settle();
+    assert_eq!(bench.read(client).len(), 2);
+}
+
+#[test]
 fn what_came_during_an_absence_survives_a_second_subscription() {
     // MQTT-3.8.4-4
     let mut bench = Bench::new();
@@ -83,6 +95,7 @@ fn subscriptions_act_again_before_connack_says_that_the_session_is_there() {
     bench.storage.hold_subscriptions = true;
     let client = bench.open(V5);
     bench.send(client, ClientPacket::Connect(lasting(V5, "c")));
+    bench.deliver(message("a", b"early", QoS::AtMostOnce));
     assert_eq!(bench.read(client), []);
     bench.storage.release();
     bench.settle();
