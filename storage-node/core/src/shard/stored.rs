@@ -14,6 +14,9 @@ use crate::log::{Command, CommitLog};
 use crate::state::{Applied, StoredSessions};
 use crate::turn::Turn;
 
+/// Bytes that one session's subscriptions may bring it to: with its exchanges it still fits into one answer.
+const MAX_SESSION_BYTES: u64 = 2 << 20;
+
 /// An answer that waits for its entry.
 #[derive(Debug)]
 pub(super) struct Awaited {
@@ -146,7 +149,9 @@ impl<L: CommitLog> Shard<L> {
         self.counters.session_updates_total += 1;
         let subscribes = changes.iter().any(|c| matches!(c, SessionChange::Subscribe(_)));
         // What else a session can add is bounded by its packet ids and its client's Receive Maximum.
-        if subscribes && !self.has_room(StoredSessions::cost_of(&changes), turn) {
+        let added = StoredSessions::cost_of(&changes);
+        let is_large = self.state.sessions.bytes_of(&client_id).saturating_add(added) > MAX_SESSION_BYTES;
+        if subscribes && (is_large || !self.has_room(added, turn)) {
             self.counters.session_updates_refused_total += 1;
             let refusal = SessionRefusal::QuotaExceeded;
             if let Some(request) = request {

@@ -51,6 +51,11 @@ impl StoredSessions {
         self.rows.contains_key(client_id)
     }
 
+    /// Bytes charged for one of them.
+    pub(crate) fn bytes_of(&self, client_id: &Bytes) -> u64 {
+        self.rows.get(client_id).map_or(0, |row| row.bytes(client_id))
+    }
+
     /// The session of a client, when `epoch` is the one that has it.
     pub(crate) fn get(&self, client_id: &[u8], epoch: SessionEpoch) -> Option<&StoredSession> {
         self.rows

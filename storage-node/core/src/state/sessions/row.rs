@@ -17,7 +17,7 @@ const SUBSCRIPTION_OVERHEAD_BYTES: u64 = 128;
 /// What a start, a cursor or an exchange costs, in bytes.
 const ENTRY_BYTES: u64 = 48;
 /// What a position behind a cursor, or a shard with packets, costs, in bytes.
-const NUMBER_BYTES: u64 = 8;
+const NUMBER_BYTES: u64 = 10;
 /// Positions behind a cursor: no client has a larger Receive Maximum.
 const MAX_BEYOND: usize = 65_535;
 
