@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    fn session_shard(&self, client: &str) -> ShardId {
+    pub(super) fn session_shard(&self, client: &str) -> ShardId {
         self.placement.shard_of_client(client.as_bytes())
     }
 
@@ -178,7 +178,7 @@ impl World {
         chunk
     }
 
-    fn disconnect(&mut self, proxy: u128, client: &str, epoch: SessionEpoch, interval_s: Option<u32>) {
+    pub(super) fn disconnect(&mut self, proxy: u128, client: &str, epoch: SessionEpoch, interval_s: Option<u32>) {
         self.operate(
             proxy,
             Operation::DetachSession {
@@ -190,7 +190,7 @@ impl World {
         );
     }
 
-    fn gauge(&self, gauge: impl Fn(&crate::ShardGauges) -> u64) -> u64 {
+    pub(super) fn gauge(&self, gauge: impl Fn(&crate::ShardGauges) -> u64) -> u64 {
         self.core.stats().shards.iter().map(|s| gauge(&s.gauges)).sum()
     }
 
