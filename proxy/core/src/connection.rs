@@ -18,6 +18,7 @@ mod publish;
 pub(crate) mod session;
 pub(crate) mod spare;
 mod subscribe;
+mod unsubscribe;
 mod write;
 
 use std::net::SocketAddr;

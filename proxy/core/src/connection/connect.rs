@@ -201,18 +201,15 @@ impl Connection {
             .placement
             .as_ref()
             .map(|p| p.shard_of_client(&session.client_id));
-        match (stored, shard) {
-            (Some(stored), Some(shard)) => {
-                if !self.restore(stored, shard, expiry_s, cx) {
-                    return Ok(());
-                }
-            }
+        let may_answer = match (stored, shard) {
+            (Some(stored), Some(shard)) => self.restore(stored, shard, expiry_s, cx),
             (None, Some(shard)) if expiry_s > 0 => {
                 session.durable = Some(Box::new(Durable::begin(epoch, shard, expiry_s)));
+                true
             }
-            _ => {}
-        }
-        self.accept(cx)
+            _ => true,
+        };
+        if may_answer { self.accept(cx) } else { Ok(()) }
     }
 
     /// Answers CONNECT, and goes on with what the session had on its way.

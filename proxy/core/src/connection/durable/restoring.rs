@@ -198,7 +198,9 @@ impl Connection {
         let Restoring {
             exchanges, mut fetched, ..
         } = *restoring;
-        let sent = exchanges.iter().filter(|e| e.stage == OutboundStage::Sent);
+        let mut sent: Vec<_> = exchanges.iter().filter(|e| e.stage == OutboundStage::Sent).collect();
+        // Storage learns of QoS 1 later than of QoS 2: what counts is in which order a shard had them (MQTT-4.6.0-1).
+        sent.sort_by_key(|exchange| (exchange.shard, exchange.position));
         for exchange in sent {
             let place = Place {
                 shard: exchange.shard,

@@ -25,7 +25,25 @@ pub(crate) struct Updates {
 struct Batch {
     number: u32,
     subscribes: bool,
+    bytes: usize,
     changes: Vec<SessionChange>,
+}
+
+/// Bytes of changes in one update: far below the largest operation that a stream takes.
+const BATCH_BYTES: usize = 512 << 10;
+
+fn charged_bytes(change: &SessionChange) -> usize {
+    /// What a change costs beside its lists.
+    const OVERHEAD_BYTES: usize = 64;
+    OVERHEAD_BYTES
+        + match change {
+            SessionChange::Subscribe(subscription) => {
+                subscription.topic_filter.len() + size_of_val(&subscription.starts[..])
+            }
+            SessionChange::Unsubscribe { topic_filter } => topic_filter.len(),
+            SessionChange::Advance(cursor) => size_of_val(&cursor.beyond[..]),
+            SessionChange::Sending { .. } | SessionChange::Received { .. } | SessionChange::Completed { .. } => 0,
+        }
 }
 
 #[derive(Debug)]
@@ -53,15 +71,19 @@ impl Updates {
     /// Adds a change, and what waits for it.
     pub(crate) fn push(&mut self, change: SessionChange, held: Option<Held>, now: MonotonicMs) {
         let subscribes = matches!(change, SessionChange::Subscribe(_));
-        if self.pending.back().is_none_or(|batch| batch.subscribes != subscribes) {
+        let bytes = charged_bytes(&change);
+        let fits = |batch: &Batch| batch.subscribes == subscribes && batch.bytes + bytes <= BATCH_BYTES;
+        if !self.pending.back().is_some_and(fits) {
             self.last = self.last.wrapping_add(1);
             self.pending.push_back(Batch {
                 number: self.last,
                 subscribes,
+                bytes: 0,
                 changes: Vec::new(),
             });
         }
         let Some(batch) = self.pending.back_mut() else { return };
+        batch.bytes += bytes;
         batch.changes.push(change);
         if let Some(held) = held {
             let batch = batch.number;
@@ -170,6 +192,17 @@ mod tests {
             updates.answered(RequestId(2)),
             [Held::PubRel(id(2)), Held::PubRel(id(3))]
         );
+    }
+
+    #[test]
+    fn very_many_changes_go_in_several_updates() {
+        let mut updates = Updates::default();
+        let long = |n: u32| SessionChange::Unsubscribe {
+            topic_filter: Bytes::from(format!("{n}").repeat(1_000)),
+        };
+        (1_000..1_500).for_each(|n| updates.push(long(n), None, NOW));
+        let sizes: Vec<_> = updates.take_all().map(|changes| changes.len()).collect();
+        assert!(sizes.len() > 3 && sizes.iter().sum::<usize>() == 500, "{sizes:?}");
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Storage {
                 clean_start,
                 session_expiry_interval_s,
                 ..
-            } => self.attach(request, client_id, clean_start, session_expiry_interval_s),
+            } => self.attach(request, &client_id, clean_start, session_expiry_interval_s),
             ToLink::DetachSession {
                 client_id,
                 epoch,
@@ -168,7 +168,7 @@ impl Storage {
         }
     }
 
-    fn attach(&mut self, request: RequestId, client_id: Bytes, clean_start: bool, expiry_s: u32) {
+    fn attach(&mut self, request: RequestId, client_id: &Bytes, clean_start: bool, expiry_s: u32) {
         self.epochs += 1;
         let epoch = SessionEpoch {
             term: TERM,
@@ -182,7 +182,7 @@ impl Storage {
             self.answers.push_back(ToWorker::TakeOver { client_id, epoch: old });
             return;
         }
-        self.grant(request, &client_id, clean_start, expiry_s, epoch);
+        self.grant(request, client_id, clean_start, expiry_s, epoch);
     }
 
     fn grant(&mut self, request: RequestId, client_id: &Bytes, clean_start: bool, expiry_s: u32, epoch: SessionEpoch) {

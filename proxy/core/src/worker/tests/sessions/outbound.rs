@@ -135,6 +135,33 @@ fn an_unacknowledged_message_comes_again_with_its_packet_id_and_dup_before_all_o
 }
 
 #[test]
+fn messages_of_either_qos_come_again_in_the_order_of_the_first_time() {
+    // MQTT-4.6.0-1, MQTT-4.6.0-6
+    let mut bench = Bench::new();
+    let (client, _) = connect(&mut bench, V5, "c");
+    bench.subscribe(client, "a", QoS::ExactlyOnce);
+    for payload in 0..6 {
+        let qos = if payload % 2 == 0 {
+            QoS::AtLeastOnce
+        } else {
+            QoS::ExactlyOnce
+        };
+        bench.deliver(message("a", &[payload], qos));
+    }
+    let first = bench.read_publishes(client);
+    bench.hang_up(client);
+    let (client, _) = connect(&mut bench, V5, "c");
+    let second = bench.read_publishes(client);
+    assert_eq!(payloads(&second), payloads(&first));
+    assert!(
+        first
+            .iter()
+            .zip(&second)
+            .all(|(a, b)| a.packet_id == b.packet_id && b.dup)
+    );
+}
+
+#[test]
 fn a_client_that_comes_back_with_a_smaller_window_is_sent_no_more_than_that() {
     // MQTT-3.3.4-9
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
