@@ -56,7 +56,7 @@ impl<L: CommitLog> Shard<L> {
             && let Some(read) = peer.reads.pop_front()
         {
             let (answer, bytes) = match read {
-                Read::Retained(read) => self.read_retained(read, log_time_ms),
+                Read::Retained(read) => self.read_retained(&read, log_time_ms),
                 Read::Queued(pull) => self.pull(&pull, log_time_ms),
                 Read::Messages(fetch) => self.fetch(&fetch, log_time_ms),
             };
@@ -71,7 +71,7 @@ impl<L: CommitLog> Shard<L> {
         }
     }
 
-    fn read_retained(&mut self, read: ReadRetained, log_time_ms: u64) -> (Delivery, usize) {
+    fn read_retained(&mut self, read: &ReadRetained, log_time_ms: u64) -> (Delivery, usize) {
         self.counters.retained_reads_total += 1;
         let up_to = read.up_to.unwrap_or(self.state.applied);
         let (messages, end) = self.state.retained.read(
