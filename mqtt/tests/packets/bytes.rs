@@ -1,12 +1,16 @@
 //! Packets against bytes that were written by hand from the specification.
 
 use freshet_mqtt::{
-    ClientPacket, ConnAck, Connect, ConnectProperties, Disconnect, EncodeError, PacketId, Peer, ProtocolVersion, QoS,
-    ReasonCode, ReasonCodes, ServerPacket, SubAck, UnsubAck, Will, WillProperties,
+    ClientPacket, ConnAck, Connect, ConnectProperties, Disconnect, EncodeError, PacketId, Peer, ProtocolVersion, PubAck,
+    PubComp, PubRec, PubRel, QoS, ReasonCode, ReasonCodes, ServerPacket, SubAck, UnsubAck, Will, WillProperties,
 };
 
 use crate::{decode_client, decode_server};
 
+/// What PUBACK and PUBREC may say (MQTT 5.0, tables 3-4 and 3-5).
+const PUBACK_CODES: [u8; 9] = [0, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
+/// What PUBREL and PUBCOMP may say (MQTT 5.0, tables 3-6 and 3-7).
+const PUBREL_CODES: [u8; 2] = [0, 0x92];
 /// What SUBACK may say (MQTT 5.0, table 3-8).
 const SUBACK_CODES: [u8; 12] = [0, 1, 2, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2];
 /// What UNSUBACK may say (MQTT 5.0, table 3-9).
@@ -88,6 +92,27 @@ fn a_packet_without_properties_says_so_with_a_length_of_0() {
         let mut out = Vec::new();
         packet.encode(&peer, &mut out).expect("valid");
         assert_eq!(out, expected, "{packet:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(false, shows("5.0:3.4.2-1", "5.0:3.5.2-1", "5.0:3.6.2-1", "5.0:3.7.2-1"))]
+fn what_acknowledges_a_publication_has_its_own_codes_alone() {
+    let peer = Peer::new(ProtocolVersion::V5);
+    for code in (0..=u8::MAX).filter_map(ReasonCode::from_byte) {
+        let is_written = |packet: ServerPacket<'_>| packet.encode(&peer, &mut Vec::new()).is_ok();
+        for packet in [
+            ServerPacket::PubAck(PubAck::new(packet_id(), code)),
+            ServerPacket::PubRec(PubRec::new(packet_id(), code)),
+        ] {
+            assert_eq!(is_written(packet), PUBACK_CODES.contains(&code.byte()), "{packet:?}");
+        }
+        for packet in [
+            ServerPacket::PubRel(PubRel::new(packet_id(), code)),
+            ServerPacket::PubComp(PubComp::new(packet_id(), code)),
+        ] {
+            assert_eq!(is_written(packet), PUBREL_CODES.contains(&code.byte()), "{packet:?}");
+        }
     }
 }
 
