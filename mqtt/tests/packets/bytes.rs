@@ -1,8 +1,9 @@
 //! Packets against bytes that were written by hand from the specification.
 
 use freshet_mqtt::{
-    ClientPacket, ConnAck, Connect, ConnectProperties, Disconnect, EncodeError, PacketId, Peer, ProtocolVersion, PubAck,
-    PubComp, PubRec, PubRel, QoS, ReasonCode, ReasonCodes, ServerPacket, SubAck, UnsubAck, Will, WillProperties,
+    ClientPacket, ConnAck, Connect, ConnectProperties, Disconnect, EncodeError, PacketId, Peer, ProtocolVersion,
+    PubAck, PubComp, PubRec, PubRel, QoS, ReasonCode, ReasonCodes, ServerPacket, SubAck, UnsubAck, Will,
+    WillProperties,
 };
 
 use crate::{decode_client, decode_server};

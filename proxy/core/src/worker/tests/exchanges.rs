@@ -17,11 +17,12 @@ fn published(bench: &Bench) -> usize {
 }
 
 fn publishes(seen: &[Seen]) -> Vec<&SeenPublish> {
-    let of = |seen| match seen {
-        &Seen::Publish(ref publish) => Some(publish),
-        _ => None,
-    };
-    seen.iter().filter_map(of).collect()
+    seen.iter()
+        .filter_map(|seen| match seen {
+            Seen::Publish(publish) => Some(publish),
+            _ => None,
+        })
+        .collect()
 }
 
 #[test]
