@@ -64,6 +64,7 @@ async fn a_message_crosses_from_one_proxy_to_another_at_every_qos() -> Result<()
 }
 
 #[tokio::test]
+#[cfg_attr(false, shows("3.1.1:7.0.0-2"))]
 async fn a_retained_message_waits_for_whoever_subscribes_and_can_be_taken_back() -> Result<()> {
     with_broker("retained", json!({}), async |broker| {
         let address = broker.address().await?;
@@ -87,6 +88,7 @@ async fn a_retained_message_waits_for_whoever_subscribes_and_can_be_taken_back()
 }
 
 #[tokio::test]
+#[cfg_attr(false, shows("5.0:3.1.4-3"))]
 async fn the_same_client_id_through_any_proxy_ends_the_first_connection() -> Result<()> {
     with_broker("takeover", json!({}), async |broker| {
         let address = broker.address().await?;
