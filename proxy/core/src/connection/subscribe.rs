@@ -14,6 +14,7 @@ use super::connect::topic_is_allowed;
 use super::session::Session;
 use super::{Connection, Context, Ending, Pause, Step};
 use crate::filters::{FilterKey, ShardSet, Subscriber};
+use crate::planted::planted;
 use crate::worker::{ConnectionToken, Read, Request};
 
 /// A SUBSCRIBE without SUBACK.
@@ -64,7 +65,7 @@ impl SubscribeRequest {
             return false;
         }
         self.joined_count += 1;
-        Some(self.joined_count) == self.shards
+        Some(self.joined_count) == self.shards || planted!(SubackAtFirstShard)
     }
 
     /// A shard's last retained message has come.

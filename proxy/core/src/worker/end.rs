@@ -1,7 +1,7 @@
 //! The end of a connection: what the client is told, what storage is told, what is given back.
 
 use freshet_mqtt::{ConnAck, Disconnect, Peer, Sender};
-use freshet_storage_contract::MonotonicMs;
+use freshet_storage_contract::{DetachReason, MonotonicMs};
 
 use super::Worker;
 use super::actions::{Actions, Fact, PeerClose};
@@ -9,6 +9,7 @@ use super::leaving::Leaving;
 use super::token::{ConnectionToken, ListenerIndex};
 use crate::connection::session::Session;
 use crate::connection::{Connection, Context, Ending, Phase};
+use crate::planted::planted;
 use crate::reason::DisconnectReason;
 
 impl Worker {
@@ -152,7 +153,11 @@ fn detach(session: Session, unanswered: u32, reason: DisconnectReason, cx: &mut 
         client_id: session.client_id,
         epoch: session.epoch,
         will: session.will,
-        reason: reason.detach_reason(),
+        reason: if planted!(WillOnDisconnect) {
+            DetachReason::WillDue
+        } else {
+            reason.detach_reason()
+        },
         unanswered,
     };
     if let Some(detach) = cx.shared.leaving.insert(cx.token, leaving) {

@@ -14,6 +14,7 @@ use super::publisher::Number;
 use crate::facts::LinkFault;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog};
+use crate::planted::planted;
 use crate::state::Applied;
 use crate::turn::Turn;
 use crate::usage::RetainedUsage;
@@ -78,6 +79,10 @@ impl<L: CommitLog> Shard<L> {
                 }
                 Number::Waiting => {
                     self.counters.publishes_repeated_total += 1;
+                    if planted!(RepeatedPublishRouted) {
+                        let source = Source::Proxy { publisher: key, seq };
+                        self.take_in(Publication { source, message }, turn);
+                    }
                     continue;
                 }
                 Number::Answered(outcome) => {
