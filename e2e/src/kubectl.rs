@@ -89,6 +89,18 @@ impl Kubectl {
         kubectl.args(["apply", "--server-side", "--force-conflicts", "-f", "-"]);
         command::run_with_input(&mut kubectl, manifest.as_bytes()).await
     }
+
+    /// Applies an object as a person does who types `kubectl apply`: kubectl itself merges it with what is there.
+    ///
+    /// What the server says of a list with one key twice differs between the two.
+    ///
+    /// # Errors
+    /// When the server refuses it: with the server's message.
+    pub async fn apply_as_a_person(&self, object: &Value) -> anyhow::Result<String> {
+        let mut kubectl = self.command();
+        kubectl.args(["apply", "-f", "-"]);
+        command::run_with_input(&mut kubectl, object.to_string().as_bytes()).await
+    }
 }
 
 impl Helm {

@@ -44,11 +44,11 @@ async fn what_can_never_work_is_refused_with_a_message_that_names_the_field() ->
                 // Nothing is to be started for it.
                 before["paused"] = json!(true);
                 kubectl
-                    .apply(&[resource(&before)])
+                    .apply_as_a_person(&resource(&before))
                     .await
                     .with_context(|| case.what.clone())?;
             }
-            match kubectl.apply(&[resource(&case.spec)]).await {
+            match kubectl.apply_as_a_person(&resource(&case.spec)).await {
                 Ok(said) => bail!("{} was taken: {said}", case.what),
                 Err(refusal) => {
                     let refusal = format!("{refusal:#}");
