@@ -43,6 +43,7 @@ use crate::facts::{LinkFault, StorageFact};
 use crate::hash::KeyedHash;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog, ENTRY_VERSION, Entry, LogClock};
+use crate::planted::planted;
 use crate::settings::StorageSettings;
 use crate::state::State;
 use crate::stats::{ShardCounters, ShardGauges, ShardStats};
@@ -152,10 +153,13 @@ impl<L: CommitLog> Shard<L> {
         let received = resume
             .filter(|r| r.term == self.term)
             .map_or(DeliverySeq(0), |r| r.received);
+        // Whoever had a filter confirmed by another leader was sent a marker at least.
+        let was_promised = resume.is_some_and(|r| r.term != self.term && r.received > DeliverySeq(0));
         let ring_bytes = turn.settings.ring_bytes;
         let (peer, known) = self
             .peers
             .get_or_insert(key, || Peer::new(key, ring_bytes, received, turn.now));
+        peer.owes_interest |= !known && was_promised;
         let resumed = if known {
             peer.ring.resume(received)
         } else {
@@ -182,6 +186,7 @@ impl<L: CommitLog> Shard<L> {
 
     /// Takes a delta of interest, and confirms it in the stream of deliveries.
     pub(crate) fn change_interest(&mut self, key: PeerKey, delta: &InterestDelta, turn: &mut Turn<'_>) {
+        let routes_already = !self.is_holding();
         let Some(peer) = self.peers.get_mut(key) else { return };
         let last = peer.interest_version;
         if delta.version > last {
@@ -230,6 +235,17 @@ impl<L: CommitLog> Shard<L> {
                 }
             }
             peer.interest_version = delta.version;
+            // One that had filters names all of them.
+            let is_late = std::mem::take(&mut peer.owes_interest) && delta.complete && routes_already;
+            if is_late && !planted!(LateInterestUntold) {
+                // What was routed since the hold passed its subscribers by, and its publishers have been answered.
+                peer.ring.push_overrun(turn.now);
+                self.counters.interest_late_total += 1;
+                if let Some(incarnation) = turn.proxies.get(key).map(|i| i.id) {
+                    let shard = self.id;
+                    turn.out.fact(StorageFact::InterestLate { incarnation, shard });
+                }
+            }
             if peer.filters.is_incomplete()
                 && !was_incomplete
                 && let Some(incarnation) = turn.proxies.get(key).map(|i| i.id)

@@ -94,6 +94,8 @@ pub struct ShardCounters {
     pub overruns_total: u64,
     /// QoS >= 1 copies lost to full rings; their proxies are told.
     pub overrun_messages_total: u64,
+    /// Proxies that named their interest after publications had been routed without it.
+    pub interest_late_total: u64,
     /// Times a proxy fell silent, so that publishers no longer waited for it.
     pub silences_total: u64,
     /// Filters that did not fit into the bound on interest, or were malformed.

@@ -11,6 +11,7 @@ use super::message::OutMessage;
 use super::outbound::Queued;
 use super::session::Session;
 use super::{Connection, Context, Pause};
+use crate::planted::planted;
 use crate::stats::WorkerStats;
 use crate::worker::{ConnectionToken, Shared, Stage};
 
@@ -255,6 +256,11 @@ fn append(
     };
     let start = out.len();
     let layout = message.append(out, version, &head).ok()?;
+    if planted!(AliasOfDroppedPacket)
+        && let (Aliased::New(alias), Some(aliases)) = (alias, &mut session.outbound_aliases)
+    {
+        aliases.define(&message.message.topic_name, alias);
+    }
     if layout.packet_bytes > session.max_packet_bytes as usize {
         out.truncate(start);
         return None;

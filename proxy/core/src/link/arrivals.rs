@@ -12,6 +12,7 @@ use super::sessions::Granted;
 use super::workers::WorkerSet;
 use super::{Link, LinkOutputs, Violation, published};
 use crate::exchange::{ToWorker, WorkerId, worker_of};
+use crate::planted::planted;
 
 impl Link {
     /// Takes an answer from the stream of operations.
@@ -193,6 +194,11 @@ impl Link {
                             more,
                         },
                     );
+                    if planted!(RetainedOvertakes)
+                        && let Some(events) = out.to_workers.get_mut(usize::from(worker.0))
+                    {
+                        events.rotate_right(1 + usize::from(chunk.first));
+                    }
                 }
             }
             Delivery::Started { request, position } => {

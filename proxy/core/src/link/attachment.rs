@@ -12,6 +12,7 @@ use super::publications::Answered;
 use super::shard::ShardLink;
 use super::{Lease, Link, LinkOutputs, Violation, published};
 use crate::exchange::ToWorker;
+use crate::planted::planted;
 
 impl Link {
     /// First frame of both streams.
@@ -150,7 +151,7 @@ impl Link {
         if found.interest_version != link.version() {
             link.begin_anew();
         }
-        if found.overrun || is_reborn {
+        if found.overrun || is_reborn && !planted!(LossUntold) {
             out.tell_all(&ToWorker::Overrun { shard });
         }
         if is_new_leader {

@@ -1,7 +1,7 @@
 //! The end of a connection: what the client is told, what storage is told, what is given back.
 
 use freshet_mqtt::{ConnAck, Disconnect, Peer, Sender};
-use freshet_storage_contract::MonotonicMs;
+use freshet_storage_contract::{DetachReason, MonotonicMs};
 
 use super::Worker;
 use super::actions::{Actions, Fact, PeerClose};
@@ -9,6 +9,7 @@ use super::leaving::Leaving;
 use super::token::{ConnectionToken, ListenerIndex};
 use crate::connection::session::Session;
 use crate::connection::{Connection, Context, Ending, Phase};
+use crate::planted::planted;
 use crate::reason::DisconnectReason;
 
 impl Worker {
@@ -157,7 +158,11 @@ fn detach(mut session: Session, unanswered: u32, reason: DisconnectReason, cx: &
         client_id: session.client_id,
         epoch: session.epoch,
         will: session.will,
-        reason: reason.detach_reason(),
+        reason: if planted!(WillOnDisconnect) {
+            DetachReason::WillDue
+        } else {
+            reason.detach_reason()
+        },
         session_expiry_interval_s: session.disconnect_expiry_s,
         unanswered,
     };

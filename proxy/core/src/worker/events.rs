@@ -14,6 +14,7 @@ use super::requests::Request;
 use super::token::ConnectionToken;
 use crate::connection::{Connection, Context, Ending, Phase};
 use crate::exchange::{PublishTicket, ToLink, ToWorker};
+use crate::planted::planted;
 use crate::reason::DisconnectReason;
 
 impl Worker {
@@ -122,7 +123,7 @@ impl Worker {
                     let session = connections.get(token).and_then(|c| c.cold.session.as_ref());
                     session.is_some_and(|s| s.client_id == client_id && s.epoch == Some(epoch))
                 });
-                if let Some(token) = token {
+                if let Some(token) = token.filter(|_| !planted!(TakeoverPassedOver)) {
                     self.end(token, DisconnectReason::TakenOver.into(), now, out);
                 }
             }

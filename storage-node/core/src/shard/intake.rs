@@ -15,6 +15,7 @@ use super::publisher::Number;
 use crate::facts::LinkFault;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog, Publish};
+use crate::planted::planted;
 use crate::state::{Applied, Matched, Queues};
 use crate::turn::Turn;
 use crate::usage::RetainedUsage;
@@ -82,6 +83,10 @@ impl<L: CommitLog> Shard<L> {
                 }
                 Number::Waiting => {
                     self.counters.publishes_repeated_total += 1;
+                    if planted!(RepeatedPublishRouted) {
+                        let source = Source::Proxy { publisher: key, seq };
+                        self.take_in(Publication { source, message }, turn);
+                    }
                     continue;
                 }
                 Number::Answered(outcome) => {

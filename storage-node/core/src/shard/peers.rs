@@ -24,6 +24,8 @@ pub(crate) struct Superseded {
 pub(crate) struct Peer {
     pub(crate) key: PeerKey,
     pub(crate) interest_version: InterestVersion,
+    /// The proxy had another leader before this one, and may have filters that this one has not been told of.
+    pub(crate) owes_interest: bool,
     pub(crate) filters: PeerFilters,
     pub(crate) ring: Ring,
     pub(crate) publisher: Publisher,
@@ -47,6 +49,7 @@ impl Peer {
         Self {
             key,
             interest_version: InterestVersion(0),
+            owes_interest: false,
             filters: PeerFilters::default(),
             ring: Ring::new(ring_bytes, received, now),
             publisher: Publisher::default(),

@@ -357,6 +357,12 @@ impl Ring {
             return None;
         }
         let lost = self.overrun.take()?;
+        self.push_overrun(now);
+        Some(lost)
+    }
+
+    /// Tells the proxy that messages were lost before this place.
+    pub(crate) fn push_overrun(&mut self, now: MonotonicMs) {
         let item = Item {
             body: Body::Overrun,
             ring_bytes: SMALL_DELIVERY_BYTES,
@@ -364,7 +370,6 @@ impl Ring {
             entered: now,
         };
         self.insert(item, now);
-        Some(lost)
     }
 
     /// A new link begins, whose proxy has everything up to `received`. False: that is not what was sent to it, so

@@ -198,3 +198,70 @@ fn output_for_an_earlier_link_is_not_sent_on_the_next_one() {
     w.attach(A);
     assert_eq!(w.take_payloads(A), ["x"]);
 }
+
+/// Proxy A, that another leader knew; it attaches to a new one after `late_ms` and names a filter. `complete`: it had
+/// filters before.
+fn a_proxy_that_comes_back(late_ms: u64, complete: bool) -> World {
+    let mut w = World::new(StorageSettings {
+        recovery_hold_ms: 1_000,
+        ..settings(1)
+    });
+    let shard = ProxyShard {
+        received: 1,
+        ..ProxyShard::default()
+    };
+    let known = Proxy {
+        term: Term(TERM.0 - 1),
+        shards: BTreeMap::from([(S0, shard)]),
+        ..Proxy::default()
+    };
+    w.proxies.insert(A, known);
+    w.attach(B);
+    w.publish(B, qos_1("a", "1"));
+    w.pass_ms(late_ms);
+    w.attach(A);
+    let change = InterestChange::Add {
+        filter_id: FilterId(1),
+        topic_filter: Bytes::from_static(b"a"),
+    };
+    w.proxies.get_mut(&A).unwrap().shards.get_mut(&S0).unwrap().interest = 1;
+    let delta = InterestDelta {
+        shard: S0,
+        version: InterestVersion(1),
+        complete,
+        changes: vec![change],
+    };
+    w.operate(A, Operation::Interest(delta));
+    w
+}
+
+#[test]
+fn a_proxy_that_names_its_interest_behind_the_hold_is_told_that_it_missed_messages() {
+    let mut w = a_proxy_that_comes_back(1_000, true);
+    assert_eq!(w.take_outcomes(B), [(1, NoMatchingSubscribers)]);
+    let told = w.take_deliveries(A);
+    assert!(
+        matches!(told[..], [Delivery::Overrun, Delivery::Marker { .. }]),
+        "{told:?}"
+    );
+    assert_eq!(w.core.stats().shards[0].counters.interest_late_total, 1);
+    w.acknowledge(A);
+    w.subscribe(A, 2, "b");
+    assert_eq!(w.core.stats().shards[0].counters.interest_late_total, 1, "once");
+}
+
+#[test]
+fn a_proxy_that_names_its_interest_within_the_hold_has_missed_nothing() {
+    let mut w = a_proxy_that_comes_back(999, true);
+    let told = w.take_deliveries(A);
+    assert!(matches!(told[..], [Delivery::Marker { .. }]), "{told:?}");
+    w.pass_ms(1);
+    assert_eq!(w.take_payloads(A), ["1"]);
+}
+
+#[test]
+fn a_proxy_that_had_no_filters_before_has_missed_nothing() {
+    let mut w = a_proxy_that_comes_back(1_000, false);
+    let told = w.take_deliveries(A);
+    assert!(matches!(told[..], [Delivery::Marker { .. }]), "{told:?}");
+}
