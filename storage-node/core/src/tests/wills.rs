@@ -46,10 +46,7 @@ fn a_will_is_published_when_the_connection_is_lost() {
 }
 
 #[test]
-#[cfg_attr(
-    false,
-    shows("5.0:3.1.2-10", "5.0:3.14.4-3", "3.1.1:3.1.2-10", "3.1.1:3.14.4-3")
-)]
+#[cfg_attr(false, shows("5.0:3.1.2-10", "5.0:3.14.4-3", "3.1.1:3.1.2-10", "3.1.1:3.14.4-3"))]
 fn a_will_is_deleted_by_a_disconnect() {
     let (mut w, epoch) = mourning(0, 4);
     w.detach_session(A, "c", epoch, DetachReason::ByClient);
