@@ -109,6 +109,11 @@ pub enum Action {
         /// Milliseconds.
         ms: u64,
     },
+    /// Things arrive until the client has the answers that it waits for; what comes next comes right behind them.
+    Await {
+        /// The slot.
+        slot: usize,
+    },
     /// All that is under way arrives.
     Settle,
     /// The streams between a proxy and storage break, and stay broken.

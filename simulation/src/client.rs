@@ -250,6 +250,11 @@ impl Client {
         free
     }
 
+    /// Whether CONNACK, SUBACK, UNSUBACK, PUBACK or PUBREC is to come.
+    pub(crate) fn waits(&self) -> bool {
+        !self.is_connected || !self.pending.is_empty() || self.exchanges.iter().any(Exchange::is_unanswered)
+    }
+
     fn violation<T>(&self, rule: &'static str, seen: impl Into<String>) -> Result<T, Violation> {
         let seen = format!("connection {}: {}", self.connection, seen.into());
         Err(Violation::new(rule, seen))

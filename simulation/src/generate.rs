@@ -69,6 +69,9 @@ impl Sequence {
         for slot in 0..1 + draw.random.below(3) {
             actions.push(draw.open(slot));
             actions.push(draw.subscribe(slot));
+            if draw.random.chance(50) {
+                actions.push(Action::Await { slot });
+            }
         }
         for _ in 0..4 + draw.random.below(28) {
             actions.push(draw.action());
@@ -152,6 +155,7 @@ impl Draw<'_> {
             89..=93 => Action::Pass {
                 ms: self.random.pick(&[10, 300, 1_100, 1_100, 3_000, 8_000]),
             },
+            94..=97 => Action::Await { slot },
             _ => Action::Settle,
         }
     }
@@ -174,8 +178,9 @@ impl Draw<'_> {
                 } else {
                     ProtocolVersion::V311
                 },
-                clean_start: random.chance(50),
-                expiry_s: if is_5 { random.pick(&[0, 0, 3, 3_600]) } else { 0 },
+                // Sessions end with their connection.
+                clean_start: !is_5 || random.chance(50),
+                expiry_s: 0,
                 receive_maximum: if is_5 { random.pick(&[0, 1, 2, 3]) } else { 0 },
                 max_packet_bytes: if is_5 && random.chance(15) { 120 } else { 0 },
                 alias_maximum: if is_5 { random.pick(&[0, 0, 1, 3]) } else { 0 },

@@ -15,7 +15,7 @@ use freshet_storage_contract::MonotonicMs;
 use self::proxy::Proxy;
 use self::sockets::Socket;
 use self::storage::Storage;
-use crate::action::{SLOTS, Sequence, Step};
+use crate::action::{Action, SLOTS, Sequence, Step};
 use crate::client::Client;
 use crate::history::{Broken, History};
 use crate::random::Random;
@@ -109,6 +109,9 @@ impl World {
         self.history.say(|| format!("--- {:?}", step.action));
         self.random = Random::new(step.schedule.unwrap_or(0));
         self.act(&step.action)?;
+        if matches!(step.action, Action::Await { .. }) {
+            return Ok(());
+        }
         if step.schedule.is_none() || self.random.chance(15) {
             return self.settle();
         }
@@ -162,6 +165,17 @@ impl World {
             }
         }
         Err(Violation::new("the world comes to rest", "it does not"))
+    }
+
+    /// Moves what is on its way until a client waits for nothing.
+    fn move_until_answered(&mut self, connection: usize) -> Result<(), Violation> {
+        for _ in 0..MOST_MOVES {
+            let waits = self.sockets[connection].is_at_client && self.clients[connection].waits();
+            if !waits || !self.move_something()? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Moves something of one queue. False: nothing is on its way.

@@ -26,6 +26,7 @@ fn each_planted_mistake_is_found_from_three_seeds() {
                 .take_while(|_| began.elapsed() < LIMIT)
                 .find_map(|seed| Some((seed, breaks(fault, seed)?)));
             let Some((seed, rule)) = found else {
+                println!("{fault:?} from {start:#x}: not found");
                 missed.push((fault, start));
                 continue;
             };

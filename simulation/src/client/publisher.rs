@@ -29,6 +29,13 @@ enum Stage {
     Released,
 }
 
+impl Exchange {
+    /// Whether PUBACK or PUBREC is waited for.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.stage == Stage::Sent
+    }
+}
+
 /// What is to be published.
 pub(crate) struct Publication {
     pub(crate) topic: &'static str,

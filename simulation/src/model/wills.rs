@@ -32,7 +32,10 @@ fn is_certainly_withheld(history: &History, connection: &Connection) -> bool {
         None => connection.accepted.is_some(),
         Some(ended) => ended.how == How::Disconnect && connection.all_read.is_some(),
     };
-    let end = connection.all_read.unwrap_or(At::MAX);
+    // A proxy that storage cannot hear has not told it of the end yet.
+    let proxy = connection.proxy;
+    let unheard = history.has_broken(|b| b == (Broken::Streams { proxy }), 0, At::MAX);
+    let end = connection.all_read.filter(|_| !unheard).unwrap_or(At::MAX);
     said_so && !is_rivalled(history, connection, end) && !has_lost_its_proxy(history, connection)
 }
 

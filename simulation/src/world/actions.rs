@@ -15,6 +15,11 @@ impl World {
     pub(super) fn act(&mut self, action: &Action) -> Result<(), Violation> {
         match action {
             Action::Open { slot, proxy, options } => self.open(*slot, *proxy, options)?,
+            Action::Await { slot } => {
+                if let Some(connection) = self.slots.get(*slot).copied().flatten() {
+                    self.move_until_answered(connection)?;
+                }
+            }
             Action::Settle => self.settle()?,
             Action::Pass { ms } => self.pass(*ms)?,
             Action::Cut { proxy, noticed } => self.cut(*proxy, *noticed)?,

@@ -154,15 +154,17 @@ fn detach(mut session: Session, unanswered: u32, reason: DisconnectReason, cx: &
     }
     let updates = session.last_updates(cx.token, cx.shared, cx.now);
     cx.out.to_link.extend(updates);
+    let reason = if planted!(WillOnDisconnect) {
+        DetachReason::WillDue
+    } else {
+        reason.detach_reason()
+    };
     let leaving = Leaving {
         client_id: session.client_id,
         epoch: session.epoch,
-        will: session.will,
-        reason: if planted!(WillOnDisconnect) {
-            DetachReason::WillDue
-        } else {
-            reason.detach_reason()
-        },
+        // Deleted by DISCONNECT (MQTT-3.1.2-10): storage that forgot it is not to be told of it again.
+        will: session.will.filter(|_| reason != DetachReason::ByClient),
+        reason,
         session_expiry_interval_s: session.disconnect_expiry_s,
         unanswered,
     };
