@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::authorization::AuthorizationConfig;
+
 /// The file `proxy.json`. A running proxy takes up a changed file without dropping clients; each field says how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -17,6 +19,8 @@ pub struct ProxyConfig {
     pub mqtt: MqttConfig,
     /// New connections.
     pub client_limits: ClientLimits,
+    /// Live.
+    pub authorization: AuthorizationConfig,
     /// MQTT 5.0 CONNACK names the proxy in the user property `freshet-proxy`. New connections.
     pub proxy_in_connack: bool,
     /// `error | warn | info | debug | trace`. Live.
@@ -35,6 +39,7 @@ impl Default for ProxyConfig {
             listeners: vec![ListenerConfig::default()],
             mqtt: MqttConfig::default(),
             client_limits: ClientLimits::default(),
+            authorization: AuthorizationConfig::default(),
             proxy_in_connack: false,
             log_level: "info".to_owned(),
             drain_linger_ms: 5_000,

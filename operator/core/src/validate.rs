@@ -3,12 +3,15 @@
 //! The API server has refused most of what is wrong; what is left is what CEL cannot say, or what an older definition
 //! let in. Called once per reconcile, and by the condition `Stalled` when it fails.
 
+mod authorization;
 mod overlay;
 
 use std::fmt;
 use std::time::Duration;
 
-use freshet_config::{ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, RetainedLimits, SlowConsumer};
+use freshet_config::{
+    AuthorizationConfig, ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, RetainedLimits, SlowConsumer,
+};
 use freshet_operator_api as api;
 use freshet_storage_contract::{ClusterUid, Placement};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -58,6 +61,8 @@ pub struct ValidatedCluster {
     pub storage: ValidatedStorage,
     /// What the MQTT specifications leave to the server.
     pub mqtt: MqttConfig,
+    /// Which topics clients may publish and subscribe to.
+    pub authorization: AuthorizationConfig,
     /// Bounds per client.
     pub client_limits: ClientLimits,
     /// Bounds of retained messages.
@@ -220,6 +225,7 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
             ),
         },
         mqtt: mqtt_of(&spec.mqtt, &mut check),
+        authorization: authorization::authorization_of(&spec.authorization, &mut check),
         client_limits: client_limits_of(&spec.limits.client, &mut check),
         retained_limits: RetainedLimits {
             messages: spec.limits.cluster.retained_messages,

@@ -175,6 +175,18 @@ impl Snapshot {
             ],
         )?;
         e.counters(
+            "subscriptions_refused",
+            "Topic filters that SUBACK refused, by reason",
+            [
+                (
+                    [("reason", "not_authorized")],
+                    self.sum(|s| s.subscriptions_not_authorized),
+                ),
+                ([("reason", "quota_exceeded")], self.sum(|s| s.subscriptions_over_quota)),
+                ([("reason", "not_taken")], self.sum(|s| s.subscriptions_not_taken)),
+            ],
+        )?;
+        e.counters(
             "shed",
             "Messages that were dropped, by reason",
             [
@@ -187,6 +199,10 @@ impl Snapshot {
                 ([("reason", "expired")], self.sum(|s| s.deliveries_expired)),
                 ([("reason", "packet_too_large")], self.sum(|s| s.deliveries_too_large)),
                 ([("reason", "refused_by_client")], self.sum(|s| s.deliveries_refused)),
+                (
+                    [("reason", "not_authorized")],
+                    self.sum(|s| s.deliveries_not_authorized),
+                ),
                 ([("reason", "unclaimed")], self.sum(|s| s.deliveries_unclaimed)),
             ],
         )?;

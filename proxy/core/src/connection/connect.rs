@@ -84,6 +84,9 @@ impl Connection {
             if !topic_is_allowed(will.topic_name, config) {
                 return Err(DisconnectReason::TopicNameInvalid);
             }
+            if !cx.shared.authorization.may_publish(will.topic_name) {
+                return Err(DisconnectReason::WillNotAllowed);
+            }
         }
         if cx.shared.drain.is_some() {
             return Err(DisconnectReason::ServerShutdown);

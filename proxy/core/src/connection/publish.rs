@@ -10,6 +10,7 @@ use super::alias::AliasError;
 use super::connect::topic_is_allowed;
 use super::inbound::Arrival;
 use super::{Connection, Context, Ending, Pause, Step};
+use crate::authorization::Authorization;
 use crate::exchange::ToLink;
 use crate::reason::DisconnectReason;
 
@@ -85,7 +86,7 @@ impl Connection {
         {
             *count += 1;
         }
-        let message = match self.message_of(publish, body_bytes) {
+        let message = match self.message_of(publish, body_bytes, &cx.shared.authorization) {
             Ok(message) => message,
             Err(refused) => return self.refuse_publish(publish, refused, cx).map(|()| Step::Next),
         };
@@ -169,7 +170,12 @@ impl Connection {
     }
 
     /// The message of a PUBLISH, copied once. `Err`: the reason code of its refusal.
-    fn message_of(&self, publish: &Publish<'_>, body_bytes: usize) -> Result<Message, ReasonCode> {
+    fn message_of(
+        &self,
+        publish: &Publish<'_>,
+        body_bytes: usize,
+        authorization: &Authorization,
+    ) -> Result<Message, ReasonCode> {
         let session = self.cold.session.as_ref();
         let topic_name = match (publish.topic_name, publish.properties.topic_alias) {
             ("", Some(alias)) => session
@@ -182,6 +188,9 @@ impl Connection {
         }
         if !topic_is_allowed(topic_name, &self.cold.config.mqtt) {
             return Err(ReasonCode::TopicNameInvalid);
+        }
+        if !authorization.may_publish(topic_name) {
+            return Err(ReasonCode::NotAuthorized);
         }
         // The rest of the body holds payload and properties.
         let rest_bytes = body_bytes.saturating_sub(publish.topic_name.len());

@@ -102,6 +102,8 @@ impl Connection {
                 Err(ReasonCode::SharedSubscriptionsNotSupported)
             } else if !topic_is_allowed(name, &config.mqtt) {
                 Err(ReasonCode::TopicFilterInvalid)
+            } else if !cx.shared.authorization.may_subscribe(filter.topic_filter.unshared()) {
+                Err(ReasonCode::NotAuthorized)
             } else {
                 let limit = config.client_limits.subscriptions as usize;
                 let identifier = subscribe.subscription_identifier.unwrap_or(0);
@@ -127,7 +129,10 @@ impl Connection {
                     });
                     granted(filter.options.qos)
                 }
-                Err(code) => code,
+                Err(code) => {
+                    cx.shared.stats.count_refused_subscription(code);
+                    code
+                }
             };
             codes.push(granted);
         }

@@ -1,5 +1,6 @@
 //! What clients see of a worker, with a small storage behind it that runs in the same thread.
 
+mod authorization;
 mod bench;
 mod bounds;
 mod connect;
