@@ -89,6 +89,8 @@ pub struct MqttConfig {
     /// How long an answer is held while storage cannot give it, in ms, before MQTT 5.0 gets DISCONNECT 0x88 and
     /// 3.1.1 a close. Default 30,000.
     pub publish_hold_ms: u64,
+    /// Highest QoS of a PUBLISH, a will and a subscription, 0 to 2. Default 2.
+    pub max_qos: u8,
     /// QoS 1 and 2 PUBLISH packets that a client may have unacknowledged (MQTT 5.0, 3.2.2.3.3). Default 100. Minimum 1.
     pub receive_maximum: u16,
     /// Topic aliases a client may use (MQTT 5.0, 3.2.2.3.8). Default 16; 0 = none.
@@ -107,6 +109,7 @@ impl Default for MqttConfig {
     fn default() -> Self {
         Self {
             publish_hold_ms: 30_000,
+            max_qos: 2,
             receive_maximum: 100,
             topic_alias_maximum: 16,
             max_topic_levels: 128,

@@ -418,6 +418,7 @@ fn image_reference(image: &api::Image, default: &str) -> String {
 fn mqtt_of(mqtt: &api::Mqtt, check: &mut Check) -> MqttConfig {
     MqttConfig {
         publish_hold_ms: millis(check.duration("spec.mqtt.publishHold", &mqtt.publish_hold)),
+        max_qos: mqtt.max_qos,
         receive_maximum: mqtt.receive_maximum,
         topic_alias_maximum: mqtt.topic_alias_maximum,
         max_topic_levels: mqtt.max_topic_levels,

@@ -31,6 +31,8 @@ pub struct WorkerStats {
     pub publishes_repeated: u64,
     /// Publications dropped because the client may not make them: `$SYS`, `spec.authorization`.
     pub publishes_not_authorized: u64,
+    /// Publications refused because their topic is longer or has more levels than it may.
+    pub publishes_topic_invalid: u64,
     /// Topic filters of SUBSCRIBE that the rules do not allow.
     pub subscriptions_not_authorized: u64,
     /// Topic filters of SUBSCRIBE over the bound of their session, or over one of storage.
@@ -94,6 +96,7 @@ impl Default for WorkerStats {
             publishes_sent: [0; 3],
             publishes_repeated: 0,
             publishes_not_authorized: 0,
+            publishes_topic_invalid: 0,
             subscriptions_not_authorized: 0,
             subscriptions_over_quota: 0,
             subscriptions_not_taken: 0,

@@ -172,6 +172,10 @@ impl Snapshot {
             [
                 ([("reason", "not_authorized")], self.sum(|s| s.publishes_not_authorized)),
                 ([("reason", "quota_exceeded")], self.sum(|s| s.publishes_over_quota)),
+                (
+                    [("reason", "topic_name_invalid")],
+                    self.sum(|s| s.publishes_topic_invalid),
+                ),
             ],
         )?;
         e.counters(

@@ -3,13 +3,13 @@
 use std::num::NonZeroU16;
 
 use bytes::Bytes;
-use freshet_mqtt::{EncodeError, PubAck, PubComp, PubRec, Publish, QoS, ReasonCode};
+use freshet_mqtt::{EncodeError, PubComp, PubRec, Publish, QoS, ReasonCode};
 use freshet_storage_contract::{Message, PublishOutcome};
 
 use super::alias::AliasError;
 use super::connect::topic_is_allowed;
 use super::inbound::Arrival;
-use super::{Connection, Context, Ending, Pause, Step};
+use super::{Connection, Context, Ending, Pause, Step, explanation};
 use crate::authorization::Authorization;
 use crate::exchange::ToLink;
 use crate::reason::DisconnectReason;
@@ -62,6 +62,10 @@ impl Connection {
     ) -> Result<Step, Ending> {
         if self.is_leaving {
             return Ok(Step::Hold(Pause::Leaving));
+        }
+        // MQTT-3.2.2-11
+        if publish.qos > self.max_qos() {
+            return Err(DisconnectReason::QosNotSupported.into());
         }
         self.define_alias(publish)?;
         if let Some(packet_id) = publish.packet_id
@@ -142,8 +146,8 @@ impl Connection {
             Arrival::IdInUse => {
                 let code = ReasonCode::PacketIdentifierInUse;
                 self.answer(cx, |peer, out| match qos {
-                    QoS::ExactlyOnce => PubRec::new(packet_id, code).encode(peer, out),
-                    _ => PubAck::new(packet_id, code).encode(peer, out),
+                    QoS::ExactlyOnce => explanation::pubrec(packet_id, code).encode(peer, out),
+                    _ => explanation::puback(packet_id, code).encode(peer, out),
                 })?;
             }
         }
@@ -212,9 +216,12 @@ impl Connection {
     fn refuse_publish(&mut self, publish: &Publish<'_>, code: ReasonCode, cx: &mut Context<'_>) -> Result<(), Ending> {
         if code == ReasonCode::NotAuthorized {
             cx.shared.stats.publishes_not_authorized += 1;
-        } else if publish.packet_id.is_none() || !self.version.has_properties() {
-            // There is no other answer (MQTT 5.0, 4.13.2; MQTT-3.3.5-2 of 3.1.1).
-            return Err(DisconnectReason::TopicNameInvalid.into());
+        } else {
+            cx.shared.stats.publishes_topic_invalid += 1;
+            if publish.packet_id.is_none() || !self.version.has_properties() {
+                // There is no other answer (MQTT 5.0, 4.13.2; MQTT-3.3.5-2 of 3.1.1).
+                return Err(DisconnectReason::TopicNameInvalid.into());
+            }
         }
         let Some(packet_id) = publish.packet_id else {
             return Ok(());
@@ -270,8 +277,8 @@ impl Connection {
             let mut bytes = 0;
             while let Some(answer) = inbound.pop_answer() {
                 bytes += match answer.qos {
-                    QoS::ExactlyOnce => PubRec::new(answer.packet_id, answer.reason_code).encode(peer, out)?,
-                    _ => PubAck::new(answer.packet_id, answer.reason_code).encode(peer, out)?,
+                    QoS::ExactlyOnce => explanation::pubrec(answer.packet_id, answer.reason_code).encode(peer, out)?,
+                    _ => explanation::puback(answer.packet_id, answer.reason_code).encode(peer, out)?,
                 };
             }
             Ok(bytes)

@@ -12,7 +12,7 @@ use freshet_storage_contract::{FilterShards, MonotonicMs, RequestId, ShardId};
 
 use super::connect::topic_is_allowed;
 use super::session::Session;
-use super::{Connection, Context, Ending, Pause, Step};
+use super::{Connection, Context, Ending, Pause, Step, explanation};
 use crate::filters::{FilterKey, ShardSet, Subscriber};
 use crate::worker::{ConnectionToken, Read, Request};
 
@@ -85,6 +85,7 @@ impl Connection {
         let Some(placement) = cx.shared.placement.clone() else {
             return Ok(Step::Hold(Pause::Window));
         };
+        let max_qos = self.max_qos();
         let Some(session) = &mut self.cold.session else {
             return Ok(Step::Next);
         };
@@ -96,7 +97,9 @@ impl Connection {
         let suback = session.requests_mut().next_suback;
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut requests = Vec::new();
-        for filter in subscribe.filters.iter() {
+        for mut filter in subscribe.filters.iter() {
+            // MQTT-3.2.2-10
+            filter.options.qos = filter.options.qos.min(max_qos);
             let name = filter.topic_filter.as_str();
             let code = if filter.topic_filter.shared().is_some() {
                 Err(ReasonCode::SharedSubscriptionsNotSupported)
@@ -293,7 +296,9 @@ impl Connection {
     fn send_suback(&mut self, packet_id: NonZeroU16, codes: &[ReasonCode], cx: &mut Context<'_>) -> Result<(), Ending> {
         // MQTT-3.8.4-6: one code per filter, in order.
         self.answer(cx, |peer, out| {
-            SubAck::new(packet_id, ReasonCodes::from_slice(codes)).encode(peer, out)
+            let mut suback = SubAck::new(packet_id, ReasonCodes::from_slice(codes));
+            suback.reason_string = codes.iter().find_map(|code| explanation::of_subscribe(*code));
+            suback.encode(peer, out)
         })
     }
 }
