@@ -11,4 +11,4 @@ mod storage;
 
 pub use authorization::{Action, AuthorizationConfig, AuthorizationRule, Effect};
 pub use proxy::{ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, ProxyConfig, SlowConsumer};
-pub use storage::{RetainedLimits, StorageConfig};
+pub use storage::{QueueLimits, RetainedLimits, StorageConfig};
