@@ -11,10 +11,16 @@ mod changes;
 mod client;
 #[path = "product/failures.rs"]
 mod failures;
+#[path = "product/fault_points.rs"]
+mod fault_points;
 #[path = "product/lifecycle.rs"]
 mod lifecycle;
 #[path = "product/messages.rs"]
 mod messages;
+#[path = "product/operator.rs"]
+mod operator;
+#[path = "product/operator_upgrade.rs"]
+mod operator_upgrade;
 #[path = "product/placement.rs"]
 mod placement;
 #[path = "product/refusals.rs"]

@@ -72,8 +72,11 @@ async fn bad_input_gets_its_answer_and_its_reason_and_nobody_else_notices() -> R
         slow.send_bytes(&connect[..connect.len() / 2]).await?;
 
         let client_hello = [0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3];
-        let before_connect: [(&[u8], &str); 3] = [
-            (&[0xFF; 64], "malformed_packet"),
+        let before_connect: [(&[u8], &str); 4] = [
+            // Whatever it is, it does not begin as a CONNECT (MQTT 5.0, 3.1).
+            (&[0xFF; 64], "protocol_error"),
+            // CONNECT with flags that are reserved (MQTT 5.0, 2.1.3).
+            (&[0x1F; 64], "malformed_packet"),
             (&client_hello, "tls_on_plain_port"),
             (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "http_on_plain_port"),
         ];
@@ -103,7 +106,7 @@ async fn bad_input_gets_its_answer_and_its_reason_and_nobody_else_notices() -> R
         let (mut sender, _) = Client::connect(address, "twice").await?;
         sender.send(&ClientPacket::Connect(Connect::new(V5, "twice"))).await?;
         ensure!(sender.end().await? == Some(ReasonCode::ProtocolError));
-        await_ends(broker, "protocol_error", 1).await?;
+        await_ends(broker, "protocol_error", 2).await?;
         bystander.notices_nothing().await?;
 
         ensure!(slow.end().await?.is_none());

@@ -1,5 +1,6 @@
 //! A client that says exactly what a test wants: for what stock clients do not show, and where there are a thousand.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,7 +21,28 @@ pub(crate) struct Client {
     stream: TcpStream,
     peer: Peer,
     received: Vec<u8>,
+    /// Messages that came while the client waited for something else.
+    arrived: VecDeque<Arrived>,
     last_packet_id: u16,
+}
+
+/// A message that is not acknowledged yet.
+struct Arrived {
+    message: Message,
+    packet_id: Option<PacketId>,
+}
+
+impl Arrived {
+    fn of(packet: &ServerPacket<'_>) -> Option<Self> {
+        let ServerPacket::Publish(p) = packet else { return None };
+        Some(Self {
+            message: Message {
+                topic_name: p.topic_name.to_owned(),
+                payload: p.payload.to_vec(),
+            },
+            packet_id: p.packet_id,
+        })
+    }
 }
 
 /// What a client is told when it is accepted.
@@ -50,6 +72,7 @@ impl Client {
             stream,
             peer: Peer::new(V5),
             received: Vec::new(),
+            arrived: VecDeque::new(),
             last_packet_id: 0,
         })
     }
@@ -103,16 +126,17 @@ impl Client {
         Ok(Some(seen))
     }
 
-    /// Looks at packets until `find` finds what it looks for.
+    /// Looks at packets until `find` finds what it looks for. Messages that come before it are kept for
+    /// [`receive`](Self::receive).
     ///
     /// # Errors
     /// When the connection ends before.
     pub(crate) async fn until<T>(&mut self, mut find: impl FnMut(&ServerPacket<'_>) -> Option<T>) -> Result<T> {
         loop {
-            let seen = self.next(|packet| find(packet).ok_or_else(|| format!("{packet:?}")));
+            let seen = self.next(|packet| find(packet).ok_or_else(|| Arrived::of(packet)));
             match seen.await? {
                 Some(Ok(found)) => return Ok(found),
-                Some(Err(_)) => {}
+                Some(Err(arrived)) => self.arrived.extend(arrived),
                 None => bail!("the server has closed the connection"),
             }
         }
@@ -199,18 +223,10 @@ impl Client {
 
     /// Waits for the next message and acknowledges it.
     pub(crate) async fn receive(&mut self) -> Result<Message> {
-        let (message, packet_id) = self
-            .until(|packet| match packet {
-                ServerPacket::Publish(p) => {
-                    let message = Message {
-                        topic_name: p.topic_name.to_owned(),
-                        payload: p.payload.to_vec(),
-                    };
-                    Some((message, p.packet_id))
-                }
-                _ => None,
-            })
-            .await?;
+        let Arrived { message, packet_id } = match self.arrived.pop_front() {
+            Some(arrived) => arrived,
+            None => self.until(Arrived::of).await?,
+        };
         if let Some(packet_id) = packet_id {
             let acknowledgement = PubAck::new(packet_id, ReasonCode::Success);
             self.send(&ClientPacket::PubAck(acknowledgement)).await?;
