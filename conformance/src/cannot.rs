@@ -115,6 +115,11 @@ pub(crate) const CANNOT: &[Cannot] = &[
         Feature::AliasIn,
         "the library gives its user an empty topic name",
     ),
+    row(
+        Client::Rumqttc,
+        Feature::AliasIn,
+        "the library gives its user an empty topic name",
+    ),
 ];
 
 /// Why a client cannot do something; `None` when it can.

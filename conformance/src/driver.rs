@@ -37,6 +37,17 @@ impl Client {
             Self::Rumqttc => "rumqttc",
         }
     }
+
+    /// What it is and where it comes from.
+    pub(crate) const fn what(self) -> &'static str {
+        match self {
+            Self::Mosquitto => "`mosquitto_sub` and `mosquitto_pub` of Debian, a process for each connection",
+            Self::Paho => "`paho-mqtt` of PyPI, Python",
+            Self::Mqttjs => "`mqtt` of npm, JavaScript",
+            Self::Hivemq => "`hivemq-mqtt-client` of Maven Central, Java",
+            Self::Rumqttc => "`rumqttc` of crates.io, Rust",
+        }
+    }
 }
 
 /// The two ends of one client: commands to it, events from it.

@@ -2,13 +2,14 @@
 //!
 //! Called by `make test`, and by hand with a client, a version or a script. A script is told once (`scripts`), on a
 //! stage of clients behind relays (`stage`, `relay`); each client has a driver (`driver`) and what it needs to run is
-//! installed when missing (`toolchain`).
+//! installed when missing (`toolchain`). The same tables make a page of the documentation (`page`).
 
 mod brokers;
 mod cannot;
 mod driver;
 mod history;
 mod message;
+mod page;
 mod relay;
 mod run;
 mod scripts;
@@ -41,6 +42,9 @@ struct Arguments {
     /// Only this version: 3.1.1 or 5.0.
     #[arg(long)]
     mqtt: Option<String>,
+    /// Prints docs/clients.md, and runs nothing.
+    #[arg(long)]
+    page: bool,
     /// The program of the broker. Default: beside this one.
     #[arg(long)]
     freshet: Option<PathBuf>,
@@ -48,6 +52,10 @@ struct Arguments {
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    if arguments.page {
+        print!("{}", page::build());
+        return Ok(ExitCode::SUCCESS);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -70,6 +70,8 @@ pub(crate) struct Connect {
     pub(crate) receive_maximum: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) topic_alias_maximum: Option<u16>,
+    /// Libraries that assign topic aliases by themselves do so only when told.
+    pub(crate) assign_topic_aliases: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) authentication_method: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -105,6 +105,17 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// Ends the script when this differs: nothing behind it would mean anything.
+    ///
+    /// # Errors
+    /// When it differs.
+    pub(crate) fn require<T: PartialEq + Debug>(&self, step: &str, expected: &T, seen: &T) -> Played {
+        if expected == seen {
+            return Ok(());
+        }
+        Err(Stop::Missing(finding(step, expected, seen)))
+    }
+
     /// Connects a client that publishes.
     ///
     /// # Errors
@@ -126,7 +137,8 @@ impl<'a> Stage<'a> {
         let granted: Vec<u8> = subscribe.filters.iter().map(|filter| filter.qos).collect();
         let mut peer = self.subscribing(connect, subscribe).await?;
         let codes = peer.expect_suback("SUBSCRIBE").await?;
-        self.check("SUBACK", &granted, &codes);
+        // Without its subscription nothing can come.
+        self.require("SUBACK", &granted, &codes)?;
         Ok(peer)
     }
 
@@ -162,18 +174,14 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When fewer come.
     pub(crate) async fn messages_of(&mut self, step: &str, peers: &mut [Peer], count: usize) -> Played<Vec<Message>> {
-        let began = tokio::time::Instant::now();
         let mut seen = Vec::with_capacity(count);
         while seen.len() < count {
-            let before = seen.len();
-            peers.iter_mut().for_each(|peer| seen.extend(peer.arrived_messages()));
-            if seen.len() == before {
-                if began.elapsed() > DEADLINE {
-                    return Err(Stop::Missing(finding(step, count, seen.len())));
-                }
-                let any = peers.iter().map(|peer| Box::pin(peer.any_event()));
-                let _ = tokio::time::timeout(DEADLINE, futures::future::select_all(any)).await;
+            let any = peers.iter().map(|peer| Box::pin(peer.has_message(DEADLINE)));
+            let (come, ..) = futures::future::select_all(any).await;
+            if !come {
+                return Err(Stop::Missing(finding(step, count, seen.len())));
             }
+            peers.iter_mut().for_each(|peer| seen.extend(peer.arrived_messages()));
         }
         Ok(seen)
     }

@@ -73,6 +73,15 @@ pub(crate) async fn build_sources(interrupt: &mut Interrupt) -> Result<Vec<Gener
     let values = values::read(&paths::repository_root().join(values::PATH))?;
     all.push(values_schema::build(&values)?);
     all.push(chart_readme::build(&values));
+    all.push(Generated {
+        path: "docs/clients.md".to_owned(),
+        content: output_of(
+            &run_cargo(&["--bin", "conformance", "--", "--page"]),
+            BUILD_TIMEOUT,
+            interrupt,
+        )
+        .await?,
+    });
     Ok(all)
 }
 

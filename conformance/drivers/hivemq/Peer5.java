@@ -69,6 +69,9 @@ final class Peer5 implements Driver.Peer {
         if (command.has("topic_alias_maximum")) {
             restrictions = restrictions.topicAliasMaximum(command.get("topic_alias_maximum").getAsInt());
         }
+        if (!command.get("assign_topic_aliases").getAsBoolean()) {
+            restrictions = restrictions.sendTopicAliasMaximum(0);
+        }
         return restrictions.build();
     }
 

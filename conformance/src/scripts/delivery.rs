@@ -44,7 +44,9 @@ pub(super) async fn alias(stage: &mut Stage<'_>) -> Played {
         connect.topic_alias_maximum = Some(5);
     }
     let mut subscriber = stage.subscriber(connect, one(&topic, 1)).await?;
-    let mut publisher = stage.publisher(stage.named("p")).await?;
+    let mut connect = stage.named("p");
+    connect.assign_topic_aliases = true;
+    let mut publisher = stage.publisher(connect).await?;
     for payload in PAYLOADS {
         let publish = Publish {
             topic_alias: Some(ALIAS),

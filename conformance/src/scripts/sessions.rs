@@ -32,7 +32,7 @@ pub(super) async fn resume(stage: &mut Stage<'_>) -> Played {
     }
     let connect = lasting(stage, "s");
     let mut subscriber = stage.resumed(connect, one(&topic, 2)).await?;
-    stage.check("the session is there", &vec![true], &session_present(&subscriber));
+    stage.require("the session is there", &vec![true], &session_present(&subscriber))?;
     let expected = queued.map(|(payload, qos)| Message::live(&topic, payload, qos));
     stage
         .expect("what was queued, in order", &mut subscriber, &expected)

@@ -200,16 +200,14 @@ impl Peer {
         self.messages_taken
     }
 
-    /// Waits until the library says anything that it has not said yet.
-    pub(super) async fn any_event(&self) {
-        let (events, taken) = (&self.link.events, self.messages_taken);
-        let is_message = |event: &&Event| matches!(event, Event::Message(_));
-        events
-            .wait(DEADLINE, |all| {
-                let messages = all.iter().filter(is_message).count();
-                (messages > taken || has_failed(all)).then_some(())
-            })
-            .await;
+    /// Waits until there is a message that the script has not taken; false when none comes.
+    pub(super) async fn has_message(&self, within: Duration) -> bool {
+        let taken = self.messages_taken;
+        let come = self.link.events.wait(within, |all| {
+            let messages = all.iter().filter(|event| matches!(event, Event::Message(_))).count();
+            (messages > taken).then_some(())
+        });
+        come.await.is_some()
     }
 
     /// Waits until the library or the broker has refused to go on with something; false when neither does.
