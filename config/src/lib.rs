@@ -9,4 +9,4 @@ mod proxy;
 mod storage;
 
 pub use proxy::{ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, ProxyConfig, SlowConsumer};
-pub use storage::{RetainedLimits, StorageConfig};
+pub use storage::{QueueLimits, RetainedLimits, StorageConfig};

@@ -94,6 +94,10 @@ pub struct MqttConfig {
     pub max_topic_bytes: u16,
     /// Bytes of a client id. Default 1,024.
     pub max_client_id_bytes: u16,
+    /// For how long a 3.1.1 session that is not clean outlives its connection, in seconds. Default 86,400.
+    pub session_expiry_311_s: u32,
+    /// Longest Session Expiry Interval that is granted, in seconds; `u32::MAX`: for ever. Default 604,800.
+    pub max_session_expiry_s: u32,
     /// What happens to a clean session whose outbound buffer is full.
     pub slow_consumer: SlowConsumer,
 }
@@ -107,6 +111,8 @@ impl Default for MqttConfig {
             max_topic_levels: 128,
             max_topic_bytes: 4_096,
             max_client_id_bytes: 1_024,
+            session_expiry_311_s: 86_400,
+            max_session_expiry_s: 604_800,
             slow_consumer: SlowConsumer::DropOldest,
         }
     }

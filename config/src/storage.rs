@@ -14,6 +14,10 @@ pub struct StorageConfig {
     pub placement_rules: Vec<String>,
     /// Bounds of retained messages over all shards.
     pub retained_limits: RetainedLimits,
+    /// `spec.limits.cluster.sessions`: sessions over all shards, connected or not; 0 = no bound. Default 1,000,000.
+    pub max_sessions: u64,
+    /// Bounds of what waits for sessions.
+    pub queue_limits: QueueLimits,
     /// How long the will of a client waits that the server itself moved, in ms. Default 30,000.
     pub will_grace_on_move_ms: u64,
     /// `error | warn | info | debug | trace`.
@@ -27,6 +31,8 @@ impl Default for StorageConfig {
             shards: 8,
             placement_rules: Vec::new(),
             retained_limits: RetainedLimits::default(),
+            max_sessions: 1_000_000,
+            queue_limits: QueueLimits::default(),
             will_grace_on_move_ms: 30_000,
             log_level: "info".to_owned(),
         }
@@ -50,4 +56,17 @@ impl Default for RetainedLimits {
             bytes: 1 << 30,
         }
     }
+}
+
+/// `spec.limits.session.queued…`, for each durable filter's queue; over a bound its oldest messages go. 0 = no bound,
+/// the default of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueLimits {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes charged for messages.
+    pub bytes: u64,
+    /// Age of a message, in ms.
+    pub age_ms: u64,
 }

@@ -1,5 +1,7 @@
 //! What a stream carries in one frame: what items cost, how too large ones are split, how a frame is made of them.
 
+mod sessions;
+
 use std::collections::VecDeque;
 
 use freshet_storage_contract::{
@@ -7,6 +9,10 @@ use freshet_storage_contract::{
     PublishSeq, RegisteredSession, Will,
 };
 
+use self::sessions::{
+    FILTER_ID_BYTES, exchange_bytes, fetched_bytes, message_bytes, positions_bytes, pulled_bytes, session_change_bytes,
+    stored_bytes,
+};
 use crate::{
     convert::runs_of,
     limits::{MAX_INTEREST_BYTES, MAX_ITEM_BYTES, TARGET_FRAME_BYTES},
@@ -57,11 +63,18 @@ impl Item for Operation {
             + match self {
                 Self::RenewLease => 0,
                 Self::Interest(delta) => delta.changes.iter().map(change_bytes).sum(),
-                Self::Publish(batch) => batch.messages.iter().map(|m| m.charged_bytes()).sum(),
+                Self::Publish(batch) => batch.messages.iter().map(message_bytes).sum(),
                 Self::AttachSession(attach) => attach.client_id.len() + will_bytes(attach.will.as_ref()),
                 Self::RegisterSessions { sessions, .. } => sessions.iter().map(session_bytes).sum(),
                 Self::DetachSession { client_id, .. } => client_id.len(),
                 Self::ReadRetained(read) => read.topic_filter.len() + read.after.as_ref().map_or(0, |a| a.len()),
+                Self::UpdateSession(update) => {
+                    update.client_id.len() + update.changes.iter().map(session_change_bytes).sum::<usize>()
+                }
+                Self::EnsureDurable(ensure) => ensure.topic_filter.len(),
+                Self::Release(release) => exchange_bytes(&release.of),
+                Self::Pull(pull) => pull.filters.iter().map(|f| OVERHEAD_BYTES + f.topic_filter.len()).sum(),
+                Self::Fetch(fetch) => positions_bytes(fetch.positions.len()),
             }
     }
 
@@ -71,7 +84,7 @@ impl Item for Operation {
                 shard,
                 mut first,
                 messages,
-            }) => cut(messages, MAX_ITEM_BYTES, |m| m.charged_bytes())
+            }) => cut(messages, MAX_ITEM_BYTES, message_bytes)
                 .into_iter()
                 .map(|messages| {
                     let batch = PublishBatch { shard, first, messages };
@@ -145,7 +158,13 @@ impl Item for Answer {
     fn charged_bytes(&self) -> usize {
         OVERHEAD_BYTES
             + match self {
-                Self::LeaseRenewed | Self::SessionAttached { .. } | Self::SessionRefused { .. } => 0,
+                Self::LeaseRenewed
+                | Self::SessionRefused { .. }
+                | Self::SessionUpdated { .. }
+                | Self::UpdateRefused { .. }
+                | Self::EnsureRefused { .. }
+                | Self::Released { .. } => 0,
+                Self::SessionAttached { session, .. } => session.as_deref().map_or(0, stored_bytes),
                 Self::Published { outcomes, .. } => outcomes.len(),
                 Self::TakeOver { client_id, .. } => client_id.len(),
             }
@@ -180,9 +199,12 @@ impl Item for NumberedDelivery {
     fn charged_bytes(&self) -> usize {
         OVERHEAD_BYTES
             + match &self.delivery {
-                // A filter id takes up to five bytes.
-                Delivery::Message { filter_ids, message } => message.charged_bytes() + 5 * filter_ids.len(),
-                Delivery::Marker { .. } | Delivery::Overrun => 0,
+                Delivery::Message {
+                    filter_ids, message, ..
+                } => message.charged_bytes() + FILTER_ID_BYTES * filter_ids.len(),
+                Delivery::Marker { .. } | Delivery::Overrun | Delivery::Started { .. } => 0,
+                Delivery::Pulled { messages, .. } => pulled_bytes(messages),
+                Delivery::Fetched { messages, .. } => fetched_bytes(messages),
                 Delivery::Retained { messages, next, .. } => {
                     messages.iter().map(|m| m.message.charged_bytes()).sum::<usize>()
                         + next.as_ref().map_or(0, |n| n.len())
@@ -207,7 +229,8 @@ pub(crate) fn change_bytes(change: &InterestChange) -> usize {
 }
 
 fn session_bytes(session: &RegisteredSession) -> usize {
-    OVERHEAD_BYTES + session.client_id.len() + will_bytes(session.will.as_ref())
+    let stored = session.session.as_deref().map_or(0, stored_bytes);
+    OVERHEAD_BYTES + session.client_id.len() + will_bytes(session.will.as_ref()) + stored
 }
 
 fn will_bytes(will: Option<&Will>) -> usize {

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use freshet_config::StorageConfig;
-use freshet_storage_core::StorageSettings;
+use freshet_storage_core::{DEFAULT_QUEUED_BYTES, StorageSettings};
 use freshet_storage_node::{
     Node, NodeHandle,
     admin::{self, ShuttingDown},
@@ -41,6 +41,9 @@ struct Arguments {
     /// Port of `/metrics`.
     #[arg(long, env = "FRESHET_METRICS_PORT", default_value_t = 9090)]
     metrics_port: u16,
+    /// Bytes of messages that may be queued for sessions; beyond them publications that would add to it are held.
+    #[arg(long, env = "FRESHET_QUEUED_BYTES", default_value_t = DEFAULT_QUEUED_BYTES)]
+    queued_bytes: u64,
     /// Name of the pod, for log lines.
     #[arg(long, env = "POD_NAME", default_value = "freshet-storage-node")]
     pod_name: String,
@@ -64,7 +67,10 @@ async fn run(arguments: Arguments) -> Result<()> {
         );
     }
 
-    let node = Node::new(StorageSettings::new(&config, hash_seed()))?;
+    let node = Node::new(StorageSettings {
+        queued_bytes: arguments.queued_bytes,
+        ..StorageSettings::new(&config, hash_seed())
+    })?;
     let handle = node.handle();
     let listener = bind(arguments.listen).await?;
     let shutting_down = ShuttingDown::default();

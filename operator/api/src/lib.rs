@@ -23,7 +23,7 @@ mod text;
 
 pub use cluster::{MqttCluster, MqttClusterSpec};
 pub use crd::mqtt_cluster_crd;
-pub use limits::{ClientLimits, ClusterLimits, Limits};
+pub use limits::{ClientLimits, ClusterLimits, Limits, SessionLimits};
 pub use listener::{Listener, ListenerProtocol};
 pub use mqtt::{Mqtt, SlowConsumer};
 pub use observability::{LogLevel, Observability};

@@ -1,4 +1,4 @@
-//! `spec.limits`: bounds per client and of the whole cluster.
+//! `spec.limits`: bounds per client, per session and of the whole cluster.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 use crate::rules::{duration_between, size_between};
 use crate::text::{DurationText, SizeText};
 
-/// Bounds per client and of the whole cluster.
+/// Bounds per client, per session and of the whole cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
 pub struct Limits {
     /// Per client.
     pub client: ClientLimits,
+    /// Of what waits for sessions that outlive their connection.
+    pub session: SessionLimits,
     /// Of the whole cluster.
     pub cluster: ClusterLimits,
 }
@@ -55,11 +57,47 @@ impl Default for ClientLimits {
     }
 }
 
+/// Bounds of what waits for sessions that outlive their connection, for each topic filter. Over one of them the oldest
+/// messages go and are counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct SessionLimits {
+    /// Messages that wait. Default 0, which is no bound; at most 1000000000000. Live.
+    #[schemars(range(min = 0, max = 1_000_000_000_000_u64))]
+    pub queued_messages: u64,
+    /// Bytes of messages that wait. Default `0`, which is no bound; at most `100Ti`. Live.
+    #[schemars(extend("x-kubernetes-validations" = size_between("limits.session.queuedBytes", "0", "100Ti")))]
+    pub queued_bytes: SizeText,
+    /// How long a message waits. Default `0s`, which is no bound; at most `876000h`. Live.
+    #[schemars(extend("x-kubernetes-validations" = duration_between("limits.session.queuedAge", "0s", "876000h")))]
+    pub queued_age: DurationText,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            queued_messages: 0,
+            queued_bytes: "0".into(),
+            queued_age: "0s".into(),
+        }
+    }
+}
+
 /// Bounds of the whole cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
 pub struct ClusterLimits {
+    /// Sessions, connected or not; further clients are refused (MQTT 5.0: 0x97, 3.1.1: return code 3). Default 1000000; 0
+    /// = no bound. Live.
+    #[schemars(range(min = 0, max = 1_000_000_000_000_u64))]
+    pub sessions: u64,
+    /// The longest that a session outlives its connection; announced to a 5.0 client that asked for longer. Whole
+    /// seconds. Default `168h`; from `0s`, with which every session ends with its connection, to `876000h`. New
+    /// connections.
+    #[schemars(extend("x-kubernetes-validations" = duration_between("limits.cluster.sessionExpiry", "0s", "876000h")))]
+    pub session_expiry: DurationText,
     /// Retained messages; more are refused. 0 = no bound, the default. Live.
     #[schemars(range(min = 0, max = 1_000_000_000_000_u64))]
     pub retained_messages: u64,
@@ -72,6 +110,8 @@ pub struct ClusterLimits {
 impl Default for ClusterLimits {
     fn default() -> Self {
         Self {
+            sessions: 1_000_000,
+            session_expiry: "168h".into(),
             retained_messages: 0,
             retained_bytes: "1Gi".into(),
         }

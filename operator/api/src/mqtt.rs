@@ -26,6 +26,12 @@ pub struct Mqtt {
     /// Topic aliases a client may use (MQTT 5.0, 3.2.2.3.8). Default 16; 0 to 65535, 0 = none. New connections.
     #[schemars(range(min = 0, max = 65535))]
     pub topic_alias_maximum: u16,
+    /// For how long a 3.1.1 session that is not clean outlives its connection: 3.1.1 clients cannot say so themselves.
+    /// At most `limits.cluster.sessionExpiry` counts. Whole seconds. Default `24h`; from `0s`, with which such sessions
+    /// end with their connection, to `876000h`. New connections.
+    #[schemars(extend("x-kubernetes-validations" = duration_between("mqtt.sessionExpiry311", "0s", "876000h")))]
+    #[serde(rename = "sessionExpiry311")]
+    pub session_expiry_311: DurationText,
     /// Levels of a topic name or filter. Default 128; 1 to 1024. New connections.
     #[schemars(range(min = 1, max = 1024))]
     pub max_topic_levels: u16,
@@ -47,6 +53,7 @@ impl Default for Mqtt {
             will_grace_on_move: "30s".into(),
             receive_maximum: 100,
             topic_alias_maximum: 16,
+            session_expiry_311: "24h".into(),
             max_topic_levels: 128,
             max_topic_bytes: 4096,
             max_client_id_bytes: 1024,

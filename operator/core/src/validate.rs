@@ -10,7 +10,9 @@ mod overlay;
 use std::fmt;
 use std::time::Duration;
 
-use freshet_config::{ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, RetainedLimits, SlowConsumer};
+use freshet_config::{
+    ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, QueueLimits, RetainedLimits, SlowConsumer,
+};
 use freshet_operator_api as api;
 use freshet_storage_contract::{ClusterUid, Placement};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -59,6 +61,10 @@ pub struct ValidatedCluster {
     pub client_limits: ClientLimits,
     /// Bounds of retained messages.
     pub retained_limits: RetainedLimits,
+    /// Sessions at once; 0 = no bound.
+    pub max_sessions: u64,
+    /// Bounds of what waits for sessions.
+    pub queue_limits: QueueLimits,
     /// How long wills wait of clients that the server moved.
     pub will_grace_on_move: Duration,
     /// Log level of all processes.
@@ -225,12 +231,14 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
                 &mut check,
             ),
         },
-        mqtt: mqtt_of(&spec.mqtt, &mut check),
+        mqtt: mqtt_of(spec, &mut check),
         client_limits: client_limits_of(&spec.limits.client, &mut check),
         retained_limits: RetainedLimits {
             messages: spec.limits.cluster.retained_messages,
             bytes: check.size("spec.limits.cluster.retainedBytes", &spec.limits.cluster.retained_bytes),
         },
+        max_sessions: spec.limits.cluster.sessions,
+        queue_limits: queue_limits_of(&spec.limits.session, &mut check),
         will_grace_on_move: check.duration("spec.mqtt.willGraceOnMove", &spec.mqtt.will_grace_on_move),
         log_level: spec.observability.log_level,
         proxy_in_connack: spec.observability.proxy_in_connack,
@@ -393,7 +401,14 @@ fn pods_of(
     }
 }
 
-fn mqtt_of(mqtt: &api::Mqtt, check: &mut Check) -> MqttConfig {
+fn mqtt_of(spec: &api::MqttClusterSpec, check: &mut Check) -> MqttConfig {
+    let mqtt = &spec.mqtt;
+    let mut seconds = |field: &str, text: &api::DurationText| {
+        let duration = check.duration(field, text);
+        check.fits(field, whole_seconds(duration))
+    };
+    let session_expiry_311_s = seconds("spec.mqtt.sessionExpiry311", &mqtt.session_expiry_311);
+    let max_session_expiry_s = seconds("spec.limits.cluster.sessionExpiry", &spec.limits.cluster.session_expiry);
     MqttConfig {
         publish_hold_ms: millis(check.duration("spec.mqtt.publishHold", &mqtt.publish_hold)),
         receive_maximum: mqtt.receive_maximum,
@@ -401,10 +416,21 @@ fn mqtt_of(mqtt: &api::Mqtt, check: &mut Check) -> MqttConfig {
         max_topic_levels: mqtt.max_topic_levels,
         max_topic_bytes: mqtt.max_topic_bytes,
         max_client_id_bytes: mqtt.max_client_id_bytes,
+        session_expiry_311_s,
+        max_session_expiry_s,
         slow_consumer: match mqtt.slow_consumer {
             api::SlowConsumer::DropOldest => SlowConsumer::DropOldest,
             api::SlowConsumer::Disconnect => SlowConsumer::Disconnect,
         },
+    }
+}
+
+fn queue_limits_of(limits: &api::SessionLimits, check: &mut Check) -> QueueLimits {
+    let section = "spec.limits.session";
+    QueueLimits {
+        messages: limits.queued_messages,
+        bytes: check.size(&format!("{section}.queuedBytes"), &limits.queued_bytes),
+        age_ms: millis(check.duration(&format!("{section}.queuedAge"), &limits.queued_age)),
     }
 }
 

@@ -7,6 +7,7 @@
 mod acknowledge;
 mod alias;
 mod connect;
+pub(crate) mod durable;
 mod inbound;
 mod inflight;
 pub(crate) mod message;
@@ -17,6 +18,7 @@ mod publish;
 pub(crate) mod session;
 pub(crate) mod spare;
 mod subscribe;
+mod unsubscribe;
 mod write;
 
 use std::net::SocketAddr;
@@ -246,7 +248,11 @@ impl Connection {
         self.unanswered == 0
             && self.inbound.is_none()
             && self.outbound.is_none()
-            && self.cold.session.as_ref().is_none_or(|s| s.inflight.is_empty())
+            && self
+                .cold
+                .session
+                .as_ref()
+                .is_none_or(|s| s.inflight.is_empty() && s.durable.as_ref().is_none_or(|durable| durable.is_idle()))
     }
 
     /// When something is due although nothing happens.
@@ -258,9 +264,11 @@ impl Connection {
             Phase::Connected => {
                 let published = self.inbound.as_ref().and_then(|i| i.oldest());
                 let subscribed = self.cold.session.as_ref().and_then(Session::oldest_subscribe);
+                let durable = self.cold.session.as_ref().and_then(|s| s.durable.as_ref()?.oldest());
                 let held = published
                     .into_iter()
                     .chain(subscribed)
+                    .chain(durable)
                     .min()
                     .map(|since| since.plus(hold));
                 held.into_iter().chain(self.keep_alive_deadline(now)).min()

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    DeliverySeq, DetachReason, FilterId, FilterShards, Message, Placement, PublishOutcome, RegisteredSession,
-    RequestId, RetainedMessage, SessionEpoch, SessionRefusal, ShardId, Term, Will,
+    DeliverySeq, DetachReason, ExactlyOnce, Fetch, FetchedMessage, FilterId, FilterShards, Message, Placement,
+    Position, PublishOutcome, Pull, PulledMessage, RegisteredSession, RequestId, RetainedMessage, SessionEpoch,
+    SessionRefusal, ShardId, StoredSession, Term, UpdateSession, Will,
 };
 
 /// Index of a worker within its proxy, 0 to `workers - 1`.
@@ -61,6 +62,10 @@ pub enum ToLink {
         topic_filter: Bytes,
         /// Whether retained messages are wanted: [`ToWorker::Retained`] follows each join, also when there are none.
         retained: bool,
+        /// The session outlives its connection and has not begun with this filter: what matches is to be queued for
+        /// sessions of this shard. Each join then tells where the subscription begins, unless
+        /// [`ToWorker::SubscriptionRefused`] comes in their place.
+        durable: Option<ShardId>,
     },
     /// The worker's last client of this filter has gone.
     Unsubscribe {
@@ -76,7 +81,7 @@ pub enum ToLink {
     },
     /// The subscriber has gone or lost interest: what `request` would still have brought is not sent.
     Withdraw {
-        /// The subscription.
+        /// The subscription, pull or fetch.
         request: RequestId,
     },
     /// A client has connected. Answered by [`ToWorker::SessionAttached`] or [`ToWorker::SessionRefused`].
@@ -101,6 +106,24 @@ pub enum ToLink {
         epoch: SessionEpoch,
         /// Why.
         reason: DetachReason,
+        /// Session Expiry Interval of the DISCONNECT, in seconds.
+        session_expiry_interval_s: Option<u32>,
+    },
+    /// Changes of a stored session, with a request: answered by [`ToWorker::SessionUpdated`] or
+    /// [`ToWorker::UpdateRefused`]. Those of one session reach storage in this order, before its detach.
+    UpdateSession(UpdateSession),
+    /// Reads what is queued for a session; answered by [`ToWorker::Pulled`].
+    Pull(Pull),
+    /// Reads messages by position; answered by [`ToWorker::Fetched`].
+    Fetch(Fetch),
+    /// Ends a QoS 2 exchange of a publisher; answered by [`ToWorker::Released`].
+    Release {
+        /// Names the request.
+        request: RequestId,
+        /// Shard of the message; none: any may have it.
+        shard: Option<ShardId>,
+        /// The exchange.
+        of: ExactlyOnce,
     },
     /// Answer to [`ToWorker::RegisterSessions`].
     RegisterSessions {
@@ -145,6 +168,13 @@ pub enum ToWorker {
         request: RequestId,
         /// The shard.
         shard: ShardId,
+        /// Where a durable subscription begins; none: it is none, or it was one before.
+        start: Option<Position>,
+    },
+    /// A shard has no room for the durable filter (reason code 0x97): nothing more comes of the subscription.
+    SubscriptionRefused {
+        /// The subscription.
+        request: RequestId,
     },
     /// Retained messages for a subscriber, after its join at the shard.
     Retained {
@@ -169,6 +199,8 @@ pub enum ToWorker {
         filter_ids: Arc<[FilterId]>,
         /// The message.
         message: Message,
+        /// Its position, when a durable filter has queued it.
+        position: Option<Position>,
     },
     /// Deliveries of this shard were lost: sessions that have a QoS >= 1 subscription there are closed with 0x97.
     Overrun {
@@ -183,6 +215,8 @@ pub enum ToWorker {
         epoch: SessionEpoch,
         /// Whether earlier state was found.
         session_present: bool,
+        /// That state; none: the session begins now.
+        session: Option<Box<StoredSession>>,
     },
     /// The session was not attached.
     SessionRefused {
@@ -190,6 +224,45 @@ pub enum ToWorker {
         request: RequestId,
         /// Why.
         refusal: SessionRefusal,
+    },
+    /// The changes of a session are committed.
+    SessionUpdated {
+        /// The request.
+        request: RequestId,
+    },
+    /// The changes of a session were not made.
+    UpdateRefused {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        refusal: SessionRefusal,
+    },
+    /// A chunk of what is queued for a session.
+    Pulled {
+        /// The request.
+        request: RequestId,
+        /// Messages, ascending by position.
+        messages: Vec<PulledMessage>,
+        /// Nothing else is queued up to here.
+        up_to: Position,
+        /// There is no more; what comes later comes live, behind this.
+        caught_up: bool,
+    },
+    /// Messages by position; those that are missing of the positions that were looked at are gone.
+    Fetched {
+        /// The request.
+        request: RequestId,
+        /// The messages.
+        messages: Vec<FetchedMessage>,
+        /// How many positions of the request were looked at; the rest is to be asked for again.
+        answered: u32,
+    },
+    /// The release of a QoS 2 exchange is committed.
+    Released {
+        /// The request.
+        request: RequestId,
+        /// Whether any shard knew the exchange.
+        found: bool,
     },
     /// The client has connected elsewhere: end the connection with 0x8E, then [`ToLink::DetachSession`] with
     /// [`DetachReason::TakenOver`]. Sent to every worker; one that does not hold this epoch passes over it.
@@ -208,6 +281,8 @@ pub enum ToWorker {
     StorageBack {
         /// Shards of topics and client ids, for what the worker computes by itself.
         placement: Arc<Placement>,
+        /// Whether storage keeps sessions that outlive their connection.
+        keeps_sessions: bool,
     },
     /// The link has lost storage or its lease. Connections stay; nothing of QoS >= 1 is acknowledged until
     /// [`ToWorker::StorageBack`].

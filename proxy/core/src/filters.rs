@@ -11,7 +11,7 @@ use std::hash::Hasher;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use freshet_mqtt::QoS;
+use freshet_mqtt::{QoS, topic_matches};
 use freshet_storage_contract::{FilterId, FilterShards, ShardId};
 use hashbrown::{HashMap, HashTable};
 use siphasher::sip::SipHasher13;
@@ -20,7 +20,7 @@ pub(crate) use self::shard_set::ShardSet;
 use self::subscribers::Subscribers;
 
 /// Place of a filter in the table, until it is removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct FilterKey(u32);
 
 /// One client's subscription to one filter.
@@ -51,6 +51,12 @@ impl Subscriber {
             retain_as_published,
             joining: true,
         }
+    }
+
+    /// Whether both ask for the same.
+    pub(crate) fn has_options_of(&self, other: &Self) -> bool {
+        let options = |s: &Self| (s.identifier, s.qos, s.no_local, s.retain_as_published);
+        options(self) == options(other)
     }
 }
 
@@ -245,6 +251,22 @@ impl FilterTable {
         for filter in self.filters.iter().flatten().filter(at_shard) {
             filter.subscribers.for_each(&mut take);
         }
+    }
+
+    /// The subscription of a connection to the filter of this name.
+    pub(crate) fn subscriber_of(&self, filter_id: FilterId, slot: u32) -> Option<&Subscriber> {
+        self.subscriber(FilterKey(*self.by_id.get(&filter_id)?), slot)
+    }
+
+    /// The name that the link gave the filter.
+    pub(crate) fn filter_id(&self, key: FilterKey) -> Option<FilterId> {
+        self.get(key)?.filter_id
+    }
+
+    /// Whether the filter matches.
+    pub(crate) fn matches(&self, key: FilterKey, topic_name: &str) -> bool {
+        let topic_filter = self.get(key).and_then(|f| str::from_utf8(&f.topic_filter).ok());
+        topic_filter.is_some_and(|topic_filter| topic_matches(topic_filter, topic_name))
     }
 
     /// The topic filter.

@@ -8,9 +8,11 @@
 mod acceptance;
 mod arrivals;
 mod attachment;
+mod ensures;
 mod filters;
 mod naming;
 mod outputs;
+mod owed;
 mod publications;
 mod reads;
 mod requests;
@@ -28,9 +30,11 @@ use freshet_storage_contract::{
     ClusterUid, DeliveryControl, IncarnationId, MonotonicMs, Operation, Placement, RequestId, ShardId, Term,
 };
 
+use self::ensures::Ensures;
 use self::filters::Filters;
 use self::naming::Naming;
 pub use self::outputs::{LinkOutputs, Violation};
+use self::owed::Owed;
 use self::publications::Answered;
 use self::reads::Reads;
 use self::sessions::SessionRequests;
@@ -89,6 +93,8 @@ pub struct Link {
     reads: Reads,
     sessions: SessionRequests,
     naming: Naming,
+    ensures: Ensures,
+    owed: Owed,
     lease: Option<Lease>,
     /// Storage has forgotten an earlier life: what it sent to nobody meanwhile is lost.
     is_reborn: bool,
@@ -125,6 +131,8 @@ impl Link {
             reads: Reads::default(),
             sessions: SessionRequests::default(),
             naming: Naming::default(),
+            ensures: Ensures::default(),
+            owed: Owed::default(),
             lease: None,
             is_reborn: false,
             before_placement: Vec::new(),
@@ -207,7 +215,7 @@ impl Link {
             filters_at_all_shards: self.filters.at_all_shards(),
             publications: self.shards.iter().map(|s| s.publications.outstanding()).sum(),
             retained_reads: self.reads.len(),
-            session_requests: self.sessions.unanswered(),
+            session_requests: self.sessions.unanswered() + self.owed.len(),
         }
     }
 

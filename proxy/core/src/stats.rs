@@ -67,6 +67,16 @@ pub struct WorkerStats {
     pub attaching_now: u64,
     /// Messages of storage that no client here wanted any more.
     pub deliveries_unclaimed: u64,
+    /// Connected clients whose session outlives the connection.
+    pub durable_sessions_now: u64,
+    /// Messages that were queued and have been read for a session that was behind.
+    pub deliveries_pulled: u64,
+    /// Messages sent again to a client that came back without having acknowledged them.
+    pub deliveries_repeated: u64,
+    /// Messages that were to be sent again and that storage no longer had.
+    pub deliveries_gone: u64,
+    /// Times that a session had no room for a live message and went on from what is queued.
+    pub sessions_fallen_behind: u64,
 }
 
 impl Default for WorkerStats {
@@ -103,6 +113,11 @@ impl Default for WorkerStats {
             subscriptions_now: 0,
             attaching_now: 0,
             deliveries_unclaimed: 0,
+            durable_sessions_now: 0,
+            deliveries_pulled: 0,
+            deliveries_repeated: 0,
+            deliveries_gone: 0,
+            sessions_fallen_behind: 0,
         }
     }
 }

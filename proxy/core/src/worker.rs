@@ -14,8 +14,10 @@ mod end;
 mod events;
 mod leaving;
 mod publications;
+mod queued;
 mod receive;
 mod requests;
+mod session_updates;
 mod settings;
 mod shared;
 mod slots;
@@ -35,6 +37,7 @@ pub use self::settings::WorkerSettings;
 pub use self::stage::PendingOutput;
 pub use self::token::{ConnectionToken, ListenerIndex};
 
+pub(crate) use self::queued::merge_matching;
 pub(crate) use self::requests::{Read, Request};
 pub(crate) use self::shared::Shared;
 pub(crate) use self::stage::Stage;
@@ -114,7 +117,7 @@ impl Worker {
         self.stage.begin(token);
         match self.connections.get_mut(token) {
             Some(connection) => {
-                connection.stage(&mut self.stage, &mut self.shared, now, max_bytes);
+                connection.stage(token, &mut self.stage, &mut self.shared, now, max_bytes);
                 self.stage.seal();
             }
             None => self.stage.clear(),
@@ -150,6 +153,8 @@ impl Worker {
         }
         self.drain_some(now, out);
         self.resume_paused(now, out);
+        self.tell_urgent_updates(now, out);
+        self.tell_other_updates(now, out);
     }
 
     fn on_timer(&mut self, token: ConnectionToken, bucket: u64, now: MonotonicMs, out: &mut Actions) {
@@ -183,7 +188,13 @@ impl Worker {
     #[must_use]
     pub fn next_deadline(&self) -> Option<MonotonicMs> {
         let drain = self.shared.drain.as_ref().and_then(|d| d.next_step(self.is_drained()));
-        self.shared.timers.next().into_iter().chain(drain).min()
+        self.shared
+            .timers
+            .next()
+            .into_iter()
+            .chain(drain)
+            .chain(self.shared.session_updates.next())
+            .min()
     }
 
     /// Ends a turn: says once per shard what was taken over, and goes on with what waited for room.
@@ -195,6 +206,7 @@ impl Worker {
             self.shared.begin_reads(out);
         }
         self.resume_paused(now, out);
+        self.tell_urgent_updates(now, out);
     }
 
     /// Takes up a changed configuration: for connections that come from now on.

@@ -118,6 +118,11 @@ impl Snapshot {
         )?;
         e.gauge("clients", "Connected clients", self.sum(|s| s.clients_now))?;
         e.gauge(
+            "durable_sessions",
+            "Connected clients whose session outlives the connection",
+            self.sum(|s| s.durable_sessions_now),
+        )?;
+        e.gauge(
             "attaching_clients",
             "Clients that wait for storage's answer to their CONNECT",
             self.sum(|s| s.attaching_now),
@@ -188,7 +193,23 @@ impl Snapshot {
                 ([("reason", "packet_too_large")], self.sum(|s| s.deliveries_too_large)),
                 ([("reason", "refused_by_client")], self.sum(|s| s.deliveries_refused)),
                 ([("reason", "unclaimed")], self.sum(|s| s.deliveries_unclaimed)),
+                ([("reason", "gone_from_storage")], self.sum(|s| s.deliveries_gone)),
             ],
+        )?;
+        e.counter(
+            "deliveries_pulled",
+            "Messages read for sessions that had been away or had no room",
+            self.sum(|s| s.deliveries_pulled),
+        )?;
+        e.counter(
+            "deliveries_repeated",
+            "Messages sent again to clients that came back without having acknowledged them",
+            self.sum(|s| s.deliveries_repeated),
+        )?;
+        e.counter(
+            "sessions_fallen_behind",
+            "Times that a session had no room for a live message and went on from what is queued",
+            self.sum(|s| s.sessions_fallen_behind),
         )?;
         e.counter(
             "retained_delivered",

@@ -21,6 +21,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) enum Seen {
     ConnAck {
         reason_code: ReasonCode,
+        session_present: bool,
+        session_expiry_interval: Option<u32>,
         user_properties: Vec<(String, String)>,
     },
     Publish(SeenPublish),
@@ -40,12 +42,18 @@ pub(crate) struct SeenPublish {
     pub(crate) payload: Vec<u8>,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+    pub(crate) dup: bool,
     pub(crate) packet_id: Option<u16>,
+    pub(crate) identifiers: Vec<u32>,
     pub(crate) user_properties: Vec<(String, String)>,
 }
 
 /// A client's connection.
 pub(crate) struct Client {
+    /// CONNACK said that the session was there.
+    pub(crate) session_present: bool,
+    /// Session Expiry Interval of CONNACK.
+    pub(crate) session_expiry_interval: Option<u32>,
     stream: TcpStream,
     peer: Peer,
     received: Vec<u8>,
@@ -60,6 +68,8 @@ impl Client {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         Self {
+            session_present: false,
+            session_expiry_interval: None,
             stream,
             peer: Peer::new(version),
             received: Vec::new(),
@@ -80,8 +90,14 @@ impl Client {
         match client.next() {
             Some(Seen::ConnAck {
                 reason_code: ReasonCode::Success,
+                session_present,
+                session_expiry_interval,
                 user_properties,
-            }) => (client, user_properties),
+            }) => {
+                client.session_present = session_present;
+                client.session_expiry_interval = session_expiry_interval;
+                (client, user_properties)
+            }
             other => panic!("{other:?} in place of CONNACK"),
         }
     }
@@ -160,6 +176,16 @@ impl Client {
 
     /// Subscribes with options and returns the reason code of SUBACK.
     pub(crate) fn subscribe_with(&mut self, topic_filter: &str, options: SubscriptionOptions) -> ReasonCode {
+        self.subscribe_as(topic_filter, options, None)
+    }
+
+    /// Subscribes with options and an identifier, and returns the reason code of SUBACK.
+    pub(crate) fn subscribe_as(
+        &mut self,
+        topic_filter: &str,
+        options: SubscriptionOptions,
+        subscription_identifier: Option<u32>,
+    ) -> ReasonCode {
         let filters = [SubscribeFilter {
             topic_filter: TopicFilter::parse(topic_filter).unwrap(),
             options,
@@ -167,7 +193,7 @@ impl Client {
         let packet_id = self.packet_id();
         self.send(&ClientPacket::Subscribe(Subscribe {
             packet_id,
-            subscription_identifier: None,
+            subscription_identifier,
             user_properties: UserProperties::NONE,
             filters: SubscribeFilters::from_slice(&filters),
         }));
@@ -257,8 +283,16 @@ impl Client {
     }
 
     /// Goes in order.
-    pub(crate) fn disconnect(mut self) {
-        self.send(&ClientPacket::Disconnect(Disconnect::new(ReasonCode::Success)));
+    pub(crate) fn disconnect(self) {
+        self.disconnect_for(None);
+    }
+
+    /// Goes in order, with another Session Expiry Interval.
+    pub(crate) fn disconnect_for(mut self, session_expiry_interval: Option<u32>) {
+        self.send(&ClientPacket::Disconnect(Disconnect {
+            session_expiry_interval,
+            ..Disconnect::new(ReasonCode::Success)
+        }));
         while let Some(seen) = self.next() {
             assert!(matches!(seen, Seen::PubRel(..)), "{seen:?} came unexpectedly");
         }
@@ -282,7 +316,7 @@ impl Client {
         }
     }
 
-    fn acknowledge(&mut self, publish: &SeenPublish) {
+    pub(crate) fn acknowledge(&mut self, publish: &SeenPublish) {
         let Some(packet_id) = publish.packet_id.and_then(PacketId::new) else {
             return;
         };
@@ -292,7 +326,7 @@ impl Client {
         });
     }
 
-    fn complete(&mut self, id: u16) {
+    pub(crate) fn complete(&mut self, id: u16) {
         let packet_id = PacketId::new(id).unwrap();
         self.send(&ClientPacket::PubComp(PubComp::new(packet_id, ReasonCode::Success)));
     }
@@ -331,6 +365,8 @@ fn own(packet: &ServerPacket<'_>) -> Seen {
     match packet {
         ServerPacket::ConnAck(p) => Seen::ConnAck {
             reason_code: p.reason_code,
+            session_present: p.session_present,
+            session_expiry_interval: p.properties.session_expiry_interval,
             user_properties: pairs(p.properties.user_properties),
         },
         ServerPacket::Publish(p) => Seen::Publish(SeenPublish {
@@ -338,6 +374,8 @@ fn own(packet: &ServerPacket<'_>) -> Seen {
             payload: p.payload.to_vec(),
             qos: p.qos,
             retain: p.retain,
+            dup: p.dup,
+            identifiers: p.properties.subscription_identifiers.iter().collect(),
             packet_id: p.packet_id.map(PacketId::get),
             user_properties: pairs(p.properties.user_properties),
         }),

@@ -16,6 +16,7 @@ mod malformed;
 mod messages;
 mod process;
 mod relay;
+mod sessions;
 mod slow_consumer;
 mod storage_lost;
 mod takeover;

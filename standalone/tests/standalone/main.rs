@@ -16,3 +16,4 @@ mod malformed;
 mod broker;
 mod command_line;
 mod messages;
+mod sessions;

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::{DeliverySeq, FilterId, InterestVersion, Message, Position, RequestId, ShardId, Term};
+use crate::{
+    DeliverySeq, FetchedMessage, FilterId, InterestVersion, Message, Position, PulledMessage, RequestId, ShardId, Term,
+};
 
 /// A delivery with its number. Numbers of one (shard, term, incarnation) have no gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,9 @@ pub enum Delivery {
         filter_ids: Vec<FilterId>,
         /// The message.
         message: Message,
+        /// Its position, when a durable filter has queued it: it can be pulled and fetched by that. Positions of a
+        /// shard's deliveries ascend.
+        position: Option<Position>,
     },
     /// Everything up to this interest version acts on every later delivery of this shard.
     Marker {
@@ -46,6 +51,35 @@ pub enum Delivery {
     /// The ring towards this proxy was full: deliveries before this one were lost, some with QoS >= 1. Sessions with
     /// QoS >= 1 subscriptions at this shard must not go on as if nothing had happened.
     Overrun,
+    /// A durable filter acts: every message that matches it and is delivered later is behind `position`, every earlier
+    /// one is not.
+    Started {
+        /// The request.
+        request: RequestId,
+        /// Where a subscription that asked for it begins.
+        position: Position,
+    },
+    /// A chunk of what is queued for a session.
+    Pulled {
+        /// The request.
+        request: RequestId,
+        /// Messages, ascending by position, each once.
+        messages: Vec<PulledMessage>,
+        /// To be given as `after` of the next pull: nothing else is queued up to here.
+        up_to: Position,
+        /// There is no more: what later matches is delivered behind this, live, and is behind `up_to`.
+        caught_up: bool,
+    },
+    /// Messages by position.
+    Fetched {
+        /// The request.
+        request: RequestId,
+        /// Those that are still there, in the order of the request.
+        messages: Vec<FetchedMessage>,
+        /// How many positions of the request were looked at, at least 1: what is not among `messages` of these is gone,
+        /// the rest is to be asked for again.
+        answered: u32,
+    },
 }
 
 /// A retained message as it is read.

@@ -14,11 +14,12 @@ mod ids;
 mod message;
 mod operation;
 mod placement;
+mod session;
 mod time;
 
 pub use attach::{AttachProxy, AttachRefusal, Attached, Feature, PROTOCOL_VERSION, ShardAttachment, ShardResume};
 pub use delivery::{Delivery, DeliveryControl, NumberedDelivery, RetainedMessage};
-pub use freshet_mqtt::QoS;
+pub use freshet_mqtt::{PacketId, QoS, RetainHandling, SubscriptionOptions};
 pub use ids::{
     ClusterUid, DeliverySeq, FilterId, IncarnationId, InterestVersion, Position, PublishSeq, PublisherId, RequestId,
     SessionEpoch, ShardId, Term,
@@ -29,4 +30,9 @@ pub use operation::{
     ReadRetained, RegisteredSession, SessionRefusal,
 };
 pub use placement::{FilterShards, Placement, PlacementError, PlacementRule};
+pub use session::{
+    Cursor, EnsureDurable, ExactlyOnce, Fetch, FetchedMessage, MAX_FETCHED, OutboundExchange, OutboundStage, Pull,
+    PullFilter, PulledMessage, Release, SESSIONS_FEATURE, SessionChange, StoredSession, StoredSubscription,
+    SubscriptionStart, UpdateSession,
+};
 pub use time::MonotonicMs;

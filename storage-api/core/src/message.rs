@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{PublisherId, QoS};
+use crate::{ExactlyOnce, PublisherId, QoS};
 
 /// An application message. Cheap to clone: its bytes are shared.
 ///
@@ -26,6 +26,8 @@ pub struct Message {
     /// The properties that travel with a message, encoded as in an MQTT 5.0 PUBLISH, without length, topic alias,
     /// subscription identifier and message expiry interval. Empty for 3.1.1.
     pub forwarded_properties: Bytes,
+    /// On the way in alone: which QoS 2 exchange it is, when its session outlives its connection.
+    pub exactly_once: Option<Box<ExactlyOnce>>,
 }
 
 impl Message {

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::{FilterId, InterestVersion, Message, Position, PublishSeq, RequestId, SessionEpoch, ShardId, Will};
+use crate::{
+    EnsureDurable, Fetch, FilterId, InterestVersion, Message, Position, PublishSeq, Pull, Release, RequestId,
+    SessionEpoch, ShardId, StoredSession, UpdateSession, Will,
+};
 
 /// From a proxy to storage. Operations of one link are taken in the order in which they were sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,9 +37,21 @@ pub enum Operation {
         epoch: SessionEpoch,
         /// Why; decides what happens to the will.
         reason: DetachReason,
+        /// Session Expiry Interval of the DISCONNECT, in seconds (MQTT 5.0, 3.14.2.2.2); none: as it was.
+        session_expiry_interval_s: Option<u32>,
     },
     /// Reads retained messages, answered in the stream of deliveries by [`crate::Delivery::Retained`].
     ReadRetained(ReadRetained),
+    /// Changes a stored session. Goes to the shard of the client id.
+    UpdateSession(UpdateSession),
+    /// Asks for a durable filter.
+    EnsureDurable(EnsureDurable),
+    /// Reads what is queued.
+    Pull(Pull),
+    /// Reads messages by position.
+    Fetch(Fetch),
+    /// Ends a QoS 2 exchange of a publisher.
+    Release(Release),
 }
 
 /// From storage to a proxy.
@@ -61,6 +76,8 @@ pub enum Answer {
         epoch: SessionEpoch,
         /// Whether state of an earlier connection was found (MQTT 5.0, 3.2.2.1.1).
         session_present: bool,
+        /// What was found. Without it the session begins now: its generation is `epoch`.
+        session: Option<Box<StoredSession>>,
     },
     /// The session was not attached.
     SessionRefused {
@@ -76,6 +93,30 @@ pub enum Answer {
         client_id: Bytes,
         /// Epoch that has been superseded.
         epoch: SessionEpoch,
+    },
+    /// The changes of a session are committed.
+    SessionUpdated {
+        /// The request.
+        request: RequestId,
+    },
+    /// The changes of a session were not made.
+    UpdateRefused {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        refusal: SessionRefusal,
+    },
+    /// A durable filter does not fit into the bound on filters (reason code 0x97).
+    EnsureRefused {
+        /// The request.
+        request: RequestId,
+    },
+    /// The release of a QoS 2 exchange is committed.
+    Released {
+        /// The request.
+        request: RequestId,
+        /// Whether the shard knew the exchange. None did: reason code 0x92.
+        found: bool,
     },
 }
 
@@ -157,14 +198,20 @@ pub struct RegisteredSession {
     pub epoch: SessionEpoch,
     /// The will.
     pub will: Option<Will>,
+    /// Session Expiry Interval in seconds that was granted; 0: the session ends with the connection.
+    pub session_expiry_interval_s: u32,
+    /// The session as the proxy knows it, when it outlives its connection. Used by a leader that has no memory of it:
+    /// positions of a new life of storage are behind all earlier ones, so starts and cursors stay as they are.
+    pub session: Option<Box<StoredSession>>,
 }
 
 /// Why a session was not attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionRefusal {
-    /// `limits.cluster.sessions` is reached (reason code 0x97).
+    /// `limits.cluster.sessions` is reached, or the bound on what storage keeps of sessions (reason code 0x97).
     QuotaExceeded,
-    /// A still newer connection of the same client came before this one was attached (reason code 0x8E).
+    /// A still newer connection of the same client came before this one was attached (reason code 0x8E). Of an update:
+    /// the epoch is not the present one's, or the session does not outlive its connection.
     Superseded,
 }
 

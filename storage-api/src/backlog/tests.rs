@@ -19,6 +19,7 @@ fn message(payload_bytes: usize) -> Message {
         publisher: PublisherId(0),
         message_expiry_interval_s: None,
         forwarded_properties: Bytes::new(),
+        exactly_once: None,
     }
 }
 

@@ -21,10 +21,12 @@ impl From<Answer> for proto::Answer {
                 request,
                 epoch,
                 session_present,
+                session,
             } => Member::SessionAttached(proto::SessionAttached {
                 request: Some(request.0),
                 epoch: Some(epoch.into()),
                 session_present,
+                session: session.map(|session| (*session).into()),
             }),
             Answer::SessionRefused { request, refusal } => Member::SessionRefused(proto::SessionRefused {
                 request: Some(request.0),
@@ -33,6 +35,20 @@ impl From<Answer> for proto::Answer {
             Answer::TakeOver { client_id, epoch } => Member::TakeOver(proto::TakeOver {
                 client_id,
                 epoch: Some(epoch.into()),
+            }),
+            Answer::SessionUpdated { request } => Member::SessionUpdated(proto::SessionUpdated {
+                request: Some(request.0),
+            }),
+            Answer::UpdateRefused { request, refusal } => Member::UpdateRefused(proto::UpdateRefused {
+                request: Some(request.0),
+                refusal: proto::SessionRefusal::from(refusal).into(),
+            }),
+            Answer::EnsureRefused { request } => Member::EnsureRefused(proto::EnsureRefused {
+                request: Some(request.0),
+            }),
+            Answer::Released { request, found } => Member::Released(proto::Released {
+                request: Some(request.0),
+                found,
             }),
         };
         Self { answer: Some(member) }
@@ -69,6 +85,7 @@ impl TryFrom<proto::Answer> for Answer {
                 request: RequestId(required(attached.request, "SessionAttached.request")?),
                 epoch: epoch(attached.epoch, "SessionAttached.epoch")?,
                 session_present: attached.session_present,
+                session: attached.session.map(TryInto::try_into).transpose()?.map(Box::new),
             },
             Member::SessionRefused(refused) => Self::SessionRefused {
                 request: RequestId(required(refused.request, "SessionRefused.request")?),
@@ -77,6 +94,20 @@ impl TryFrom<proto::Answer> for Answer {
             Member::TakeOver(take_over) => Self::TakeOver {
                 client_id: client_id(&take_over.client_id, "TakeOver.client_id")?,
                 epoch: epoch(take_over.epoch, "TakeOver.epoch")?,
+            },
+            Member::SessionUpdated(updated) => Self::SessionUpdated {
+                request: RequestId(required(updated.request, "SessionUpdated.request")?),
+            },
+            Member::UpdateRefused(refused) => Self::UpdateRefused {
+                request: RequestId(required(refused.request, "UpdateRefused.request")?),
+                refusal: member::<proto::SessionRefusal>(refused.refusal, "UpdateRefused.refusal")?.try_into()?,
+            },
+            Member::EnsureRefused(refused) => Self::EnsureRefused {
+                request: RequestId(required(refused.request, "EnsureRefused.request")?),
+            },
+            Member::Released(released) => Self::Released {
+                request: RequestId(required(released.request, "Released.request")?),
+                found: released.found,
             },
         })
     }

@@ -1,5 +1,7 @@
 //! Any value of the contract, for property tests.
 
+mod sessions;
+
 use bytes::Bytes;
 use freshet_storage_contract::{
     Answer, AttachProxy, AttachRefusal, AttachSession, Attached, ClusterUid, Delivery, DeliveryControl, DeliverySeq,
@@ -8,6 +10,7 @@ use freshet_storage_contract::{
     RegisteredSession, RequestId, RetainedMessage, SessionEpoch, SessionRefusal, ShardAttachment, ShardId, ShardResume,
     Term, Will,
 };
+
 use proptest::{collection::vec, option, prelude::*};
 
 use crate::server::{AttachRequest, LinkNumber};
@@ -20,11 +23,11 @@ fn topic_name() -> impl Strategy<Value = Bytes> {
     text("[a-z$/ö温]{1,12}")
 }
 
-fn topic_filter() -> impl Strategy<Value = Bytes> {
+pub(super) fn topic_filter() -> impl Strategy<Value = Bytes> {
     text("([a-z]{0,3}|\\+)(/([a-z]{1,3}|\\+)){1,3}(/#)?")
 }
 
-fn client_id() -> impl Strategy<Value = Bytes> {
+pub(super) fn client_id() -> impl Strategy<Value = Bytes> {
     text("[a-zA-Z0-9ö]{1,23}")
 }
 
@@ -32,18 +35,18 @@ fn any_bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..64).prop_map(Bytes::from)
 }
 
-fn shard() -> impl Strategy<Value = ShardId> {
+pub(super) fn shard() -> impl Strategy<Value = ShardId> {
     any::<u16>().prop_map(ShardId)
 }
 
-fn epoch() -> impl Strategy<Value = SessionEpoch> {
+pub(super) fn epoch() -> impl Strategy<Value = SessionEpoch> {
     (any::<u64>(), any::<u64>()).prop_map(|(term, counter)| SessionEpoch {
         term: Term(term),
         counter,
     })
 }
 
-fn message() -> impl Strategy<Value = Message> {
+pub(super) fn message() -> impl Strategy<Value = Message> {
     let qos = prop_oneof![Just(QoS::AtMostOnce), Just(QoS::AtLeastOnce), Just(QoS::ExactlyOnce)];
     (
         topic_name(),
@@ -63,8 +66,16 @@ fn message() -> impl Strategy<Value = Message> {
                 publisher: PublisherId(publisher),
                 message_expiry_interval_s,
                 forwarded_properties,
+                exactly_once: None,
             },
         )
+}
+
+fn publication() -> impl Strategy<Value = Message> {
+    (message(), option::weighted(0.3, sessions::exactly_once())).prop_map(|(message, of)| Message {
+        exactly_once: of.map(Box::new),
+        ..message
+    })
 }
 
 fn will() -> impl Strategy<Value = Option<Will>> {
@@ -87,7 +98,16 @@ fn change() -> impl Strategy<Value = InterestChange> {
 }
 
 fn session() -> impl Strategy<Value = RegisteredSession> {
-    (client_id(), epoch(), will()).prop_map(|(client_id, epoch, will)| RegisteredSession { client_id, epoch, will })
+    let session = option::of(sessions::stored_session());
+    (client_id(), epoch(), will(), any::<u32>(), session).prop_map(
+        |(client_id, epoch, will, session_expiry_interval_s, session)| RegisteredSession {
+            client_id,
+            epoch,
+            will,
+            session_expiry_interval_s,
+            session: session.map(Box::new),
+        },
+    )
 }
 
 fn detach_reason() -> impl Strategy<Value = DetachReason> {
@@ -110,7 +130,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
                 changes,
             })
         }),
-        (shard(), 1_u64..u64::MAX - 5, vec(message(), 0..5)).prop_map(|(shard, first, messages)| {
+        (shard(), 1_u64..u64::MAX - 5, vec(publication(), 0..5)).prop_map(|(shard, first, messages)| {
             Operation::Publish(PublishBatch {
                 shard,
                 first: PublishSeq(first),
@@ -129,11 +149,15 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
             }
         ),
         (shard(), vec(session(), 0..5)).prop_map(|(shard, sessions)| Operation::RegisterSessions { shard, sessions }),
-        (client_id(), epoch(), detach_reason()).prop_map(|(client_id, epoch, reason)| Operation::DetachSession {
-            client_id,
-            epoch,
-            reason
-        }),
+        (client_id(), epoch(), detach_reason(), option::of(any::<u32>())).prop_map(
+            |(client_id, epoch, reason, session_expiry_interval_s)| Operation::DetachSession {
+                client_id,
+                epoch,
+                reason,
+                session_expiry_interval_s,
+            }
+        ),
+        sessions::operation(),
         (
             any::<u64>(),
             shard(),
@@ -171,13 +195,19 @@ pub(super) fn answer() -> impl Strategy<Value = Answer> {
             first: PublishSeq(first),
             outcomes
         }),
-        (any::<u64>(), epoch(), any::<bool>()).prop_map(|(request, epoch, session_present)| {
-            Answer::SessionAttached {
+        (
+            any::<u64>(),
+            epoch(),
+            any::<bool>(),
+            option::of(sessions::stored_session())
+        )
+            .prop_map(|(request, epoch, session_present, session)| Answer::SessionAttached {
                 request: RequestId(request),
                 epoch,
                 session_present,
-            }
-        }),
+                session: session.map(Box::new),
+            }),
+        sessions::answer(),
         (
             any::<u64>(),
             prop_oneof![Just(SessionRefusal::QuotaExceeded), Just(SessionRefusal::Superseded)]
@@ -192,12 +222,19 @@ pub(super) fn answer() -> impl Strategy<Value = Answer> {
 
 fn delivery() -> impl Strategy<Value = Delivery> {
     prop_oneof![
-        (proptest::collection::btree_set(any::<u32>(), 1..5), message()).prop_map(|(ids, message)| {
-            Delivery::Message {
-                filter_ids: ids.into_iter().map(FilterId).collect(),
-                message,
-            }
-        }),
+        (
+            proptest::collection::btree_set(any::<u32>(), 1..5),
+            message(),
+            option::of(any::<u64>())
+        )
+            .prop_map(|(ids, message, position)| {
+                Delivery::Message {
+                    filter_ids: ids.into_iter().map(FilterId).collect(),
+                    message,
+                    position: position.map(Position),
+                }
+            }),
+        sessions::delivery(),
         any::<u64>().prop_map(|version| Delivery::Marker {
             version: InterestVersion(version)
         }),

@@ -1,8 +1,8 @@
 //! Deliveries, and what a proxy grants for them.
 
 use freshet_storage_contract::{
-    Delivery, DeliveryControl, DeliverySeq, FilterId, InterestVersion, NumberedDelivery, Position, RequestId,
-    RetainedMessage, Term,
+    Delivery, DeliveryControl, DeliverySeq, FetchedMessage, FilterId, InterestVersion, NumberedDelivery, Position,
+    PulledMessage, RequestId, RetainedMessage, Term,
 };
 
 use super::{copied, counted, list, required, shard, utf8};
@@ -74,9 +74,14 @@ pub(crate) fn deliveries_of(runs: Vec<proto::DeliveryRun>) -> Result<Vec<Numbere
 impl From<Delivery> for proto::Delivery {
     fn from(delivery: Delivery) -> Self {
         let member = match delivery {
-            Delivery::Message { filter_ids, message } => Member::Message(proto::MessageDelivery {
+            Delivery::Message {
+                filter_ids,
+                message,
+                position,
+            } => Member::Message(proto::MessageDelivery {
                 filter_ids: filter_ids.into_iter().map(|id| id.0).collect(),
                 message: Some(message.into()),
+                position: position.map(|p| p.0),
             }),
             Delivery::Marker { version } => Member::Marker(proto::Marker {
                 version: Some(version.0),
@@ -98,6 +103,30 @@ impl From<Delivery> for proto::Delivery {
                 next,
             }),
             Delivery::Overrun => Member::Overrun(proto::Overrun {}),
+            Delivery::Started { request, position } => Member::Started(proto::Started {
+                request: Some(request.0),
+                position: Some(position.0),
+            }),
+            Delivery::Pulled {
+                request,
+                messages,
+                up_to,
+                caught_up,
+            } => Member::Pulled(proto::Pulled {
+                request: Some(request.0),
+                messages: messages.into_iter().map(Into::into).collect(),
+                up_to: Some(up_to.0),
+                caught_up,
+            }),
+            Delivery::Fetched {
+                request,
+                messages,
+                answered,
+            } => Member::Fetched(proto::Fetched {
+                request: Some(request.0),
+                messages: messages.into_iter().map(Into::into).collect(),
+                answered: Some(answered),
+            }),
         };
         Self { delivery: Some(member) }
     }
@@ -127,6 +156,7 @@ impl TryFrom<proto::Delivery> for Delivery {
                 Self::Message {
                     filter_ids: delivery.filter_ids.into_iter().map(FilterId).collect(),
                     message: required(delivery.message, "MessageDelivery.message")?.try_into()?,
+                    position: delivery.position.map(Position),
                 }
             }
             Member::Marker(marker) => Self::Marker {
@@ -147,6 +177,67 @@ impl TryFrom<proto::Delivery> for Delivery {
                 }
             }
             Member::Overrun(proto::Overrun {}) => Self::Overrun,
+            Member::Started(started) => Self::Started {
+                request: RequestId(required(started.request, "Started.request")?),
+                position: Position(required(started.position, "Started.position")?),
+            },
+            Member::Pulled(pulled) => Self::Pulled {
+                request: RequestId(required(pulled.request, "Pulled.request")?),
+                messages: list(pulled.messages, "Pulled.messages", TryInto::try_into)?,
+                up_to: Position(required(pulled.up_to, "Pulled.up_to")?),
+                caught_up: pulled.caught_up,
+            },
+            Member::Fetched(fetched) => Self::Fetched {
+                request: RequestId(required(fetched.request, "Fetched.request")?),
+                messages: list(fetched.messages, "Fetched.messages", TryInto::try_into)?,
+                answered: required(fetched.answered, "Fetched.answered")?,
+            },
+        })
+    }
+}
+
+impl From<PulledMessage> for proto::PulledMessage {
+    fn from(pulled: PulledMessage) -> Self {
+        Self {
+            position: Some(pulled.position.0),
+            filter_ids: pulled.filter_ids.into_iter().map(|id| id.0).collect(),
+            message: Some(pulled.message.into()),
+        }
+    }
+}
+
+impl TryFrom<proto::PulledMessage> for PulledMessage {
+    type Error = WireError;
+
+    fn try_from(pulled: proto::PulledMessage) -> Result<Self, WireError> {
+        let field = "PulledMessage.filter_ids";
+        if pulled.filter_ids.is_empty() {
+            return Err(WireError::Missing { field });
+        }
+        Ok(Self {
+            position: Position(required(pulled.position, "PulledMessage.position")?),
+            filter_ids: list(pulled.filter_ids, field, |id| Ok(FilterId(id)))?,
+            message: required(pulled.message, "PulledMessage.message")?.try_into()?,
+        })
+    }
+}
+
+impl From<FetchedMessage> for proto::FetchedMessage {
+    fn from(fetched: FetchedMessage) -> Self {
+        Self {
+            position: Some(fetched.position.0),
+            message: Some(fetched.message.into()),
+        }
+    }
+}
+
+impl TryFrom<proto::FetchedMessage> for FetchedMessage {
+    type Error = WireError;
+
+    fn try_from(fetched: proto::FetchedMessage) -> Result<Self, WireError> {
+        Ok(Self {
+            position: Position(required(fetched.position, "FetchedMessage.position")?),
+            message: required(fetched.message, "FetchedMessage.message")?.try_into()?,
         })
     }
 }

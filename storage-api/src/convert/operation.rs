@@ -27,12 +27,19 @@ impl From<Operation> for proto::Operation {
                 client_id,
                 epoch,
                 reason,
+                session_expiry_interval_s,
             } => Member::DetachSession(proto::DetachSession {
                 client_id,
                 epoch: Some(epoch.into()),
                 reason: proto::DetachReason::from(reason).into(),
+                session_expiry_interval_s,
             }),
             Operation::ReadRetained(read) => Member::ReadRetained(read.into()),
+            Operation::UpdateSession(update) => Member::UpdateSession(update.into()),
+            Operation::EnsureDurable(ensure) => Member::EnsureDurable(ensure.into()),
+            Operation::Release(release) => Member::Release(release.into()),
+            Operation::Pull(pull) => Member::Pull(pull.into()),
+            Operation::Fetch(fetch) => Member::Fetch(fetch.into()),
         };
         Self {
             operation: Some(member),
@@ -61,8 +68,14 @@ impl TryFrom<proto::Operation> for Operation {
                 client_id: client_id(&detach.client_id, "DetachSession.client_id")?,
                 epoch: epoch(detach.epoch, "DetachSession.epoch")?,
                 reason: member::<proto::DetachReason>(detach.reason, "DetachSession.reason")?.try_into()?,
+                session_expiry_interval_s: detach.session_expiry_interval_s,
             },
             Member::ReadRetained(read) => Self::ReadRetained(read.try_into()?),
+            Member::UpdateSession(update) => Self::UpdateSession(update.try_into()?),
+            Member::EnsureDurable(ensure) => Self::EnsureDurable(ensure.try_into()?),
+            Member::Release(release) => Self::Release(release.try_into()?),
+            Member::Pull(pull) => Self::Pull(pull.try_into()?),
+            Member::Fetch(fetch) => Self::Fetch(fetch.try_into()?),
         })
     }
 }
@@ -199,6 +212,8 @@ impl From<RegisteredSession> for proto::RegisteredSession {
             client_id: session.client_id,
             epoch: Some(session.epoch.into()),
             will: session.will.map(Into::into),
+            session_expiry_interval_s: session.session_expiry_interval_s,
+            session: session.session.map(|session| (*session).into()),
         }
     }
 }
@@ -211,6 +226,8 @@ impl TryFrom<proto::RegisteredSession> for RegisteredSession {
             client_id: client_id(&session.client_id, "RegisteredSession.client_id")?,
             epoch: epoch(session.epoch, "RegisteredSession.epoch")?,
             will: session.will.map(TryInto::try_into).transpose()?,
+            session_expiry_interval_s: session.session_expiry_interval_s,
+            session: session.session.map(TryInto::try_into).transpose()?.map(Box::new),
         })
     }
 }

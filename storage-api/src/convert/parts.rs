@@ -2,9 +2,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use freshet_mqtt::{TopicFilter, TopicName};
-use freshet_storage_contract::{Message, PublisherId, QoS, SessionEpoch, Term, Will};
+use freshet_storage_contract::{ExactlyOnce, Message, PublisherId, QoS, SessionEpoch, Term, Will};
 
-use super::{member, required, utf8};
+use super::{client_id, member, required, session::packet_id, utf8};
 use crate::{WireError, proto};
 
 impl From<Message> for proto::Message {
@@ -17,6 +17,7 @@ impl From<Message> for proto::Message {
             publisher: message.publisher.0,
             message_expiry_interval_s: message.message_expiry_interval_s,
             forwarded_properties: message.forwarded_properties,
+            exactly_once: message.exactly_once.map(|of| (*of).into()),
         }
     }
 }
@@ -41,6 +42,7 @@ impl TryFrom<proto::Message> for Message {
             publisher: PublisherId(message.publisher),
             message_expiry_interval_s: message.message_expiry_interval_s,
             forwarded_properties,
+            exactly_once: message.exactly_once.map(TryInto::try_into).transpose()?.map(Box::new),
         })
     }
 }
@@ -53,6 +55,28 @@ fn gathered<const N: usize>(parts: [&Bytes; N]) -> [Bytes; N] {
     }
     let mut all = buffer.freeze();
     parts.map(|part| all.split_to(part.len()))
+}
+
+impl From<ExactlyOnce> for proto::ExactlyOnce {
+    fn from(of: ExactlyOnce) -> Self {
+        Self {
+            client_id: of.client_id,
+            generation: Some(of.generation.into()),
+            packet_id: of.packet_id.get().into(),
+        }
+    }
+}
+
+impl TryFrom<proto::ExactlyOnce> for ExactlyOnce {
+    type Error = WireError;
+
+    fn try_from(of: proto::ExactlyOnce) -> Result<Self, WireError> {
+        Ok(Self {
+            client_id: client_id(&of.client_id, "ExactlyOnce.client_id")?,
+            generation: epoch(of.generation, "ExactlyOnce.generation")?,
+            packet_id: packet_id(of.packet_id, "ExactlyOnce.packet_id")?,
+        })
+    }
 }
 
 impl From<QoS> for proto::Qos {

@@ -3,6 +3,8 @@
 //! A frame of `testdata/` is never recorded again. To add one, name it here, and run
 //! `cargo test -p freshet-storage-api -- --ignored record_frames_that_are_not_there`.
 
+mod sessions;
+
 use std::{fs, path::PathBuf};
 
 use bytes::Bytes;
@@ -32,6 +34,7 @@ fn message(qos: QoS) -> Message {
         publisher: PublisherId(0xfedc_ba98_7654_3210),
         message_expiry_interval_s: Some(0),
         forwarded_properties: Bytes::from_static(b"\x26\x00\x01a\x00\x01b"),
+        exactly_once: None,
     }
 }
 
@@ -44,6 +47,7 @@ fn bare_message() -> Message {
         publisher: PublisherId(0),
         message_expiry_interval_s: None,
         forwarded_properties: Bytes::new(),
+        exactly_once: None,
     }
 }
 
@@ -117,6 +121,7 @@ fn operations() -> Vec<Operation> {
         client_id: CLIENT_ID,
         epoch: EPOCH,
         reason,
+        session_expiry_interval_s: None,
     };
     vec![
         Operation::RenewLease,
@@ -150,6 +155,8 @@ fn operations() -> Vec<Operation> {
                 client_id: CLIENT_ID,
                 epoch: EPOCH,
                 will,
+                session_expiry_interval_s: 0,
+                session: None,
             }],
         },
         detach(DetachReason::ByClient),
@@ -183,6 +190,7 @@ fn answers() -> Vec<Answer> {
             request: RequestId(0),
             epoch: EPOCH,
             session_present: true,
+            session: None,
         },
         Answer::SessionRefused {
             request: RequestId(1),
@@ -213,6 +221,7 @@ fn deliveries() -> Vec<NumberedDelivery> {
             Delivery::Message {
                 filter_ids: vec![FilterId(0), FilterId(300)],
                 message: message(QoS::AtLeastOnce),
+                position: None,
             },
         ),
         numbered(
@@ -332,6 +341,9 @@ fn record_frames_that_are_not_there() {
         record(&format!("answer-refused-{index}"), frame.encode_to_vec());
     }
     record("answers", Answer::frame(answers()).encode_to_vec());
+    for (name, bytes) in sessions::frames() {
+        record(name, bytes);
+    }
     record("deliveries", NumberedDelivery::frame(deliveries()).encode_to_vec());
     record("controls", DeliveryControl::frame(controls()).encode_to_vec());
 }

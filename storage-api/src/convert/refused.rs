@@ -9,7 +9,7 @@ use crate::{
     WireError,
     codec::{Frame, decode_frame},
     limits::MAX_LIST_ITEMS,
-    proto::{self, operation::Operation as Member},
+    proto::{self, operation::Operation as Member, session_change::Change},
     server::AttachRequest,
 };
 
@@ -43,6 +43,24 @@ fn epoch() -> Option<proto::SessionEpoch> {
     })
 }
 
+fn update(change: Change) -> Member {
+    Member::UpdateSession(proto::UpdateSession {
+        request: None,
+        client_id: Bytes::from_static(b"c"),
+        epoch: epoch(),
+        changes: vec![proto::SessionChange { change: Some(change) }],
+    })
+}
+
+fn sending(qos: i32) -> proto::Sending {
+    proto::Sending {
+        packet_id: 1,
+        shard: Some(0),
+        position: Some(0),
+        qos,
+    }
+}
+
 #[test]
 fn a_missing_field_is_named() {
     let client_id = Bytes::from_static(b"c");
@@ -74,6 +92,7 @@ fn a_missing_field_is_named() {
                 client_id: client_id.clone(),
                 epoch: epoch(),
                 reason: 0,
+                session_expiry_interval_s: None,
             }),
             "DetachSession.reason",
         ),
@@ -82,6 +101,7 @@ fn a_missing_field_is_named() {
                 client_id,
                 epoch: None,
                 reason: 1,
+                session_expiry_interval_s: None,
             }),
             "DetachSession.epoch",
         ),
@@ -90,12 +110,41 @@ fn a_missing_field_is_named() {
                 client_id: Bytes::new(),
                 epoch: epoch(),
                 reason: 1,
+                session_expiry_interval_s: None,
             }),
             "DetachSession.client_id",
         ),
         (
             Member::AttachSession(proto::AttachSession::default()),
             "AttachSession.request",
+        ),
+        (
+            publish(proto::Message {
+                exactly_once: Some(proto::ExactlyOnce {
+                    client_id: Bytes::from_static(b"c"),
+                    generation: epoch(),
+                    packet_id: 0,
+                }),
+                ..message()
+            }),
+            "ExactlyOnce.packet_id",
+        ),
+        (update(Change::Advance(proto::Cursor::default())), "Cursor.shard"),
+        (update(Change::Sending(sending(0))), "Sending.qos"),
+        (
+            Member::Pull(proto::Pull {
+                request: Some(0),
+                ..Default::default()
+            }),
+            "Pull.max_messages",
+        ),
+        (
+            Member::Release(proto::Release {
+                request: Some(0),
+                shard: Some(0),
+                of: None,
+            }),
+            "Release.of",
         ),
     ] {
         assert_eq!(operation(member), Err(WireError::Missing { field }));
@@ -181,6 +230,45 @@ fn an_invalid_field_is_named() {
             }),
             "ReadRetained.topic_filter",
         ),
+        (
+            update(Change::Subscribe(proto::StoredSubscription {
+                topic_filter: Bytes::from_static(b"a"),
+                options: 0b11,
+                ..Default::default()
+            })),
+            "StoredSubscription.options",
+        ),
+        (
+            update(Change::Subscribe(proto::StoredSubscription {
+                topic_filter: Bytes::from_static(b"a/#/b"),
+                ..Default::default()
+            })),
+            "StoredSubscription.topic_filter",
+        ),
+        (
+            update(Change::Subscribe(proto::StoredSubscription {
+                topic_filter: Bytes::from_static(b"a"),
+                subscription_identifier: 268_435_456,
+                ..Default::default()
+            })),
+            "StoredSubscription.subscription_identifier",
+        ),
+        (
+            update(Change::Advance(proto::Cursor {
+                shard: Some(0),
+                acknowledged: Some(0),
+                beyond: vec![2, 2],
+            })),
+            "Cursor.beyond",
+        ),
+        (
+            update(Change::Received(proto::Received { packet_id: 65_536 })),
+            "Received.packet_id",
+        ),
+        (
+            update(Change::Sending(sending(proto::Qos::AtMostOnce.into()))),
+            "Sending.qos",
+        ),
     ] {
         let error = operation(member).unwrap_err();
         assert!(
@@ -209,6 +297,7 @@ fn filter_ids_out_of_order_are_refused() {
         delivery: Some(proto::delivery::Delivery::Message(proto::MessageDelivery {
             filter_ids,
             message: Some(message()),
+            position: None,
         })),
     };
     let run = |filter_ids| {

@@ -158,7 +158,10 @@ pub struct IncarnationGone {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Operation {
-    #[prost(oneof = "operation::Operation", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(
+        oneof = "operation::Operation",
+        tags = "1, 2, 3, 4, 5, 6, 7, 20, 21, 22, 30, 31"
+    )]
     pub operation: ::core::option::Option<operation::Operation>,
 }
 /// Nested message and enum types in `Operation`.
@@ -179,6 +182,16 @@ pub mod operation {
         DetachSession(super::DetachSession),
         #[prost(message, tag = "7")]
         ReadRetained(super::ReadRetained),
+        #[prost(message, tag = "20")]
+        UpdateSession(super::UpdateSession),
+        #[prost(message, tag = "21")]
+        EnsureDurable(super::EnsureDurable),
+        #[prost(message, tag = "22")]
+        Release(super::Release),
+        #[prost(message, tag = "30")]
+        Pull(super::Pull),
+        #[prost(message, tag = "31")]
+        Fetch(super::Fetch),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -254,7 +267,7 @@ pub struct RegisterSessions {
     #[prost(message, repeated, tag = "2")]
     pub sessions: ::prost::alloc::vec::Vec<RegisteredSession>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RegisteredSession {
     #[prost(bytes = "bytes", tag = "1")]
     pub client_id: ::prost::bytes::Bytes,
@@ -262,6 +275,11 @@ pub struct RegisteredSession {
     pub epoch: ::core::option::Option<SessionEpoch>,
     #[prost(message, optional, tag = "3")]
     pub will: ::core::option::Option<Will>,
+    /// 0: the session ends with its connection.
+    #[prost(uint32, tag = "4")]
+    pub session_expiry_interval_s: u32,
+    #[prost(message, optional, tag = "5")]
+    pub session: ::core::option::Option<StoredSession>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DetachSession {
@@ -271,6 +289,9 @@ pub struct DetachSession {
     pub epoch: ::core::option::Option<SessionEpoch>,
     #[prost(enumeration = "DetachReason", tag = "3")]
     pub reason: i32,
+    /// Absent: as it was.
+    #[prost(uint32, optional, tag = "4")]
+    pub session_expiry_interval_s: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadRetained {
@@ -289,14 +310,131 @@ pub struct ReadRetained {
     #[prost(uint32, optional, tag = "6")]
     pub max_bytes: ::core::option::Option<u32>,
 }
+/// Changes above the size of an item are refused: what belongs together is a SUBSCRIBE at most.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateSession {
+    /// Absent: nobody waits for an answer.
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub client_id: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "3")]
+    pub epoch: ::core::option::Option<SessionEpoch>,
+    #[prost(message, repeated, tag = "4")]
+    pub changes: ::prost::alloc::vec::Vec<SessionChange>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SessionChange {
+    #[prost(oneof = "session_change::Change", tags = "1, 2, 3, 4, 5, 6")]
+    pub change: ::core::option::Option<session_change::Change>,
+}
+/// Nested message and enum types in `SessionChange`.
+pub mod session_change {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Change {
+        #[prost(message, tag = "1")]
+        Subscribe(super::StoredSubscription),
+        #[prost(message, tag = "2")]
+        Unsubscribe(super::Unsubscribe),
+        #[prost(message, tag = "3")]
+        Advance(super::Cursor),
+        #[prost(message, tag = "4")]
+        Sending(super::Sending),
+        #[prost(message, tag = "5")]
+        Received(super::Received),
+        #[prost(message, tag = "6")]
+        Completed(super::Completed),
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unsubscribe {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub topic_filter: ::prost::bytes::Bytes,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Sending {
+    #[prost(uint32, tag = "1")]
+    pub packet_id: u32,
+    #[prost(uint32, optional, tag = "2")]
+    pub shard: ::core::option::Option<u32>,
+    #[prost(fixed64, optional, tag = "3")]
+    pub position: ::core::option::Option<u64>,
+    #[prost(enumeration = "Qos", tag = "4")]
+    pub qos: i32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Received {
+    #[prost(uint32, tag = "1")]
+    pub packet_id: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Completed {
+    #[prost(uint32, tag = "1")]
+    pub packet_id: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnsureDurable {
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+    #[prost(uint32, optional, tag = "2")]
+    pub shard: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "3")]
+    pub session_shard: ::core::option::Option<u32>,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub topic_filter: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Release {
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+    #[prost(uint32, optional, tag = "2")]
+    pub shard: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "3")]
+    pub of: ::core::option::Option<ExactlyOnce>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Pull {
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+    #[prost(uint32, optional, tag = "2")]
+    pub shard: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "3")]
+    pub session_shard: ::core::option::Option<u32>,
+    #[prost(fixed64, optional, tag = "4")]
+    pub after: ::core::option::Option<u64>,
+    #[prost(message, repeated, tag = "5")]
+    pub filters: ::prost::alloc::vec::Vec<PullFilter>,
+    #[prost(uint32, tag = "6")]
+    pub max_messages: u32,
+    #[prost(uint32, optional, tag = "7")]
+    pub max_bytes: ::core::option::Option<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PullFilter {
+    #[prost(uint32, optional, tag = "1")]
+    pub filter_id: ::core::option::Option<u32>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub topic_filter: ::prost::bytes::Bytes,
+    #[prost(fixed64, optional, tag = "3")]
+    pub start: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Fetch {
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+    #[prost(uint32, optional, tag = "2")]
+    pub shard: ::core::option::Option<u32>,
+    #[prost(fixed64, repeated, tag = "3")]
+    pub positions: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Answer {
-    #[prost(oneof = "answer::Answer", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "answer::Answer", tags = "1, 2, 3, 4, 5, 20, 21, 22, 23")]
     pub answer: ::core::option::Option<answer::Answer>,
 }
 /// Nested message and enum types in `Answer`.
 pub mod answer {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Answer {
         #[prost(message, tag = "1")]
         LeaseRenewed(super::LeaseRenewed),
@@ -308,6 +446,14 @@ pub mod answer {
         SessionRefused(super::SessionRefused),
         #[prost(message, tag = "5")]
         TakeOver(super::TakeOver),
+        #[prost(message, tag = "20")]
+        SessionUpdated(super::SessionUpdated),
+        #[prost(message, tag = "21")]
+        UpdateRefused(super::UpdateRefused),
+        #[prost(message, tag = "22")]
+        EnsureRefused(super::EnsureRefused),
+        #[prost(message, tag = "23")]
+        Released(super::Released),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -321,7 +467,7 @@ pub struct Published {
     #[prost(enumeration = "PublishOutcome", repeated, tag = "3")]
     pub outcomes: ::prost::alloc::vec::Vec<i32>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SessionAttached {
     #[prost(uint64, optional, tag = "1")]
     pub request: ::core::option::Option<u64>,
@@ -329,6 +475,8 @@ pub struct SessionAttached {
     pub epoch: ::core::option::Option<SessionEpoch>,
     #[prost(bool, tag = "3")]
     pub session_present: bool,
+    #[prost(message, optional, tag = "4")]
+    pub session: ::core::option::Option<StoredSession>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SessionRefused {
@@ -343,6 +491,30 @@ pub struct TakeOver {
     pub client_id: ::prost::bytes::Bytes,
     #[prost(message, optional, tag = "2")]
     pub epoch: ::core::option::Option<SessionEpoch>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionUpdated {
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateRefused {
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+    #[prost(enumeration = "SessionRefusal", tag = "2")]
+    pub refusal: i32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnsureRefused {
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Released {
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+    #[prost(bool, tag = "2")]
+    pub found: bool,
 }
 /// Deliveries of one shard and term with consecutive numbers.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -359,7 +531,7 @@ pub struct DeliveryRun {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Delivery {
-    #[prost(oneof = "delivery::Delivery", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "delivery::Delivery", tags = "1, 2, 3, 4, 20, 30, 31")]
     pub delivery: ::core::option::Option<delivery::Delivery>,
 }
 /// Nested message and enum types in `Delivery`.
@@ -374,6 +546,12 @@ pub mod delivery {
         Retained(super::Retained),
         #[prost(message, tag = "4")]
         Overrun(super::Overrun),
+        #[prost(message, tag = "20")]
+        Started(super::Started),
+        #[prost(message, tag = "30")]
+        Pulled(super::Pulled),
+        #[prost(message, tag = "31")]
+        Fetched(super::Fetched),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -383,6 +561,9 @@ pub struct MessageDelivery {
     pub filter_ids: ::prost::alloc::vec::Vec<u32>,
     #[prost(message, optional, tag = "2")]
     pub message: ::core::option::Option<Message>,
+    /// Absent: no durable filter has queued it.
+    #[prost(fixed64, optional, tag = "3")]
+    pub position: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Marker {
@@ -408,6 +589,50 @@ pub struct RetainedMessage {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Overrun {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Started {
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+    #[prost(fixed64, optional, tag = "2")]
+    pub position: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Pulled {
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+    /// Ascending by position, each once.
+    #[prost(message, repeated, tag = "2")]
+    pub messages: ::prost::alloc::vec::Vec<PulledMessage>,
+    #[prost(fixed64, optional, tag = "3")]
+    pub up_to: ::core::option::Option<u64>,
+    #[prost(bool, tag = "4")]
+    pub caught_up: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PulledMessage {
+    #[prost(fixed64, optional, tag = "1")]
+    pub position: ::core::option::Option<u64>,
+    #[prost(uint32, repeated, tag = "2")]
+    pub filter_ids: ::prost::alloc::vec::Vec<u32>,
+    #[prost(message, optional, tag = "3")]
+    pub message: ::core::option::Option<Message>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Fetched {
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+    #[prost(message, repeated, tag = "2")]
+    pub messages: ::prost::alloc::vec::Vec<FetchedMessage>,
+    #[prost(uint32, optional, tag = "3")]
+    pub answered: ::core::option::Option<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchedMessage {
+    #[prost(fixed64, optional, tag = "1")]
+    pub position: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "2")]
+    pub message: ::core::option::Option<Message>,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeliveryControl {
     #[prost(oneof = "delivery_control::Control", tags = "1, 2")]
@@ -454,6 +679,9 @@ pub struct Message {
     pub message_expiry_interval_s: ::core::option::Option<u32>,
     #[prost(bytes = "bytes", tag = "7")]
     pub forwarded_properties: ::prost::bytes::Bytes,
+    /// In publications alone.
+    #[prost(message, optional, tag = "8")]
+    pub exactly_once: ::core::option::Option<ExactlyOnce>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Will {
@@ -468,6 +696,70 @@ pub struct SessionEpoch {
     pub term: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "2")]
     pub counter: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExactlyOnce {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub client_id: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "2")]
+    pub generation: ::core::option::Option<SessionEpoch>,
+    #[prost(uint32, tag = "3")]
+    pub packet_id: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoredSession {
+    #[prost(message, optional, tag = "1")]
+    pub generation: ::core::option::Option<SessionEpoch>,
+    #[prost(message, repeated, tag = "2")]
+    pub subscriptions: ::prost::alloc::vec::Vec<StoredSubscription>,
+    #[prost(message, repeated, tag = "3")]
+    pub cursors: ::prost::alloc::vec::Vec<Cursor>,
+    #[prost(message, repeated, tag = "4")]
+    pub outbound: ::prost::alloc::vec::Vec<OutboundExchange>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoredSubscription {
+    /// With the prefix of a shared subscription, if it is one.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub topic_filter: ::prost::bytes::Bytes,
+    /// The byte of a SUBSCRIBE of MQTT 5.0.
+    #[prost(uint32, tag = "2")]
+    pub options: u32,
+    /// 0: none.
+    #[prost(uint32, tag = "3")]
+    pub subscription_identifier: u32,
+    #[prost(message, repeated, tag = "4")]
+    pub starts: ::prost::alloc::vec::Vec<SubscriptionStart>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubscriptionStart {
+    #[prost(uint32, optional, tag = "1")]
+    pub shard: ::core::option::Option<u32>,
+    #[prost(fixed64, optional, tag = "2")]
+    pub position: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cursor {
+    #[prost(uint32, optional, tag = "1")]
+    pub shard: ::core::option::Option<u32>,
+    #[prost(fixed64, optional, tag = "2")]
+    pub acknowledged: ::core::option::Option<u64>,
+    /// Ascending.
+    #[prost(fixed64, repeated, tag = "3")]
+    pub beyond: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OutboundExchange {
+    #[prost(uint32, tag = "1")]
+    pub packet_id: u32,
+    #[prost(uint32, optional, tag = "2")]
+    pub shard: ::core::option::Option<u32>,
+    #[prost(fixed64, optional, tag = "3")]
+    pub position: ::core::option::Option<u64>,
+    #[prost(enumeration = "Qos", tag = "4")]
+    pub qos: i32,
+    #[prost(enumeration = "OutboundStage", tag = "5")]
+    pub stage: i32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -595,6 +887,35 @@ impl Qos {
             "QOS_AT_MOST_ONCE" => Some(Self::AtMostOnce),
             "QOS_AT_LEAST_ONCE" => Some(Self::AtLeastOnce),
             "QOS_EXACTLY_ONCE" => Some(Self::ExactlyOnce),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OutboundStage {
+    Unspecified = 0,
+    Sent = 1,
+    Received = 2,
+}
+impl OutboundStage {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OUTBOUND_STAGE_UNSPECIFIED",
+            Self::Sent => "OUTBOUND_STAGE_SENT",
+            Self::Received => "OUTBOUND_STAGE_RECEIVED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OUTBOUND_STAGE_UNSPECIFIED" => Some(Self::Unspecified),
+            "OUTBOUND_STAGE_SENT" => Some(Self::Sent),
+            "OUTBOUND_STAGE_RECEIVED" => Some(Self::Received),
             _ => None,
         }
     }

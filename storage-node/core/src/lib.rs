@@ -5,10 +5,11 @@
 //! events and `now` in, [`Outputs`] out; nothing waits, and every map and queue that a client can make grow has a bound
 //! in [`StorageSettings`] and an answer when it is reached. Speaks the language of `freshet_storage_contract`.
 //!
-//! One node and memory alone in this release: retained messages and sessions end with the process. What replicas will
-//! have to agree on changes by committed entries of a log already, see `log` and `state`.
+//! One node and memory alone in this release: retained messages, sessions and what is queued for them end with the
+//! process. What replicas will have to agree on changes by committed entries of a log already, see `log` and `state`.
 
 mod facts;
+mod filters;
 mod hash;
 mod incarnations;
 mod log;
@@ -27,5 +28,5 @@ mod tests;
 pub use facts::{LinkFault, StorageFact};
 pub use node::StorageCore;
 pub use outputs::{Outputs, ProxyOutput};
-pub use settings::StorageSettings;
+pub use settings::{DEFAULT_QUEUED_BYTES, StorageSettings};
 pub use stats::{ShardCounters, ShardGauges, ShardStats, StorageStats};

@@ -7,9 +7,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use freshet_storage_contract::{Message, MonotonicMs, Position, ShardId};
+use freshet_config::QueueLimits;
+use freshet_storage_contract::{
+    ExactlyOnce, Message, MonotonicMs, Position, SessionChange, SessionEpoch, ShardId, StoredSession, Term,
+};
 
-use crate::state::WillRow;
+use crate::state::{Matched, Note, WillRow};
 
 /// Version of entries that this code writes. New commands get a higher one, used when all replicas know it.
 pub(crate) const ENTRY_VERSION: u16 = 1;
@@ -26,8 +29,8 @@ pub(crate) struct Entry {
 /// What changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// A publication with RETAIN: stored, or with an empty payload deletes (MQTT 5.0, 3.3.1.3).
-    Retain { message: Message },
+    /// A publication that leaves something behind: retained, queued, or known again.
+    Publish(Box<Publish>),
     /// Retained messages whose interval has passed at the entry's time go, at most `limit` of them.
     ExpireRetained { limit: usize },
     /// A will begins to wait.
@@ -38,18 +41,86 @@ pub(crate) enum Command {
     FireWill { client_id: Bytes, target: ShardId },
     /// A will is published at once.
     SendWill { message: Message, target: ShardId },
-    /// An effect of another shard arrives; none: it was refused here.
+    /// A will of another shard arrives; none: it was refused here.
     ReceiveEffect {
         from: ShardId,
         number: u64,
-        message: Option<Message>,
+        publish: Option<Box<Publish>>,
     },
     /// Another shard has everything up to `number`.
     ConfirmEffects { target: ShardId, number: u64 },
+    /// Notes of another shard arrive, numbered from `first` on.
+    ReceiveNotes {
+        from: ShardId,
+        first: u64,
+        notes: Vec<Note>,
+    },
+    /// Another shard has all notes up to `number`.
+    ConfirmNotes { target: ShardId, number: u64 },
+    /// A connection gets the session of its client; with an interval of 0 only one that is there.
+    AttachSession {
+        client_id: Bytes,
+        epoch: SessionEpoch,
+        clean_start: bool,
+        session_expiry_interval_s: u32,
+    },
+    /// A proxy names a session that it holds; none: it ends with its connection.
+    RegisterSession {
+        client_id: Bytes,
+        epoch: SessionEpoch,
+        session_expiry_interval_s: u32,
+        session: Option<Box<StoredSession>>,
+    },
+    /// The connection of a session has ended.
+    DetachSession {
+        client_id: Bytes,
+        epoch: SessionEpoch,
+        session_expiry_interval_s: u32,
+    },
+    /// The connection that has a session changes it.
+    UpdateSession {
+        client_id: Bytes,
+        epoch: SessionEpoch,
+        changes: Vec<SessionChange>,
+    },
+    /// No connection of any session is known any more.
+    SuspendSessions,
+    /// Sessions whose interval has passed at the entry's time end, at most `limit` of them.
+    ExpireSessions { limit: usize },
+    /// Shards of messages are told what nobody needs any more, about `limit` filters.
+    SendTrims { limit: usize },
+    /// A durable filter is asked for.
+    EnsureDurable {
+        session_shard: ShardId,
+        topic_filter: Bytes,
+    },
+    /// Durable filters that no session has go, at most `limit` of them.
+    ExpireFilters { limit: usize },
+    /// Queued messages whose interval has passed at the entry's time go, at most `limit` of them.
+    ExpireQueued { limit: usize },
+    /// Queued messages that are older than `age_ms` at the entry's time go, at most `limit` of them.
+    DropOldQueued { age_ms: u64, limit: usize },
+    /// A QoS 2 publication is released by its publisher.
+    Release { of: Box<ExactlyOnce> },
+}
+
+/// A publication as it goes into the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Publish {
+    pub(crate) message: Message,
+    /// The exchange it is known again by, and the shard of its session.
+    pub(crate) exactly_once: Option<(ExactlyOnce, ShardId)>,
+    /// Queues that the leader found for it.
+    pub(crate) matched: Matched,
+    /// Limits of each queue.
+    pub(crate) limits: QueueLimits,
 }
 
 /// The log of one shard.
 pub(crate) trait CommitLog {
+    /// A leader begins with this term.
+    fn begin(&mut self, term: Term);
+
     /// Hands an entry in; it has no effect until it comes back. Positions grow.
     fn propose(&mut self, entry: Entry) -> Position;
 
@@ -64,7 +135,18 @@ pub(crate) struct MemoryLog {
     committed: VecDeque<(Position, Entry)>,
 }
 
+/// Positions per unit of a term, which is about a millisecond: a life without memory begins above all positions of
+/// earlier ones, so that cursors which proxies kept stay below what is new.
+const POSITIONS_PER_TERM: u64 = 1 << 20;
+/// Terms above do not move positions any further: what is left is enough for all entries to come.
+const HIGHEST_TERM: u64 = 1 << 42;
+
 impl CommitLog for MemoryLog {
+    fn begin(&mut self, term: Term) {
+        let floor = term.0.min(HIGHEST_TERM) * POSITIONS_PER_TERM;
+        self.last = self.last.max(Position(floor));
+    }
+
     fn propose(&mut self, entry: Entry) -> Position {
         self.last.0 += 1;
         self.committed.push_back((self.last, entry));
@@ -111,6 +193,24 @@ mod tests {
         assert_eq!(clock.log_time_ms(MonotonicMs(60)), 1_010);
         assert_eq!(clock.log_time_ms(MonotonicMs(40)), 1_000, "never back");
         assert_eq!(clock.when(1_010), MonotonicMs(60));
+    }
+
+    #[test]
+    fn a_later_life_begins_above_the_positions_of_an_earlier_one() {
+        let entry = || Entry {
+            version: 1,
+            log_time_ms: 0,
+            command: Command::SuspendSessions,
+        };
+        let mut earlier = MemoryLog::default();
+        earlier.begin(Term(1_790_000_000_000));
+        let last = (0..1_000).map(|_| earlier.propose(entry())).last().unwrap();
+        let mut later = MemoryLog::default();
+        later.begin(Term(1_790_000_000_001));
+        assert!(later.propose(entry()) > last);
+        later.begin(Term(u64::MAX));
+        let highest = later.propose(entry());
+        assert!(highest > last && highest < Position(u64::MAX / 2));
     }
 
     #[test]

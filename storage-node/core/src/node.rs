@@ -6,7 +6,7 @@
 use freshet_config::StorageConfig;
 use freshet_storage_contract::{
     Answer, AttachProxy, AttachRefusal, Attached, DeliveryControl, Feature, IncarnationId, MonotonicMs, Operation,
-    PROTOCOL_VERSION, Placement, PlacementError, ShardId, Term,
+    PROTOCOL_VERSION, Placement, PlacementError, SESSIONS_FEATURE, ShardId, Term,
 };
 
 use crate::facts::{LinkFault, StorageFact};
@@ -14,15 +14,17 @@ use crate::incarnations::{Incarnations, PeerKey, lease_ends};
 use crate::log::MemoryLog;
 use crate::outputs::Outputs;
 use crate::settings::StorageSettings;
-use crate::shard::Shard;
+use crate::shard::{Notes, Read, Shard};
 use crate::stats::StorageStats;
 use crate::turn::Turn;
 use crate::usage::Usage;
 
 /// Lowest protocol version that is spoken.
 const LOWEST_VERSION: u32 = 1;
+/// How often notes that answer notes are carried within one call; what is left leaves with the next.
+const NOTE_ROUNDS: usize = 4;
 /// Features beyond the base of the protocol version.
-const FEATURES: [&str; 0] = [];
+const FEATURES: [&str; 1] = [SESSIONS_FEATURE];
 
 /// All shards of one node, and the incarnations of proxies.
 #[derive(Debug)]
@@ -168,7 +170,7 @@ impl StorageCore {
     pub fn handle(&mut self, incarnation: IncarnationId, operation: Operation, now: MonotonicMs, out: &mut Outputs) {
         let Some(key) = self.linked(incarnation) else { return };
         let (shards, mut turn) = self.turn(now, out);
-        let mut wills = false;
+        let mut effects = false;
         match operation {
             Operation::RenewLease => {
                 turn.proxies.renew(key, lease_ends(now, turn.settings.lease_ttl_ms));
@@ -177,45 +179,78 @@ impl StorageCore {
                 }
                 turn.answer(key, Answer::LeaseRenewed);
             }
-            Operation::Interest(delta) => match shards.get_mut(usize::from(delta.shard.0)) {
-                Some(shard) => shard.change_interest(key, &delta, &mut turn),
-                None => turn.fault(key, LinkFault::UnknownShard(delta.shard)),
-            },
-            Operation::Publish(batch) => match shards.get_mut(usize::from(batch.shard.0)) {
-                Some(shard) => shard.publish(key, batch, &mut turn),
-                None => turn.fault(key, LinkFault::UnknownShard(batch.shard)),
-            },
+            Operation::Interest(delta) => {
+                if let Some(shard) = find(shards, delta.shard, key, &mut turn) {
+                    shard.change_interest(key, &delta, &mut turn);
+                }
+            }
+            Operation::Publish(batch) => {
+                effects = batch.messages.iter().any(|m| m.exactly_once.is_some());
+                if let Some(shard) = find(shards, batch.shard, key, &mut turn) {
+                    shard.publish(key, batch, &mut turn);
+                }
+            }
             Operation::AttachSession(attach) => {
                 let at = turn.placement.shard_of_client(&attach.client_id);
-                if let Some(shard) = shards.get_mut(usize::from(at.0)) {
+                if let Some(shard) = find(shards, at, key, &mut turn) {
                     shard.attach_session(key, attach, &mut turn);
                 }
-                wills = true;
+                effects = true;
             }
             Operation::RegisterSessions { shard: at, sessions } => {
-                match shards.get_mut(usize::from(at.0)) {
-                    Some(shard) => shard.register_sessions(key, sessions, &mut turn),
-                    None => turn.fault(key, LinkFault::UnknownShard(at)),
+                if let Some(shard) = find(shards, at, key, &mut turn) {
+                    shard.register_sessions(key, sessions, &mut turn);
                 }
-                wills = true;
+                effects = true;
             }
             Operation::DetachSession {
                 client_id,
                 epoch,
                 reason,
+                session_expiry_interval_s,
             } => {
                 let at = turn.placement.shard_of_client(&client_id);
-                if let Some(shard) = shards.get_mut(usize::from(at.0)) {
-                    shard.detach_session(key, &client_id, epoch, reason, &mut turn);
+                if let Some(shard) = find(shards, at, key, &mut turn) {
+                    shard.detach_session(key, &client_id, epoch, (reason, session_expiry_interval_s), &mut turn);
                 }
-                wills = true;
+                effects = true;
             }
-            Operation::ReadRetained(read) => match shards.get_mut(usize::from(read.shard.0)) {
-                Some(shard) => shard.read_retained(key, read, &mut turn),
-                None => turn.fault(key, LinkFault::UnknownShard(read.shard)),
-            },
+            Operation::UpdateSession(update) => {
+                let at = turn.placement.shard_of_client(&update.client_id);
+                if let Some(shard) = find(shards, at, key, &mut turn) {
+                    shard.update_session(key, update, &mut turn);
+                }
+                effects = true;
+            }
+            Operation::EnsureDurable(ensure) => {
+                if find(shards, ensure.session_shard, key, &mut turn).is_some()
+                    && let Some(shard) = find(shards, ensure.shard, key, &mut turn)
+                {
+                    shard.ensure_durable(key, ensure, &mut turn);
+                }
+            }
+            Operation::ReadRetained(read) => {
+                if let Some(shard) = find(shards, read.shard, key, &mut turn) {
+                    shard.read(key, Read::Retained(read), &mut turn);
+                }
+            }
+            Operation::Pull(pull) => {
+                if let Some(shard) = find(shards, pull.shard, key, &mut turn) {
+                    shard.read(key, Read::Queued(pull), &mut turn);
+                }
+            }
+            Operation::Fetch(fetch) => {
+                if let Some(shard) = find(shards, fetch.shard, key, &mut turn) {
+                    shard.read(key, Read::Messages(fetch), &mut turn);
+                }
+            }
+            Operation::Release(release) => {
+                if let Some(shard) = find(shards, release.shard, key, &mut turn) {
+                    shard.release_packet(key, release, &mut turn);
+                }
+            }
         }
-        if wills {
+        if effects {
             self.exchange_effects(now, out);
         }
         self.clear_up_fault(key, now, out);
@@ -309,8 +344,8 @@ impl StorageCore {
         self.term
     }
 
-    /// Takes up a changed configuration: limits of retained messages and the grace of wills. What else it names needs
-    /// a new process or cannot change.
+    /// Takes up a changed configuration: limits and the grace of wills. What else it names needs a new process or cannot
+    /// change.
     pub fn reload(&mut self, config: &StorageConfig) {
         self.settings.reload(config);
     }
@@ -406,21 +441,64 @@ impl StorageCore {
                 continue;
             }
             let (shards, mut turn) = self.turn(now, out);
-            // As many as a u16.
-            let from = ShardId(u16::try_from(source).unwrap_or(u16::MAX));
+            let from = shard_id(source);
             for (target, number, message) in shards[source].effects() {
                 if let Some(shard) = shards.get_mut(usize::from(target.0)) {
                     shard.receive_effect(from, number, message, &mut turn);
                 }
             }
             for target in 0..shards.len() {
-                let taken_by = ShardId(u16::try_from(target).unwrap_or(u16::MAX));
                 for (from, number) in shards[target].take_confirmations() {
                     if let Some(shard) = shards.get_mut(usize::from(from.0)) {
-                        shard.confirm_effects(taken_by, number, &mut turn);
+                        shard.confirm_effects(shard_id(target), number, &mut turn);
                     }
                 }
             }
         }
+        // A note may be answered by one.
+        for _ in 0..NOTE_ROUNDS {
+            if !self.exchange_notes(now, out) {
+                return;
+            }
+        }
     }
+
+    /// Carries notes between shards once; false: there were none.
+    fn exchange_notes(&mut self, now: MonotonicMs, out: &mut Outputs) -> bool {
+        let mut some = false;
+        let (shards, mut turn) = self.turn(now, out);
+        for source in 0..shards.len() {
+            if !shards[source].has_notes() {
+                continue;
+            }
+            some = true;
+            for Notes { target, first, notes } in shards[source].notes() {
+                let Some(shard) = shards.get_mut(usize::from(target.0)) else {
+                    continue;
+                };
+                let taken = shard.receive_notes(shard_id(source), first, notes, &mut turn);
+                shards[source].confirm_notes(target, taken, &mut turn);
+            }
+        }
+        some
+    }
+}
+
+/// Shards are as many as a u16.
+fn shard_id(at: usize) -> ShardId {
+    ShardId(u16::try_from(at).unwrap_or(u16::MAX))
+}
+
+/// The shard that a proxy has named; one that does not exist ends its link.
+fn find<'s>(
+    shards: &'s mut [Shard<MemoryLog>],
+    at: ShardId,
+    key: PeerKey,
+    turn: &mut Turn<'_>,
+) -> Option<&'s mut Shard<MemoryLog>> {
+    let shard = shards.get_mut(usize::from(at.0));
+    if shard.is_none() {
+        turn.fault(key, LinkFault::UnknownShard(at));
+    }
+    shard
 }

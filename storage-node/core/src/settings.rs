@@ -1,7 +1,10 @@
 //! What a storage node's core is made with: identity, bounds and times.
 
-use freshet_config::{RetainedLimits, StorageConfig};
+use freshet_config::{QueueLimits, RetainedLimits, StorageConfig};
 use freshet_storage_contract::ClusterUid;
+
+/// Bytes that may be queued for sessions unless a node is told otherwise: 512 MiB.
+pub const DEFAULT_QUEUED_BYTES: u64 = 512 << 20;
 
 /// Settings of a [`crate::StorageCore`]. Bounds hold for all shards of the node together unless they say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,15 +31,22 @@ pub struct StorageSettings {
     pub takeover_wait_ms: u64,
     /// Bytes of unacknowledged deliveries per proxy and shard. Beyond them QoS 0 is shed, and QoS >= 1 overruns.
     pub ring_bytes: usize,
-    /// Bytes of publications per shard that are held after a start. Beyond them the publisher's link is ended, so
+    /// Bytes of publications per shard that are held, after a start or for want of room. Beyond them the publisher's link is ended, so
     /// that it sends again when it is back.
     pub hold_bytes: usize,
     /// Sessions; beyond them an attach is answered with Quota Exceeded. 0 = no bound.
     pub session_limit: u64,
-    /// Bytes of client ids and wills; beyond them an attach is answered with Quota Exceeded.
+    /// Bytes of client ids, wills and stored sessions; beyond them attaches and new subscriptions of stored sessions
+    /// are answered with Quota Exceeded.
     pub session_bytes: u64,
-    /// Bytes of registered filters. Beyond them a proxy's subscribers are not confirmed until its filters fit again.
+    /// Bytes of registered filters. Beyond them a proxy's subscribers are not confirmed until its filters fit again,
+    /// and new durable filters are refused.
     pub interest_bytes: u64,
+    /// Bounds of each light queue; the oldest go.
+    pub queue_limits: QueueLimits,
+    /// Bytes of queued messages, their rows, and what QoS 2 publications are known by. Beyond them publications that
+    /// would add to it are held, and with them those of QoS >= 1 behind them.
+    pub queued_bytes: u64,
     /// Random, secret: who chooses topics and client ids must not choose how they spread in hash tables.
     pub hash_seed: u64,
 }
@@ -57,16 +67,20 @@ impl StorageSettings {
             takeover_wait_ms: 5_000,
             ring_bytes: 4 << 20,
             hold_bytes: 16 << 20,
-            session_limit: 1_000_000,
+            session_limit: config.max_sessions,
             session_bytes: 512 << 20,
             interest_bytes: 512 << 20,
+            queue_limits: config.queue_limits,
+            queued_bytes: DEFAULT_QUEUED_BYTES,
             hash_seed,
         }
     }
 
-    /// Takes over what a running node can change: limits of retained messages and the grace of wills.
+    /// Takes over what a running node can change: limits and the grace of wills.
     pub(crate) fn reload(&mut self, config: &StorageConfig) {
         self.retained_limits = config.retained_limits.clone();
+        self.session_limit = config.max_sessions;
+        self.queue_limits = config.queue_limits;
         self.will_grace_on_move_ms = config.will_grace_on_move_ms;
     }
 }

@@ -7,15 +7,17 @@
 
 mod connections;
 mod departure;
+mod exchange;
 mod intake;
 mod interest;
 mod peers;
 mod publisher;
+mod reads;
 mod refusals;
-mod retained;
 mod ring;
 mod routing;
 mod sessions;
+mod stored;
 mod ticking;
 mod wills;
 
@@ -26,15 +28,17 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use freshet_storage_contract::{
-    DeliverySeq, InterestChange, InterestDelta, Message, MonotonicMs, Position, ShardAttachment, ShardId, ShardResume,
-    Term,
+    DeliverySeq, InterestChange, InterestDelta, MonotonicMs, Position, ShardAttachment, ShardId, ShardResume, Term,
 };
 
+pub(crate) use self::exchange::Notes;
 use self::intake::Intake;
 use self::interest::{Interest, NotAdded, Subscriber};
 use self::peers::{Peer, Peers};
+pub(crate) use self::reads::Read;
 use self::ring::{Acknowledged, Waiter};
 use self::sessions::Registry;
+use self::stored::Awaited;
 use crate::facts::{LinkFault, StorageFact};
 use crate::hash::KeyedHash;
 use crate::incarnations::PeerKey;
@@ -59,8 +63,12 @@ pub(crate) struct Shard<L> {
     sessions: Registry,
     /// Peers whose lease has ended and whose filters and sessions are being removed, oldest first.
     departing: VecDeque<PeerKey>,
-    /// Effects of other shards that have been taken: (source, number), to be confirmed by the node.
+    /// Answers that wait for the log, by position.
+    awaited: VecDeque<Awaited>,
+    /// Wills of other shards that have been taken: (source, number), to be confirmed by the node.
     confirmations: Vec<(ShardId, u64)>,
+    /// When other shards are told what sessions need no more; none: there is nothing to tell.
+    trim_at: Option<MonotonicMs>,
     /// What this shard has added to the node's sums.
     counted: Usage,
     counters: ShardCounters,
@@ -77,20 +85,23 @@ pub(crate) struct Shard<L> {
 
 impl<L: CommitLog> Shard<L> {
     /// A shard without memory. Publications are held for `settings.recovery_hold_ms`.
-    pub(crate) fn new(id: ShardId, term: Term, log: L, settings: &StorageSettings, now: MonotonicMs) -> Self {
+    pub(crate) fn new(id: ShardId, term: Term, mut log: L, settings: &StorageSettings, now: MonotonicMs) -> Self {
+        log.begin(term);
         let hash = KeyedHash::new(settings.hash_seed);
         let mut shard = Self {
             id,
             term,
             log,
             clock: LogClock::new(0, now),
-            state: State::default(),
+            state: State::new(hash.clone()),
             peers: Peers::default(),
             interest: Interest::new(hash.clone()),
             intake: Intake::default(),
             sessions: Registry::new(hash),
             departing: VecDeque::new(),
+            awaited: VecDeque::new(),
             confirmations: Vec::new(),
+            trim_at: None,
             counted: Usage::default(),
             counters: ShardCounters::default(),
             last_epoch: 0,
@@ -121,7 +132,12 @@ impl<L: CommitLog> Shard<L> {
         self.intake = Intake::default();
         self.sessions = Registry::new(hash);
         self.departing.clear();
+        self.awaited.clear();
         self.news.clear();
+        self.log.begin(term);
+        if self.state.sessions.len() > 0 {
+            self.propose(Command::SuspendSessions, turn);
+        }
         self.begin_hold(turn.settings, turn.now);
         self.settle(turn);
     }
@@ -192,7 +208,7 @@ impl<L: CommitLog> Shard<L> {
                         topic_filter,
                     } => {
                         let others = turn.usage.interest_bytes.saturating_sub(self.counted.interest_bytes);
-                        let used = others.saturating_add(self.interest.bytes());
+                        let used = others.saturating_add(self.interest.bytes() + self.state.queues.filter_bytes());
                         let room = turn.settings.interest_bytes.saturating_sub(used);
                         let added = self.interest.add(
                             key.slot,
@@ -326,33 +342,36 @@ impl<L: CommitLog> Shard<L> {
         self.advance(turn);
         self.answer_publishers(turn);
         self.count(turn.usage);
-        let clock = self.clock;
-        let due = [
-            self.sessions.next_wait(),
-            self.state.wills.next_due().map(|(due_ms, _)| clock.when(due_ms)),
-            self.state
-                .retained
-                .next_expiry()
-                .map(|expires_ms| clock.when(expires_ms)),
-        ];
-        for due in due.into_iter().flatten() {
-            self.wake_at(due);
-        }
+        self.note_deadlines(turn);
     }
 
     /// Brings the node's sums up to date.
     fn count(&mut self, usage: &mut Usage) {
         let now = Usage {
             retained: self.state.retained.usage(),
-            sessions: self.sessions.len() as u64 + self.peers.superseded_sessions(),
-            session_bytes: self.sessions.bytes() + self.state.wills.bytes() + self.state.effects.bytes(),
-            interest_bytes: self.interest.bytes(),
+            sessions: self.sessions.len() as u64 + self.peers.superseded_sessions() + self.state.sessions.offline(),
+            session_bytes: self.session_bytes(),
+            interest_bytes: self.filter_bytes(),
+            queued_bytes: self.queued_bytes(),
         };
         let before = std::mem::replace(&mut self.counted, now);
         usage.retained.exchange(before.retained, now.retained);
         usage.sessions = usage.sessions + now.sessions - before.sessions;
         usage.session_bytes = usage.session_bytes + now.session_bytes - before.session_bytes;
         usage.interest_bytes = usage.interest_bytes + now.interest_bytes - before.interest_bytes;
+        usage.queued_bytes = usage.queued_bytes + now.queued_bytes - before.queued_bytes;
+    }
+
+    /// Bytes that count towards the bound on sessions.
+    fn session_bytes(&self) -> u64 {
+        let State {
+            wills,
+            sessions,
+            effects,
+            notes,
+            ..
+        } = &self.state;
+        self.sessions.bytes() + sessions.bytes() + wills.bytes() + effects.bytes() + notes.bytes()
     }
 
     fn wake_at(&mut self, due: MonotonicMs) {
@@ -369,40 +388,25 @@ impl<L: CommitLog> Shard<L> {
         self.peers.is_taken(key)
     }
 
-    /// Effects on other shards that are not confirmed.
-    pub(crate) fn effects(&self) -> Vec<(ShardId, u64, Message)> {
-        self.state
-            .effects
-            .unconfirmed()
-            .map(|(target, number, message)| (target, number, message.clone()))
-            .collect()
-    }
-
-    pub(crate) fn has_effects(&self) -> bool {
-        self.state.effects.has_unconfirmed()
-    }
-
-    /// Effects of other shards that have been taken here since the last call: (source, number).
-    pub(crate) fn take_confirmations(&mut self) -> Vec<(ShardId, u64)> {
-        std::mem::take(&mut self.confirmations)
-    }
-
-    /// `target` has taken effects up to `number`.
-    pub(crate) fn confirm_effects(&mut self, target: ShardId, number: u64, turn: &mut Turn<'_>) {
-        self.propose(Command::ConfirmEffects { target, number }, turn);
-        self.settle(turn);
-    }
-
     pub(crate) fn stats(&self) -> ShardStats {
         let peers = self.peers.living();
         let mut gauges = ShardGauges {
             filters_one_shard: self.interest.one_shard(),
             filters_all_shards: self.interest.all_shards(),
-            interest_bytes: self.interest.bytes(),
+            interest_bytes: self.filter_bytes(),
             sessions: self.sessions.len() as u64,
+            sessions_stored: self.state.sessions.len() as u64,
+            sessions_offline: self.state.sessions.offline(),
+            session_bytes: self.session_bytes(),
+            durable_filters: self.state.queues.len() as u64,
+            queued_rows: self.state.queues.rows(),
+            queued_messages: self.state.queues.messages() as u64,
+            queued_bytes: self.queued_bytes(),
+            packets: self.state.packets.rows(),
             wills_waiting: self.state.wills.len() as u64,
             retained_messages: self.state.retained.usage().messages,
             retained_bytes: self.state.retained.usage().bytes,
+            publications_held: self.intake.held.len() as u64,
             held_bytes: self.intake.held_bytes as u64,
             ..ShardGauges::default()
         };

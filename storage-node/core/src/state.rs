@@ -1,27 +1,43 @@
-//! What every replica of a shard holds alike: retained messages, wills that wait, effects between shards.
+//! What every replica of a shard holds alike: retained messages, wills that wait, sessions, queued messages, effects
+//! between shards.
 //!
 //! Changes by [`State::apply`] alone, which is total (it refuses nothing: what goes into the log was checked before),
 //! reads no clock but the entry's, and gives the same result everywhere. Leaves out everything that a new leader asks
-//! proxies for again: interest, sessions that end with their connection, deliveries.
+//! proxies for again: interest, connections, deliveries.
 
 mod effects;
+mod notes;
+mod packets;
+mod queues;
 mod retained;
+mod sessions;
 mod wills;
 
-use freshet_storage_contract::Position;
+use freshet_storage_contract::{Message, Position, QoS, ShardId};
 
 pub(crate) use self::effects::Effects;
+pub(crate) use self::notes::Note;
+use self::packets::{Packets, Seen};
+pub(crate) use self::queues::{Dropped, Matched, Queues, own_copy};
 pub(crate) use self::retained::{ReadEnd, RetainedSet};
+pub(crate) use self::sessions::StoredSessions;
 pub(crate) use self::wills::{OnReturn, WillRow, Wills};
-use crate::log::{Command, ENTRY_VERSION, Entry};
+use crate::hash::KeyedHash;
+use crate::log::{Command, ENTRY_VERSION, Entry, Publish};
 
 /// State of a shard at a position of its log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct State {
     pub(crate) applied: Position,
     pub(crate) retained: RetainedSet,
     pub(crate) wills: Wills,
-    pub(crate) effects: Effects,
+    pub(crate) sessions: StoredSessions,
+    pub(crate) queues: Queues,
+    pub(crate) packets: Packets,
+    /// Wills for other shards.
+    pub(crate) effects: Effects<Message>,
+    /// What other shards have to know about sessions.
+    pub(crate) notes: Effects<Note>,
 }
 
 /// What an entry did, for the leader.
@@ -31,24 +47,50 @@ pub(crate) enum Applied {
     Done,
     /// There was nothing to change: it had been made before, or its subject has gone.
     Nothing,
-    /// Retained messages expired.
-    Expired(usize),
+    /// This many went: retained messages, sessions, filters, or rows of queues.
+    Gone(u64),
+    /// A publication acts.
+    Published {
+        /// Some light queue has it.
+        queued: bool,
+        /// What the limits on queues dropped for it.
+        dropped: Dropped,
+    },
+    /// A publication had come before.
+    Repeated,
+    /// A connection has its session.
+    Attached {
+        /// It was there before.
+        present: bool,
+    },
 }
 
 impl State {
+    /// State at the beginning of a log; `hash` is this replica's own.
+    pub(crate) fn new(hash: KeyedHash) -> Self {
+        Self {
+            applied: Position::default(),
+            retained: RetainedSet::default(),
+            wills: Wills::default(),
+            sessions: StoredSessions::default(),
+            queues: Queues::new(hash),
+            packets: Packets::default(),
+            effects: Effects::default(),
+            notes: Effects::default(),
+        }
+    }
+
     /// Applies an entry. Entries come in order; one of an unknown version changes nothing but the position.
     pub(crate) fn apply(&mut self, position: Position, entry: &Entry) -> Applied {
         self.applied = position;
         if entry.version > ENTRY_VERSION {
             return Applied::Nothing;
         }
+        let log_time_ms = entry.log_time_ms;
         let done = |changed: bool| if changed { Applied::Done } else { Applied::Nothing };
         match &entry.command {
-            Command::Retain { message } => {
-                self.retained.put(message, position, entry.log_time_ms);
-                Applied::Done
-            }
-            Command::ExpireRetained { limit } => Applied::Expired(self.retained.expire(entry.log_time_ms, *limit)),
+            Command::Publish(publish) => self.publish(position, publish, log_time_ms),
+            Command::ExpireRetained { limit } => Applied::Gone(self.retained.expire(log_time_ms, *limit) as u64),
             Command::HoldWill { client_id, row } => {
                 self.wills.hold(client_id, row.clone());
                 Applied::Done
@@ -65,17 +107,128 @@ impl State {
                 self.effects.send(*target, message.clone());
                 Applied::Done
             }
-            Command::ReceiveEffect { from, number, message } => {
-                let first_time = self.effects.receive(*from, *number);
-                if let Some(message) = message.as_ref().filter(|m| first_time && m.retain) {
-                    self.retained.put(message, position, entry.log_time_ms);
-                }
-                done(first_time)
-            }
+            Command::ReceiveEffect { from, number, publish } => match publish {
+                _ if !self.effects.receive(*from, *number) => Applied::Nothing,
+                Some(publish) => self.publish(position, publish, log_time_ms),
+                None => Applied::Done,
+            },
             Command::ConfirmEffects { target, number } => {
                 self.effects.confirm(*target, *number);
                 Applied::Done
             }
+            Command::ReceiveNotes { from, first, notes } => {
+                for (number, note) in (*first..).zip(notes) {
+                    if self.notes.receive(*from, number) {
+                        self.take_note(*from, note, log_time_ms);
+                    }
+                }
+                Applied::Done
+            }
+            Command::ConfirmNotes { target, number } => {
+                self.notes.confirm(*target, *number);
+                Applied::Done
+            }
+            Command::EnsureDurable {
+                session_shard,
+                topic_filter,
+            } => {
+                self.queues.ensure(*session_shard, topic_filter, position, log_time_ms);
+                Applied::Done
+            }
+            Command::ExpireFilters { limit } => Applied::Gone(self.queues.expire_filters(log_time_ms, *limit) as u64),
+            Command::ExpireQueued { limit } => Applied::Gone(self.queues.expire_messages(log_time_ms, *limit)),
+            Command::DropOldQueued { age_ms, limit } => {
+                let came_ms = log_time_ms.saturating_sub(*age_ms);
+                Applied::Gone(self.queues.drop_older(came_ms, *limit))
+            }
+            Command::Release { of } => done(self.packets.release(of)),
+            of_session => self.change_session(of_session, log_time_ms),
+        }
+    }
+
+    fn change_session(&mut self, command: &Command, log_time_ms: u64) -> Applied {
+        let Self { sessions, notes, .. } = self;
+        let done = |changed: bool| if changed { Applied::Done } else { Applied::Nothing };
+        match command {
+            Command::AttachSession {
+                client_id,
+                epoch,
+                clean_start,
+                session_expiry_interval_s,
+            } => Applied::Attached {
+                present: sessions.attach(client_id, *epoch, *clean_start, *session_expiry_interval_s, notes),
+            },
+            Command::RegisterSession {
+                client_id,
+                epoch,
+                session_expiry_interval_s,
+                session,
+            } => {
+                sessions.register(client_id, *epoch, *session_expiry_interval_s, session.as_deref(), notes);
+                Applied::Done
+            }
+            Command::DetachSession {
+                client_id,
+                epoch,
+                session_expiry_interval_s,
+            } => done(sessions.detach(client_id, *epoch, *session_expiry_interval_s, log_time_ms, notes)),
+            Command::UpdateSession {
+                client_id,
+                epoch,
+                changes,
+            } => done(sessions.update(client_id, *epoch, changes, notes)),
+            Command::SuspendSessions => {
+                sessions.suspend_all(log_time_ms);
+                Applied::Done
+            }
+            Command::ExpireSessions { limit } => Applied::Gone(sessions.expire(log_time_ms, *limit, notes) as u64),
+            Command::SendTrims { limit } => {
+                sessions.send_trims(*limit, notes);
+                Applied::Done
+            }
+            _ => Applied::Nothing,
+        }
+    }
+
+    /// A publication: its exchange, its retained form, its place in queues.
+    fn publish(&mut self, position: Position, publish: &Publish, log_time_ms: u64) -> Applied {
+        let message = &publish.message;
+        if let Some((of, session_shard)) = &publish.exactly_once {
+            match self.packets.insert(of) {
+                Seen::Before => return Applied::Repeated,
+                Seen::First { of_generation: true } => {
+                    let (client_id, generation) = (of.client_id.clone(), of.generation);
+                    self.notes
+                        .send(*session_shard, Note::HasPackets { client_id, generation });
+                }
+                Seen::First { of_generation: false } | Seen::Ended => {}
+            }
+        }
+        if message.retain {
+            self.retained.put(message, position, log_time_ms);
+        }
+        let (queued, dropped) = if message.qos == QoS::AtMostOnce {
+            (false, Dropped::default())
+        } else {
+            self.queues
+                .push(position, message, &publish.matched, publish.limits, log_time_ms)
+        };
+        Applied::Published { queued, dropped }
+    }
+
+    fn take_note(&mut self, from: ShardId, note: &Note, log_time_ms: u64) {
+        match note {
+            Note::Confirm { topic_filter, ensured } => self.queues.confirm(from, topic_filter, *ensured),
+            Note::Drop { topic_filter, ensured } => self.queues.drop_filter(from, topic_filter, *ensured, log_time_ms),
+            Note::Trim { filters } => {
+                for (topic_filter, through) in filters {
+                    self.queues.trim(from, topic_filter, *through);
+                }
+            }
+            Note::HasPackets { client_id, generation } => {
+                self.sessions.has_packets(client_id, *generation, from, &mut self.notes);
+            }
+            Note::ForgetPackets { client_id, generation } => self.packets.forget(client_id, *generation),
         }
     }
 }
@@ -83,7 +236,8 @@ impl State {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use freshet_storage_contract::{Message, PublisherId, QoS, SessionEpoch, ShardId};
+    use freshet_config::QueueLimits;
+    use freshet_storage_contract::{Message, PublisherId, QoS, SessionEpoch};
 
     use super::*;
 
@@ -96,6 +250,7 @@ mod tests {
             publisher: PublisherId(0),
             message_expiry_interval_s: None,
             forwarded_properties: Bytes::new(),
+            exactly_once: None,
         }
     }
 
@@ -107,9 +262,21 @@ mod tests {
         }
     }
 
+    /// A publication of a message that no filter was found for.
+    pub(super) fn publish(message: Message) -> Box<Publish> {
+        let matched = Queues::new(KeyedHash::new(1)).find(&message.topic_name);
+        let limits = QueueLimits::default();
+        Box::new(Publish {
+            message,
+            exactly_once: None,
+            matched,
+            limits,
+        })
+    }
+
     #[test]
     fn a_will_that_was_dropped_does_not_fire() {
-        let mut state = State::default();
+        let mut state = State::new(KeyedHash::new(1));
         let client_id = Bytes::from_static(b"c");
         let row = WillRow {
             message: message("w", "x"),
@@ -143,13 +310,17 @@ mod tests {
 
     #[test]
     fn an_effect_that_comes_twice_acts_once() {
-        let mut state = State::default();
+        let mut state = State::new(KeyedHash::new(1));
         let effect = |payload| Command::ReceiveEffect {
             from: ShardId(3),
             number: 1,
-            message: Some(message("w", payload)),
+            publish: Some(publish(message("w", payload))),
         };
-        assert_eq!(state.apply(Position(1), &entry(effect("first"))), Applied::Done);
+        let published = Applied::Published {
+            queued: false,
+            dropped: Dropped::default(),
+        };
+        assert_eq!(state.apply(Position(1), &entry(effect("first"))), published);
         assert_eq!(state.apply(Position(2), &entry(effect("again"))), Applied::Nothing);
         assert_eq!(state.retained.usage().messages, 1);
         assert_eq!(state.retained.position_of(b"w"), Some(Position(1)));
@@ -157,13 +328,11 @@ mod tests {
 
     #[test]
     fn an_entry_of_a_later_version_changes_nothing() {
-        let mut state = State::default();
+        let mut state = State::new(KeyedHash::new(1));
         let entry = Entry {
             version: ENTRY_VERSION + 1,
             log_time_ms: 0,
-            command: Command::Retain {
-                message: message("a", "x"),
-            },
+            command: Command::Publish(publish(message("a", "x"))),
         };
         assert_eq!(state.apply(Position(9), &entry), Applied::Nothing);
         assert_eq!(state.retained.usage().messages, 0);

@@ -39,8 +39,24 @@ pub struct ShardGauges {
     pub filters_all_shards: u64,
     /// Bytes charged for registered filters.
     pub interest_bytes: u64,
-    /// Sessions.
+    /// Clients that are connected.
     pub sessions: u64,
+    /// Sessions that outlive their connection, connected or not.
+    pub sessions_stored: u64,
+    /// Of these, without connection.
+    pub sessions_offline: u64,
+    /// Bytes charged for client ids, wills and stored sessions.
+    pub session_bytes: u64,
+    /// Durable filters.
+    pub durable_filters: u64,
+    /// Rows of light queues.
+    pub queued_rows: u64,
+    /// Messages that some light queue names.
+    pub queued_messages: u64,
+    /// Bytes charged for queued messages, rows, and QoS 2 publications that may be repeated.
+    pub queued_bytes: u64,
+    /// QoS 2 publications that may be repeated.
+    pub packets: u64,
     /// Wills whose connection has ended and that wait for their delay or grace.
     pub wills_waiting: u64,
     /// Retained messages.
@@ -53,7 +69,9 @@ pub struct ShardGauges {
     pub ring_bytes: u64,
     /// Publications without outcome.
     pub publications_waiting: u64,
-    /// Bytes of publications held after a start.
+    /// Publications held after a start or for want of room.
+    pub publications_held: u64,
+    /// Bytes of them.
     pub held_bytes: u64,
     /// Retained reads that wait for room in a ring.
     pub reads_waiting: u64,
@@ -86,6 +104,34 @@ pub struct ShardCounters {
     pub retained_expired_total: u64,
     /// Chunks of retained messages.
     pub retained_reads_total: u64,
+    /// Messages put into light queues.
+    pub queued_total: u64,
+    /// Rows dropped by `limits.session.queuedMessages`.
+    pub queue_dropped_count_total: u64,
+    /// Rows dropped by `limits.session.queuedBytes`.
+    pub queue_dropped_bytes_total: u64,
+    /// Rows dropped by `limits.session.queuedAge`.
+    pub queue_dropped_age_total: u64,
+    /// Rows whose message's expiry interval passed.
+    pub queue_expired_total: u64,
+    /// Publications held for want of room.
+    pub publishes_held_total: u64,
+    /// QoS 2 publications that a session repeated.
+    pub publishes_known_total: u64,
+    /// Chunks of queued messages.
+    pub pulls_total: u64,
+    /// Messages in them.
+    pub pulled_messages_total: u64,
+    /// Durable filters refused for the bound on filters, or malformed.
+    pub durable_filters_refused_total: u64,
+    /// Stored sessions that a connection found again.
+    pub sessions_resumed_total: u64,
+    /// Stored sessions whose expiry interval passed.
+    pub sessions_expired_total: u64,
+    /// Changes of stored sessions.
+    pub session_updates_total: u64,
+    /// Of these, refused.
+    pub session_updates_refused_total: u64,
     /// Sessions attached.
     pub attaches_total: u64,
     /// Attaches refused for a limit.

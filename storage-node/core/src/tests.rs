@@ -7,6 +7,7 @@ mod publishing;
 mod resuming;
 mod retained;
 mod sessions;
+mod stored;
 mod wills;
 
 use std::collections::BTreeMap;
@@ -332,7 +333,7 @@ impl World {
                 Answer::SessionAttached {
                     request: answered,
                     epoch,
-                    session_present: false,
+                    ..
                 },
             ] => {
                 assert_eq!(answered, RequestId(request));
@@ -350,6 +351,7 @@ impl World {
                 client_id,
                 epoch,
                 reason,
+                session_expiry_interval_s: None,
             },
         );
     }
@@ -364,6 +366,7 @@ fn message(topic: &str, payload: &str, qos: QoS) -> Message {
         publisher: PublisherId(9),
         message_expiry_interval_s: None,
         forwarded_properties: Bytes::new(),
+        exactly_once: None,
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) struct Usage {
     pub(crate) sessions: u64,
     pub(crate) session_bytes: u64,
     pub(crate) interest_bytes: u64,
+    pub(crate) queued_bytes: u64,
 }
 
 /// Retained messages and the bytes charged for them.

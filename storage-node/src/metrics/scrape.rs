@@ -2,6 +2,8 @@
 //!
 //! By shard where an operator looks for the hot one, summed elsewhere.
 
+mod stored;
+
 use std::fmt;
 
 use freshet_storage_core::{ShardCounters, ShardGauges, ShardStats, StorageStats};
@@ -24,6 +26,7 @@ impl Collector for Scrape {
         self.encode_node(&mut out)?;
         self.encode_load(&mut out)?;
         self.encode_content(&mut out)?;
+        self.encode_stored(&mut out)?;
         self.encode_troubles(&mut out)
     }
 }
@@ -61,7 +64,7 @@ impl Scrape {
         out.gauges_by_shard("publications_waiting", "Publications without outcome", shards, |g| {
             g.publications_waiting
         })?;
-        out.gauges_by_shard("sessions", "Sessions", shards, |g| g.sessions)?;
+        out.gauges_by_shard("sessions", "Clients that are connected", shards, |g| g.sessions)?;
         out.gauges_by_shard("retained_messages", "Retained messages", shards, |g| {
             g.retained_messages
         })?;
@@ -108,12 +111,12 @@ impl Scrape {
         )?;
         out.gauge(
             "held_bytes",
-            "Bytes of publications held after a start",
+            "Bytes of publications held after a start or for want of room",
             self.gauges(|g| g.held_bytes),
         )?;
         out.gauge(
             "reads_waiting",
-            "Retained reads that wait for room",
+            "Reads that wait for room",
             self.gauges(|g| g.reads_waiting),
         )?;
         out.counter(

@@ -25,7 +25,8 @@ async fn a_message_crosses_from_one_proxy_to_another_and_is_answered_once_it_was
         delivery.delivery,
         Delivery::Message {
             filter_ids: vec![FilterId(7)],
-            message: sent
+            message: sent,
+            position: None,
         }
     );
 
@@ -88,7 +89,8 @@ async fn an_interest_of_a_hundred_thousand_filters_acts_as_a_whole() {
         delivery,
         Delivery::Message {
             filter_ids: vec![FilterId(99_999)],
-            message: message(last, "x")
+            message: message(last, "x"),
+            position: None,
         }
     );
 }
@@ -157,6 +159,7 @@ async fn a_client_that_connects_through_another_proxy_takes_its_session_over() {
         client_id,
         epoch: first,
         reason: DetachReason::TakenOver,
+        session_expiry_interval_s: None,
     });
     match new.next_answer().await {
         Answer::SessionAttached { request, epoch, .. } => {

@@ -43,6 +43,7 @@ pub(crate) fn message(topic_name: &str, payload: impl Into<Bytes>) -> Message {
         publisher: PublisherId(1),
         message_expiry_interval_s: None,
         forwarded_properties: Bytes::new(),
+        exactly_once: None,
     }
 }
 

@@ -62,6 +62,8 @@ fn storage_config(cluster: &ValidatedCluster) -> StorageConfig {
         shards: cluster.storage.shards,
         placement_rules: cluster.storage.placement_rules.clone(),
         retained_limits: cluster.retained_limits.clone(),
+        max_sessions: cluster.max_sessions,
+        queue_limits: cluster.queue_limits,
         will_grace_on_move_ms: millis(cluster.will_grace_on_move),
         log_level: cluster.log_level.as_str().to_owned(),
     }

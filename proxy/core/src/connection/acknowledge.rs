@@ -20,6 +20,7 @@ impl Connection {
         if acknowledged == Some(Acknowledged::Expected) && reason_code.is_error() {
             cx.shared.stats.deliveries_refused += 1;
         }
+        self.finish_exchange(packet_id, acknowledged, cx);
         self.after_acknowledgement(acknowledged, cx)
     }
 
@@ -37,11 +38,20 @@ impl Connection {
             .as_mut()
             .map(|s| s.inflight.pubrec(packet_id, is_error));
         match acknowledged {
-            Some(Acknowledged::Expected) if is_error => cx.shared.stats.deliveries_refused += 1,
+            Some(Acknowledged::Expected) if is_error => {
+                cx.shared.stats.deliveries_refused += 1;
+                self.finish_exchange(packet_id, acknowledged, cx);
+            }
             Some(Acknowledged::Expected) => {
-                self.answer(cx, |peer, out| {
-                    PubRel::new(packet_id, ReasonCode::Success).encode(peer, out)
-                })?;
+                // Where the session outlives its connection PUBREL waits: the next connection must not send PUBLISH
+                // again to a client that has forgotten the packet id.
+                let is_held = self.durable_mut().is_some_and(|d| d.receive(packet_id, cx.now));
+                if is_held {
+                    self.schedule_update(cx);
+                    self.arm(cx);
+                } else {
+                    self.send_pubrel(packet_id, cx)?;
+                }
             }
             // MQTT 5.0, 3.6.2.1: the client may forget it.
             Some(Acknowledged::Unknown) if !is_error => {
@@ -56,7 +66,19 @@ impl Connection {
     /// Takes a PUBCOMP.
     pub(super) fn on_pubcomp(&mut self, packet_id: NonZeroU16, cx: &mut Context<'_>) -> Result<(), Ending> {
         let acknowledged = self.cold.session.as_mut().map(|s| s.inflight.pubcomp(packet_id));
+        self.finish_exchange(packet_id, acknowledged, cx);
         self.after_acknowledgement(acknowledged, cx)
+    }
+
+    /// What was acknowledged for good is done with.
+    fn finish_exchange(&mut self, packet_id: NonZeroU16, acknowledged: Option<Acknowledged>, cx: &mut Context<'_>) {
+        if acknowledged == Some(Acknowledged::Expected)
+            && let Some(durable) = self.durable_mut()
+        {
+            durable.finish(packet_id, cx.now);
+            self.schedule_update(cx);
+            self.read_on(cx);
+        }
     }
 
     fn after_acknowledgement(

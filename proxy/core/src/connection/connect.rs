@@ -7,9 +7,10 @@ use freshet_mqtt::{
     ConnAck, ConnAckProperties, Connect, DecodeError, DecodeErrorKind, DecodeLimits, MAX_PACKET_BYTES, Protocol,
     ProtocolVersion, ReasonCode, UserProperties, Will as ConnectWill,
 };
-use freshet_storage_contract::{Message, Placement, PublisherId, SessionEpoch, SessionRefusal, Will};
+use freshet_storage_contract::{Message, Placement, PublisherId, SessionEpoch, SessionRefusal, StoredSession, Will};
 
 use super::alias::{InboundAliases, OutboundAliases};
+use super::durable::Durable;
 use super::inflight::Inflight;
 use super::publish::{is_server_topic, pack};
 use super::session::{Attaching, Session};
@@ -46,7 +47,9 @@ impl Connection {
             since: cx.now,
             clean_start: connect.clean_start,
             assigned,
-            session_expiry_interval_s: properties.session_expiry_interval.unwrap_or(0),
+            requested_expiry_s: properties.session_expiry_interval.unwrap_or(0),
+            granted_expiry_s: self.granted_expiry_s(&connect),
+            session_present: None,
             requested_keep_alive_s: connect.keep_alive_seconds,
             will: connect.will.as_ref().map(will_of),
         }));
@@ -119,7 +122,21 @@ impl Connection {
                 .then(|| Box::new(InboundAliases::new(config.mqtt.topic_alias_maximum))),
             outbound_aliases: (alias_max > 0).then(|| Box::new(OutboundAliases::new(alias_max))),
             requests: None,
+            durable: None,
+            disconnect_expiry_s: None,
         }
+    }
+
+    /// For how long the session outlives its connection, in seconds. 3.1.1 cannot say so: its sessions that are not
+    /// clean have an interval of the server's.
+    fn granted_expiry_s(&self, connect: &Connect<'_>) -> u32 {
+        let config = &self.cold.config.mqtt;
+        let requested_s = match connect.protocol.version {
+            ProtocolVersion::V5 => connect.properties.session_expiry_interval.unwrap_or(0),
+            ProtocolVersion::V311 | ProtocolVersion::V31 if connect.clean_start => 0,
+            ProtocolVersion::V311 | ProtocolVersion::V31 => config.session_expiry_311_s,
+        };
+        requested_s.min(config.max_session_expiry_s)
     }
 
     /// The keep-alive that the server keeps to. 3.1.1 has no way to tell the client another one.
@@ -148,17 +165,20 @@ impl Connection {
         session.will = will.clone().map(Box::new);
         let request = cx.shared.requests.add(Request::Attach(cx.token));
         attaching.request = Some(request);
+        if !cx.shared.keeps_sessions {
+            attaching.granted_expiry_s = 0;
+        }
         cx.out.to_link.push(ToLink::AttachSession {
             request,
             client_id: session.client_id.clone(),
             clean_start: attaching.clean_start,
-            // Sessions end with their connection in this release, whatever the client asked for.
-            session_expiry_interval_s: 0,
+            session_expiry_interval_s: attaching.granted_expiry_s,
             will,
         });
     }
 
-    /// Storage has given the session to this connection: answers CONNECT.
+    /// Storage has given the session to this connection: answers CONNECT, or first has the subscriptions of the
+    /// session act again.
     ///
     /// # Errors
     /// [`Ending`] when CONNACK does not fit the client's maximum packet size.
@@ -166,13 +186,44 @@ impl Connection {
         &mut self,
         epoch: SessionEpoch,
         session_present: bool,
+        stored: Option<&StoredSession>,
         cx: &mut Context<'_>,
     ) -> Result<(), Ending> {
-        let (Some(attaching), Some(session)) = (self.cold.attaching.take(), &mut self.cold.session) else {
+        let (Some(attaching), Some(session)) = (&mut self.cold.attaching, &mut self.cold.session) else {
             return Ok(());
         };
         session.epoch = Some(epoch);
+        attaching.session_present = Some(session_present);
+        let expiry_s = attaching.granted_expiry_s;
+        cx.shared.clients.insert(&session.client_id, cx.token);
+        let shard = cx
+            .shared
+            .placement
+            .as_ref()
+            .map(|p| p.shard_of_client(&session.client_id));
+        let may_answer = match (stored, shard) {
+            (Some(stored), Some(shard)) => self.restore(stored, shard, expiry_s, cx),
+            (None, Some(shard)) if expiry_s > 0 => {
+                session.durable = Some(Box::new(Durable::begin(epoch, shard, expiry_s)));
+                true
+            }
+            _ => true,
+        };
+        if may_answer { self.accept(cx) } else { Ok(()) }
+    }
+
+    /// Answers CONNECT, and goes on with what the session had on its way.
+    ///
+    /// # Errors
+    /// [`Ending`] when CONNACK does not fit the client's maximum packet size.
+    pub(crate) fn accept(&mut self, cx: &mut Context<'_>) -> Result<(), Ending> {
+        let (Some(attaching), Some(session)) = (self.cold.attaching.take(), &mut self.cold.session) else {
+            return Ok(());
+        };
         let client_id = session.client_id.clone();
+        if session.durable.is_some() {
+            cx.shared.stats.durable_sessions_now += 1;
+        }
         let fact = Fact::Connected {
             token: cx.token,
             client_id: client_id.clone(),
@@ -185,14 +236,17 @@ impl Connection {
             clean_start: attaching.clean_start,
         };
         cx.out.facts.push(fact);
-        cx.shared.clients.insert(&client_id, cx.token);
         cx.shared.stats.attaching_now = cx.shared.stats.attaching_now.saturating_sub(1);
         cx.shared.stats.clients_now += 1;
         cx.shared.stats.connects_accepted += 1;
         self.phase = Phase::Connected;
         self.last_received = cx.now;
+        let session_present = attaching.session_present.unwrap_or(false);
         self.send_connack(&attaching, &client_id, session_present, cx)?;
+        self.resume_exchanges(cx)?;
         self.arm(cx);
+        // What came behind CONNECT waits.
+        cx.shared.to_resume.push(cx.token);
         Ok(())
     }
 
@@ -209,7 +263,8 @@ impl Connection {
         let keep_alive_s = self.keep_alive_s;
         let properties = ConnAckProperties {
             // MQTT 5.0, 3.2.2.3.2: said only when it differs from what was asked for.
-            session_expiry_interval: (attaching.session_expiry_interval_s != 0).then_some(0),
+            session_expiry_interval: (attaching.requested_expiry_s != attaching.granted_expiry_s)
+                .then_some(attaching.granted_expiry_s),
             receive_maximum: NonZeroU16::new(config.mqtt.receive_maximum),
             maximum_packet_size: NonZeroU32::new(config.client_limits.max_packet_bytes),
             // MQTT-3.2.2-16
@@ -297,6 +352,7 @@ fn will_of(will: &ConnectWill<'_>) -> Will {
             publisher: PublisherId::default(),
             message_expiry_interval_s: properties.message_expiry_interval,
             forwarded_properties: packed.forwarded_properties,
+            exactly_once: None,
         },
         delay_interval_s: properties.will_delay_interval.unwrap_or(0),
     }

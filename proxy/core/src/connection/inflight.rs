@@ -1,8 +1,8 @@
 //! Packet ids of what the server has sent and the client has not acknowledged (MQTT 5.0, 4.3 and 4.9).
 //!
-//! Holds states, not messages: a session that ends with its connection never sends anything twice
-//! (MQTT-4.4.0-1: only a reconnection asks for it). Ids are 1 to the size of the window, so that an acknowledgement
-//! finds its place at once, and are used in turn.
+//! Holds states, not messages: nothing is sent twice on one connection (MQTT-4.4.0-1: only a reconnection asks for it).
+//! New ids are 1 to the size of the window, so that an acknowledgement finds its place at once, and are used in turn.
+//! Those of an earlier connection keep theirs, whatever the window is now.
 
 use std::num::NonZeroU16;
 
@@ -29,6 +29,8 @@ pub(crate) struct Inflight {
     last_free: Option<u16>,
     used: u16,
     window: u16,
+    /// Ids of an earlier connection that nothing was sent with on this one: the client's window does not know them.
+    unsent: Vec<NonZeroU16>,
 }
 
 /// What an acknowledgement means.
@@ -53,6 +55,7 @@ impl Inflight {
             last_free: None,
             used: 0,
             window,
+            unsent: Vec::new(),
         }
     }
 
@@ -96,6 +99,54 @@ impl Inflight {
         };
         self.used += 1;
         NonZeroU16::new(index.checked_add(1)?)
+    }
+
+    /// A packet id is taken by an exchange of an earlier connection; `is_released`: its PUBREC has arrived.
+    pub(crate) fn occupy(&mut self, packet_id: NonZeroU16, qos: QoS, is_released: bool) {
+        while self.slots.len() < usize::from(packet_id.get()) {
+            let index = self.slots.len();
+            self.slots.push(Slot::Free { next: None });
+            // At most 65,535 slots.
+            self.append_free(u16::try_from(index).unwrap_or(u16::MAX));
+        }
+        let index = packet_id.get() - 1;
+        if !matches!(self.state(packet_id), Slot::Free { .. }) {
+            return;
+        }
+        self.unlink_free(index);
+        if let Some(slot) = self.slots.get_mut(usize::from(index)) {
+            *slot = match qos {
+                _ if is_released => Slot::Released,
+                QoS::ExactlyOnce => Slot::Qos2,
+                QoS::AtMostOnce | QoS::AtLeastOnce => Slot::Qos1,
+            };
+        }
+        self.used += 1;
+        self.unsent.push(packet_id);
+    }
+
+    /// Whether a message of an earlier connection may be sent again (MQTT-3.3.4-9): new ones leave room for it.
+    pub(crate) fn has_room_for_repetition(&self) -> bool {
+        usize::from(self.used) - self.unsent.len() < usize::from(self.window)
+    }
+
+    /// A message of an earlier connection is sent again.
+    pub(crate) fn repeat(&mut self, packet_id: NonZeroU16) {
+        self.unsent.retain(|id| *id != packet_id);
+    }
+
+    /// An exchange has ended without the client.
+    pub(crate) fn abandon(&mut self, packet_id: NonZeroU16) {
+        if !matches!(self.state(packet_id), Slot::Free { .. }) {
+            self.free(packet_id);
+        }
+    }
+
+    /// An exchange of QoS 2 goes on with PUBREL.
+    pub(crate) fn release(&mut self, packet_id: NonZeroU16) {
+        if let Some(slot @ Slot::Qos2) = self.slots.get_mut(usize::from(packet_id.get() - 1)) {
+            *slot = Slot::Released;
+        }
     }
 
     /// PUBACK has arrived.
@@ -147,6 +198,9 @@ impl Inflight {
     }
 
     fn free(&mut self, packet_id: NonZeroU16) {
+        if !self.unsent.is_empty() {
+            self.unsent.retain(|id| *id != packet_id);
+        }
         self.used -= 1;
         if self.used == 0 && self.slots.len() > KEPT_SLOTS {
             *self = Self::new(self.window);
@@ -156,6 +210,33 @@ impl Inflight {
         if let Some(slot) = self.slots.get_mut(usize::from(index)) {
             *slot = Slot::Free { next: None };
         }
+        self.append_free(index);
+    }
+
+    /// Takes a slot out of the list of free ones. Only for sessions that come back.
+    fn unlink_free(&mut self, index: u16) {
+        let mut free = Vec::new();
+        let mut next = self.first_free.take();
+        while let Some(at) = next {
+            next = match self.slots.get(usize::from(at)) {
+                Some(Slot::Free { next }) => *next,
+                _ => None,
+            };
+            if at != index {
+                free.push(at);
+            }
+        }
+        self.last_free = None;
+        for at in free {
+            if let Some(slot) = self.slots.get_mut(usize::from(at)) {
+                *slot = Slot::Free { next: None };
+            }
+            self.append_free(at);
+        }
+    }
+
+    /// Puts a free slot behind the other free ones.
+    fn append_free(&mut self, index: u16) {
         let last = self
             .last_free
             .replace(index)
@@ -196,6 +277,24 @@ mod tests {
         assert_eq!(inflight.take(QoS::ExactlyOnce), None);
         assert_eq!(inflight.pubcomp(ids[2]), Acknowledged::Expected);
         assert_eq!(inflight.take(QoS::AtLeastOnce), Some(ids[2]));
+    }
+
+    #[test]
+    fn ids_of_an_earlier_connection_stay_taken_even_beyond_the_window() {
+        // MQTT-2.2.1-4
+        let mut inflight = Inflight::new(3);
+        inflight.occupy(id(2), QoS::AtLeastOnce, false);
+        inflight.occupy(id(7), QoS::ExactlyOnce, true);
+        assert_eq!(inflight.take(QoS::AtLeastOnce), Some(id(1)));
+        assert!(!inflight.has_room());
+        assert!(inflight.has_room_for_repetition(), "2 has not been sent again");
+        inflight.repeat(id(2));
+        assert_eq!(inflight.pubcomp(id(7)), Acknowledged::Expected);
+        let next = inflight.take(QoS::AtLeastOnce).unwrap();
+        assert!(![1, 2].contains(&next.get()), "{next}");
+        inflight.abandon(id(2));
+        inflight.abandon(id(2));
+        assert!(inflight.has_room());
     }
 
     #[test]

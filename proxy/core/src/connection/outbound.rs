@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use freshet_mqtt::QoS;
+use freshet_mqtt::{PacketId, QoS};
 
+use super::durable::Place;
 use super::message::OutMessage;
 
 /// Subscription identifiers of one delivery.
@@ -50,6 +51,12 @@ pub(crate) struct Queued {
     pub(crate) identifiers: Identifiers,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+    /// It was sent on an earlier connection (MQTT-3.3.1-1).
+    pub(crate) is_repeated: bool,
+    /// Taken before it is written, where storage has to know it first.
+    pub(crate) packet_id: Option<PacketId>,
+    /// Where it is kept, for a session that outlives its connection.
+    pub(crate) place: Option<Place>,
     number: u32,
 }
 
@@ -60,6 +67,9 @@ impl Queued {
             identifiers,
             qos,
             retain,
+            is_repeated: false,
+            packet_id: None,
+            place: None,
             number: 0,
         }
     }
@@ -93,9 +103,9 @@ impl Outbound {
         }
     }
 
-    /// Takes the next message to be written; `with_reliable`: the client's window has room.
-    pub(crate) fn pop(&mut self, with_reliable: bool) -> Option<Queued> {
-        let reliable_first = with_reliable
+    /// Takes the next message to be written; `may_send`: whether the next one of QoS 1 or 2 may be.
+    pub(crate) fn pop(&mut self, may_send: impl FnOnce(&Queued) -> bool) -> Option<Queued> {
+        let reliable_first = self.reliable.front().is_some_and(may_send)
             && match (self.qos0.front(), self.reliable.front()) {
                 (_, None) => false,
                 (None, Some(_)) => true,
@@ -108,6 +118,11 @@ impl Outbound {
             self.qos0.pop_front()
         };
         queued.inspect(|q| self.queued_bytes -= q.message.charged_bytes())
+    }
+
+    /// Messages of QoS 1 and 2, oldest first.
+    pub(crate) fn reliable_mut(&mut self) -> impl Iterator<Item = &mut Queued> {
+        self.reliable.iter_mut()
     }
 
     /// Gives bytes of their own to messages that stay. Those in front of one that has them have them too.

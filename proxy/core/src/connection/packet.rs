@@ -66,7 +66,7 @@ impl Connection {
             ClientPacket::Publish(publish) => return self.on_publish(&publish, body.len(), cx),
             ClientPacket::PubAck(ack) => self.on_puback(ack.packet_id, ack.reason_code, cx)?,
             ClientPacket::PubRec(ack) => self.on_pubrec(ack.packet_id, ack.reason_code, cx)?,
-            ClientPacket::PubRel(ack) => self.on_pubrel(ack.packet_id, cx)?,
+            ClientPacket::PubRel(ack) => return self.on_pubrel(ack.packet_id, cx),
             ClientPacket::PubComp(ack) => self.on_pubcomp(ack.packet_id, cx)?,
             ClientPacket::Subscribe(subscribe) => return self.on_subscribe(&subscribe, cx),
             ClientPacket::Unsubscribe(unsubscribe) => self.on_unsubscribe(&unsubscribe, cx)?,
@@ -83,11 +83,15 @@ impl Connection {
         Ok(Step::Next)
     }
 
-    fn on_disconnect(&self, reason_code: ReasonCode, session_expiry_interval_s: Option<u32>) -> DisconnectReason {
+    fn on_disconnect(&mut self, reason_code: ReasonCode, session_expiry_interval_s: Option<u32>) -> DisconnectReason {
         let raises = session_expiry_interval_s.is_some_and(|s| s > 0);
         // MQTT 5.0, 3.14.2.2.2
         if raises && self.cold.session.as_ref().is_some_and(|s| s.expires_at_once) {
             return DisconnectReason::ProtocolError;
+        }
+        let most_s = self.cold.config.mqtt.max_session_expiry_s;
+        if let Some(session) = &mut self.cold.session {
+            session.disconnect_expiry_s = session_expiry_interval_s.map(|s| s.min(most_s));
         }
         // MQTT-3.14.4-3: the will goes with 0x00 alone.
         match reason_code {

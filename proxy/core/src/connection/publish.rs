@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use bytes::Bytes;
 use freshet_mqtt::{EncodeError, PubAck, PubComp, PubRec, Publish, QoS, ReasonCode};
-use freshet_storage_contract::{Message, PublishOutcome};
+use freshet_storage_contract::{ExactlyOnce, Message, PublishOutcome};
 
 use super::alias::AliasError;
 use super::connect::topic_is_allowed;
@@ -12,6 +12,7 @@ use super::inbound::Arrival;
 use super::{Connection, Context, Ending, Pause, Step};
 use crate::exchange::ToLink;
 use crate::reason::DisconnectReason;
+use crate::worker::Request;
 
 /// The parts of a message, in one allocation of their own.
 pub(super) struct Packed {
@@ -86,7 +87,7 @@ impl Connection {
             *count += 1;
         }
         let message = match self.message_of(publish, body_bytes) {
-            Ok(message) => message,
+            Ok(message) => self.mark_exactly_once(message, publish.packet_id, cx),
             Err(refused) => return self.refuse_publish(publish, refused, cx).map(|()| Step::Next),
         };
         let number = match publish.packet_id {
@@ -196,7 +197,29 @@ impl Connection {
             publisher: session.map(|s| s.publisher).unwrap_or_default(),
             message_expiry_interval_s: publish.properties.message_expiry_interval,
             forwarded_properties: packed.forwarded_properties,
+            exactly_once: None,
         })
+    }
+
+    /// Names the exchange of a QoS 2 PUBLISH where the session outlives its connection: storage knows it again.
+    fn mark_exactly_once(&mut self, mut message: Message, packet_id: Option<NonZeroU16>, cx: &Context<'_>) -> Message {
+        let Some(session) = &mut self.cold.session else {
+            return message;
+        };
+        let (Some(durable), Some(packet_id), QoS::ExactlyOnce) = (&mut session.durable, packet_id, message.qos) else {
+            return message;
+        };
+        message.exactly_once = Some(Box::new(ExactlyOnce {
+            client_id: session.client_id.clone(),
+            generation: durable.generation,
+            packet_id,
+        }));
+        if let (Some(placement), Ok(topic_name)) = (&cx.shared.placement, str::from_utf8(&message.topic_name)) {
+            durable
+                .releases
+                .remember(packet_id, placement.shard_of_topic(topic_name));
+        }
+        message
     }
 
     /// Answers a PUBLISH that goes no further.
@@ -276,15 +299,51 @@ impl Connection {
     }
 
     /// Takes a PUBREL: the packet id is free for a new message (MQTT-4.3.3-11, MQTT-4.3.3-12).
-    pub(super) fn on_pubrel(&mut self, packet_id: NonZeroU16, cx: &mut Context<'_>) -> Result<(), Ending> {
+    pub(super) fn on_pubrel(&mut self, packet_id: NonZeroU16, cx: &mut Context<'_>) -> Result<Step, Ending> {
+        let most = usize::from(self.cold.config.mqtt.receive_maximum.max(1));
+        if self.durable_mut().is_some_and(|d| d.releases.len() >= most) {
+            return Ok(Step::Hold(Pause::Window));
+        }
         let known = self.inbound.as_mut().is_some_and(|i| i.release(packet_id));
         cx.shared.spare.give_back_inbound(&mut self.inbound);
+        if self.ask_for_release(packet_id, known, cx) {
+            return Ok(Step::Next);
+        }
         let code = if known {
             ReasonCode::Success
         } else {
             ReasonCode::PacketIdentifierNotFound
         };
-        self.answer(cx, |peer, out| PubComp::new(packet_id, code).encode(peer, out))
+        self.answer(cx, |peer, out| PubComp::new(packet_id, code).encode(peer, out))?;
+        Ok(Step::Next)
+    }
+
+    /// Asks storage to release a packet id of a session that outlives its connection. False: storage has nothing of
+    /// it. One that this connection does not know may be of an earlier one.
+    fn ask_for_release(&mut self, packet_id: NonZeroU16, known: bool, cx: &mut Context<'_>) -> bool {
+        let Some(session) = &mut self.cold.session else {
+            return false;
+        };
+        let Some(durable) = &mut session.durable else {
+            return false;
+        };
+        if durable.releases.is_asked(packet_id) {
+            return true;
+        }
+        if !known && !durable.is_resumed {
+            return false;
+        }
+        let shard = durable.releases.take_shard(packet_id).filter(|_| known);
+        let request = cx.shared.requests.add(Request::Release(cx.token));
+        durable.releases.ask(request, packet_id, cx.now);
+        let of = ExactlyOnce {
+            client_id: session.client_id.clone(),
+            generation: durable.generation,
+            packet_id,
+        };
+        cx.out.to_link.push(ToLink::Release { request, shard, of });
+        self.arm(cx);
+        true
     }
 }
 

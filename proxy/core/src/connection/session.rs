@@ -1,10 +1,11 @@
-//! What a connection has from its CONNECT on. In this release a session ends with its connection; epoch and will are
-//! storage's business and are carried for it.
+//! What a connection has from its CONNECT on. Epoch and will are storage's business and are carried for it; what only
+//! sessions have that outlive their connection is in [`super::durable`].
 
 use bytes::Bytes;
 use freshet_storage_contract::{MonotonicMs, PublisherId, RequestId, SessionEpoch, ShardId, Will};
 
 use super::alias::{InboundAliases, OutboundAliases};
+use super::durable::Durable;
 use super::inflight::Inflight;
 use super::subscribe::PendingSuback;
 use crate::filters::FilterKey;
@@ -29,6 +30,10 @@ pub(crate) struct Session {
     pub(crate) inbound_aliases: Option<Box<InboundAliases>>,
     pub(crate) outbound_aliases: Option<Box<OutboundAliases>>,
     pub(crate) requests: Option<Box<Requests>>,
+    /// There when the session outlives its connection.
+    pub(crate) durable: Option<Box<Durable>>,
+    /// Session Expiry Interval of DISCONNECT, in seconds.
+    pub(crate) disconnect_expiry_s: Option<u32>,
 }
 
 /// What a session has asked storage for and still waits for.
@@ -52,8 +57,12 @@ pub(crate) struct Attaching {
     pub(crate) clean_start: bool,
     /// The server chose the client id.
     pub(crate) assigned: bool,
-    /// What the client asked for, in seconds.
-    pub(crate) session_expiry_interval_s: u32,
+    /// Session Expiry Interval that the client asked for, in seconds.
+    pub(crate) requested_expiry_s: u32,
+    /// What it was granted.
+    pub(crate) granted_expiry_s: u32,
+    /// Storage has granted the session and it had one; none: CONNACK waits for that.
+    pub(crate) session_present: Option<bool>,
     /// Keep-alive of the CONNECT.
     pub(crate) requested_keep_alive_s: u16,
     /// Will as it came: its message's publisher is known once the placement is.

@@ -1,16 +1,15 @@
-//! SUBSCRIBE, SUBACK, UNSUBSCRIBE and UNSUBACK (MQTT 5.0, 3.8 to 3.11), and what comes of a subscription in between.
+//! SUBSCRIBE and SUBACK (MQTT 5.0, 3.8 and 3.9), and what comes of a subscription in between.
 //!
 //! SUBACK leaves when every shard of every filter has confirmed. A subscription that is already there keeps its place:
 //! its options change at once and nothing is missed (MQTT-3.8.4-3).
 
 use std::num::NonZeroU16;
 
-use freshet_mqtt::{
-    ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeFilter, TopicFilter, UnsubAck, Unsubscribe,
-};
-use freshet_storage_contract::{FilterShards, MonotonicMs, RequestId, ShardId};
+use freshet_mqtt::{ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeFilter};
+use freshet_storage_contract::{FilterShards, MonotonicMs, RequestId, SessionChange, ShardId};
 
 use super::connect::topic_is_allowed;
+use super::durable::Held;
 use super::session::Session;
 use super::{Connection, Context, Ending, Pause, Step};
 use crate::filters::{FilterKey, ShardSet, Subscriber};
@@ -19,21 +18,36 @@ use crate::worker::{ConnectionToken, Read, Request};
 /// A SUBSCRIBE without SUBACK.
 #[derive(Debug)]
 pub(crate) struct PendingSuback {
-    number: u32,
+    pub(super) number: u32,
     packet_id: NonZeroU16,
-    codes: Vec<ReasonCode>,
+    pub(super) codes: Vec<ReasonCode>,
     /// Topic filters that are not confirmed.
     left: usize,
     pub(crate) since: MonotonicMs,
 }
 
-/// One topic filter of a SUBSCRIBE, until it is confirmed everywhere and its retained messages have come.
+/// Which code of which SUBACK a topic filter has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SubAckPart {
+    pub(super) number: u32,
+    pub(super) index: usize,
+    /// The client did not have the subscription before.
+    pub(super) is_new: bool,
+}
+
+/// One topic filter of a SUBSCRIBE or of a session that comes back, until it is confirmed everywhere and its retained messages have come.
 #[derive(Debug)]
 pub(crate) struct SubscribeRequest {
     pub(crate) token: ConnectionToken,
     pub(crate) key: FilterKey,
-    /// Which SUBACK it holds up; none: that was sent.
-    suback: Option<u32>,
+    /// Which SUBACK it holds up; none: that was sent, or there is none.
+    pub(super) suback: Option<SubAckPart>,
+    /// The session came back with it: CONNACK waits for it.
+    is_restored: bool,
+    /// Storage is to be told of it.
+    is_changed: bool,
+    /// What matches is to be queued from now on, for sessions of this shard.
+    pub(crate) durable: Option<ShardId>,
     pub(crate) wants_retained: bool,
     /// Whether the link has been asked.
     pub(crate) is_asked: bool,
@@ -48,6 +62,25 @@ pub(crate) struct SubscribeRequest {
 }
 
 impl SubscribeRequest {
+    /// The subscription of a session that comes back.
+    pub(crate) fn restored(token: ConnectionToken, key: FilterKey) -> Self {
+        Self {
+            token,
+            key,
+            suback: None,
+            is_restored: true,
+            is_changed: false,
+            durable: None,
+            wants_retained: false,
+            is_asked: false,
+            shards: None,
+            joined: ShardSet::default(),
+            joined_count: 0,
+            read_count: 0,
+            reads: 0,
+        }
+    }
+
     /// The link has named the shards.
     pub(crate) fn set_shards(&mut self, shards: u16) {
         self.shards = Some(shards);
@@ -112,7 +145,14 @@ impl Connection {
                     requests.push(SubscribeRequest {
                         token: cx.token,
                         key: added.key,
-                        suback: Some(suback),
+                        suback: Some(SubAckPart {
+                            number: suback,
+                            index: codes.len(),
+                            is_new: added.is_new,
+                        }),
+                        is_restored: false,
+                        is_changed: added.is_changed,
+                        durable: added.durable,
                         wants_retained: added.wants_retained,
                         is_asked: false,
                         shards: None,
@@ -156,50 +196,6 @@ impl Connection {
         Ok(Step::Next)
     }
 
-    /// Takes an UNSUBSCRIBE. What was queued before may still be sent (MQTT 5.0, 3.10.4).
-    pub(super) fn on_unsubscribe(&mut self, packet: &Unsubscribe<'_>, cx: &mut Context<'_>) -> Result<(), Ending> {
-        let mut codes = Vec::with_capacity(packet.filters.len());
-        for topic_filter in packet.filters.iter() {
-            codes.push(self.remove_subscription(topic_filter, cx)?);
-        }
-        let packet_id = packet.packet_id;
-        self.answer(cx, |peer, out| {
-            UnsubAck::new(packet_id, ReasonCodes::from_slice(&codes)).encode(peer, out)
-        })
-    }
-
-    fn remove_subscription(
-        &mut self,
-        topic_filter: TopicFilter<'_>,
-        cx: &mut Context<'_>,
-    ) -> Result<ReasonCode, Ending> {
-        let slot = cx.token.slot();
-        let found = cx.shared.filters.find(topic_filter.as_str().as_bytes());
-        let found = found.filter(|key| cx.shared.filters.subscriber(*key, slot).is_some());
-        let (Some(key), Some(session)) = (found, &mut self.cold.session) else {
-            return Ok(ReasonCode::NoSubscriptionExisted);
-        };
-        session.subscriptions.retain(|k| *k != key);
-        let open = session.requests.as_ref().map(|r| r.open.clone()).unwrap_or_default();
-        let released = cx.shared.filters.unsubscribe(key, slot);
-        cx.shared.stats.subscriptions_now = cx.shared.stats.subscriptions_now.saturating_sub(1);
-        // Requests under way first: the link is told in the order in which it was asked.
-        for id in open {
-            if let Some(Request::Subscribe(request)) = cx.shared.requests.get_mut(id)
-                && request.key == key
-            {
-                let suback = request.suback.take();
-                cx.shared.withdraw(id, cx.out);
-                self.close_request(id);
-                self.confirm(suback, cx)?;
-            }
-        }
-        if let Some(released) = released {
-            cx.shared.tell_release(released, cx.out);
-        }
-        Ok(ReasonCode::Success)
-    }
-
     /// Every shard has confirmed one topic filter.
     ///
     /// # Errors
@@ -208,12 +204,37 @@ impl Connection {
         let Some(Request::Subscribe(request)) = cx.shared.requests.get_mut(id) else {
             return Ok(());
         };
-        let suback = request.suback.take();
+        let (suback, key) = (request.suback.take(), request.key);
+        let (is_restored, is_changed) = (request.is_restored, request.is_changed);
         if request.is_done() {
             cx.shared.requests.remove(id);
             self.close_request(id);
         }
+        if is_restored {
+            return if self.on_restored() { self.accept(cx) } else { Ok(()) };
+        }
+        if is_changed && self.commit_subscription(suback, key, cx) {
+            return Ok(());
+        }
         self.confirm(suback, cx)
+    }
+
+    /// Has storage keep a subscription; SUBACK waits for it. False: the session ends with its connection.
+    fn commit_subscription(&mut self, suback: Option<SubAckPart>, key: FilterKey, cx: &mut Context<'_>) -> bool {
+        let Some(session) = &mut self.cold.session else {
+            return false;
+        };
+        let Some(stored) = session.stored_subscription(key, &cx.shared.filters, cx.token.slot()) else {
+            return false;
+        };
+        let Some(durable) = &mut session.durable else {
+            return false;
+        };
+        let change = SessionChange::Subscribe(stored);
+        durable.subscribe(change, key, Held::SubAck { suback, key }, cx.now);
+        self.schedule_update(cx);
+        self.arm(cx);
+        true
     }
 
     /// The last retained message of a shard has come.
@@ -249,7 +270,7 @@ impl Connection {
     }
 
     /// Forgets a request.
-    fn close_request(&mut self, id: RequestId) {
+    pub(super) fn close_request(&mut self, id: RequestId) {
         if let Some(session) = &mut self.cold.session {
             if let Some(requests) = &mut session.requests {
                 requests.open.retain(|open| *open != id);
@@ -260,8 +281,8 @@ impl Connection {
     }
 
     /// One topic filter of a SUBSCRIBE is confirmed; with the last one SUBACK leaves (MQTT-3.8.4-1).
-    fn confirm(&mut self, suback: Option<u32>, cx: &mut Context<'_>) -> Result<(), Ending> {
-        let (Some(number), Some(session)) = (suback, &mut self.cold.session) else {
+    pub(crate) fn confirm(&mut self, suback: Option<SubAckPart>, cx: &mut Context<'_>) -> Result<(), Ending> {
+        let (Some(SubAckPart { number, .. }), Some(session)) = (suback, &mut self.cold.session) else {
             return Ok(());
         };
         let Some(requests) = &mut session.requests else {
@@ -296,6 +317,10 @@ impl Connection {
 struct Added {
     key: FilterKey,
     wants_retained: bool,
+    is_new: bool,
+    /// A session that outlives its connection has it new, or with other options.
+    is_changed: bool,
+    durable: Option<ShardId>,
 }
 
 /// Adds a subscription or replaces its options.
@@ -308,9 +333,11 @@ fn add_subscription(
 ) -> Result<Added, ReasonCode> {
     let (slot, name, options) = (cx.token.slot(), filter.topic_filter.as_str().as_bytes(), filter.options);
     let filters = &mut cx.shared.filters;
-    let known = filters
+    let known_as = filters
         .find(name)
-        .is_some_and(|key| filters.subscriber(key, slot).is_some());
+        .and_then(|key| filters.subscriber(key, slot))
+        .copied();
+    let known = known_as.is_some();
     if !known && session.subscriptions.len() >= limit {
         return Err(ReasonCode::QuotaExceeded);
     }
@@ -322,6 +349,16 @@ fn add_subscription(
         options.retain_as_published || session.is_bridge,
     );
     let key = filters.want(name);
+    // What is queued for the session already keeps its place (MQTT-3.8.4-4).
+    let durable = session
+        .durable
+        .as_ref()
+        .filter(|durable| options.qos != freshet_mqtt::QoS::AtMostOnce && !durable.reads(key))
+        .map(|durable| durable.shard);
+    let is_changed = session.durable.as_ref().is_some_and(|known_to| {
+        let is_same = known_as.is_some_and(|known| known.has_options_of(&subscriber));
+        durable.is_some() || !is_same || known_to.is_committing(key)
+    });
     if filters.subscribe(key, subscriber) {
         session.subscriptions.push(key);
         cx.shared.stats.subscriptions_now += 1;
@@ -332,7 +369,13 @@ fn add_subscription(
         RetainHandling::SendIfNew => !known,
         RetainHandling::DoNotSend => false,
     };
-    Ok(Added { key, wants_retained })
+    Ok(Added {
+        key,
+        wants_retained,
+        is_new: !known,
+        is_changed,
+        durable,
+    })
 }
 
 fn granted(qos: freshet_mqtt::QoS) -> ReasonCode {
@@ -340,22 +383,5 @@ fn granted(qos: freshet_mqtt::QoS) -> ReasonCode {
         freshet_mqtt::QoS::AtMostOnce => ReasonCode::GRANTED_QOS_0,
         freshet_mqtt::QoS::AtLeastOnce => ReasonCode::GrantedQos1,
         freshet_mqtt::QoS::ExactlyOnce => ReasonCode::GrantedQos2,
-    }
-}
-
-impl Connection {
-    /// The session ends: nothing that was asked for is wanted any more.
-    pub(crate) fn drop_subscriptions(&mut self, cx: &mut Context<'_>) {
-        let Some(session) = &mut self.cold.session else { return };
-        for id in session.requests.take().map(|r| r.open).unwrap_or_default() {
-            cx.shared.withdraw(id, cx.out);
-        }
-        let slot = cx.token.slot();
-        for key in std::mem::take(&mut session.subscriptions) {
-            cx.shared.stats.subscriptions_now = cx.shared.stats.subscriptions_now.saturating_sub(1);
-            if let Some(released) = cx.shared.filters.unsubscribe(key, slot) {
-                cx.shared.tell_release(released, cx.out);
-            }
-        }
     }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use freshet_mqtt::{ProtocolVersion, PublishHead, PublishLayout, SubscriptionIdentifiers};
+use freshet_mqtt::{ProtocolVersion, PublishHead, PublishLayout, QoS, SubscriptionIdentifiers};
 use freshet_storage_contract::MonotonicMs;
 
 use super::alias::Aliased;
@@ -12,11 +12,18 @@ use super::outbound::Queued;
 use super::session::Session;
 use super::{Connection, Context, Pause};
 use crate::stats::WorkerStats;
-use crate::worker::{Shared, Stage};
+use crate::worker::{ConnectionToken, Shared, Stage};
 
 impl Connection {
     /// Puts up to about `max_bytes` on the stage: first what the socket did not take before, and only that.
-    pub(crate) fn stage(&mut self, stage: &mut Stage, shared: &mut Shared, now: MonotonicMs, max_bytes: usize) {
+    pub(crate) fn stage(
+        &mut self,
+        token: ConnectionToken,
+        stage: &mut Stage,
+        shared: &mut Shared,
+        now: MonotonicMs,
+        max_bytes: usize,
+    ) {
         self.is_dirty = false;
         let Some(outbound) = &mut self.outbound else { return };
         if !outbound.unwritten.is_empty() {
@@ -28,11 +35,14 @@ impl Connection {
         let Some(session) = &mut self.cold.session else { return };
         while stage.len() < max_bytes {
             // Without storage nothing of QoS 1 and 2 goes out: the session may be another proxy's by now.
-            let with_reliable = !shared.storage_away && session.inflight.has_room();
-            let Some(queued) = outbound.pop(with_reliable) else {
+            let Some(queued) = outbound.pop(|next| !shared.storage_away && may_send(session, next)) else {
                 break;
             };
-            write_message(session, self.version, &queued, stage, &mut shared.stats, now);
+            let written = write_message(session, self.version, &queued, stage, &mut shared.stats, now);
+            if session.durable.is_some() && queued.qos.is_acknowledged() {
+                settle_message(session, &queued, written, now);
+                session.schedule_update(token, shared, now);
+            }
         }
     }
 
@@ -57,7 +67,55 @@ impl Connection {
             cx.shared.to_resume.push(cx.token);
         }
         self.ask_for_retained(cx);
+        self.read_on(cx);
     }
+}
+
+/// Whether a message of QoS 1 or 2 may be sent: when the client's window has room, and, at QoS 2 towards a session that
+/// outlives its connection, when storage knows its packet id.
+fn may_send(session: &Session, queued: &Queued) -> bool {
+    match (&session.durable, queued.packet_id) {
+        (Some(durable), Some(packet_id)) if queued.qos == QoS::ExactlyOnce && !queued.is_repeated => {
+            durable.may_send(packet_id)
+        }
+        (Some(_), None) if queued.qos == QoS::ExactlyOnce => false,
+        (_, Some(_)) if queued.is_repeated => session.inflight.has_room_for_repetition(),
+        (_, Some(_)) => true,
+        (_, None) => session.inflight.has_room(),
+    }
+}
+
+/// What became of a message for a session that outlives its connection: it is on its way under its packet id, or it is
+/// done with although it was not sent.
+fn settle_message(session: &mut Session, queued: &Queued, written: Written, now: MonotonicMs) {
+    let Some(durable) = &mut session.durable else { return };
+    match (written, queued.packet_id) {
+        (Written::Sent(Some(packet_id)), _) => durable.sent(packet_id, queued.qos, queued.place),
+        (Written::Sent(None), _) => {}
+        // The client may remember a packet id that it was sent before.
+        (Written::Skipped, Some(packet_id)) if queued.is_repeated && queued.qos == QoS::ExactlyOnce => {
+            session.inflight.release(packet_id);
+            durable.receive(packet_id, now);
+        }
+        (Written::Skipped, Some(packet_id)) => {
+            session.inflight.abandon(packet_id);
+            durable.finish(packet_id, now);
+        }
+        (Written::Skipped, None) => {
+            if let Some(place) = queued.place {
+                durable.skip(place);
+            }
+        }
+    }
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// It is on the stage, at QoS 1 and 2 with this packet id.
+    Sent(Option<NonZeroU16>),
+    /// It has expired, or is larger than the client takes.
+    Skipped,
 }
 
 /// Writes one message, or counts why not.
@@ -68,11 +126,16 @@ fn write_message(
     stage: &mut Stage,
     stats: &mut WorkerStats,
     now: MonotonicMs,
-) {
+) -> Written {
     let message = &queued.message;
-    let Ok(remaining_s) = message.remaining_s(now) else {
-        stats.deliveries_expired += 1;
-        return;
+    let remaining_s = match message.remaining_s(now) {
+        Ok(remaining_s) => remaining_s,
+        // What has begun is finished: MQTT-3.3.2-5 speaks of messages that were never sent.
+        Err(_) if queued.is_repeated => Some(0),
+        Err(_) => {
+            stats.deliveries_expired += 1;
+            return Written::Skipped;
+        }
     };
     let start = stage.buffer.len();
     let written = match session
@@ -94,7 +157,11 @@ fn write_message(
                     )
                 })
         }
-        _ if remaining_s.is_none() && queued.identifiers.as_slice().is_empty() && is_shared(queued, version) => {
+        _ if remaining_s.is_none()
+            && !queued.is_repeated
+            && queued.identifiers.as_slice().is_empty()
+            && is_shared(queued, version) =>
+        {
             copy_encoding(session, version, queued, &mut stage.buffer)
         }
         _ => append(
@@ -108,21 +175,27 @@ fn write_message(
     };
     let Some(layout) = written else {
         stats.deliveries_too_large += 1;
-        return;
+        return Written::Skipped;
     };
+    let mut packet_id = None;
     if queued.qos.is_acknowledged() {
         // There was room in the window.
-        let packet_id = session.inflight.take(queued.qos);
+        packet_id = queued.packet_id.or_else(|| session.inflight.take(queued.qos));
+        if let Some(packet_id) = packet_id.filter(|_| queued.is_repeated) {
+            session.inflight.repeat(packet_id);
+        }
         if let (Some(packet_id), Some(packet)) = (packet_id, stage.buffer.get_mut(start..)) {
             layout.set_packet_id(packet, packet_id);
         }
     }
+    stats.deliveries_repeated += u64::from(queued.is_repeated);
     if let Some(count) = stats.publishes_sent.get_mut(usize::from(queued.qos.bits())) {
         *count += 1;
     }
     if !message.copies_payload() {
         stage.push_shared(message.message.payload.clone(), message.is_part());
     }
+    Written::Sent(packet_id)
 }
 
 /// Whether the encoding serves others too.
@@ -170,7 +243,7 @@ fn append(
         Aliased::Unaliased => (message.topic_name(), None),
     };
     let head = PublishHead {
-        dup: false,
+        dup: queued.is_repeated,
         qos: queued.qos,
         retain: queued.retain,
         topic_name,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use freshet_storage_contract::{Answer, Delivery, DetachReason, FilterId, NumberedDelivery, RequestId, SessionEpoch};
+use freshet_storage_contract::{
+    Answer, Delivery, DetachReason, FilterId, NumberedDelivery, Position, RequestId, SessionEpoch, StoredSession,
+};
 
 use super::acceptance::Arrival;
 use super::publications::Answered;
@@ -35,8 +37,31 @@ impl Link {
                 request,
                 epoch,
                 session_present,
+                session,
             } => {
-                self.session_attached(request, epoch, session_present, out);
+                self.session_attached(request, epoch, (session_present, session), out);
+            }
+            Answer::SessionUpdated { request } => {
+                if self.owed.answered(request) {
+                    out.tell(worker_of(request), ToWorker::SessionUpdated { request });
+                }
+            }
+            Answer::UpdateRefused { request, refusal } => {
+                if self.owed.answered(request) {
+                    out.tell(worker_of(request), ToWorker::UpdateRefused { request, refusal });
+                }
+            }
+            Answer::EnsureRefused { request } => {
+                if let Some(ensure) = self.ensures.answered(request) {
+                    let request = ensure.subscription;
+                    self.ensures.withdraw(request);
+                    out.tell(worker_of(request), ToWorker::SubscriptionRefused { request });
+                }
+            }
+            Answer::Released { request, found } => {
+                if let Some((request, found)) = self.owed.released(request, found) {
+                    out.tell(worker_of(request), ToWorker::Released { request, found });
+                }
             }
             Answer::SessionRefused { request, refusal } => {
                 if self.sessions.refused(request) {
@@ -52,7 +77,7 @@ impl Link {
         &mut self,
         request: RequestId,
         epoch: SessionEpoch,
-        session_present: bool,
+        (session_present, session): (bool, Option<Box<StoredSession>>),
         out: &mut LinkOutputs,
     ) {
         match self.sessions.granted(request, epoch) {
@@ -62,6 +87,7 @@ impl Link {
                     request,
                     epoch,
                     session_present,
+                    session,
                 },
             ),
             Granted::Repeated => {}
@@ -77,7 +103,7 @@ impl Link {
                     // The client was never told that it is connected: its will is not due.
                     None => DetachReason::ByClient,
                 };
-                let end = self.sessions.end(client_id, epoch, reason);
+                let end = self.sessions.end(client_id, epoch, reason, None);
                 self.send(end);
             }
         }
@@ -110,7 +136,11 @@ impl Link {
             }
         }
         match delivery {
-            Delivery::Message { filter_ids, message } => {
+            Delivery::Message {
+                filter_ids,
+                message,
+                position,
+            } => {
                 let bytes = message.charged_bytes() as u64;
                 let workers = self.filters.workers_of(&filter_ids);
                 link.acceptance.handed_over(workers, bytes);
@@ -126,6 +156,7 @@ impl Link {
                             seq,
                             filter_ids,
                             message,
+                            position,
                         },
                     );
                 }
@@ -133,7 +164,8 @@ impl Link {
             Delivery::Marker { version } => {
                 link.acceptance.handed_over(WorkerSet::default(), 0);
                 for request in link.confirm(version) {
-                    out.tell(worker_of(request), ToWorker::Joined { request, shard });
+                    let start = None;
+                    out.tell(worker_of(request), ToWorker::Joined { request, shard, start });
                 }
             }
             Delivery::Retained {
@@ -147,7 +179,8 @@ impl Link {
                 if let Some(chunk) = self.reads.arrived(request, up_to, next.as_ref()) {
                     let (request, worker) = (chunk.subscription, worker_of(chunk.subscription));
                     if chunk.first {
-                        out.tell(worker, ToWorker::Joined { request, shard });
+                        let start = None;
+                        out.tell(worker, ToWorker::Joined { request, shard, start });
                     }
                     // Also without messages: the subscriber learns that the read has ended.
                     let more = next.is_some();
@@ -162,12 +195,71 @@ impl Link {
                     );
                 }
             }
+            Delivery::Started { request, position } => {
+                link.acceptance.handed_over(WorkerSet::default(), 0);
+                self.started(request, position, out);
+            }
+            Delivery::Pulled {
+                request,
+                messages,
+                up_to,
+                caught_up,
+            } => {
+                let bytes = messages.iter().map(|m| m.message.charged_bytes() as u64).sum();
+                link.acceptance.handed_over(WorkerSet::default(), bytes);
+                if self.owed.answered(request) {
+                    let pulled = ToWorker::Pulled {
+                        request,
+                        messages,
+                        up_to,
+                        caught_up,
+                    };
+                    out.tell(worker_of(request), pulled);
+                }
+            }
+            Delivery::Fetched {
+                request,
+                messages,
+                answered,
+            } => {
+                let bytes = messages.iter().map(|m| m.message.charged_bytes() as u64).sum();
+                link.acceptance.handed_over(WorkerSet::default(), bytes);
+                if self.owed.answered(request) {
+                    let fetched = ToWorker::Fetched {
+                        request,
+                        messages,
+                        answered,
+                    };
+                    out.tell(worker_of(request), fetched);
+                }
+            }
             Delivery::Overrun => {
                 link.acceptance.handed_over(WorkerSet::default(), 0);
                 out.tell_all(&ToWorker::Overrun { shard });
             }
         }
         Ok(())
+    }
+
+    /// A durable filter acts at a shard: the subscriber joins there. Retained messages are read from then on: what is
+    /// retained later comes live.
+    fn started(&mut self, request: RequestId, position: Position, out: &mut LinkOutputs) {
+        let Some(ensure) = self.ensures.answered(request) else {
+            return;
+        };
+        let (request, shard) = (ensure.subscription, ensure.shard);
+        let joined = ToWorker::Joined {
+            request,
+            shard,
+            start: Some(position),
+        };
+        out.tell(worker_of(request), joined);
+        if ensure.retained {
+            let chunk = self.next_request();
+            self.reads
+                .begin(request, shard, ensure.topic_filter, chunk, Some(position));
+            self.ask_for_chunk(chunk);
+        }
     }
 
     /// Of `filter_ids`, those that `worker` has; shared when it has all.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use freshet_storage_contract::{
     AttachProxy, Attached, DeliveryControl, Feature, IncarnationId, MonotonicMs, PROTOCOL_VERSION, Placement,
-    ShardAttachment, ShardId, ShardResume, Term,
+    SESSIONS_FEATURE, ShardAttachment, ShardId, ShardResume, Term,
 };
 
 use super::publications::Answered;
@@ -22,7 +22,7 @@ impl Link {
             incarnation: self.incarnation,
             proxy_name: self.settings.proxy_name.clone(),
             protocol_version: PROTOCOL_VERSION,
-            features: Vec::<Feature>::new(),
+            features: vec![Feature(SESSIONS_FEATURE.to_owned())],
             highest_term: self.highest_term,
             resume: self
                 .shards
@@ -56,6 +56,7 @@ impl Link {
         let placement = self.take_placement(attached)?;
         // What was asked while storage was away is kept where it is resumed from below.
         self.turn.clear();
+        self.owed.forget_unnamed();
         for attachment in &attached.attachments {
             self.resume_shard(attachment, is_first, out)?;
         }
@@ -76,8 +77,15 @@ impl Link {
             // What was freed belongs to the credit of the old stream.
             shard.acceptance.take_freed_bytes();
         }
+        // Changes of sessions before their ends.
+        self.turn.extend(self.owed.resume());
+        self.turn.extend(self.ensures.resume());
         self.turn.extend(self.sessions.resume());
-        out.tell_all(&ToWorker::StorageBack { placement });
+        let keeps_sessions = attached.features.iter().any(|feature| feature.0 == SESSIONS_FEATURE);
+        out.tell_all(&ToWorker::StorageBack {
+            placement,
+            keeps_sessions,
+        });
         for (worker, asked) in std::mem::take(&mut self.before_placement) {
             self.handle_worker(worker, asked, out);
         }
@@ -150,6 +158,7 @@ impl Link {
         }
         if !is_first && (forgotten || self.naming.is_unproven(shard)) {
             self.naming.ask(shard, self.settings.workers);
+            self.owed.hold_updates(shard, self.settings.workers);
             out.tell_all(&ToWorker::RegisterSessions { shard });
         }
         for chunk in self.reads.owed_by(shard) {

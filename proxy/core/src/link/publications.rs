@@ -174,6 +174,7 @@ mod tests {
             publisher: PublisherId(1),
             message_expiry_interval_s: None,
             forwarded_properties: Bytes::new(),
+            exactly_once: None,
         }
     }
 

@@ -22,6 +22,8 @@ struct Read {
     topic_filter: Bytes,
     after: Option<Bytes>,
     up_to: Option<Position>,
+    /// The subscriber has not joined: it does with the first chunk.
+    joins: bool,
     /// The chunk that storage owes; none: the subscriber has no room yet.
     chunk: Option<RequestId>,
 }
@@ -35,12 +37,20 @@ pub(super) struct Chunk {
 }
 
 impl Reads {
-    /// Begins a read under the name `chunk`.
-    pub(super) fn begin(&mut self, subscription: RequestId, shard: ShardId, topic_filter: Bytes, chunk: RequestId) {
+    /// Begins a read under the name `chunk`. `start`: where the subscriber has joined; none: it joins with the read.
+    pub(super) fn begin(
+        &mut self,
+        subscription: RequestId,
+        shard: ShardId,
+        topic_filter: Bytes,
+        chunk: RequestId,
+        start: Option<Position>,
+    ) {
         let read = Read {
             topic_filter,
             after: None,
-            up_to: None,
+            up_to: start,
+            joins: start.is_none(),
             chunk: Some(chunk),
         };
         self.reads.insert((subscription, shard), read);
@@ -63,11 +73,11 @@ impl Reads {
     pub(super) fn arrived(&mut self, chunk: RequestId, up_to: Position, next: Option<&Bytes>) -> Option<Chunk> {
         let key = self.owed.remove(&chunk)?;
         let read = self.reads.get_mut(&key)?;
-        let first = read.up_to.is_none();
+        let first = std::mem::take(&mut read.joins);
         match next {
             Some(next) => {
                 read.after = Some(next.clone());
-                read.up_to = Some(up_to);
+                read.up_to.get_or_insert(up_to);
                 read.chunk = None;
             }
             None => {
@@ -139,7 +149,7 @@ mod tests {
 
     fn begun() -> Reads {
         let mut reads = Reads::default();
-        reads.begin(SUB, SHARD, Bytes::from_static(b"a/#"), RequestId(100));
+        reads.begin(SUB, SHARD, Bytes::from_static(b"a/#"), RequestId(100), None);
         reads
     }
 

@@ -2,12 +2,21 @@
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    AttachSession, FilterId, FilterShards, InterestChange, Message, Operation, Placement, PublishOutcome, RequestId,
-    ShardId,
+    AttachSession, ExactlyOnce, FilterId, FilterShards, InterestChange, Message, Operation, Placement, PublishOutcome,
+    Release, RequestId, ShardId,
 };
 
+use super::ensures::Ensure;
 use super::{Link, LinkOutputs};
 use crate::exchange::{PublishTicket, ToLink, ToWorker, WorkerId};
+
+/// [`ToLink::Subscribe`].
+struct Subscribe {
+    request: RequestId,
+    topic_filter: Bytes,
+    retained: bool,
+    durable: Option<ShardId>,
+}
 
 impl Link {
     /// Takes an event of a worker.
@@ -22,8 +31,15 @@ impl Link {
                 request,
                 topic_filter,
                 retained,
+                durable,
             } => {
-                self.subscribe(worker, request, &topic_filter, retained, &placement, out);
+                let subscribe = Subscribe {
+                    request,
+                    topic_filter,
+                    retained,
+                    durable,
+                };
+                self.subscribe(worker, &subscribe, &placement, out);
             }
             ToLink::Unsubscribe { filter_id } => self.unsubscribe(worker, filter_id),
             ToLink::MoreRetained { request, shard } => {
@@ -34,6 +50,8 @@ impl Link {
             }
             ToLink::Withdraw { request } => {
                 self.reads.withdraw(request);
+                self.ensures.withdraw(request);
+                self.owed.withdraw(request);
                 for shard in &mut self.shards {
                     shard.withdraw(request);
                 }
@@ -59,22 +77,63 @@ impl Link {
                 client_id,
                 epoch,
                 reason,
+                session_expiry_interval_s,
             } => {
-                let operation = self.sessions.end(client_id, epoch, reason);
+                let operation = self.sessions.end(client_id, epoch, reason, session_expiry_interval_s);
                 self.send(operation);
             }
+            ToLink::UpdateSession(update) => {
+                if let Some(request) = update.request {
+                    let shard = placement.shard_of_client(&update.client_id);
+                    self.ask(request, shard, Operation::UpdateSession(update));
+                }
+            }
+            ToLink::Pull(pull) => self.ask(pull.request, pull.shard, Operation::Pull(pull)),
+            ToLink::Fetch(fetch) => self.ask(fetch.request, fetch.shard, Operation::Fetch(fetch)),
+            ToLink::Release { request, shard, of } => self.release(request, shard, &of, &placement),
             ToLink::RegisterSessions { shard, sessions } => {
                 // While storage is away it is not sent, and asked for again.
                 if self.is_attached() {
                     self.naming.named(shard);
                 }
                 self.send(Operation::RegisterSessions { shard, sessions });
+                if self.is_attached() {
+                    for update in self.owed.named(worker, shard) {
+                        self.send(update);
+                    }
+                }
             }
             ToLink::Accepted { shard, term, seq } => {
                 if let Some(link) = self.shards.get_mut(usize::from(shard.0)) {
                     link.acceptance.accept(worker, term, seq);
                 }
             }
+        }
+    }
+
+    /// Asks storage for something that it owes an answer to.
+    fn ask(&mut self, request: RequestId, shard: ShardId, operation: Operation) {
+        if self.owed.add(request, shard, operation.clone()) {
+            self.send(operation);
+        }
+    }
+
+    /// Releases a packet id at the shard of its message, or at all of them.
+    fn release(&mut self, request: RequestId, shard: Option<ShardId>, of: &ExactlyOnce, placement: &Placement) {
+        let release = |request, shard| {
+            let of = of.clone();
+            Operation::Release(Release { request, shard, of })
+        };
+        if let Some(shard) = shard {
+            self.ask(request, shard, release(request, shard));
+            return;
+        }
+        let shards = shards_in(FilterShards::All, placement);
+        let parts: Vec<_> = shards.map(|shard| (self.next_request(), shard)).collect();
+        let names: Vec<_> = parts.iter().map(|(part, _)| *part).collect();
+        self.owed.split(request, &names);
+        for (part, shard) in parts {
+            self.ask(part, shard, release(part, shard));
         }
     }
 
@@ -100,15 +159,13 @@ impl Link {
         }
     }
 
-    fn subscribe(
-        &mut self,
-        worker: WorkerId,
-        request: RequestId,
-        topic_filter: &Bytes,
-        retained: bool,
-        placement: &Placement,
-        out: &mut LinkOutputs,
-    ) {
+    fn subscribe(&mut self, worker: WorkerId, subscribe: &Subscribe, placement: &Placement, out: &mut LinkOutputs) {
+        let Subscribe {
+            request,
+            ref topic_filter,
+            retained,
+            durable,
+        } = *subscribe;
         let shards_of = |f: &[u8]| std::str::from_utf8(f).map_or(FilterShards::All, |f| placement.shards_of_filter(f));
         let Some(added) = self.filters.add(worker, topic_filter, shards_of) else {
             // Four billion filters within one life: the worker's held SUBACK ends the connection.
@@ -124,9 +181,20 @@ impl Link {
             },
         );
         for shard in shards_in(shards, placement) {
-            if retained {
+            if let Some(session_shard) = durable {
+                let ensure = Ensure {
+                    subscription: request,
+                    shard,
+                    session_shard,
+                    topic_filter: topic_filter.clone(),
+                    retained,
+                };
+                let name = self.next_request();
+                let operation = self.ensures.begin(name, ensure);
+                self.send(operation);
+            } else if retained {
                 let chunk = self.next_request();
-                self.reads.begin(request, shard, topic_filter.clone(), chunk);
+                self.reads.begin(request, shard, topic_filter.clone(), chunk, None);
                 self.ask_for_chunk(chunk);
             }
             let Some(link) = self.shards.get_mut(usize::from(shard.0)) else {
@@ -138,9 +206,11 @@ impl Link {
                     topic_filter: topic_filter.clone(),
                 });
             }
-            // With a retained read the subscriber joins at its first chunk, which comes behind the marker.
-            if !retained && link.join(request) {
-                out.tell(worker, ToWorker::Joined { request, shard });
+            // With a retained read the subscriber joins at its first chunk, which comes behind the marker; with a
+            // durable filter where that begins.
+            if !retained && durable.is_none() && link.join(request) {
+                let start = None;
+                out.tell(worker, ToWorker::Joined { request, shard, start });
             }
         }
     }

@@ -53,6 +53,7 @@ struct Ended {
     client_id: Bytes,
     epoch: SessionEpoch,
     reason: DetachReason,
+    session_expiry_interval_s: Option<u32>,
 }
 
 impl SessionRequests {
@@ -95,16 +96,24 @@ impl SessionRequests {
         true
     }
 
-    pub(super) fn end(&mut self, client_id: Bytes, epoch: SessionEpoch, reason: DetachReason) -> Operation {
+    pub(super) fn end(
+        &mut self,
+        client_id: Bytes,
+        epoch: SessionEpoch,
+        reason: DetachReason,
+        session_expiry_interval_s: Option<u32>,
+    ) -> Operation {
         self.ended.push_back(Ended {
             client_id: client_id.clone(),
             epoch,
             reason,
+            session_expiry_interval_s,
         });
         Operation::DetachSession {
             client_id,
             epoch,
             reason,
+            session_expiry_interval_s,
         }
     }
 
@@ -130,6 +139,7 @@ impl SessionRequests {
             client_id: e.client_id.clone(),
             epoch: e.epoch,
             reason: e.reason,
+            session_expiry_interval_s: e.session_expiry_interval_s,
         });
         let attaching = self.attaching.values_mut().map(|attaching| {
             attaching.was_asked_before = true;
@@ -152,6 +162,7 @@ mod tests {
             Bytes::from_static(id.as_bytes()),
             SessionEpoch::default(),
             DetachReason::WillDue,
+            None,
         );
     }
 

@@ -1,5 +1,7 @@
 //! The link against a hand-played storage.
 
+mod sessions;
+
 use bytes::Bytes;
 use freshet_storage_contract::{
     Answer, Attached, Delivery, DeliverySeq, DetachReason, InterestVersion, Message, NumberedDelivery,
@@ -57,6 +59,7 @@ fn message(topic: &'static str) -> Message {
         publisher: PublisherId(1),
         message_expiry_interval_s: None,
         forwarded_properties: Bytes::new(),
+        exactly_once: None,
     }
 }
 
@@ -75,6 +78,7 @@ fn subscribe(counter: u64, retained: bool) -> ToLink {
         request: request_id(WORKER, counter),
         topic_filter,
         retained,
+        durable: None,
     }
 }
 
@@ -159,6 +163,7 @@ fn a_delivery_reaches_only_workers_that_have_the_filter_and_is_then_acknowledged
     let copy = Delivery::Message {
         filter_ids: vec![filter_id],
         message: message("a/b"),
+        position: None,
     };
     link.handle_delivery(delivery(1, copy), &mut out).unwrap();
     assert!(out.to_workers[1].is_empty());
@@ -266,6 +271,7 @@ fn an_end_of_session_that_storage_may_have_missed_is_sent_again() {
         client_id: Bytes::from_static(b"c"),
         epoch: SessionEpoch::default(),
         reason: DetachReason::WillDue,
+        session_expiry_interval_s: None,
     };
     link.handle_worker(WORKER, end, &mut out);
     link.flush(&mut out);
@@ -437,6 +443,7 @@ fn granted(request: RequestId, counter: u64) -> Answer {
         request,
         epoch: SessionEpoch { term: T1, counter },
         session_present: false,
+        session: None,
     }
 }
 

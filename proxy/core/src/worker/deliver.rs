@@ -8,7 +8,7 @@ use std::sync::Arc;
 use freshet_config::SlowConsumer;
 use freshet_mqtt::QoS;
 use freshet_storage_contract::{
-    DeliverySeq, FilterId, Message, MonotonicMs, RequestId, RetainedMessage, ShardId, Term,
+    DeliverySeq, FilterId, Message, MonotonicMs, Position, RequestId, RetainedMessage, ShardId, Term,
 };
 
 use super::Worker;
@@ -16,9 +16,10 @@ use super::actions::Actions;
 use super::requests::Request;
 use super::shared::Shared;
 use super::token::ConnectionToken;
-use crate::connection::Connection;
+use crate::connection::durable::{Mode, Place};
 use crate::connection::message::OutMessage;
 use crate::connection::outbound::{Identifiers, Queued};
+use crate::connection::{Connection, Phase};
 use crate::filters::Subscriber;
 use crate::reason::DisconnectReason;
 
@@ -39,6 +40,8 @@ enum Offered {
     Dropped,
     /// The client reads too slowly, and is to be told so.
     TooSlow,
+    /// The session has no room; the message is queued in storage.
+    Behind,
 }
 
 impl Worker {
@@ -48,6 +51,7 @@ impl Worker {
         shard: ShardId,
         filter_ids: &[FilterId],
         message: Message,
+        position: Option<Position>,
         now: MonotonicMs,
         out: &mut Actions,
     ) {
@@ -72,19 +76,28 @@ impl Worker {
             let own = rest.iter().take_while(|s| s.slot == first.slot).count();
             let (subscriptions, behind) = rest.split_at(own);
             rest = behind;
-            let Some((token, connection)) = self.connections.in_slot(first.slot) else {
+            // A session that comes back is sent nothing before its CONNACK.
+            let Some((token, connection)) = self
+                .connections
+                .in_slot(first.slot)
+                .filter(|(_, connection)| connection.phase == Phase::Connected)
+            else {
                 continue;
             };
-            let Some(queued) = merge(connection, subscriptions, &message) else {
+            let Some(mut queued) = merge(connection, subscriptions, &message) else {
                 self.shared.stats.deliveries_not_local += 1;
                 continue;
             };
-            match offer(connection, queued, &mut self.shared) {
+            if !is_in_tail(connection, shard, position, &mut queued) {
+                continue;
+            }
+            match offer(connection, queued, token, &mut self.shared, now) {
                 Offered::Queued if !connection.is_dirty => {
                     connection.is_dirty = true;
                     out.dirty.push(token);
                 }
                 Offered::Queued | Offered::Dropped => {}
+                Offered::Behind => self.shared.stats.sessions_fallen_behind += 1,
                 Offered::TooSlow => targets.too_slow.push(token),
             }
         }
@@ -141,6 +154,9 @@ impl Worker {
             // MQTT-3.3.1-8: sent as a result of a subscription, so RETAIN is set.
             let message = Arc::new(self.shared.out_message(message, now));
             let queued = Queued::new(message, qos, true, identifiers);
+            if let Some(durable) = connection.durable_mut().filter(|_| qos == QoS::ExactlyOnce) {
+                durable.want_id();
+            }
             let outbound = connection
                 .outbound
                 .get_or_insert_with(|| self.shared.spare.take_outbound());
@@ -153,6 +169,7 @@ impl Worker {
             out.dirty.push(token);
         }
         self.with(token, now, out, |connection, cx| {
+            connection.schedule_update(cx);
             if more {
                 connection.on_more_retained(id, shard, cx);
             } else {
@@ -174,7 +191,11 @@ fn is_publisher(connection: &Connection, message: &Message) -> bool {
 /// What one client gets of a message: highest QoS of its subscriptions that match, all their identifiers, RETAIN if
 /// any keeps it (MQTT-3.3.4-2, -3, -4; MQTT-3.3.1-12, -13). None: all of them leave out the client's own messages
 /// (MQTT-3.8.3-3).
-fn merge(connection: &Connection, subscriptions: &[Subscriber], message: &Arc<OutMessage>) -> Option<Queued> {
+pub(super) fn merge(
+    connection: &Connection,
+    subscriptions: &[Subscriber],
+    message: &Arc<OutMessage>,
+) -> Option<Queued> {
     let mut merged: Option<(QoS, bool)> = None;
     let mut identifiers = Identifiers::None;
     for subscription in subscriptions {
@@ -195,8 +216,30 @@ fn merge(connection: &Connection, subscriptions: &[Subscriber], message: &Arc<Ou
     ))
 }
 
+/// Whether a live message is for a client's queue now. Not, when its session reads on from what is queued in storage:
+/// the message is there, too. One that is gets the place where it is kept.
+fn is_in_tail(connection: &mut Connection, shard: ShardId, position: Option<Position>, queued: &mut Queued) -> bool {
+    let (Some(position), true) = (position, queued.qos.is_acknowledged()) else {
+        return true;
+    };
+    match connection.durable_mut().and_then(|durable| durable.cursor_mut(shard)) {
+        Some(cursor) if cursor.mode == Mode::Tail && !cursor.has(position) => {
+            queued.place = Some(Place { shard, position });
+            true
+        }
+        Some(_) => false,
+        None => true,
+    }
+}
+
 /// Puts a message into a client's queue, or makes room for it, or drops it.
-fn offer(connection: &mut Connection, queued: Queued, shared: &mut Shared) -> Offered {
+fn offer(
+    connection: &mut Connection,
+    queued: Queued,
+    token: ConnectionToken,
+    shared: &mut Shared,
+    now: MonotonicMs,
+) -> Offered {
     let limit = shared.outbound_limit(connection.outbound_limit);
     let outbound = connection.outbound.get_or_insert_with(|| shared.spare.take_outbound());
     let bytes = queued.message.charged_bytes();
@@ -213,6 +256,25 @@ fn offer(connection: &mut Connection, queued: Queued, shared: &mut Shared) -> Of
             shared.stats.deliveries_shed += 1;
             continue;
         }
+        if let Some(durable) = connection
+            .cold
+            .session
+            .as_mut()
+            .and_then(|session| session.durable.as_mut())
+        {
+            // Never closed for being slow: it reads on later. What is kept nowhere cannot wait.
+            offered = match queued.place {
+                Some(place) => {
+                    durable.leave_tail(place.shard);
+                    Offered::Behind
+                }
+                None => {
+                    shared.stats.deliveries_dropped += 1;
+                    Offered::Dropped
+                }
+            };
+            break;
+        }
         if connection.cold.config.mqtt.slow_consumer == SlowConsumer::Disconnect {
             offered = Offered::TooSlow;
             break;
@@ -225,13 +287,39 @@ fn offer(connection: &mut Connection, queued: Queued, shared: &mut Shared) -> Of
         }
     }
     if offered == Offered::Queued {
+        let (place, qos) = (queued.place, queued.qos);
         outbound.push(queued);
         // The socket is full: nobody will look at this message for a while.
         if !outbound.unwritten.is_empty() {
             outbound.own_messages();
         }
+        queue_up(connection, place, qos, token, shared, now);
     }
     connection.settle(shared);
     shared.spare.give_back_outbound(&mut connection.outbound);
     offered
+}
+
+/// A message is in a client's queue: a session that outlives its connection takes note.
+pub(super) fn queue_up(
+    connection: &mut Connection,
+    place: Option<Place>,
+    qos: QoS,
+    token: ConnectionToken,
+    shared: &mut Shared,
+    now: MonotonicMs,
+) {
+    let Some(session) = &mut connection.cold.session else {
+        return;
+    };
+    let Some(durable) = &mut session.durable else { return };
+    if let Some(place) = place
+        && let Some(cursor) = durable.cursor_mut(place.shard)
+    {
+        cursor.hand_over(place.position);
+    }
+    if qos == QoS::ExactlyOnce {
+        durable.want_id();
+        session.schedule_update(token, shared, now);
+    }
 }

@@ -77,6 +77,9 @@ impl Worker {
         let was_accepted = connection.phase == Phase::Connected;
         if was_accepted {
             cx.shared.stats.clients_now = cx.shared.stats.clients_now.saturating_sub(1);
+            let durable = u64::from(connection.durable_mut().is_some());
+            let stats = &mut cx.shared.stats;
+            stats.durable_sessions_now = stats.durable_sessions_now.saturating_sub(durable);
         } else if connection.phase == Phase::Attaching {
             cx.shared.stats.attaching_now = cx.shared.stats.attaching_now.saturating_sub(1);
         }
@@ -144,15 +147,18 @@ fn tell_client(connection: &mut Connection, ending: &Ending, cx: &mut Context<'_
 }
 
 /// Tells storage, or lets that wait until what the client said before has been dealt with.
-fn detach(session: Session, unanswered: u32, reason: DisconnectReason, cx: &mut Context<'_>) {
+fn detach(mut session: Session, unanswered: u32, reason: DisconnectReason, cx: &mut Context<'_>) {
     if session.epoch.is_some() {
         cx.shared.clients.remove(&session.client_id, cx.token);
     }
+    let updates = session.last_updates(cx.token, cx.shared, cx.now);
+    cx.out.to_link.extend(updates);
     let leaving = Leaving {
         client_id: session.client_id,
         epoch: session.epoch,
         will: session.will,
         reason: reason.detach_reason(),
+        session_expiry_interval_s: session.disconnect_expiry_s,
         unanswered,
     };
     if let Some(detach) = cx.shared.leaving.insert(cx.token, leaving) {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use freshet_mqtt::QoS;
 use freshet_storage_contract::{
-    FilterId, FilterShards, MonotonicMs, Placement, PublishOutcome, RegisteredSession, RequestId, SessionEpoch, ShardId,
+    FilterId, FilterShards, MonotonicMs, Placement, Position, PublishOutcome, RegisteredSession, RequestId,
+    SessionEpoch, ShardId, StoredSession, SubscriptionStart,
 };
 
 use super::Worker;
@@ -25,7 +26,15 @@ impl Worker {
                 filter_id,
                 shards,
             } => self.on_subscribed(request, filter_id, shards, out),
-            ToWorker::Joined { request, shard } => self.on_joined(request, shard, now, out),
+            ToWorker::Joined { request, shard, start } => self.on_joined(request, shard, start, now, out),
+            ToWorker::SubscriptionRefused { request } => {
+                if let Some(Request::Subscribe(subscribe)) = self.shared.requests.get_mut(request) {
+                    let token = subscribe.token;
+                    self.try_with(token, now, out, |connection, cx| {
+                        connection.on_subscription_refused(request, cx)
+                    });
+                }
+            }
             ToWorker::Retained {
                 request,
                 shard,
@@ -40,8 +49,9 @@ impl Worker {
                 seq,
                 filter_ids,
                 message,
+                position,
             } => {
-                self.deliver(shard, &filter_ids, message, now, out);
+                self.deliver(shard, &filter_ids, message, position, now, out);
                 self.accept_delivery(shard, term, seq);
             }
             ToWorker::Overrun { shard } => self.on_overrun(shard, now, out),
@@ -49,9 +59,48 @@ impl Worker {
                 request,
                 epoch,
                 session_present,
+                session,
             } => {
                 if let Some(Request::Attach(token)) = self.shared.requests.remove(request) {
-                    self.on_attached(token, epoch, session_present, now, out);
+                    self.on_attached(token, epoch, session_present, session.as_deref(), now, out);
+                }
+            }
+            ToWorker::SessionUpdated { request } => {
+                if let Some(Request::Update(token)) = self.shared.requests.remove(request) {
+                    self.try_with(token, now, out, |connection, cx| connection.on_updated(request, cx));
+                }
+            }
+            ToWorker::UpdateRefused { request, refusal } => {
+                if let Some(Request::Update(token)) = self.shared.requests.remove(request) {
+                    self.try_with(token, now, out, |connection, cx| {
+                        connection.on_update_refused(request, refusal, cx)
+                    });
+                }
+            }
+            ToWorker::Pulled {
+                request,
+                messages,
+                up_to,
+                caught_up,
+            } => self.on_pulled(request, messages, (up_to, caught_up), now, out),
+            ToWorker::Fetched {
+                request,
+                messages,
+                answered,
+            } => {
+                if let Some(Request::Read(read)) = self.shared.requests.remove(request) {
+                    self.shared.reads.release(1);
+                    self.try_with(read.token, now, out, |connection, cx| {
+                        connection.on_fetched((request, read.shard), messages, answered, cx)
+                    });
+                    self.shared.begin_reads(out);
+                }
+            }
+            ToWorker::Released { request, found } => {
+                if let Some(Request::Release(token)) = self.shared.requests.remove(request) {
+                    self.try_with(token, now, out, |connection, cx| {
+                        connection.on_released(request, found, cx)
+                    });
                 }
             }
             ToWorker::SessionRefused { request, refusal } => {
@@ -77,8 +126,14 @@ impl Worker {
                     self.end(token, DisconnectReason::TakenOver.into(), now, out);
                 }
             }
-            ToWorker::RegisterSessions { shard } => self.register_sessions(shard, out),
-            ToWorker::StorageBack { placement } => self.on_storage_back(&placement, now, out),
+            ToWorker::RegisterSessions { shard } => self.register_sessions(shard, now, out),
+            ToWorker::StorageBack {
+                placement,
+                keeps_sessions,
+            } => {
+                self.shared.keeps_sessions = keeps_sessions;
+                self.on_storage_back(&placement, now, out);
+            }
             ToWorker::StorageAway => self.shared.storage_away = true,
         }
         self.resume_paused(now, out);
@@ -120,12 +175,23 @@ impl Worker {
         self.shared.tell_release(released, out);
     }
 
-    fn on_joined(&mut self, id: RequestId, shard: ShardId, now: MonotonicMs, out: &mut Actions) {
+    fn on_joined(
+        &mut self,
+        id: RequestId,
+        shard: ShardId,
+        start: Option<Position>,
+        now: MonotonicMs,
+        out: &mut Actions,
+    ) {
         let Some(Request::Subscribe(request)) = self.shared.requests.get_mut(id) else {
             return;
         };
         let (token, key) = (request.token, request.key);
         self.shared.filters.joined(key, token.slot(), shard);
+        let durable = self.connections.get_mut(token).and_then(|c| c.durable_mut());
+        if let (Some(position), Some(durable)) = (start, durable) {
+            durable.begin_at(key, SubscriptionStart { shard, position });
+        }
         if request.join(shard) {
             self.shared.filters.joined_everywhere(key, token.slot());
             self.try_with(token, now, out, |connection, cx| connection.on_joined(id, cx));
@@ -137,16 +203,16 @@ impl Worker {
         token: ConnectionToken,
         epoch: SessionEpoch,
         session_present: bool,
+        session: Option<&StoredSession>,
         now: MonotonicMs,
         out: &mut Actions,
     ) {
         match self.connections.get(token) {
             Some(connection) if connection.phase == Phase::Attaching => {
                 let attached = |connection: &mut Connection, cx: &mut Context<'_>| {
-                    connection.on_attached(epoch, session_present, cx)
+                    connection.on_attached(epoch, session_present, session, cx)
                 };
                 self.try_with(token, now, out, attached);
-                self.resume(token, now, out);
             }
             // The client did not wait.
             _ => out.to_link.extend(self.shared.leaving.attached(token, epoch)),
@@ -164,35 +230,67 @@ impl Worker {
         slots.sort_unstable();
         slots.dedup();
         for slot in slots {
-            if let Some((token, _)) = self.connections.in_slot(slot) {
-                self.end(token, DisconnectReason::Overrun.into(), now, out);
+            let Some((token, connection)) = self.connections.in_slot(slot) else {
+                continue;
+            };
+            match connection.durable_mut() {
+                // What was lost on its way is queued.
+                Some(durable) => {
+                    durable.leave_tail(shard);
+                    self.with(token, now, out, |connection, cx| connection.read_on(cx));
+                }
+                None => self.end(token, DisconnectReason::Overrun.into(), now, out),
             }
         }
     }
 
-    fn register_sessions(&mut self, shard: ShardId, out: &mut Actions) {
+    fn register_sessions(&mut self, shard: ShardId, now: MonotonicMs, out: &mut Actions) {
         let Some(placement) = &self.shared.placement else {
             return;
         };
-        let connected = self.connections.iter().filter_map(|(_, connection)| {
+        let filters = &self.shared.filters;
+        let connected = self.connections.iter().filter_map(|(token, connection)| {
             let session = connection.cold.session.as_ref()?;
-            Some((&session.client_id, session.epoch?, &session.will))
+            let expiry_s = session.durable.as_ref().map_or(0, |durable| durable.expiry_s());
+            let is_here = placement.shard_of_client(&session.client_id) == shard;
+            let epoch = session.epoch.filter(|_| is_here)?;
+            let stored = session.stored(filters, token.slot());
+            Some((&session.client_id, epoch, &session.will, expiry_s, stored))
         });
         let leaving = self
             .shared
             .leaving
             .iter()
-            .filter_map(|l| Some((&l.client_id, l.epoch?, &l.will)));
+            .filter(|l| placement.shard_of_client(&l.client_id) == shard)
+            // What is queued for it is another connection's, if storage still has it.
+            .filter_map(|l| Some((&l.client_id, l.epoch?, &l.will, 0, None)));
         let sessions: Vec<RegisteredSession> = connected
             .chain(leaving)
-            .filter(|(client_id, ..)| placement.shard_of_client(client_id) == shard)
-            .map(|(client_id, epoch, will)| RegisteredSession {
-                client_id: client_id.clone(),
-                epoch,
-                will: will.as_deref().cloned(),
-            })
+            .map(
+                |(client_id, epoch, will, session_expiry_interval_s, session)| RegisteredSession {
+                    client_id: client_id.clone(),
+                    epoch,
+                    will: will.as_deref().cloned(),
+                    session_expiry_interval_s,
+                    session,
+                },
+            )
             .collect();
         out.to_link.push(ToLink::RegisterSessions { shard, sessions });
+        self.read_on_everywhere(shard, now, out);
+    }
+
+    /// Storage begins anew with a shard: what it delivered to nobody meanwhile is queued.
+    fn read_on_everywhere(&mut self, shard: ShardId, now: MonotonicMs, out: &mut Actions) {
+        for at in 0..self.connections.slot_end() {
+            let Some((token, connection)) = self.connections.in_slot(at) else {
+                continue;
+            };
+            if let Some(durable) = connection.durable_mut() {
+                durable.leave_tail(shard);
+                self.with(token, now, out, |connection, cx| connection.read_on(cx));
+            }
+        }
     }
 
     fn on_storage_back(&mut self, placement: &Arc<Placement>, now: MonotonicMs, out: &mut Actions) {

@@ -25,6 +25,8 @@ pub(crate) struct Leaving {
     pub(crate) epoch: Option<SessionEpoch>,
     pub(crate) will: Option<Box<Will>>,
     pub(crate) reason: DetachReason,
+    /// Session Expiry Interval of DISCONNECT, in seconds.
+    pub(crate) session_expiry_interval_s: Option<u32>,
     /// Publications without outcome.
     pub(crate) unanswered: u32,
 }
@@ -68,11 +70,17 @@ impl LeavingSessions {
 
     fn detach_if_done(&mut self, token: ConnectionToken) -> Option<ToLink> {
         let epoch = self.sessions.get(&token).filter(|l| l.unanswered == 0)?.epoch?;
-        let Leaving { client_id, reason, .. } = self.sessions.remove(&token)?;
+        let Leaving {
+            client_id,
+            reason,
+            session_expiry_interval_s,
+            ..
+        } = self.sessions.remove(&token)?;
         Some(ToLink::DetachSession {
             client_id,
             epoch,
             reason,
+            session_expiry_interval_s,
         })
     }
 

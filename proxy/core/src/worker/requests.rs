@@ -1,4 +1,4 @@
-//! What the worker has asked of the link and not been answered: sessions, subscriptions, retained messages.
+//! What the worker has asked of the link and not been answered: sessions, subscriptions, retained and queued messages.
 
 use std::collections::VecDeque;
 
@@ -10,6 +10,7 @@ use super::Actions;
 use super::shared::Shared;
 use super::token::ConnectionToken;
 use crate::connection::SubscribeRequest;
+use crate::connection::durable::SessionRead;
 use crate::exchange::{ToLink, WorkerId, request_id};
 use crate::filters::{FilterKey, Released};
 
@@ -22,6 +23,12 @@ pub(crate) enum Request {
     Subscribe(Box<SubscribeRequest>),
     /// A subscription that was withdrawn; the link still owes the filter's name.
     Withdrawn(FilterKey),
+    /// Messages for a session that outlives its connection.
+    Read(Box<SessionRead>),
+    /// Changes of a session.
+    Update(ConnectionToken),
+    /// The release of a packet id.
+    Release(ConnectionToken),
 }
 
 /// Requests by id.
@@ -33,16 +40,18 @@ pub(crate) struct RequestTable {
     requests: HashMap<RequestId, Request, FixedState>,
 }
 
-/// Something that brings retained messages.
+/// Something that brings messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Read {
     /// The first ones of a subscription, with the subscription itself.
     Subscribe(RequestId),
     /// More of them.
     More(RequestId, ShardId),
+    /// What is queued for a session, or was sent before and is to be sent again.
+    Session(RequestId),
 }
 
-/// Retained reads under way. Each may bring a chunk of messages, so that their number is bounded.
+/// Reads under way. Each may bring a chunk of messages, so that their number is bounded.
 #[derive(Debug)]
 pub(crate) struct Reads {
     limit: u32,
@@ -122,6 +131,7 @@ impl Shared {
                     request: id,
                     topic_filter,
                     retained: false,
+                    durable: request.durable,
                 });
             }
             _ => {}
@@ -137,15 +147,14 @@ impl Shared {
     /// Begins the retained reads that there is room for.
     pub(crate) fn begin_reads(&mut self, out: &mut Actions) {
         while let Some(read) = self.reads.waiting.front().copied() {
-            let (Read::Subscribe(id) | Read::More(id, _)) = read;
-            let Some(Request::Subscribe(request)) = self.requests.get_mut(id) else {
-                self.reads.waiting.pop_front();
-                continue;
-            };
-            let reads = if matches!(read, Read::More(..)) {
-                1
-            } else {
-                request.reads
+            let (Read::Subscribe(id) | Read::More(id, _) | Read::Session(id)) = read;
+            let reads = match (read, self.requests.get_mut(id)) {
+                (Read::Subscribe(_), Some(Request::Subscribe(request))) => request.reads,
+                (Read::More(..), Some(Request::Subscribe(_))) | (Read::Session(_), Some(Request::Read(_))) => 1,
+                _ => {
+                    self.reads.waiting.pop_front();
+                    continue;
+                }
             };
             // Over the bound on all clients' queues, reads go on one by one as clients take what they have.
             let is_over = self.stats.outbound_bytes_now > self.settings.outbound_bytes && self.reads.under_way > 0;
@@ -154,24 +163,42 @@ impl Shared {
             }
             self.reads.waiting.pop_front();
             self.reads.under_way += u32::from(reads);
-            match read {
-                Read::Subscribe(request_id) => {
+            match (read, self.requests.get_mut(id)) {
+                (Read::Subscribe(_), Some(Request::Subscribe(request))) => {
                     request.is_asked = true;
                     let topic_filter = self.filters.topic_filter(request.key);
                     out.to_link.push(ToLink::Subscribe {
-                        request: request_id,
+                        request: id,
                         topic_filter,
                         retained: true,
+                        durable: request.durable,
                     });
                 }
-                Read::More(request_id, shard) => {
+                (Read::More(_, shard), Some(Request::Subscribe(request))) => {
                     request.reads += 1;
-                    out.to_link.push(ToLink::MoreRetained {
-                        request: request_id,
-                        shard,
-                    });
+                    out.to_link.push(ToLink::MoreRetained { request: id, shard });
                 }
+                (_, Some(Request::Read(read))) => out.to_link.extend(read.ask.take()),
+                _ => {}
             }
+        }
+    }
+
+    /// A session's read is of no interest any more.
+    pub(crate) fn withdraw_read(&mut self, id: RequestId, out: &mut Actions) {
+        if let Some(Request::Read(read)) = self.requests.remove(id)
+            && read.ask.is_none()
+        {
+            self.reads.release(1);
+            out.to_link.push(ToLink::Withdraw { request: id });
+        }
+        // Those that nobody waits for must not outweigh the others.
+        if self.reads.waiting.len() > 2 * self.requests.requests.len() + 64 {
+            let requests = &self.requests.requests;
+            self.reads.waiting.retain(|read| {
+                let (Read::Subscribe(id) | Read::More(id, _) | Read::Session(id)) = read;
+                requests.contains_key(id)
+            });
         }
     }
 

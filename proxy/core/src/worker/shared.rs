@@ -14,6 +14,7 @@ use super::drain::Drain;
 use super::leaving::LeavingSessions;
 use super::publications::{Publication, Publications};
 use super::requests::{Reads, RequestTable};
+use super::session_updates::SessionUpdates;
 use super::settings::WorkerSettings;
 use super::token::ConnectionToken;
 use crate::connection::message::OutMessage;
@@ -38,10 +39,13 @@ pub(crate) struct Shared {
     pub(crate) requests: RequestTable,
     pub(crate) reads: Reads,
     pub(crate) leaving: LeavingSessions,
+    pub(crate) session_updates: SessionUpdates,
     pub(crate) spare: Spare,
     /// None until storage was reached for the first time.
     pub(crate) placement: Option<Arc<Placement>>,
     pub(crate) storage_away: bool,
+    /// Storage keeps sessions that outlive their connection.
+    pub(crate) keeps_sessions: bool,
     pub(crate) drain: Option<Drain>,
     /// Connections whose CONNECT came before the first placement.
     pub(crate) waiting_for_placement: Vec<ConnectionToken>,
@@ -67,9 +71,11 @@ impl Shared {
             // Clamped above.
             reads: Reads::new(u32::try_from(reads).unwrap_or(16)),
             leaving: LeavingSessions::default(),
+            session_updates: SessionUpdates::default(),
             spare: Spare::default(),
             placement: None,
             storage_away: true,
+            keeps_sessions: false,
             drain: None,
             waiting_for_placement: Vec::new(),
             waiting_for_budget: VecDeque::new(),

@@ -10,6 +10,7 @@ mod malformed;
 mod publish;
 mod random;
 mod seen;
+mod sessions;
 mod slow;
 mod storage;
 mod storage_away;

@@ -56,7 +56,8 @@ impl<L: CommitLog> Shard<L> {
     fn attach_new(&mut self, key: PeerKey, attach: AttachSession, turn: &mut Turn<'_>) {
         let bytes = session_bytes(&attach.client_id, attach.will.as_ref());
         let limit = turn.settings.session_limit;
-        if !self.has_room(bytes, turn) || (limit > 0 && turn.usage.sessions >= limit) {
+        let is_stored = self.state.sessions.contains(&attach.client_id);
+        if !self.has_room(bytes, turn) || (limit > 0 && turn.usage.sessions >= limit && !is_stored) {
             self.counters.attaches_refused_total += 1;
             let refusal = SessionRefusal::QuotaExceeded;
             turn.answer(
@@ -81,17 +82,9 @@ impl<L: CommitLog> Shard<L> {
         let (request, held) = (attach.request, &client.held);
         if held.peer == key && held.request == Some(request) {
             // Asked again after a broken link. If it is to end by now, that is told again too, behind it.
-            let epoch = held.epoch;
-            turn.answer(
-                key,
-                Answer::SessionAttached {
-                    request,
-                    epoch,
-                    session_present: false,
-                },
-            );
-            if client.waiting().is_some() {
-                let client_id = client.id.clone();
+            let (epoch, client_id, is_to_end) = (held.epoch, client.id.clone(), client.waiting().is_some());
+            self.answer_attached(key, request, &client_id, epoch, turn);
+            if is_to_end {
                 turn.answer(key, Answer::TakeOver { client_id, epoch });
             }
             return;
@@ -155,7 +148,7 @@ impl<L: CommitLog> Shard<L> {
         );
     }
 
-    fn has_room(&self, bytes: u64, turn: &Turn<'_>) -> bool {
+    pub(super) fn has_room(&self, bytes: u64, turn: &Turn<'_>) -> bool {
         let used = turn.usage.session_bytes.saturating_add(bytes);
         used <= turn.settings.session_bytes
     }
@@ -168,14 +161,8 @@ impl<L: CommitLog> Shard<L> {
             term: self.term,
             counter: self.last_epoch,
         };
-        turn.answer(
-            key,
-            Answer::SessionAttached {
-                request: attach.request,
-                epoch,
-                session_present: false,
-            },
-        );
+        let session = (attach.clean_start, attach.session_expiry_interval_s);
+        self.answer_attach(key, attach.request, &attach.client_id, epoch, session, turn);
         let mut held = Held::new(key, epoch, Some(attach.request));
         held.session_expiry_interval_s = attach.session_expiry_interval_s;
         held.will = attach.will.map(Box::new);
@@ -188,7 +175,7 @@ impl<L: CommitLog> Shard<L> {
         key: PeerKey,
         client_id: &Bytes,
         epoch: SessionEpoch,
-        reason: DetachReason,
+        (reason, session_expiry_interval_s): (DetachReason, Option<u32>),
         turn: &mut Turn<'_>,
     ) {
         let current = self.sessions.find(client_id).filter(|at| {
@@ -197,7 +184,12 @@ impl<L: CommitLog> Shard<L> {
                 .is_some_and(|client| client.held.epoch == epoch && client.held.peer == key)
         });
         match current {
-            Some(at) => self.end_connection(at, End::Detached(reason), turn),
+            Some(at) => {
+                if let Some(interval_s) = session_expiry_interval_s {
+                    self.sessions.set_expiry(at, interval_s);
+                }
+                self.end_connection(at, End::Detached(reason), turn);
+            }
             None => {
                 self.peers.confirm_superseded(key, epoch);
                 // The lease of the proxy's former incarnation had ended in between.
@@ -219,7 +211,13 @@ impl<L: CommitLog> Shard<L> {
     /// A proxy names the sessions it holds. Of two that claim one client the greater epoch stays.
     pub(crate) fn register_sessions(&mut self, key: PeerKey, named: Vec<RegisteredSession>, turn: &mut Turn<'_>) {
         for session in named {
-            let RegisteredSession { client_id, epoch, will } = session;
+            let RegisteredSession {
+                client_id,
+                epoch,
+                will,
+                session_expiry_interval_s,
+                session,
+            } = session;
             if turn.placement.shard_of_client(&client_id) != self.id || self.peers.get_mut(key).is_none() {
                 continue;
             }
@@ -265,7 +263,11 @@ impl<L: CommitLog> Shard<L> {
                     turn,
                 );
             }
-            self.register(known, key, &client_id, epoch, will, turn);
+            let mut held = Held::new(key, epoch, None);
+            held.will = will.map(Box::new);
+            held.session_expiry_interval_s = session_expiry_interval_s;
+            self.register(known, &client_id, held, turn);
+            self.register_stored(&client_id, epoch, session_expiry_interval_s, session, turn);
             self.count(turn.usage);
         }
         self.settle(turn);
@@ -276,17 +278,8 @@ impl<L: CommitLog> Shard<L> {
         self.has_room(session_bytes(client_id, will), turn) && (limit == 0 || turn.usage.sessions < limit)
     }
 
-    fn register(
-        &mut self,
-        known: Option<u32>,
-        key: PeerKey,
-        client_id: &Bytes,
-        epoch: SessionEpoch,
-        will: Option<Will>,
-        turn: &mut Turn<'_>,
-    ) {
-        let mut held = Held::new(key, epoch, None);
-        held.will = will.map(Box::new);
+    fn register(&mut self, known: Option<u32>, client_id: &Bytes, held: Held, turn: &mut Turn<'_>) {
+        let (key, epoch) = (held.peer, held.epoch);
         let Some(at) = known else {
             if let Some(peer) = self.peers.get_mut(key) {
                 self.sessions
@@ -363,6 +356,9 @@ impl<L: CommitLog> Shard<L> {
                     request,
                 },
             );
+        }
+        if next.is_none() {
+            self.suspend_session(&client_id, epoch, session_expiry_s, turn);
         }
         if let Some(will) = self.sessions.take_will(at) {
             let clean_start = next.as_ref().map(|w| w.attach.clean_start);

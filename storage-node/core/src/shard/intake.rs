@@ -1,20 +1,21 @@
-//! Publications on their way in: held after a start, then through the log where they change the state, then routed.
+//! Publications on their way in: held after a start or for want of room, then through the log where they leave
+//! something behind, then routed.
 //!
-//! QoS >= 1 messages leave the intake in the order in which they came: a live one behind one that waits for the log
-//! waits with it. Only QoS 0 overtakes.
+//! QoS >= 1 messages leave the intake in the order in which they came: a live one behind one that waits, for the log or
+//! for room, waits with it. Only QoS 0 overtakes.
 
 use std::collections::VecDeque;
 
 use freshet_storage_contract::{
-    Message, MonotonicMs, Position, PublishBatch, PublishOutcome, PublishSeq, QoS, ShardId,
+    ExactlyOnce, Message, MonotonicMs, Position, PublishBatch, PublishOutcome, PublishSeq, QoS, ShardId,
 };
 
 use super::Shard;
 use super::publisher::Number;
 use crate::facts::LinkFault;
 use crate::incarnations::PeerKey;
-use crate::log::{Command, CommitLog};
-use crate::state::Applied;
+use crate::log::{Command, CommitLog, Publish};
+use crate::state::{Applied, Matched, Queues};
 use crate::turn::Turn;
 use crate::usage::RetainedUsage;
 
@@ -23,8 +24,11 @@ use crate::usage::RetainedUsage;
 pub(super) struct Intake {
     /// Nothing is routed before.
     pub(super) hold_until: Option<MonotonicMs>,
+    /// Publications that wait for that, or for room, or behind one that does.
     pub(super) held: VecDeque<Publication>,
     pub(super) held_bytes: usize,
+    /// Durable filters that the log has not committed: what they match is not known yet.
+    pub(super) filters_in_flight: usize,
     /// Publications that wait for an entry of the log, and those behind them.
     pub(super) in_flight: VecDeque<InFlight>,
 }
@@ -109,10 +113,9 @@ impl<L: CommitLog> Shard<L> {
 
     /// Holds or submits a publication. False: it can be neither, and its number was given back.
     fn take_in(&mut self, publication: Publication, turn: &mut Turn<'_>) -> bool {
-        if self.intake.hold_until.is_none() {
-            self.submit(publication, turn);
+        let Some(publication) = self.try_submit(publication, turn) else {
             return true;
-        }
+        };
         let bytes = publication.message.charged_bytes();
         if self.intake.held_bytes.saturating_add(bytes) > turn.settings.hold_bytes {
             if let Source::Proxy { publisher, .. } = publication.source
@@ -123,21 +126,68 @@ impl<L: CommitLog> Shard<L> {
             }
             return false;
         }
+        if self.intake.hold_until.is_none() {
+            self.counters.publishes_held_total += 1;
+        }
         self.intake.held_bytes += bytes;
         self.intake.held.push_back(publication);
         true
     }
 
+    /// Submits a publication unless it has to be held.
+    fn try_submit(&mut self, publication: Publication, turn: &mut Turn<'_>) -> Option<Publication> {
+        if self.is_holding() {
+            return Some(publication);
+        }
+        if publication.message.qos == QoS::AtMostOnce {
+            self.submit(publication, None, turn);
+            return None;
+        }
+        if !self.intake.held.is_empty() {
+            return Some(publication);
+        }
+        self.try_submit_next(publication, turn)
+    }
+
+    /// Submits a publication of QoS >= 1 whose turn it is, unless there is no room for what it leaves behind.
+    fn try_submit_next(&mut self, publication: Publication, turn: &mut Turn<'_>) -> Option<Publication> {
+        let matched = self.state.queues.find(&publication.message.topic_name);
+        if !self.has_room_to_queue(&publication.message, &matched, turn) {
+            return Some(publication);
+        }
+        self.submit(publication, Some(matched), turn);
+        None
+    }
+
     /// The hold is over: what was held is submitted in order.
     pub(super) fn end_hold(&mut self, turn: &mut Turn<'_>) -> usize {
         self.intake.hold_until = None;
-        self.intake.held_bytes = 0;
-        let held = std::mem::take(&mut self.intake.held);
-        let count = held.len();
-        for publication in held {
-            self.submit(publication, turn);
+        let held = self.intake.held.len();
+        self.submit_held(turn);
+        held
+    }
+
+    /// Submits what is held, in order, as far as there is room.
+    pub(super) fn submit_held(&mut self, turn: &mut Turn<'_>) {
+        if self.is_holding() {
+            return;
         }
-        count
+        while let Some(publication) = self.intake.held.pop_front() {
+            let bytes = publication.message.charged_bytes();
+            if publication.message.qos == QoS::AtMostOnce {
+                self.submit(publication, None, turn);
+            } else if let Some(publication) = self.try_submit_next(publication, turn) {
+                self.intake.held.push_front(publication);
+                return;
+            }
+            self.intake.held_bytes -= bytes;
+        }
+        self.intake.held = VecDeque::new();
+    }
+
+    /// Whether publications wait for room.
+    pub(super) fn waits_for_room(&self) -> bool {
+        !self.is_holding() && !self.intake.held.is_empty()
     }
 
     /// Whether publications are held for want of interest.
@@ -145,18 +195,22 @@ impl<L: CommitLog> Shard<L> {
         self.intake.hold_until.is_some()
     }
 
-    /// Sends a publication through the log if it changes the state, else routes it in its turn.
-    fn submit(&mut self, publication: Publication, turn: &mut Turn<'_>) {
-        if publication.message.retain {
-            if !self.has_room_to_retain(&publication.message, turn) {
-                self.counters.retained_refused_total += 1;
-                self.finish(publication.source, 0, PublishOutcome::QuotaExceeded);
-                return;
-            }
-            let command = Command::Retain {
-                message: publication.message.clone(),
-            };
-            let position = Some(self.propose(command, turn));
+    /// Sends a publication through the log if it leaves something behind, else routes it in its turn. `matched` are the
+    /// queues of one with QoS >= 1.
+    fn submit(&mut self, mut publication: Publication, matched: Option<Matched>, turn: &mut Turn<'_>) {
+        let message = &mut publication.message;
+        if message.retain && !self.has_room_to_retain(message, turn) {
+            self.counters.retained_refused_total += 1;
+            self.finish(publication.source, 0, PublishOutcome::QuotaExceeded);
+            return;
+        }
+        let exactly_once = message.exactly_once.take().filter(|_| message.qos == QoS::ExactlyOnce);
+        let may_match = matched
+            .as_ref()
+            .is_some_and(|m| !m.queues.is_empty() || self.intake.filters_in_flight > 0);
+        if message.retain || exactly_once.is_some() || may_match {
+            let publish = self.entry_of(&publication.message, exactly_once, matched, turn);
+            let position = Some(self.propose(Command::Publish(publish), turn));
             self.intake.in_flight.push_back(InFlight { position, publication });
             self.advance(turn);
         } else if publication.message.qos != QoS::AtMostOnce && !self.intake.in_flight.is_empty() {
@@ -165,8 +219,53 @@ impl<L: CommitLog> Shard<L> {
                 publication,
             });
         } else {
-            self.route(publication, turn);
+            self.route(publication, None, turn);
         }
+    }
+
+    /// The entry of a publication.
+    fn entry_of(
+        &mut self,
+        message: &Message,
+        exactly_once: Option<Box<ExactlyOnce>>,
+        matched: Option<Matched>,
+        turn: &Turn<'_>,
+    ) -> Box<Publish> {
+        let matched = match matched {
+            Some(matched) => matched,
+            None if message.qos == QoS::AtMostOnce => Matched::default(),
+            None => self.state.queues.find(&message.topic_name),
+        };
+        let exactly_once = exactly_once.map(|of| {
+            let session_shard = turn.placement.shard_of_client(&of.client_id);
+            (*of, session_shard)
+        });
+        Box::new(Publish {
+            message: message.clone(),
+            exactly_once,
+            matched,
+            limits: turn.settings.queue_limits,
+        })
+    }
+
+    /// Whether what a publication of QoS >= 1 leaves behind fits into the node's bound. One alone always fits.
+    fn has_room_to_queue(&self, message: &Message, matched: &Matched, turn: &Turn<'_>) -> bool {
+        let mut added = 0;
+        if !matched.queues.is_empty() {
+            added += Queues::cost_of_message(message, matched);
+        }
+        if let Some(of) = &message.exactly_once {
+            added += self.state.packets.cost_of(of);
+        }
+        // The node's sums hold this shard as of the last call; a batch may have queued more since.
+        let others = turn.usage.queued_bytes.saturating_sub(self.counted.queued_bytes);
+        let used = others.saturating_add(self.queued_bytes());
+        added == 0 || used == 0 || used.saturating_add(added) <= turn.settings.queued_bytes
+    }
+
+    /// Bytes that count towards the bound on what is queued.
+    pub(super) fn queued_bytes(&self) -> u64 {
+        self.state.queues.bytes() + self.state.packets.bytes()
     }
 
     fn has_room_to_retain(&self, message: &Message, turn: &Turn<'_>) -> bool {
@@ -180,7 +279,8 @@ impl<L: CommitLog> Shard<L> {
         used.allows(&turn.settings.retained_limits, message.charged_bytes() as u64, replaced)
     }
 
-    /// An effect of another shard arrives. While publications are held it is not taken, and comes again.
+    /// A will of another shard arrives. While publications are held after a start it is not taken, and comes again; the
+    /// bound on what is queued does not hold it up, since wills are bounded where they come from.
     pub(crate) fn receive_effect(&mut self, from: ShardId, number: u64, message: Message, turn: &mut Turn<'_>) {
         if number <= self.state.effects.last_taken(from) {
             self.confirmations.push((from, number));
@@ -191,55 +291,72 @@ impl<L: CommitLog> Shard<L> {
         }
         self.counters.publishes_total += 1;
         let refused = message.retain && !self.has_room_to_retain(&message, turn);
-        if refused {
+        let publish = if refused {
             self.counters.retained_refused_total += 1;
-            self.propose(
-                Command::ReceiveEffect {
-                    from,
-                    number,
-                    message: None,
-                },
-                turn,
-            );
+            None
         } else {
-            let command = Command::ReceiveEffect {
-                from,
-                number,
-                message: Some(message.clone()),
-            };
-            let position = Some(self.propose(command, turn));
+            Some(self.entry_of(&message, None, None, turn))
+        };
+        let position = self.propose(Command::ReceiveEffect { from, number, publish }, turn);
+        if !refused {
             let publication = Publication {
                 source: Source::Effect,
                 message,
             };
+            let position = Some(position);
             self.intake.in_flight.push_back(InFlight { position, publication });
         }
         self.settle(turn);
     }
 
-    /// Applies what the log has committed, and routes the publications that waited for it.
+    /// Applies what the log has committed: routes the publications and gives the answers that waited for it.
     pub(super) fn advance(&mut self, turn: &mut Turn<'_>) {
         while let Some((position, entry)) = self.log.next_committed() {
             let applied = self.state.apply(position, &entry);
-            match (&entry.command, applied) {
-                (Command::ReceiveEffect { from, number, .. }, _) => self.confirmations.push((*from, *number)),
-                (Command::FireWill { .. } | Command::SendWill { .. }, Applied::Done) => {
-                    self.counters.wills_published_total += 1;
+            self.note_applied(&entry.command, applied);
+            if let Some(waiting) = self.intake.in_flight.pop_front_if(|w| w.position == Some(position)) {
+                match applied {
+                    Applied::Published { queued, .. } => {
+                        self.route(waiting.publication, queued.then_some(position), turn);
+                    }
+                    // It was routed when it came first.
+                    Applied::Repeated => self.finish(waiting.publication.source, 0, PublishOutcome::Delivered),
+                    _ => {}
                 }
-                (Command::DropWill { .. }, Applied::Done) => self.counters.wills_dropped_total += 1,
-                (Command::ExpireRetained { .. }, Applied::Expired(count)) => {
-                    self.counters.retained_expired_total += count as u64;
-                }
-                _ => {}
-            }
-            if let Some(waiting) = self.intake.in_flight.pop_front_if(|w| w.position == Some(position))
-                && applied == Applied::Done
-            {
-                self.route(waiting.publication, turn);
             }
             while let Some(behind) = self.intake.in_flight.pop_front_if(|w| w.position.is_none()) {
-                self.route(behind.publication, turn);
+                self.route(behind.publication, None, turn);
             }
+            while let Some(awaited) = self.awaited.pop_front_if(|a| a.position == position) {
+                self.reply(awaited, applied, turn);
+            }
+        }
+    }
+
+    /// Counts what an entry did, and notes what its source shard is to be told.
+    fn note_applied(&mut self, command: &Command, applied: Applied) {
+        let counters = &mut self.counters;
+        if let Applied::Published { queued, dropped } = applied {
+            counters.queued_total += u64::from(queued);
+            counters.queue_dropped_count_total += dropped.by_count;
+            counters.queue_dropped_bytes_total += dropped.by_bytes;
+        }
+        match (command, applied) {
+            (Command::ReceiveEffect { from, number, .. }, _) => self.confirmations.push((*from, *number)),
+            (Command::EnsureDurable { .. } | Command::ReceiveNotes { .. }, _) => {
+                self.intake.filters_in_flight = self.intake.filters_in_flight.saturating_sub(1);
+            }
+            (Command::FireWill { .. } | Command::SendWill { .. }, Applied::Done) => counters.wills_published_total += 1,
+            (Command::DropWill { .. }, Applied::Done) => counters.wills_dropped_total += 1,
+            (Command::ExpireRetained { .. }, Applied::Gone(count)) => counters.retained_expired_total += count,
+            (Command::ExpireQueued { .. }, Applied::Gone(count)) => counters.queue_expired_total += count,
+            (Command::DropOldQueued { .. }, Applied::Gone(count)) => counters.queue_dropped_age_total += count,
+            (Command::ExpireSessions { .. }, Applied::Gone(count)) => counters.sessions_expired_total += count,
+            (Command::AttachSession { .. }, Applied::Attached { present: true }) => {
+                counters.sessions_resumed_total += 1;
+            }
+            (Command::Publish(_), Applied::Repeated) => counters.publishes_known_total += 1,
+            _ => {}
         }
     }
 }

@@ -1,38 +1,31 @@
-//! Which proxy wants what of a shard: exact filters in a hash map, filters with wildcards in a trie.
+//! Which proxy wants what of a shard.
 //!
 //! Soft state: proxies name it in deltas ([`Interest::add`], [`Interest::remove`]) and again to a new leader. A filter
 //! that does not fit into the node's bound is *missing* until the proxy removes it; while something is missing the
 //! shard confirms nothing to that proxy, so nobody believes in a subscription that does not act.
 
-mod exact;
-mod subscribers;
-mod trie;
-
 use freshet_storage_contract::{FilterId, FilterShards, Placement};
 
-use self::exact::ExactFilters;
-pub(crate) use self::subscribers::Subscriber;
-use self::trie::{FilterEnd, WildcardTrie};
+use crate::filters::{At, FilterIndex, FilterKind};
 use crate::hash::{KeyedHash, NumberMap};
 
-/// What an exact filter costs beside its text, in bytes: its entry, its place in the index, its proxy's reference.
-const EXACT_OVERHEAD_BYTES: u64 = 160;
-/// What each level of a filter with wildcards costs beside its text, in bytes.
-const LEVEL_OVERHEAD_BYTES: u64 = 176;
-/// Longest filter that the protocol can express, in bytes.
-const MAX_FILTER_BYTES: usize = 65_535;
 /// Filters that may be missing per proxy before its whole interest is asked for again.
 const MAX_MISSING: usize = 65_536;
 
 /// Filters of all proxies at one shard.
 #[derive(Debug)]
 pub(crate) struct Interest {
-    hash: KeyedHash,
-    exact: ExactFilters,
-    wildcard: WildcardTrie,
+    index: FilterIndex<Subscriber>,
     bytes: u64,
     one_shard: u64,
     all_shards: u64,
+}
+
+/// A registration: a proxy, and its name for the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Subscriber {
+    pub(crate) slot: u32,
+    pub(crate) filter_id: FilterId,
 }
 
 /// Filters of one proxy.
@@ -50,12 +43,6 @@ struct Place {
     all_shards: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
-    Exact(u32),
-    Wildcard(FilterEnd),
-}
-
 /// Why a filter was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotAdded {
@@ -70,9 +57,7 @@ pub(crate) enum NotAdded {
 impl Interest {
     pub(crate) fn new(hash: KeyedHash) -> Self {
         Self {
-            hash,
-            exact: ExactFilters::default(),
-            wildcard: WildcardTrie::new(),
+            index: FilterIndex::new(hash),
             bytes: 0,
             one_shard: 0,
             all_shards: 0,
@@ -109,14 +94,8 @@ impl Interest {
         // An id stands for one filter: naming it again replaces it.
         self.remove(slot, filters, filter_id);
         let text = std::str::from_utf8(topic_filter).map_err(|_| NotAdded::Malformed)?;
-        let wildcard = is_wildcard(text).ok_or(NotAdded::Malformed)?;
-        let text_bytes = text.len() as u64;
-        let bytes = if wildcard {
-            text_bytes + (1 + topic_filter.iter().filter(|b| **b == b'/').count() as u64) * LEVEL_OVERHEAD_BYTES
-        } else {
-            text_bytes + EXACT_OVERHEAD_BYTES
-        };
-        if bytes > room {
+        let kind = FilterKind::of(text).ok_or(NotAdded::Malformed)?;
+        if kind.bytes > room {
             if filters.missing.len() >= MAX_MISSING {
                 return Err(NotAdded::TooManyMissing);
             }
@@ -124,16 +103,12 @@ impl Interest {
             return Err(NotAdded::Full);
         }
         let subscriber = Subscriber { slot, filter_id };
-        let at = if wildcard {
-            At::Wildcard(self.wildcard.insert(topic_filter, subscriber, &self.hash))
-        } else {
-            At::Exact(self.exact.insert(topic_filter, subscriber, &self.hash))
-        };
-        let all_shards = wildcard && placement.shards_of_filter(text) == FilterShards::All;
+        let at = self.index.insert(topic_filter, kind, subscriber);
+        let all_shards = kind.wildcard && placement.shards_of_filter(text) == FilterShards::All;
         // At most 32,768 levels of 176 bytes.
         let place = Place {
             at,
-            bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            bytes: u32::try_from(kind.bytes).unwrap_or(u32::MAX),
             all_shards,
         };
         filters.by_id.insert(filter_id, place);
@@ -164,10 +139,7 @@ impl Interest {
     }
 
     fn remove_at(&mut self, place: Place, subscriber: Subscriber) {
-        match place.at {
-            At::Exact(entry) => self.exact.remove(entry, subscriber),
-            At::Wildcard(end) => self.wildcard.remove(end, subscriber),
-        }
+        self.index.remove(place.at, subscriber);
         self.count(place, -1);
         self.bytes -= u64::from(place.bytes);
     }
@@ -183,11 +155,7 @@ impl Interest {
 
     /// Adds to `found` everybody who wants `topic_name`, each subscriber once, ascending by proxy and filter id.
     pub(crate) fn find(&mut self, topic_name: &[u8], found: &mut Vec<Subscriber>) {
-        self.exact.find(topic_name, &self.hash, found);
-        self.wildcard.find(topic_name, &self.hash, found);
-        if found.len() > 1 {
-            found.sort_unstable();
-        }
+        self.index.find(topic_name, found);
     }
 }
 
@@ -196,28 +164,6 @@ impl PeerFilters {
     pub(crate) fn is_incomplete(&self) -> bool {
         !self.missing.is_empty()
     }
-}
-
-/// Whether a filter has wildcards (MQTT 5.0, 4.7.1); none: it is malformed.
-fn is_wildcard(filter: &str) -> Option<bool> {
-    if filter.is_empty() || filter.len() > MAX_FILTER_BYTES {
-        return None;
-    }
-    if !filter.contains(['+', '#']) {
-        return Some(false);
-    }
-    let mut levels = filter.split('/').peekable();
-    while let Some(level) = levels.next() {
-        let well_formed = match level {
-            "+" => true,
-            "#" => levels.peek().is_none(),
-            literal => !literal.contains(['+', '#']),
-        };
-        if !well_formed {
-            return None;
-        }
-    }
-    Some(true)
 }
 
 #[cfg(test)]

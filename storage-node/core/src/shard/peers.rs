@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use freshet_storage_contract::{DeliverySeq, InterestVersion, MonotonicMs, ReadRetained, RequestId, SessionEpoch};
+use freshet_storage_contract::{DeliverySeq, InterestVersion, MonotonicMs, RequestId, SessionEpoch};
 
 use super::interest::PeerFilters;
 use super::publisher::Publisher;
+use super::reads::Read;
 use super::refusals::Refusals;
 use super::ring::Ring;
 use crate::incarnations::PeerKey;
@@ -26,8 +27,8 @@ pub(crate) struct Peer {
     pub(crate) filters: PeerFilters,
     pub(crate) ring: Ring,
     pub(crate) publisher: Publisher,
-    /// Retained reads that wait for room in the ring, or for filters that do not fit.
-    pub(crate) reads: VecDeque<ReadRetained>,
+    /// Reads that wait for room in the ring, or for filters that do not fit.
+    pub(crate) reads: VecDeque<Read>,
     /// Indexes into the registry of the sessions that the proxy holds, in no order.
     pub(crate) sessions: Vec<u32>,
     /// Connections that went elsewhere without this proxy having confirmed their end.

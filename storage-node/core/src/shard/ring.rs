@@ -9,10 +9,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
 use freshet_storage_contract::{
-    Delivery, DeliverySeq, FilterId, InterestVersion, Message, MonotonicMs, Position, PublishSeq, RequestId,
-    RetainedMessage,
+    Delivery, DeliverySeq, FilterId, InterestVersion, Message, MonotonicMs, Position, PublishSeq,
 };
 
 use crate::incarnations::PeerKey;
@@ -64,17 +62,17 @@ struct Item {
 enum Body {
     Message {
         message: Message,
+        position: Option<Position>,
         filter_ids_at: u64,
         filter_ids: usize,
     },
     Marker {
         version: InterestVersion,
     },
-    Retained {
-        request: RequestId,
-        messages: Vec<RetainedMessage>,
-        up_to: Position,
-        next: Option<Bytes>,
+    /// An answer to a request of the proxy.
+    Answer {
+        delivery: Box<Delivery>,
+        /// Bytes charged for its messages.
         bytes: usize,
     },
     Overrun,
@@ -163,6 +161,7 @@ impl Ring {
         &mut self,
         filter_ids: impl ExactSizeIterator<Item = FilterId>,
         message: &Message,
+        position: Option<Position>,
         waiter: Option<Waiter>,
         now: MonotonicMs,
     ) -> Pushed {
@@ -176,7 +175,7 @@ impl Ring {
             return Pushed::BecameFull;
         }
         let waiter = if self.silent { None } else { waiter };
-        self.insert_message(filter_ids, message, ring_bytes, waiter, now);
+        self.insert_message(filter_ids, (message, position), ring_bytes, waiter, now);
         if waiter.is_some() {
             Pushed::Waited
         } else {
@@ -192,13 +191,13 @@ impl Ring {
         now: MonotonicMs,
     ) {
         let ring_bytes = message.charged_bytes() + filter_ids.len() * size_of::<FilterId>();
-        self.insert_message(filter_ids, message, ring_bytes, None, now);
+        self.insert_message(filter_ids, (message, None), ring_bytes, None, now);
     }
 
     fn insert_message(
         &mut self,
         filter_ids: impl ExactSizeIterator<Item = FilterId>,
-        message: &Message,
+        (message, position): (&Message, Option<Position>),
         ring_bytes: usize,
         waiter: Option<Waiter>,
         now: MonotonicMs,
@@ -208,6 +207,7 @@ impl Ring {
         self.filter_ids.extend(filter_ids);
         let body = Body::Message {
             message: message.clone(),
+            position,
             filter_ids_at,
             filter_ids: count,
         };
@@ -246,21 +246,10 @@ impl Ring {
         );
     }
 
-    /// Adds a chunk of retained messages.
-    pub(crate) fn push_retained(
-        &mut self,
-        request: RequestId,
-        messages: Vec<RetainedMessage>,
-        up_to: Position,
-        next: Option<Bytes>,
-        now: MonotonicMs,
-    ) {
-        let bytes = messages.iter().map(|m| m.message.charged_bytes()).sum();
-        let body = Body::Retained {
-            request,
-            messages,
-            up_to,
-            next,
+    /// Adds an answer to a request; `bytes` is what its messages are charged with.
+    pub(crate) fn push_answer(&mut self, delivery: Delivery, bytes: usize, now: MonotonicMs) {
+        let body = Body::Answer {
+            delivery: Box::new(delivery),
             bytes,
         };
         self.insert(
@@ -292,7 +281,7 @@ impl Ring {
         let item = self.items.get(self.sent)?;
         let price = match &item.body {
             Body::Message { message, .. } => message.charged_bytes(),
-            Body::Retained { bytes, .. } => *bytes,
+            Body::Answer { bytes, .. } => *bytes,
             Body::Marker { .. } | Body::Overrun => 0,
         };
         if !pay(price) {
@@ -302,6 +291,7 @@ impl Ring {
         let delivery = match &item.body {
             Body::Message {
                 message,
+                position,
                 filter_ids_at,
                 filter_ids,
             } => {
@@ -311,26 +301,11 @@ impl Ring {
                 Delivery::Message {
                     filter_ids,
                     message: aged(message, waited),
+                    position: *position,
                 }
             }
             Body::Marker { version } => Delivery::Marker { version: *version },
-            Body::Retained {
-                request,
-                messages,
-                up_to,
-                next,
-                ..
-            } => Delivery::Retained {
-                request: *request,
-                messages: messages
-                    .iter()
-                    .map(|m| RetainedMessage {
-                        message: aged(&m.message, waited),
-                    })
-                    .collect(),
-                up_to: *up_to,
-                next: next.clone(),
-            },
+            Body::Answer { delivery, .. } => aged_answer(delivery, waited),
             Body::Overrun => Delivery::Overrun,
         };
         let seq = DeliverySeq(self.first + self.sent as u64);
@@ -444,6 +419,19 @@ fn first_behind(received: DeliverySeq) -> u64 {
     } else {
         received.0 + 1
     }
+}
+
+/// The answer after it has waited here.
+fn aged_answer(delivery: &Delivery, waited: Duration) -> Delivery {
+    let mut delivery = delivery.clone();
+    let age = |message: &mut Message| *message = aged(message, waited);
+    match &mut delivery {
+        Delivery::Retained { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
+        Delivery::Pulled { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
+        Delivery::Fetched { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
+        Delivery::Message { .. } | Delivery::Marker { .. } | Delivery::Overrun | Delivery::Started { .. } => {}
+    }
+    delivery
 }
 
 /// The message after it has waited here: less of its expiry interval remains (MQTT 5.0, 3.3.2.3.3). One whose interval

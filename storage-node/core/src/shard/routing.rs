@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use freshet_storage_contract::{PublishOutcome, QoS};
+use freshet_storage_contract::{Position, PublishOutcome, QoS};
 
 use super::Shard;
 use super::intake::{Publication, Source};
@@ -12,8 +12,8 @@ use crate::log::CommitLog;
 use crate::turn::Turn;
 
 impl<L: CommitLog> Shard<L> {
-    /// Puts one copy into the ring of each proxy that wants the message.
-    pub(super) fn route(&mut self, publication: Publication, turn: &mut Turn<'_>) {
+    /// Puts one copy into the ring of each proxy that wants the message; `position` is where it is queued, if it is.
+    pub(super) fn route(&mut self, publication: Publication, position: Option<Position>, turn: &mut Turn<'_>) {
         let Publication { source, message } = publication;
         let mut found = std::mem::take(&mut self.found);
         self.interest.find(&message.topic_name, &mut found);
@@ -37,7 +37,7 @@ impl<L: CommitLog> Shard<L> {
                     self.counters.shed_total += 1;
                 }
             } else {
-                match peer.ring.push_message(filter_ids, &message, waiter, turn.now) {
+                match peer.ring.push_message(filter_ids, &message, position, waiter, turn.now) {
                     Pushed::Waited => {
                         waited += 1;
                         self.counters.deliveries_total += 1;
@@ -62,7 +62,7 @@ impl<L: CommitLog> Shard<L> {
         }
         found.clear();
         self.found = found;
-        let outcome = if receivers == 0 {
+        let outcome = if receivers == 0 && position.is_none() {
             PublishOutcome::NoMatchingSubscribers
         } else {
             PublishOutcome::Delivered

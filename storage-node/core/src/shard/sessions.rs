@@ -1,7 +1,7 @@
 //! The registry of a shard: which proxy holds the connection of which client, and who waits to take it over.
 //!
-//! Data and its bookkeeping; what attaching, taking over and ending mean is in `super::connections`. Sessions end with
-//! their connection in this release, so the registry is soft: proxies name their sessions again to a new leader.
+//! Data and its bookkeeping; what attaching, taking over and ending mean is in `super::connections`. The registry is
+//! soft: proxies name their connections again to a new leader. What outlives them is in `crate::state`.
 
 use std::collections::BTreeSet;
 
@@ -128,6 +128,15 @@ impl Registry {
             if let Some(moved) = list.get(place).and_then(|moved| self.clients.get_mut(*moved as usize)) {
                 moved.held.place = place;
             }
+        }
+    }
+
+    /// The client has changed its Session Expiry Interval in DISCONNECT. It must not begin one (MQTT 5.0, 3.14.2.2.2).
+    pub(super) fn set_expiry(&mut self, at: u32, interval_s: u32) {
+        if let Some(client) = self.clients.get_mut(at as usize)
+            && client.held.session_expiry_interval_s > 0
+        {
+            client.held.session_expiry_interval_s = interval_s;
         }
     }
 

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use freshet_config::StorageConfig;
 use freshet_storage_contract::{
-    Delivery, FilterId, IncarnationId, InterestVersion, Placement, Position, PublishBatch, PublishOutcome, PublishSeq,
-    PublisherId, QoS,
+    Answer, AttachSession, Delivery, EnsureDurable, ExactlyOnce, FilterId, IncarnationId, InterestVersion, Message,
+    PacketId, Placement, Position, PublishBatch, PublishOutcome, PublishSeq, PublisherId, QoS, RequestId, SessionEpoch,
+    UpdateSession,
 };
 
 use super::*;
@@ -25,6 +26,8 @@ struct SlowLog {
 }
 
 impl CommitLog for SlowLog {
+    fn begin(&mut self, _: Term) {}
+
     fn propose(&mut self, entry: Entry) -> Position {
         self.last += 1;
         self.proposed.push_back((Position(self.last), entry));
@@ -117,6 +120,10 @@ impl Bench {
         self.run(|shard, _, turn| shard.settle(turn));
     }
 
+    fn take_answers(&mut self) -> Vec<Answer> {
+        self.out.drain_proxies().flat_map(|f| f.answers).collect()
+    }
+
     fn take_payloads(&mut self) -> Vec<String> {
         let deliveries: Vec<_> = self.out.drain_proxies().flat_map(|f| f.deliveries).collect();
         deliveries
@@ -138,6 +145,7 @@ fn message(payload: &str, qos: QoS, retain: bool) -> Message {
         publisher: PublisherId(0),
         message_expiry_interval_s: None,
         forwarded_properties: Bytes::new(),
+        exactly_once: None,
     }
 }
 
@@ -238,7 +246,7 @@ fn outcomes_wait_for_the_log_in_order() {
             .drain_proxies()
             .flat_map(|f| f.answers)
             .flat_map(|a| match a {
-                freshet_storage_contract::Answer::Published { outcomes, .. } => outcomes,
+                Answer::Published { outcomes, .. } => outcomes,
                 other => panic!("{other:?}"),
             })
             .collect()
@@ -248,4 +256,103 @@ fn outcomes_wait_for_the_log_in_order() {
     assert_eq!(outcomes(&mut b), []);
     b.commit(1);
     assert_eq!(outcomes(&mut b), [PublishOutcome::NoMatchingSubscribers; 2]);
+}
+
+fn ensure(filter: &'static str) -> EnsureDurable {
+    EnsureDurable {
+        request: RequestId(1),
+        shard: S0,
+        session_shard: S0,
+        topic_filter: Bytes::from_static(filter.as_bytes()),
+    }
+}
+
+#[test]
+fn a_message_behind_a_filter_that_waits_for_the_log_is_queued_for_it() {
+    let mut b = bench();
+    b.run(|shard, key, turn| shard.ensure_durable(key, ensure("t"), turn));
+    b.publish(1, "behind", QoS::AtLeastOnce, false);
+    b.publish(2, "unqueued", QoS::AtMostOnce, false);
+    assert_eq!(
+        b.take_payloads(),
+        ["unqueued"],
+        "only QoS 0 does not ask what is queued"
+    );
+    b.commit(1);
+    let deliveries: Vec<_> = b.out.drain_proxies().flat_map(|f| f.deliveries).collect();
+    let [Delivery::Started { position: start, .. }] = deliveries.iter().map(|d| &d.delivery).collect::<Vec<_>>()[..]
+    else {
+        panic!("{deliveries:?}")
+    };
+    b.commit(1);
+    let deliveries: Vec<_> = b.out.drain_proxies().flat_map(|f| f.deliveries).collect();
+    match deliveries.iter().map(|d| &d.delivery).collect::<Vec<_>>()[..] {
+        [
+            Delivery::Message {
+                position: Some(position),
+                ..
+            },
+        ] => assert!(position > start),
+        ref other => panic!("{other:?}"),
+    }
+    assert_eq!(b.shard.state.queues.messages(), 1);
+}
+
+#[test]
+fn a_session_is_attached_when_that_is_committed() {
+    let mut b = bench();
+    let attach = AttachSession {
+        request: RequestId(4),
+        client_id: Bytes::from_static(b"c"),
+        clean_start: false,
+        session_expiry_interval_s: 60,
+        will: None,
+    };
+    b.run(|shard, key, turn| shard.attach_session(key, attach, turn));
+    assert_eq!(b.take_answers(), []);
+    b.commit(1);
+    let answers = b.take_answers();
+    let [
+        Answer::SessionAttached {
+            epoch,
+            session_present: false,
+            ..
+        },
+    ] = answers[..]
+    else {
+        panic!("{answers:?}")
+    };
+    let update = UpdateSession {
+        request: Some(RequestId(5)),
+        client_id: Bytes::from_static(b"c"),
+        epoch,
+        changes: Vec::new(),
+    };
+    b.run(|shard, key, turn| shard.update_session(key, update, turn));
+    assert_eq!(b.take_answers(), []);
+    b.commit(1);
+    assert_eq!(b.take_answers(), [Answer::SessionUpdated { request: RequestId(5) }]);
+}
+
+#[test]
+fn a_publication_that_comes_again_before_the_first_is_committed_is_known() {
+    let mut b = bench();
+    let of = ExactlyOnce {
+        client_id: Bytes::from_static(b"c"),
+        generation: SessionEpoch::default(),
+        packet_id: PacketId::MIN,
+    };
+    for seq in 1..=2 {
+        let batch = PublishBatch {
+            shard: S0,
+            first: PublishSeq(seq),
+            messages: vec![Message {
+                exactly_once: Some(Box::new(of.clone())),
+                ..message("once", QoS::ExactlyOnce, false)
+            }],
+        };
+        b.run(|shard, key, turn| shard.publish(key, batch, turn));
+    }
+    b.commit(2);
+    assert_eq!(b.take_payloads(), ["once"]);
 }

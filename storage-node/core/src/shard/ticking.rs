@@ -1,6 +1,11 @@
-//! What time brings: the end of the hold, silence, takeovers that were not confirmed, wills, expiry, departures.
+//! What time brings: the end of the hold, silence, takeovers that were not confirmed, wills, expiry of everything that
+//! expires, what sessions need no more, departures.
 //!
 //! Paced: one call does a bounded amount of each, and what is left is due at once.
+
+use std::time::Duration;
+
+use freshet_storage_contract::MonotonicMs;
 
 use super::Shard;
 use crate::facts::StorageFact;
@@ -11,6 +16,14 @@ use crate::turn::Turn;
 const WILLS_PER_TICK: usize = 1_024;
 /// Retained messages that one call lets expire.
 const EXPIRED_PER_TICK: usize = 4_096;
+/// Sessions that one call lets end.
+const SESSIONS_PER_TICK: usize = 1_024;
+/// Filters about which one call tells other shards what sessions need no more.
+const TRIMS_PER_TICK: usize = 16_384;
+/// How long what sessions need no more is gathered before it is told.
+const TRIM_AFTER: Duration = Duration::from_secs(1);
+/// How soon room is looked for again while publications wait for it: other shards make it, too.
+const LOOK_FOR_ROOM_AFTER: Duration = Duration::from_millis(50);
 
 impl<L: CommitLog> Shard<L> {
     /// Does what is due.
@@ -25,7 +38,9 @@ impl<L: CommitLog> Shard<L> {
         self.notice_silence(turn);
         self.grant_overdue(turn);
         self.fire_wills(turn);
-        self.expire_retained(turn);
+        self.expire(turn);
+        self.send_trims(turn);
+        self.submit_held(turn);
         self.clear_up_departed(turn);
         self.wake = None;
         let silence = self
@@ -51,20 +66,72 @@ impl<L: CommitLog> Shard<L> {
         }
     }
 
-    fn expire_retained(&mut self, turn: &mut Turn<'_>) {
-        if self
-            .state
-            .retained
-            .next_expiry()
-            .is_some_and(|expires_ms| expires_ms <= self.clock.log_time_ms(turn.now))
-        {
-            self.propose(
-                Command::ExpireRetained {
-                    limit: EXPIRED_PER_TICK,
-                },
-                turn,
-            );
+    /// Lets go what has come to its time.
+    fn expire(&mut self, turn: &mut Turn<'_>) {
+        let now_ms = self.clock.log_time_ms(turn.now);
+        let is_due = |due_ms: Option<u64>| due_ms.is_some_and(|due_ms| due_ms <= now_ms);
+        let limit = EXPIRED_PER_TICK;
+        let sessions = Command::ExpireSessions {
+            limit: SESSIONS_PER_TICK,
+        };
+        let age_ms = turn.settings.queue_limits.age_ms;
+        let commands = [
+            (
+                is_due(self.state.retained.next_expiry()),
+                Command::ExpireRetained { limit },
+            ),
+            (is_due(self.state.sessions.next_end()), sessions),
+            (is_due(self.state.queues.next_expiry()), Command::ExpireQueued { limit }),
+            (
+                is_due(self.state.queues.next_unconfirmed()),
+                Command::ExpireFilters { limit },
+            ),
+            (
+                is_due(self.next_too_old(age_ms)),
+                Command::DropOldQueued { age_ms, limit },
+            ),
+        ];
+        for (_, command) in commands.into_iter().filter(|(is_due, _)| *is_due) {
+            self.propose(command, turn);
+        }
+        self.advance(turn);
+    }
+
+    /// When the oldest queued message is too old, ms of log time.
+    fn next_too_old(&self, age_ms: u64) -> Option<u64> {
+        let came_ms = self.state.queues.oldest_came().filter(|_| age_ms > 0)?;
+        Some(came_ms.saturating_add(age_ms))
+    }
+
+    /// Tells other shards what sessions need no more.
+    fn send_trims(&mut self, turn: &mut Turn<'_>) {
+        if self.trim_at.is_some_and(|at| at <= turn.now) {
+            self.trim_at = None;
+            self.propose(Command::SendTrims { limit: TRIMS_PER_TICK }, turn);
             self.advance(turn);
+        }
+    }
+
+    /// Notes when something of the state is due.
+    pub(super) fn note_deadlines(&mut self, turn: &Turn<'_>) {
+        let clock = self.clock;
+        let when = |due_ms: Option<u64>| due_ms.map(|due_ms| clock.when(due_ms));
+        if self.trim_at.is_none() && self.state.sessions.has_trims() {
+            self.trim_at = Some(turn.now.plus(TRIM_AFTER));
+        }
+        let due: [Option<MonotonicMs>; 9] = [
+            self.sessions.next_wait(),
+            when(self.state.wills.next_due().map(|(due_ms, _)| due_ms)),
+            when(self.state.retained.next_expiry()),
+            when(self.state.sessions.next_end()),
+            when(self.state.queues.next_expiry()),
+            when(self.state.queues.next_unconfirmed()),
+            when(self.next_too_old(turn.settings.queue_limits.age_ms)),
+            self.trim_at,
+            self.waits_for_room().then(|| turn.now.plus(LOOK_FOR_ROOM_AFTER)),
+        ];
+        for due in due.into_iter().flatten() {
+            self.wake_at(due);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Effects that one shard has on another, such as a will whose topic lives elsewhere.
+//! Effects that one shard has on another: a will whose topic lives elsewhere, or what shards tell each other about
+//! sessions ([`super::notes`]).
 //!
 //! Numbered per pair of shards, without gaps; kept at the source until the target has confirmed them, and taken by the
 //! target once each, however often they arrive.
@@ -7,26 +8,55 @@ use std::collections::{BTreeMap, VecDeque};
 
 use freshet_storage_contract::{Message, ShardId};
 
-/// Both directions of one shard.
-#[derive(Debug, Default)]
-pub(crate) struct Effects {
-    outgoing: BTreeMap<ShardId, Outgoing>,
+/// What an effect is charged with while it is not confirmed.
+pub(crate) trait Charged {
+    /// Bytes.
+    fn charged_bytes(&self) -> u64;
+}
+
+impl Charged for Message {
+    fn charged_bytes(&self) -> u64 {
+        Message::charged_bytes(self) as u64
+    }
+}
+
+/// Both directions of one shard, for one kind of effect.
+#[derive(Debug)]
+pub(crate) struct Effects<T> {
+    outgoing: BTreeMap<ShardId, Outgoing<T>>,
     /// Last number taken from each shard.
     taken: BTreeMap<ShardId, u64>,
+    unconfirmed: u64,
     bytes: u64,
 }
 
-#[derive(Debug, Default)]
-struct Outgoing {
+#[derive(Debug)]
+struct Outgoing<T> {
     confirmed: u64,
     /// Effects behind `confirmed`.
-    messages: VecDeque<Message>,
+    effects: VecDeque<T>,
 }
 
-impl Effects {
-    pub(super) fn send(&mut self, target: ShardId, message: Message) {
-        self.bytes += message.charged_bytes() as u64;
-        self.outgoing.entry(target).or_default().messages.push_back(message);
+impl<T> Default for Effects<T> {
+    fn default() -> Self {
+        Self {
+            outgoing: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            unconfirmed: 0,
+            bytes: 0,
+        }
+    }
+}
+
+impl<T: Charged> Effects<T> {
+    pub(super) fn send(&mut self, target: ShardId, effect: T) {
+        self.bytes += effect.charged_bytes();
+        self.unconfirmed += 1;
+        let outgoing = self.outgoing.entry(target).or_insert_with(|| Outgoing {
+            confirmed: 0,
+            effects: VecDeque::new(),
+        });
+        outgoing.effects.push_back(effect);
     }
 
     /// True: it is the next one of its source and acts now.
@@ -42,9 +72,10 @@ impl Effects {
     pub(super) fn confirm(&mut self, target: ShardId, number: u64) {
         if let Some(outgoing) = self.outgoing.get_mut(&target) {
             while outgoing.confirmed < number
-                && let Some(message) = outgoing.messages.pop_front()
+                && let Some(effect) = outgoing.effects.pop_front()
             {
-                self.bytes -= message.charged_bytes() as u64;
+                self.bytes -= effect.charged_bytes();
+                self.unconfirmed -= 1;
                 outgoing.confirmed += 1;
             }
         }
@@ -62,16 +93,16 @@ impl Effects {
 
     /// Whether some effect is not confirmed.
     pub(crate) fn has_unconfirmed(&self) -> bool {
-        self.outgoing.values().any(|o| !o.messages.is_empty())
+        self.unconfirmed > 0
     }
 
     /// Everything that is not confirmed, with its number.
-    pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (ShardId, u64, &Message)> {
+    pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (ShardId, u64, &T)> {
         self.outgoing.iter().flat_map(|(target, outgoing)| {
             let numbers = outgoing.confirmed + 1..;
             numbers
-                .zip(&outgoing.messages)
-                .map(|(number, message)| (*target, number, message))
+                .zip(&outgoing.effects)
+                .map(|(number, effect)| (*target, number, effect))
         })
     }
 }
@@ -87,18 +118,23 @@ mod tests {
         for target in [1, 2, 1] {
             effects.send(ShardId(target), message("w", "x"));
         }
-        let numbers = |e: &Effects| e.unconfirmed().map(|(t, n, _)| (t.0, n)).collect::<Vec<_>>();
+        let numbers = |e: &Effects<Message>| e.unconfirmed().map(|(t, n, _)| (t.0, n)).collect::<Vec<_>>();
         assert_eq!(numbers(&effects), [(1, 1), (1, 2), (2, 1)]);
         effects.confirm(ShardId(1), 1);
         assert_eq!(numbers(&effects), [(1, 2), (2, 1)]);
         effects.confirm(ShardId(1), 99);
         effects.send(ShardId(1), message("w", "y"));
         assert_eq!(numbers(&effects), [(1, 3), (2, 1)]);
+        assert!(effects.has_unconfirmed());
+        effects.confirm(ShardId(1), 3);
+        effects.confirm(ShardId(2), 1);
+        assert!(!effects.has_unconfirmed());
+        assert_eq!(effects.bytes(), 0);
     }
 
     #[test]
     fn only_the_next_number_acts() {
-        let mut effects = Effects::default();
+        let mut effects = Effects::<Message>::default();
         assert!(effects.receive(ShardId(4), 1));
         assert!(!effects.receive(ShardId(4), 1));
         assert!(!effects.receive(ShardId(4), 3));

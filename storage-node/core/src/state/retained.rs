@@ -8,10 +8,11 @@ mod pattern;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use freshet_storage_contract::{Message, Position, RetainedMessage};
 
 use self::pattern::{Pattern, Verdict};
+use crate::state::own_copy;
 use crate::usage::RetainedUsage;
 
 /// Topic names that one read looks at.
@@ -179,23 +180,6 @@ impl Retained {
             u32::try_from(remaining_s).unwrap_or(u32::MAX)
         });
         RetainedMessage { message }
-    }
-}
-
-/// The message in one allocation of its own: what is kept for long does not keep the frame that brought it.
-fn own_copy(message: &Message) -> Message {
-    let parts = [&message.topic_name, &message.payload, &message.forwarded_properties];
-    let mut buffer = BytesMut::with_capacity(parts.iter().map(|p| p.len()).sum());
-    for part in parts {
-        buffer.put_slice(part);
-    }
-    let mut all = buffer.freeze();
-    let [topic_name, payload, forwarded_properties] = parts.map(|part| all.split_to(part.len()));
-    Message {
-        topic_name,
-        payload,
-        forwarded_properties,
-        ..message.clone()
     }
 }
 

@@ -161,6 +161,7 @@ fn numbers_at_the_end_of_their_range_harm_nobody() {
                     counter: u64::MAX,
                 },
                 reason: DetachReason::TakenOver,
+                session_expiry_interval_s: None,
             },
         ),
     ] {

@@ -7,6 +7,7 @@
 
 mod proxy;
 mod sessions;
+mod stored;
 
 use std::collections::BTreeSet;
 

@@ -15,7 +15,11 @@ fn one_copy_per_proxy_names_all_filters_that_match() {
     }
     w.publish(B, qos_1("a/b", "x"));
     match &w.take_deliveries(A)[..] {
-        [Delivery::Message { filter_ids, message }] => {
+        [
+            Delivery::Message {
+                filter_ids, message, ..
+            },
+        ] => {
             assert_eq!(filter_ids, &[FilterId(3), FilterId(5), FilterId(7)]);
             assert_eq!(message.payload, "x");
         }

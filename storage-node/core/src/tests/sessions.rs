@@ -23,6 +23,8 @@ fn registered(client: &str, epoch: SessionEpoch) -> RegisteredSession {
         client_id: Bytes::copy_from_slice(client.as_bytes()),
         epoch,
         will: None,
+        session_expiry_interval_s: 0,
+        session: None,
     }
 }
 
@@ -180,7 +182,22 @@ fn sessions_beyond_the_limit_are_refused() {
         }]
     );
     w.detach_session(A, "c1", first, DetachReason::ByClient);
-    w.attach_session(A, 4, "c3", None);
+    w.ask_session(A, 4, "c3", true, None);
+    assert!(
+        matches!(w.take_answers(A)[..], [Answer::SessionRefused { .. }]),
+        "a session that waits for its client counts"
+    );
+    let again = w.attach_session(A, 5, "c1", None);
+    w.operate(
+        A,
+        Operation::DetachSession {
+            client_id: Bytes::from_static(b"c1"),
+            epoch: again,
+            reason: DetachReason::ByClient,
+            session_expiry_interval_s: Some(0),
+        },
+    );
+    w.attach_session(A, 6, "c3", None);
 }
 
 #[test]

@@ -186,6 +186,8 @@ fn a_proxy_that_comes_back_under_a_new_name_drops_the_wills_of_its_clients() {
         client_id: Bytes::from_static(b"c"),
         epoch,
         will: will(0),
+        session_expiry_interval_s: 0,
+        session: None,
     };
     w.operate(
         C,
@@ -225,6 +227,8 @@ fn a_connection_that_lost_its_client_before_it_was_named_is_mourned_at_once() {
         client_id: Bytes::from_static(b"c"),
         epoch,
         will: will(0),
+        session_expiry_interval_s: 0,
+        session: None,
     };
     w.operate(
         A,
@@ -327,6 +331,8 @@ fn of_two_proxies_that_name_a_client_the_will_of_the_older_is_published() {
             client_id: Bytes::from_static(b"c"),
             epoch,
             will,
+            session_expiry_interval_s: 0,
+            session: None,
         };
         w.operate(
             proxy,

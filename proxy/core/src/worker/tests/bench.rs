@@ -1,5 +1,6 @@
 //! A worker on a bench: clients on one side, a small storage on the other, time turned by hand.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub(super) struct Bench {
     pub(super) ended: Vec<(ConnectionToken, DisconnectReason)>,
     pub(super) facts: Vec<Fact>,
     pub(super) resumed: Vec<ConnectionToken>,
+    /// What came with a CONNACK.
+    set_aside: BTreeMap<ConnectionToken, Vec<Seen>>,
     next_port: u16,
 }
 
@@ -66,6 +69,7 @@ pub(super) fn message(topic: &str, payload: &[u8], qos: QoS) -> Message {
         publisher: PublisherId(77),
         message_expiry_interval_s: None,
         forwarded_properties: Bytes::new(),
+        exactly_once: None,
     }
 }
 
@@ -109,13 +113,17 @@ impl Bench {
             ended: Vec::new(),
             facts: Vec::new(),
             resumed: Vec::new(),
+            set_aside: BTreeMap::new(),
             next_port: 1,
         }
     }
 
     pub(super) fn storage_back(&mut self) {
         let placement = self.storage.placement.clone();
-        self.tell(ToWorker::StorageBack { placement });
+        self.tell(ToWorker::StorageBack {
+            placement,
+            keeps_sessions: true,
+        });
     }
 
     /// Tells the worker something and lets everything that follows happen.
@@ -166,11 +174,13 @@ impl Bench {
     pub(super) fn connect(&mut self, connect: &Connect<'_>) -> (Client, SeenConnAck) {
         let client = self.open(connect.protocol.version);
         self.send(client, ClientPacket::Connect(*connect));
-        let seen = self.read(client);
-        let [Seen::ConnAck(connack)] = &seen[..] else {
+        let mut seen = self.read(client);
+        assert!(!seen.is_empty(), "no CONNACK");
+        let Seen::ConnAck(connack) = seen.remove(0) else {
             panic!("{seen:?}")
         };
-        (client, (**connack).clone())
+        self.set_aside.insert(client.token, seen);
+        (client, *connack)
     }
 
     /// Sends a packet.
@@ -270,7 +280,9 @@ impl Bench {
 
     /// Reads everything that the client can read now.
     pub(super) fn read(&mut self, client: Client) -> Vec<Seen> {
-        decode_all(client.version, &self.read_bytes(client, usize::MAX))
+        let mut seen = self.set_aside.remove(&client.token).unwrap_or_default();
+        seen.extend(decode_all(client.version, &self.read_bytes(client, usize::MAX)));
+        seen
     }
 
     /// Reads at most `socket_bytes`.

@@ -68,9 +68,9 @@ fn connack_says_what_the_server_keeps_to() {
     let mut bench = Bench::configured(|c| c.proxy_in_connack = true);
     let mut connect = Connect::new(V5, "c");
     connect.keep_alive_seconds = 1_000;
-    connect.properties.session_expiry_interval = Some(3_600);
+    connect.properties.session_expiry_interval = Some(u32::MAX);
     let (_, connack) = bench.connect(&connect);
-    assert_eq!(connack.session_expiry_interval, Some(0));
+    assert_eq!(connack.session_expiry_interval, Some(604_800));
     assert_eq!(connack.receive_maximum, Some(100));
     assert_eq!(connack.maximum_packet_size, Some(1 << 20));
     assert_eq!(connack.topic_alias_maximum, Some(16));

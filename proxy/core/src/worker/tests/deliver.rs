@@ -333,6 +333,7 @@ fn deliveries_are_accepted_once_per_shard_and_turn() {
             seq: DeliverySeq(seq),
             filter_ids: filter_ids.clone(),
             message: message("a", b"x", QoS::AtMostOnce),
+            position: None,
         };
         bench.worker.handle(event, bench.now, &mut bench.out);
     }

@@ -15,6 +15,7 @@ enum Step {
         client_id: u8,
         receive_maximum: u16,
         max_packet: bool,
+        lasting: bool,
     },
     Garbage {
         client: u8,
@@ -87,9 +88,11 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let client = || any::<u8>();
     prop_oneof![
-        4 => (0..3_u8, 0..6_u8, 1..20_u16, any::<bool>()).prop_map(|(version, client_id, receive_maximum, max_packet)| {
-            Step::Open { version, client_id, receive_maximum, max_packet }
-        }),
+        4 => (0..3_u8, 0..6_u8, 1..20_u16, any::<bool>(), any::<bool>()).prop_map(
+            |(version, client_id, receive_maximum, max_packet, lasting)| {
+                Step::Open { version, client_id, receive_maximum, max_packet, lasting }
+            }
+        ),
         1 => (client(), prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(client, bytes)| Step::Garbage { client, bytes }),
         12 => (client(), 0..5_u8, 0..3_u8, 1..8_u16, 0..6_000_u16, any::<bool>(), any::<u8>()).prop_map(
             |(client, topic, qos, packet_id, bytes, retain, cut)| {
@@ -111,7 +114,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => client().prop_map(|client| Step::HangUp { client }),
         8 => (client(), any::<u16>()).prop_map(|(client, bytes)| Step::Read { client, bytes }),
         3 => (0..20_000_u16).prop_map(|ms| Step::Pass { ms }),
-        2 => (0..3_u8).prop_map(|what| Step::Hold { what }),
+        2 => (0..4_u8).prop_map(|what| Step::Hold { what }),
         3 => Just(Step::Release),
         3 => any::<u8>().prop_map(|at| Step::AnswerOne { at }),
         1 => Just(Step::StorageAway),

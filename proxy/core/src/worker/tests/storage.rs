@@ -1,5 +1,7 @@
 //! Link and storage in one, small enough to be read: two shards, answers in the order of the questions.
 
+mod kept;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -7,9 +9,10 @@ use bytes::Bytes;
 use freshet_mqtt::topic_matches;
 use freshet_storage_contract::{
     ClusterUid, DeliverySeq, DetachReason, FilterId, FilterShards, Message, Placement, PublishOutcome, RequestId,
-    RetainedMessage, SessionEpoch, ShardId, Term,
+    RetainedMessage, SessionEpoch, SessionRefusal, ShardId, Term,
 };
 
+use self::kept::Kept;
 use crate::exchange::{PublishTicket, ToLink, ToWorker};
 
 /// The other side of a worker.
@@ -25,6 +28,9 @@ pub(super) struct Storage {
     pub(super) hold_attaches: bool,
     /// Subscriptions are not answered by themselves.
     pub(super) hold_subscriptions: bool,
+    /// Changes of sessions are not answered by themselves.
+    pub(super) hold_updates: bool,
+    pub(super) kept: Kept,
     pub(super) held_publications: VecDeque<(PublishTicket, Message)>,
     pub(super) held: VecDeque<ToLink>,
     /// Retained messages of one chunk.
@@ -33,11 +39,16 @@ pub(super) struct Storage {
     pub(super) filters: BTreeMap<FilterId, Bytes>,
     pub(super) sessions: BTreeMap<Bytes, SessionEpoch>,
     pub(super) detached: Vec<(Bytes, DetachReason)>,
+    /// Attaches that wait for the end of an older connection.
+    taken_over: VecDeque<Waiting>,
     reads: BTreeMap<(RequestId, ShardId), VecDeque<Message>>,
     epochs: u64,
     last_filter: u32,
     seqs: BTreeMap<ShardId, u64>,
 }
+
+/// Request, client id, Clean Start, granted expiry in seconds, epoch.
+type Waiting = (RequestId, Bytes, bool, u32, SessionEpoch);
 
 pub(super) const TERM: Term = Term(3);
 
@@ -51,6 +62,8 @@ impl Storage {
             hold_publications: false,
             hold_attaches: false,
             hold_subscriptions: false,
+            hold_updates: false,
+            kept: Kept::new(100),
             held_publications: VecDeque::new(),
             held: VecDeque::new(),
             chunk: 100,
@@ -58,6 +71,7 @@ impl Storage {
             filters: BTreeMap::new(),
             sessions: BTreeMap::new(),
             detached: Vec::new(),
+            taken_over: VecDeque::new(),
             reads: BTreeMap::new(),
             epochs: 0,
             last_filter: 0,
@@ -73,14 +87,28 @@ impl Storage {
             }
             ToLink::Publish { ticket, message } => self.publish(ticket, message),
             ToLink::AttachSession { .. } if self.hold_attaches => self.held.push_back(said),
-            ToLink::AttachSession { request, client_id, .. } => self.attach(request, client_id),
+            ToLink::AttachSession {
+                request,
+                client_id,
+                clean_start,
+                session_expiry_interval_s,
+                ..
+            } => self.attach(request, &client_id, clean_start, session_expiry_interval_s),
             ToLink::DetachSession {
                 client_id,
                 epoch,
                 reason,
+                session_expiry_interval_s,
             } => {
+                self.kept.detach(&client_id, epoch, session_expiry_interval_s, reason);
                 if self.sessions.get(&client_id) == Some(&epoch) {
                     self.sessions.remove(&client_id);
+                }
+                let waits = |w: &Waiting| w.1 == client_id;
+                if let Some(at) = self.taken_over.iter().position(waits)
+                    && let Some((request, client_id, clean_start, expiry_s, epoch)) = self.taken_over.remove(at)
+                {
+                    self.grant(request, &client_id, clean_start, expiry_s, epoch);
                 }
                 self.detached.push((client_id, reason));
             }
@@ -89,7 +117,31 @@ impl Storage {
                 request,
                 topic_filter,
                 retained,
-            } => self.subscribe(request, &topic_filter, retained),
+                durable,
+            } => self.subscribe(request, &topic_filter, retained, durable.is_some()),
+            ToLink::UpdateSession(_) if self.hold_updates => self.held.push_back(said),
+            ToLink::UpdateSession(update) => {
+                let request = update.request.expect("every update asks for an answer");
+                let answer = if self.kept.update(update) {
+                    ToWorker::SessionUpdated { request }
+                } else {
+                    let refusal = SessionRefusal::Superseded;
+                    ToWorker::UpdateRefused { request, refusal }
+                };
+                self.answers.push_back(answer);
+            }
+            ToLink::Pull(pull) => {
+                let placement = &self.placement;
+                let pulled = self.kept.pull(&pull, |message| {
+                    placement.shard_of_topic(str::from_utf8(&message.topic_name).unwrap()) == pull.shard
+                });
+                self.answers.push_back(pulled);
+            }
+            ToLink::Fetch(fetch) => self.answers.push_back(self.kept.fetch(&fetch)),
+            ToLink::Release { request, of, .. } => {
+                let found = self.kept.release(&of.client_id, of.packet_id.get());
+                self.answers.push_back(ToWorker::Released { request, found });
+            }
             ToLink::Unsubscribe { filter_id } => {
                 assert!(
                     self.filters.remove(&filter_id).is_some(),
@@ -106,6 +158,7 @@ impl Storage {
     pub(super) fn release(&mut self) {
         self.hold_attaches = false;
         self.hold_subscriptions = false;
+        self.hold_updates = false;
         for said in std::mem::take(&mut self.held) {
             self.hear(said);
         }
@@ -115,19 +168,30 @@ impl Storage {
         }
     }
 
-    fn attach(&mut self, request: RequestId, client_id: Bytes) {
+    fn attach(&mut self, request: RequestId, client_id: &Bytes, clean_start: bool, expiry_s: u32) {
         self.epochs += 1;
         let epoch = SessionEpoch {
             term: TERM,
             counter: self.epochs,
         };
         if let Some(old) = self.sessions.insert(client_id.clone(), epoch) {
+            let client_id = client_id.clone();
+            // Before the session is granted to the new connection, as storage does.
+            self.taken_over
+                .push_back((request, client_id.clone(), clean_start, expiry_s, epoch));
             self.answers.push_back(ToWorker::TakeOver { client_id, epoch: old });
+            return;
         }
+        self.grant(request, client_id, clean_start, expiry_s, epoch);
+    }
+
+    fn grant(&mut self, request: RequestId, client_id: &Bytes, clean_start: bool, expiry_s: u32, epoch: SessionEpoch) {
+        let session = self.kept.attach(client_id, clean_start, epoch, expiry_s);
         self.answers.push_back(ToWorker::SessionAttached {
             request,
             epoch,
-            session_present: false,
+            session_present: session.is_some(),
+            session: session.map(Box::new),
         });
     }
 
@@ -159,9 +223,10 @@ impl Storage {
         list
     }
 
-    fn subscribe(&mut self, request: RequestId, topic_filter: &Bytes, retained: bool) {
+    fn subscribe(&mut self, request: RequestId, topic_filter: &Bytes, retained: bool, is_durable: bool) {
         for shard in self.name(request, topic_filter) {
-            self.answers.push_back(ToWorker::Joined { request, shard });
+            let start = is_durable.then(|| self.kept.ensure(topic_filter));
+            self.answers.push_back(ToWorker::Joined { request, shard, start });
             if retained {
                 let filter = str::from_utf8(topic_filter).unwrap();
                 let matching = self.retained.values().filter(|m| {
@@ -201,7 +266,7 @@ impl Storage {
                 self.retained.insert(message.topic_name.clone(), message.clone());
             }
         }
-        let delivered = self.deliver(message);
+        let delivered = self.kept.is_known(&message) || self.deliver(message);
         let outcome = if delivered {
             PublishOutcome::Delivered
         } else {
@@ -218,8 +283,9 @@ impl Storage {
             .iter()
             .filter(|(_, name)| topic_matches(str::from_utf8(name).unwrap(), &topic));
         let filter_ids: Arc<[FilterId]> = matching.map(|(id, _)| *id).collect();
+        let position = self.kept.append(&message);
         if filter_ids.is_empty() {
-            return false;
+            return position.is_some();
         }
         let shard = self.placement.shard_of_topic(&topic);
         let seq = self.seqs.entry(shard).or_default();
@@ -231,6 +297,7 @@ impl Storage {
             seq,
             filter_ids,
             message,
+            position,
         });
         true
     }

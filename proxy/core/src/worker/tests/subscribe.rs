@@ -63,7 +63,11 @@ fn suback_leaves_when_every_shard_of_every_filter_has_confirmed() {
     assert_eq!(requests.len(), 3, "one shard for a, two for b/#");
     for (request, shard) in requests {
         assert_eq!(bench.read(client), []);
-        bench.tell(ToWorker::Joined { request, shard });
+        bench.tell(ToWorker::Joined {
+            request,
+            shard,
+            start: None,
+        });
     }
     assert_eq!(bench.read(client), [Seen::SubAck(5, vec![ReasonCode::GrantedQos1; 2])]);
 }
@@ -339,6 +343,7 @@ fn a_join_of_a_subscription_that_has_gone_is_passed_over() {
     bench.tell(ToWorker::Joined {
         request,
         shard: ShardId(0),
+        start: None,
     });
     bench.tell(ToWorker::Retained {
         request,

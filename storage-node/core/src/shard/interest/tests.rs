@@ -172,6 +172,6 @@ proptest! {
             b.interest.remove_some(slot, &mut b.peers[slot as usize], usize::MAX);
         }
         prop_assert_eq!(b.interest.bytes(), 0);
-        prop_assert_eq!(b.interest.wildcard.node_count(), 0);
+        prop_assert_eq!(b.interest.index.node_count(), 0);
     }
 }

@@ -1,6 +1,7 @@
 //! The ring by itself.
 
-use freshet_storage_contract::{PublisherId, QoS};
+use bytes::Bytes;
+use freshet_storage_contract::{PublisherId, QoS, RequestId};
 
 use super::*;
 
@@ -16,6 +17,7 @@ fn message(size: usize) -> Message {
         publisher: PublisherId(0),
         message_expiry_interval_s: None,
         forwarded_properties: Bytes::new(),
+        exactly_once: None,
     }
 }
 
@@ -24,7 +26,13 @@ fn push(ring: &mut Ring, ids: &[u32], seq: u64) -> Pushed {
         publisher: P,
         seq: PublishSeq(seq),
     };
-    ring.push_message(ids.iter().copied().map(FilterId), &message(100), Some(waiter), NOW)
+    ring.push_message(
+        ids.iter().copied().map(FilterId),
+        &message(100),
+        None,
+        Some(waiter),
+        NOW,
+    )
 }
 
 fn send_all(ring: &mut Ring) -> Vec<u64> {
@@ -67,13 +75,11 @@ fn an_empty_ring_is_charged_nothing() {
     let mut ring = Ring::new(1 << 20, DeliverySeq(0), NOW);
     push(&mut ring, &[1], 1);
     ring.push_marker(InterestVersion(1), NOW);
-    ring.push_retained(
-        RequestId(1),
-        vec![RetainedMessage { message: message(5) }],
-        Position(1),
-        None,
-        NOW,
-    );
+    let started = Delivery::Started {
+        request: RequestId(1),
+        position: Position(1),
+    };
+    ring.push_answer(started, 5, NOW);
     assert_eq!(send_all(&mut ring), [1, 2, 3]);
     ring.acknowledge(DeliverySeq(3), NOW, &mut Vec::new());
     assert_eq!((ring.len(), ring.bytes(), ring.filter_ids.len()), (0, 0, 0));

@@ -195,7 +195,9 @@ impl SimProxy {
             assert_eq!((term, seq.0), (TERM, s.received + 1), "no gap, no repeat");
             s.received += 1;
             match delivery {
-                Delivery::Message { filter_ids, message } => {
+                Delivery::Message {
+                    filter_ids, message, ..
+                } => {
                     s.arrived.push(Arrived::Message {
                         name: name_of(&message),
                         filter_ids,
@@ -203,7 +205,10 @@ impl SimProxy {
                 }
                 Delivery::Overrun => s.arrived.push(Arrived::Overrun),
                 Delivery::Marker { version } => assert!(version.0 <= s.version),
-                Delivery::Retained { .. } => panic!("nobody asked"),
+                Delivery::Retained { .. }
+                | Delivery::Started { .. }
+                | Delivery::Pulled { .. }
+                | Delivery::Fetched { .. } => panic!("nobody asked"),
             }
         }
     }

@@ -164,6 +164,7 @@ impl Clients {
                 client_id,
                 epoch,
                 reason,
+                session_expiry_interval_s: None,
             },
         );
     }
@@ -191,7 +192,7 @@ impl Clients {
                 self.end(proxy, client, epoch, DetachReason::TakenOver);
             }
             Answer::LeaseRenewed => self.proxies[proxy].renewing = false,
-            Answer::Published { .. } => {}
+            other => panic!("nobody asked for {other:?}"),
         }
         true
     }
@@ -231,6 +232,8 @@ impl Clients {
                     client_id: Bytes::from_static(CLIENTS[*client].as_bytes()),
                     epoch: *epoch,
                     will: None,
+                    session_expiry_interval_s: 0,
+                    session: None,
                 })
                 .collect();
             self.operate(proxy, Operation::RegisterSessions { shard: S0, sessions });

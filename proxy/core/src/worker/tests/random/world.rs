@@ -99,7 +99,8 @@ impl World {
                 client_id,
                 receive_maximum,
                 max_packet,
-            } => self.open(*version, *client_id, *receive_maximum, *max_packet),
+                lasting,
+            } => self.open(*version, *client_id, *receive_maximum, *max_packet, *lasting),
             Step::Drain => {
                 let deadline = MonotonicMs(self.bench.now.0 + 5_000);
                 let pace = DrainPace {
@@ -112,7 +113,8 @@ impl World {
             Step::Pass { ms } => self.bench.pass_ms(u64::from(*ms)),
             Step::Hold { what: 0 } => self.bench.storage.hold_publications = true,
             Step::Hold { what: 1 } => self.bench.storage.hold_attaches = true,
-            Step::Hold { .. } => self.bench.storage.hold_subscriptions = true,
+            Step::Hold { what: 2 } => self.bench.storage.hold_subscriptions = true,
+            Step::Hold { .. } => self.bench.storage.hold_updates = true,
             Step::Release => {
                 self.bench.storage.release();
                 self.bench.settle();
@@ -142,7 +144,7 @@ impl World {
         }
     }
 
-    fn open(&mut self, version: u8, client_id: u8, receive_maximum: u16, max_packet: bool) {
+    fn open(&mut self, version: u8, client_id: u8, receive_maximum: u16, max_packet: bool, lasting: bool) {
         if self.bench.worker.stats().connections_now >= 20 || self.bench.worker.shared.drain.is_some() {
             return;
         }
@@ -158,9 +160,11 @@ impl World {
         let client_id = format!("c{client_id}");
         let mut connect = Connect {
             keep_alive_seconds: 60,
+            clean_start: !lasting,
             ..Connect::new(client.version, &client_id)
         };
         if client.version == V5 {
+            connect.properties.session_expiry_interval = lasting.then_some(600);
             connect.properties.receive_maximum = receive_maximum.try_into().ok();
             connect.properties.maximum_packet_size = if max_packet { 2_000_u32.try_into().ok() } else { None };
             connect.properties.topic_alias_maximum = Some(receive_maximum % 3);

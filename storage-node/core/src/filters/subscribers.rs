@@ -1,25 +1,16 @@
-//! Who is registered under one filter: most often one proxy.
+//! Who is registered under one filter: most often one.
 
-use freshet_storage_contract::FilterId;
-
-/// A registration: a proxy, and its name for the filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Subscriber {
-    pub(crate) slot: u32,
-    pub(crate) filter_id: FilterId,
-}
-
-/// A set of subscribers that needs no allocation for one.
+/// A set of registrations that needs no allocation for one.
 #[derive(Debug, Default)]
-pub(super) enum Subscribers {
+pub(super) enum Subscribers<S> {
     #[default]
     None,
-    One(Subscriber),
-    Many(Vec<Subscriber>),
+    One(S),
+    Many(Vec<S>),
 }
 
-impl Subscribers {
-    pub(super) fn as_slice(&self) -> &[Subscriber] {
+impl<S: Copy + Eq> Subscribers<S> {
+    pub(super) fn as_slice(&self) -> &[S] {
         match self {
             Self::None => &[],
             Self::One(one) => std::slice::from_ref(one),
@@ -31,7 +22,7 @@ impl Subscribers {
         self.as_slice().is_empty()
     }
 
-    pub(super) fn insert(&mut self, subscriber: Subscriber) {
+    pub(super) fn insert(&mut self, subscriber: S) {
         match self {
             Self::None => *self = Self::One(subscriber),
             Self::One(one) if *one == subscriber => {}
@@ -41,7 +32,7 @@ impl Subscribers {
         }
     }
 
-    pub(super) fn remove(&mut self, subscriber: Subscriber) {
+    pub(super) fn remove(&mut self, subscriber: S) {
         match self {
             Self::One(one) if *one == subscriber => *self = Self::None,
             Self::None | Self::One(_) => {}

@@ -6,7 +6,7 @@
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::subscribers::{Subscriber, Subscribers};
+use super::subscribers::Subscribers;
 use crate::hash::KeyedHash;
 
 /// Node of filters that begin at the first level.
@@ -14,8 +14,8 @@ const ROOT: u32 = 0;
 
 /// Filters with wildcards of a shard.
 #[derive(Debug)]
-pub(super) struct WildcardTrie {
-    nodes: Slab<Node>,
+pub(super) struct WildcardTrie<S> {
+    nodes: Slab<Node<S>>,
     /// Nodes reached by a literal level, found by (parent, level).
     edges: HashTable<u32>,
     /// Reused by [`Self::find`]: nodes to visit, and where the rest of the topic begins; none: it has ended.
@@ -23,7 +23,7 @@ pub(super) struct WildcardTrie {
 }
 
 #[derive(Debug)]
-struct Node {
+struct Node<S> {
     parent: u32,
     level: Level,
     /// Children by a literal level.
@@ -31,9 +31,9 @@ struct Node {
     /// Child by `+`.
     plus: Option<u32>,
     /// Of filters that end here.
-    ending: Subscribers,
+    ending: Subscribers<S>,
     /// Of filters that go on with `#` here, and match this node's path too.
-    multi_level: Subscribers,
+    multi_level: Subscribers<S>,
 }
 
 #[derive(Debug)]
@@ -45,12 +45,12 @@ enum Level {
 
 /// Where a filter ends in the trie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FilterEnd {
+pub(crate) struct FilterEnd {
     node: u32,
     multi_level: bool,
 }
 
-impl Node {
+impl<S: Copy + Eq> Node<S> {
     fn new(parent: u32, level: Level) -> Self {
         Self {
             parent,
@@ -67,7 +67,7 @@ impl Node {
     }
 }
 
-impl WildcardTrie {
+impl<S: Copy + Eq> WildcardTrie<S> {
     pub(super) fn new() -> Self {
         let mut nodes = Slab::new();
         nodes.insert(Node::new(ROOT, Level::Root));
@@ -79,7 +79,7 @@ impl WildcardTrie {
     }
 
     /// Registers a subscriber of a well-formed filter.
-    pub(super) fn insert(&mut self, filter: &[u8], subscriber: Subscriber, hash: &KeyedHash) -> FilterEnd {
+    pub(super) fn insert(&mut self, filter: &[u8], subscriber: S, hash: &KeyedHash) -> FilterEnd {
         let mut end = FilterEnd {
             node: ROOT,
             multi_level: false,
@@ -146,13 +146,13 @@ impl WildcardTrie {
         self.edges.find(hash, is_it).copied()
     }
 
-    fn add(&mut self, node: Node) -> u32 {
+    fn add(&mut self, node: Node<S>) -> u32 {
         // Four billion levels go far beyond the bound on interest.
         u32::try_from(self.nodes.insert(node)).unwrap_or(u32::MAX)
     }
 
     /// Removes a subscriber, and the nodes that no filter needs any more.
-    pub(super) fn remove(&mut self, end: FilterEnd, subscriber: Subscriber) {
+    pub(super) fn remove(&mut self, end: FilterEnd, subscriber: S) {
         if let Some(node) = self.nodes.get_mut(end.node as usize) {
             let subscribers = if end.multi_level {
                 &mut node.multi_level
@@ -181,7 +181,7 @@ impl WildcardTrie {
     }
 
     /// Adds to `found` the subscribers of all filters that match (MQTT 5.0, 4.7).
-    pub(super) fn find(&mut self, topic_name: &[u8], hash: &KeyedHash, found: &mut Vec<Subscriber>) {
+    pub(super) fn find(&mut self, topic_name: &[u8], hash: &KeyedHash, found: &mut Vec<S>) {
         if self.nodes.len() == 1 && self.nodes.get(ROOT as usize).is_some_and(Node::is_unused) {
             return;
         }

@@ -3,26 +3,33 @@
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::subscribers::{Subscriber, Subscribers};
+use super::subscribers::Subscribers;
 use crate::hash::KeyedHash;
 
 /// Exact filters of a shard.
-#[derive(Debug, Default)]
-pub(super) struct ExactFilters {
-    entries: Slab<Entry>,
+#[derive(Debug)]
+pub(super) struct ExactFilters<S> {
+    entries: Slab<Entry<S>>,
     index: HashTable<u32>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<S> {
     text: Box<[u8]>,
     hash: u64,
-    subscribers: Subscribers,
+    subscribers: Subscribers<S>,
 }
 
-impl ExactFilters {
+impl<S: Copy + Eq> ExactFilters<S> {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: Slab::new(),
+            index: HashTable::new(),
+        }
+    }
+
     /// Registers a subscriber; returns the filter's entry.
-    pub(super) fn insert(&mut self, text: &[u8], subscriber: Subscriber, hash: &KeyedHash) -> u32 {
+    pub(super) fn insert(&mut self, text: &[u8], subscriber: S, hash: &KeyedHash) -> u32 {
         let hash = hash.of_bytes(text);
         let Self { entries, index } = self;
         let is_it = |at: &u32| entries.get(*at as usize).is_some_and(|e| &*e.text == text);
@@ -46,7 +53,7 @@ impl ExactFilters {
         at
     }
 
-    pub(super) fn remove(&mut self, at: u32, subscriber: Subscriber) {
+    pub(super) fn remove(&mut self, at: u32, subscriber: S) {
         let Some(entry) = self.entries.get_mut(at as usize) else {
             return;
         };
@@ -59,7 +66,7 @@ impl ExactFilters {
         }
     }
 
-    pub(super) fn find(&self, topic_name: &[u8], hash: &KeyedHash, found: &mut Vec<Subscriber>) {
+    pub(super) fn find(&self, topic_name: &[u8], hash: &KeyedHash, found: &mut Vec<S>) {
         if self.entries.is_empty() {
             return;
         }

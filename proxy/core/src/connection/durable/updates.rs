@@ -1,0 +1,223 @@
+//! What storage is to be told of a session, in order, and what waits until it has been committed.
+//!
+//! At most one update of a session is on its way; what comes up meanwhile goes together with the next. Subscriptions go
+//! in updates of their own: they are what a bound may refuse.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+
+use freshet_mqtt::ReasonCode;
+use freshet_storage_contract::{MonotonicMs, RequestId, SessionChange};
+
+use crate::connection::subscribe::SubAckPart;
+use crate::filters::FilterKey;
+
+/// Changes of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Updates {
+    pending: VecDeque<Batch>,
+    under_way: Option<(RequestId, u32)>,
+    last: u32,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    number: u32,
+    subscribes: bool,
+    bytes: usize,
+    changes: Vec<SessionChange>,
+}
+
+/// Bytes of changes in one update: far below the largest operation that a stream takes.
+const BATCH_BYTES: usize = 512 << 10;
+
+fn charged_bytes(change: &SessionChange) -> usize {
+    /// What a change costs beside its lists.
+    const OVERHEAD_BYTES: usize = 64;
+    OVERHEAD_BYTES
+        + match change {
+            SessionChange::Subscribe(subscription) => {
+                subscription.topic_filter.len() + size_of_val(&subscription.starts[..])
+            }
+            SessionChange::Unsubscribe { topic_filter } => topic_filter.len(),
+            SessionChange::Advance(cursor) => size_of_val(&cursor.beyond[..]),
+            SessionChange::Sending { .. } | SessionChange::Received { .. } | SessionChange::Completed { .. } => 0,
+        }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    batch: u32,
+    since: MonotonicMs,
+    held: Held,
+}
+
+/// What leaves when a change is committed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// One topic filter of a SUBACK.
+    SubAck {
+        suback: Option<SubAckPart>,
+        key: FilterKey,
+    },
+    UnsubAck(NonZeroU16, Vec<ReasonCode>),
+    PubRel(NonZeroU16),
+    /// A PUBLISH of QoS 2 may be sent.
+    Publish(NonZeroU16),
+}
+
+impl Updates {
+    /// Adds a change, and what waits for it.
+    pub(crate) fn push(&mut self, change: SessionChange, held: Option<Held>, now: MonotonicMs) {
+        let subscribes = matches!(change, SessionChange::Subscribe(_));
+        let bytes = charged_bytes(&change);
+        let fits = |batch: &Batch| batch.subscribes == subscribes && batch.bytes + bytes <= BATCH_BYTES;
+        if !self.pending.back().is_some_and(fits) {
+            self.last = self.last.wrapping_add(1);
+            self.pending.push_back(Batch {
+                number: self.last,
+                subscribes,
+                bytes: 0,
+                changes: Vec::new(),
+            });
+        }
+        let Some(batch) = self.pending.back_mut() else { return };
+        batch.bytes += bytes;
+        batch.changes.push(change);
+        if let Some(held) = held {
+            let batch = batch.number;
+            self.waiting.push_back(Waiting {
+                batch,
+                since: now,
+                held,
+            });
+        }
+    }
+
+    /// Whether something is to be sent.
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Whether somebody waits for what is to be sent.
+    pub(crate) fn is_urgent(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// The next update; it is on its way under the name `request`. To be called when none is.
+    pub(crate) fn take_next(&mut self, request: RequestId) -> Option<Vec<SessionChange>> {
+        let batch = self.pending.pop_front()?;
+        self.under_way = Some((request, batch.number));
+        Some(batch.changes)
+    }
+
+    /// Everything that was not sent, in order, for the end of the connection.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Vec<SessionChange>> {
+        std::mem::take(&mut self.pending).into_iter().map(|batch| batch.changes)
+    }
+
+    /// The update on its way was answered. Returns what waited for it, in order.
+    pub(crate) fn answered(&mut self, request: RequestId) -> Vec<Held> {
+        let Some((_, number)) = self.under_way.take_if(|(id, _)| *id == request) else {
+            return Vec::new();
+        };
+        // Numbers wrap around: none in front of this one is far away.
+        let is_due = |waiting: &Waiting| number.wrapping_sub(waiting.batch) < u32::MAX / 2;
+        let count = self.waiting.iter().take_while(|w| is_due(w)).count();
+        self.waiting.drain(..count).map(|waiting| waiting.held).collect()
+    }
+
+    /// Whether this waits.
+    pub(crate) fn holds(&self, held: &Held) -> bool {
+        self.waiting.iter().any(|waiting| waiting.held == *held)
+    }
+
+    /// Whether a subscription to the filter waits.
+    pub(crate) fn holds_subscription(&self, filter: FilterKey) -> bool {
+        let is_it = |waiting: &Waiting| matches!(waiting.held, Held::SubAck { key, .. } if key == filter);
+        self.waiting.iter().any(is_it)
+    }
+
+    /// Since when the oldest answer waits.
+    pub(crate) fn oldest(&self) -> Option<MonotonicMs> {
+        self.waiting.front().map(|waiting| waiting.since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use freshet_storage_contract::{StoredSubscription, SubscriptionOptions};
+
+    use super::*;
+    use crate::filters::FilterTable;
+
+    const NOW: MonotonicMs = MonotonicMs(1);
+
+    fn id(value: u16) -> NonZeroU16 {
+        NonZeroU16::new(value).unwrap()
+    }
+
+    fn received(packet_id: u16) -> SessionChange {
+        SessionChange::Received {
+            packet_id: id(packet_id),
+        }
+    }
+
+    fn subscribe() -> SessionChange {
+        SessionChange::Subscribe(StoredSubscription {
+            topic_filter: Bytes::from_static(b"a"),
+            options: SubscriptionOptions::default(),
+            subscription_identifier: None,
+            starts: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn what_comes_up_while_an_update_is_on_its_way_goes_with_the_next() {
+        let mut updates = Updates::default();
+        updates.push(received(1), Some(Held::PubRel(id(1))), NOW);
+        assert_eq!(updates.take_next(RequestId(1)).map(|c| c.len()), Some(1));
+        updates.push(received(2), Some(Held::PubRel(id(2))), NOW);
+        updates.push(received(3), Some(Held::PubRel(id(3))), NOW);
+        assert_eq!(updates.answered(RequestId(1)), [Held::PubRel(id(1))]);
+        assert!(updates.answered(RequestId(1)).is_empty());
+        assert_eq!(updates.take_next(RequestId(2)).map(|c| c.len()), Some(2));
+        assert_eq!(
+            updates.answered(RequestId(2)),
+            [Held::PubRel(id(2)), Held::PubRel(id(3))]
+        );
+    }
+
+    #[test]
+    fn very_many_changes_go_in_several_updates() {
+        let mut updates = Updates::default();
+        let long = |n: u32| SessionChange::Unsubscribe {
+            topic_filter: Bytes::from(format!("{n}").repeat(1_000)),
+        };
+        (1_000..1_500).for_each(|n| updates.push(long(n), None, NOW));
+        let sizes: Vec<_> = updates.take_all().map(|changes| changes.len()).collect();
+        assert!(sizes.len() > 3 && sizes.iter().sum::<usize>() == 500, "{sizes:?}");
+    }
+
+    #[test]
+    fn a_subscription_goes_alone_and_in_its_place() {
+        let mut updates = Updates::default();
+        let key = FilterTable::new((1, 2)).want(b"a");
+        updates.push(received(1), None, NOW);
+        updates.push(subscribe(), Some(Held::SubAck { suback: None, key }), NOW);
+        updates.push(received(2), None, NOW);
+        let sizes: Vec<_> = (1..)
+            .map_while(|n| {
+                let size = updates.take_next(RequestId(n))?.len();
+                Some((size, updates.answered(RequestId(n)).len()))
+            })
+            .collect();
+        assert_eq!(sizes, [(1, 0), (1, 1), (1, 0)]);
+    }
+}

@@ -1,0 +1,135 @@
+//! Sessions that outlive their connection, as clients see them.
+
+mod outbound;
+mod publishing;
+mod subscriptions;
+
+use freshet_mqtt::{ClientPacket, Connect, Disconnect, ProtocolVersion, QoS, ReasonCode};
+
+use super::bench::*;
+use super::seen::SeenConnAck;
+
+/// A CONNECT that goes on with a session, or begins one.
+fn lasting(version: ProtocolVersion, client_id: &str) -> Connect<'_> {
+    let mut connect = Connect::new(version, client_id);
+    connect.clean_start = false;
+    if version == V5 {
+        connect.properties.session_expiry_interval = Some(3_600);
+    }
+    connect
+}
+
+/// Connects with a session that outlives the connection.
+fn connect(bench: &mut Bench, version: ProtocolVersion, client_id: &str) -> (Client, SeenConnAck) {
+    bench.connect(&lasting(version, client_id))
+}
+
+/// A client whose window has room for so many messages.
+fn connect_with_window(bench: &mut Bench, client_id: &str, receive_maximum: u16) -> (Client, SeenConnAck) {
+    let mut connect = lasting(V5, client_id);
+    connect.properties.receive_maximum = receive_maximum.try_into().ok();
+    bench.connect(&connect)
+}
+
+fn disconnect(bench: &mut Bench, client: Client, session_expiry_interval: Option<u32>) {
+    let disconnect = Disconnect {
+        session_expiry_interval,
+        ..Disconnect::new(ReasonCode::Success)
+    };
+    bench.send(client, ClientPacket::Disconnect(disconnect));
+    bench.close_ended();
+}
+
+#[test]
+fn connack_announces_the_interval_that_is_granted_when_it_is_another() {
+    // MQTT-3.2.2-21
+    let mut bench = Bench::configured(|c| c.mqtt.max_session_expiry_s = 100);
+    for (asked, announced) in [
+        (None, None),
+        (Some(60), None),
+        (Some(3_600), Some(100)),
+        (Some(u32::MAX), Some(100)),
+    ] {
+        let mut connect = lasting(V5, "c");
+        connect.properties.session_expiry_interval = asked;
+        let (_, connack) = bench.connect(&connect);
+        assert_eq!(connack.session_expiry_interval, announced, "{asked:?}");
+    }
+}
+
+#[test]
+fn a_session_of_either_version_is_found_again_until_it_is_cleaned() {
+    // MQTT-3.1.2-4, MQTT-3.1.2-5, MQTT-3.2.2-2, MQTT-3.2.2-3
+    for version in [V5, V311] {
+        let mut bench = Bench::new();
+        let (first, connack) = connect(&mut bench, version, "c");
+        assert!(!connack.session_present);
+        bench.hang_up(first);
+        let (second, connack) = connect(&mut bench, version, "c");
+        assert!(connack.session_present);
+        bench.hang_up(second);
+        let mut clean = lasting(version, "c");
+        clean.clean_start = true;
+        assert!(!bench.connect(&clean).1.session_present);
+    }
+}
+
+#[test]
+fn a_session_that_ends_with_its_connection_leaves_nothing() {
+    for version in [V5, V311] {
+        let mut bench = Bench::new();
+        let client = bench.client(version, "c");
+        bench.subscribe(client, "a", QoS::ExactlyOnce);
+        bench.hang_up(client);
+        assert!(bench.storage.kept.sessions.is_empty() && bench.storage.kept.durable.is_empty());
+    }
+}
+
+#[test]
+fn disconnect_changes_the_interval_but_never_from_zero() {
+    // MQTT-3.14.2-2
+    let mut bench = Bench::new();
+    let (client, _) = connect(&mut bench, V5, "c");
+    disconnect(&mut bench, client, Some(0));
+    assert!(bench.storage.kept.sessions.is_empty());
+    let (client, _) = connect(&mut bench, V5, "c");
+    disconnect(&mut bench, client, Some(10));
+    assert!(connect(&mut bench, V5, "c").1.session_present);
+
+    let client = bench.client(V5, "other");
+    let raised = Disconnect {
+        session_expiry_interval: Some(10),
+        ..Disconnect::new(ReasonCode::Success)
+    };
+    bench.send(client, ClientPacket::Disconnect(raised));
+    let (seen, _) = bench.last_words(client);
+    assert_eq!(seen, [super::seen::Seen::Disconnect(ReasonCode::ProtocolError)]);
+}
+
+#[test]
+fn storage_that_keeps_no_sessions_is_announced() {
+    let mut bench = Bench::new();
+    let placement = bench.storage.placement.clone();
+    bench.tell(crate::exchange::ToWorker::StorageBack {
+        placement,
+        keeps_sessions: false,
+    });
+    let (_, connack) = connect(&mut bench, V5, "c");
+    assert_eq!(connack.session_expiry_interval, Some(0));
+}
+
+#[test]
+fn a_session_that_is_taken_over_goes_on_with_all_that_it_had() {
+    // MQTT-3.1.4-3
+    let mut bench = Bench::new();
+    let (first, _) = connect(&mut bench, V5, "c");
+    bench.subscribe(first, "a", QoS::AtLeastOnce);
+    bench.deliver(message("a", b"1", QoS::AtLeastOnce));
+    let sent = bench.read_publishes(first);
+    let (second, connack) = connect(&mut bench, V5, "c");
+    assert!(connack.session_present);
+    let again = bench.read_publishes(second);
+    assert_eq!(again.len(), 1);
+    assert!(again[0].dup);
+    assert_eq!(again[0].packet_id, sent[0].packet_id);
+}

@@ -1,0 +1,255 @@
+//! Stored sessions, durable filters and QoS 2 publications as proxies ask for them: each request becomes an entry of the
+//! log, and its answer leaves when that is applied.
+
+use bytes::Bytes;
+use freshet_storage_contract::{
+    Answer, Delivery, EnsureDurable, Position, Release, RequestId, SessionChange, SessionEpoch, SessionRefusal,
+    StoredSession, UpdateSession,
+};
+
+use super::Shard;
+use crate::facts::LinkFault;
+use crate::incarnations::PeerKey;
+use crate::log::{Command, CommitLog};
+use crate::state::{Applied, StoredSessions};
+use crate::turn::Turn;
+
+/// Bytes that one session's subscriptions may bring it to: with its exchanges it still fits into one answer.
+const MAX_SESSION_BYTES: u64 = 2 << 20;
+
+/// An answer that waits for its entry.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pub(super) position: Position,
+    peer: PeerKey,
+    request: RequestId,
+    reply: Reply,
+}
+
+/// What is answered.
+#[derive(Debug)]
+enum Reply {
+    SessionAttached { client_id: Bytes, epoch: SessionEpoch },
+    SessionUpdated,
+    Started,
+    Released,
+}
+
+impl<L: CommitLog> Shard<L> {
+    fn answer_when_applied(&mut self, position: Position, peer: PeerKey, request: RequestId, reply: Reply) {
+        self.awaited.push_back(Awaited {
+            position,
+            peer,
+            request,
+            reply,
+        });
+    }
+
+    /// Answers an attach with its epoch: at once when nothing is stored of the client, now or then.
+    pub(super) fn answer_attach(
+        &mut self,
+        key: PeerKey,
+        request: RequestId,
+        client_id: &Bytes,
+        epoch: SessionEpoch,
+        (clean_start, session_expiry_interval_s): (bool, u32),
+        turn: &mut Turn<'_>,
+    ) {
+        if session_expiry_interval_s == 0 && !self.state.sessions.contains(client_id) {
+            self.answer_attached(key, request, client_id, epoch, turn);
+            return;
+        }
+        let command = Command::AttachSession {
+            client_id: client_id.clone(),
+            epoch,
+            clean_start,
+            session_expiry_interval_s,
+        };
+        let position = self.propose(command, turn);
+        let client_id = client_id.clone();
+        self.answer_when_applied(position, key, request, Reply::SessionAttached { client_id, epoch });
+        self.advance(turn);
+    }
+
+    /// Says what the connection of `epoch` has found.
+    pub(super) fn answer_attached(
+        &self,
+        key: PeerKey,
+        request: RequestId,
+        client_id: &[u8],
+        epoch: SessionEpoch,
+        turn: &mut Turn<'_>,
+    ) {
+        // A session that began with this connection has its epoch for a generation.
+        let session = self
+            .state
+            .sessions
+            .get(client_id, epoch)
+            .filter(|session| session.generation != epoch)
+            .map(|session| Box::new(session.clone()));
+        turn.answer(
+            key,
+            Answer::SessionAttached {
+                request,
+                epoch,
+                session_present: session.is_some(),
+                session,
+            },
+        );
+    }
+
+    /// A connection has ended, and none takes its place: its session, if it is stored, waits for the next one.
+    pub(super) fn suspend_session(
+        &mut self,
+        client_id: &Bytes,
+        epoch: SessionEpoch,
+        session_expiry_interval_s: u32,
+        turn: &mut Turn<'_>,
+    ) {
+        if self.state.sessions.contains(client_id) {
+            let command = Command::DetachSession {
+                client_id: client_id.clone(),
+                epoch,
+                session_expiry_interval_s,
+            };
+            self.propose(command, turn);
+            self.advance(turn);
+        }
+    }
+
+    /// A proxy has named a session that it holds.
+    pub(super) fn register_stored(
+        &mut self,
+        client_id: &Bytes,
+        epoch: SessionEpoch,
+        session_expiry_interval_s: u32,
+        session: Option<Box<StoredSession>>,
+        turn: &mut Turn<'_>,
+    ) {
+        if session.is_some() || self.state.sessions.contains(client_id) {
+            let command = Command::RegisterSession {
+                client_id: client_id.clone(),
+                epoch,
+                session_expiry_interval_s,
+                session,
+            };
+            self.propose(command, turn);
+            self.advance(turn);
+        }
+    }
+
+    /// Changes a stored session.
+    pub(crate) fn update_session(&mut self, key: PeerKey, update: UpdateSession, turn: &mut Turn<'_>) {
+        let UpdateSession {
+            request,
+            client_id,
+            epoch,
+            changes,
+        } = update;
+        self.counters.session_updates_total += 1;
+        let subscribes = changes.iter().any(|c| matches!(c, SessionChange::Subscribe(_)));
+        // What else a session can add is bounded by its packet ids and its client's Receive Maximum.
+        let added = StoredSessions::cost_of(&changes);
+        let is_large = self.state.sessions.bytes_of(&client_id).saturating_add(added) > MAX_SESSION_BYTES;
+        if subscribes && (is_large || !self.has_room(added, turn)) {
+            self.counters.session_updates_refused_total += 1;
+            let refusal = SessionRefusal::QuotaExceeded;
+            if let Some(request) = request {
+                turn.answer(key, Answer::UpdateRefused { request, refusal });
+            }
+            return;
+        }
+        let command = Command::UpdateSession {
+            client_id,
+            epoch,
+            changes,
+        };
+        let position = self.propose(command, turn);
+        if let Some(request) = request {
+            self.answer_when_applied(position, key, request, Reply::SessionUpdated);
+        }
+        self.settle(turn);
+    }
+
+    /// Makes a durable filter act.
+    pub(crate) fn ensure_durable(&mut self, key: PeerKey, ensure: EnsureDurable, turn: &mut Turn<'_>) {
+        let EnsureDurable {
+            request,
+            session_shard,
+            topic_filter,
+            ..
+        } = ensure;
+        let others = turn.usage.interest_bytes.saturating_sub(self.counted.interest_bytes);
+        let used = others.saturating_add(self.filter_bytes());
+        let room = turn.settings.interest_bytes.saturating_sub(used);
+        let cost = self.state.queues.cost_of(session_shard, &topic_filter);
+        if cost.is_none_or(|cost| cost > room) {
+            self.counters.durable_filters_refused_total += 1;
+            turn.answer(key, Answer::EnsureRefused { request });
+            return;
+        }
+        let command = Command::EnsureDurable {
+            session_shard,
+            topic_filter,
+        };
+        let position = self.propose(command, turn);
+        self.intake.filters_in_flight += 1;
+        self.answer_when_applied(position, key, request, Reply::Started);
+        self.settle(turn);
+    }
+
+    /// Bytes that count towards the bound on filters.
+    pub(super) fn filter_bytes(&self) -> u64 {
+        self.interest.bytes() + self.state.queues.filter_bytes()
+    }
+
+    /// Ends a QoS 2 exchange of a publisher.
+    pub(crate) fn release_packet(&mut self, key: PeerKey, release: Release, turn: &mut Turn<'_>) {
+        let Release { request, of, .. } = release;
+        let position = self.propose(Command::Release { of: Box::new(of) }, turn);
+        self.answer_when_applied(position, key, request, Reply::Released);
+        self.settle(turn);
+    }
+
+    /// Gives an answer whose entry has been applied.
+    pub(super) fn reply(&mut self, awaited: Awaited, applied: Applied, turn: &mut Turn<'_>) {
+        let Awaited {
+            position,
+            peer,
+            request,
+            reply,
+        } = awaited;
+        match reply {
+            Reply::SessionAttached { client_id, epoch } => {
+                self.answer_attached(peer, request, &client_id, epoch, turn);
+            }
+            Reply::SessionUpdated if applied == Applied::Done => {
+                turn.answer(peer, Answer::SessionUpdated { request });
+            }
+            Reply::SessionUpdated => {
+                self.counters.session_updates_refused_total += 1;
+                let refusal = SessionRefusal::Superseded;
+                turn.answer(peer, Answer::UpdateRefused { request, refusal });
+            }
+            Reply::Started => self.tell_started(peer, request, position, turn),
+            Reply::Released => {
+                let found = applied == Applied::Done;
+                turn.answer(peer, Answer::Released { request, found });
+            }
+        }
+    }
+
+    /// Puts the start of a durable filter into the stream: what is in front of it is not behind `position`.
+    fn tell_started(&mut self, key: PeerKey, request: RequestId, position: Position, turn: &mut Turn<'_>) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.ring
+            .push_answer(Delivery::Started { request, position }, 0, turn.now);
+        if peer.ring.is_beyond_bound() {
+            let what = "unacknowledged deliveries";
+            turn.fault(key, LinkFault::TooMuchUnderWay { shard: self.id, what });
+            return;
+        }
+        self.watch_silence(turn);
+        self.send(key, turn);
+    }
+}

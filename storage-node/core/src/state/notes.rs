@@ -1,0 +1,35 @@
+//! What the shard of sessions and the shards of messages tell each other, through the outbox of each pair of shards.
+
+use bytes::Bytes;
+use freshet_storage_contract::{Position, SessionEpoch};
+
+use super::effects::Charged;
+
+/// What a note costs beside its bytes, and each filter of one.
+const OVERHEAD_BYTES: u64 = 64;
+
+/// From one shard to another about sessions. Taken also while publications are held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Note {
+    /// To a shard of messages: a session has the filter, as of the request at `ensured`.
+    Confirm { topic_filter: Bytes, ensured: Position },
+    /// To a shard of messages: no session has the filter any more, as of the request at `ensured`.
+    Drop { topic_filter: Bytes, ensured: Position },
+    /// To a shard of messages: up to these positions no session needs anything of these filters.
+    Trim { filters: Vec<(Bytes, Position)> },
+    /// To the shard of a session: QoS 2 publications of this generation are kept here.
+    HasPackets { client_id: Bytes, generation: SessionEpoch },
+    /// To a shard of messages: the generation has ended.
+    ForgetPackets { client_id: Bytes, generation: SessionEpoch },
+}
+
+impl Charged for Note {
+    fn charged_bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Confirm { topic_filter, .. } | Self::Drop { topic_filter, .. } => topic_filter.len() as u64,
+            Self::Trim { filters } => filters.iter().map(|(f, _)| f.len() as u64 + OVERHEAD_BYTES).sum(),
+            Self::HasPackets { client_id, .. } | Self::ForgetPackets { client_id, .. } => client_id.len() as u64,
+        };
+        bytes + OVERHEAD_BYTES
+    }
+}

@@ -1,0 +1,136 @@
+//! The bytes of queued messages: once each, as long as some light queue names them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use freshet_storage_contract::{Message, Position};
+
+use super::QueueId;
+
+/// Queued messages by position.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    by_position: BTreeMap<Position, Queued>,
+    by_expiry: BTreeSet<(u64, Position)>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Queued {
+    message: Message,
+    /// Queues that had it when it came.
+    queues: Box<[QueueId]>,
+    /// Of these, that still have it.
+    references: u32,
+    /// Log time, ms.
+    came_ms: u64,
+    /// Log time, ms.
+    expires_ms: Option<u64>,
+}
+
+impl Messages {
+    pub(super) fn len(&self) -> usize {
+        self.by_position.len()
+    }
+
+    /// Bytes charged for messages.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn insert(&mut self, position: Position, message: &Message, queues: &[QueueId], log_time_ms: u64) {
+        let expires_ms = message
+            .message_expiry_interval_s
+            .map(|s| log_time_ms.saturating_add(u64::from(s).saturating_mul(1_000)));
+        if let Some(expires_ms) = expires_ms {
+            self.by_expiry.insert((expires_ms, position));
+        }
+        self.bytes += message.charged_bytes() as u64;
+        let queued = Queued {
+            message: own_copy(message),
+            queues: queues.into(),
+            references: u32::try_from(queues.len()).unwrap_or(u32::MAX),
+            came_ms: log_time_ms,
+            expires_ms,
+        };
+        self.by_position.insert(position, queued);
+    }
+
+    /// A queue no longer has the message.
+    pub(super) fn release(&mut self, position: Position) {
+        if let Some(queued) = self.by_position.get_mut(&position) {
+            queued.references = queued.references.saturating_sub(1);
+            if queued.references == 0 {
+                self.remove(position);
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, position: Position) {
+        if let Some(queued) = self.by_position.remove(&position) {
+            self.bytes -= queued.message.charged_bytes() as u64;
+            if let Some(expires_ms) = queued.expires_ms {
+                self.by_expiry.remove(&(expires_ms, position));
+            }
+        }
+    }
+
+    /// Queues that had the message when it came; some may be others by now.
+    pub(super) fn queues_of(&self, position: Position) -> Box<[QueueId]> {
+        self.by_position
+            .get(&position)
+            .map_or_else(Box::default, |queued| queued.queues.clone())
+    }
+
+    /// Bytes charged for one message.
+    pub(super) fn bytes_of(&self, position: Position) -> u64 {
+        self.by_position
+            .get(&position)
+            .map_or(0, |queued| queued.message.charged_bytes() as u64)
+    }
+
+    /// The message with what remains of its expiry interval, begun seconds counted in full, and whether it has passed.
+    pub(super) fn read(&self, position: Position, log_time_ms: u64) -> Option<(Message, bool)> {
+        let queued = self.by_position.get(&position)?;
+        let mut message = queued.message.clone();
+        message.message_expiry_interval_s = queued.expires_ms.map(|expires_ms| {
+            let remaining_s = expires_ms.saturating_sub(log_time_ms).div_ceil(1_000);
+            u32::try_from(remaining_s).unwrap_or(u32::MAX)
+        });
+        let has_expired = queued.expires_ms.is_some_and(|expires_ms| expires_ms <= log_time_ms);
+        Some((message, has_expired))
+    }
+
+    pub(super) fn next_expiry(&self) -> Option<u64> {
+        self.by_expiry.first().map(|(expires_ms, _)| *expires_ms)
+    }
+
+    pub(super) fn next_expired(&self, log_time_ms: u64) -> Option<Position> {
+        let (expires_ms, position) = self.by_expiry.first()?;
+        (*expires_ms <= log_time_ms).then_some(*position)
+    }
+
+    /// The message that came first, and when.
+    pub(super) fn oldest(&self) -> Option<(Position, u64)> {
+        self.by_position
+            .first_key_value()
+            .map(|(position, queued)| (*position, queued.came_ms))
+    }
+}
+
+/// The message in one allocation of its own: what is kept for long does not keep the frame that brought it.
+pub(crate) fn own_copy(message: &Message) -> Message {
+    let parts = [&message.topic_name, &message.payload, &message.forwarded_properties];
+    let mut buffer = BytesMut::with_capacity(parts.iter().map(|p| p.len()).sum());
+    for part in parts {
+        buffer.put_slice(part);
+    }
+    let mut all = buffer.freeze();
+    let [topic_name, payload, forwarded_properties]: [Bytes; 3] = parts.map(|part| all.split_to(part.len()));
+    Message {
+        topic_name,
+        payload,
+        forwarded_properties,
+        ..message.clone()
+    }
+}

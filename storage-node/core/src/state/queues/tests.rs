@@ -1,0 +1,204 @@
+//! Durable filters, rows, bytes and limits by themselves.
+
+use freshet_storage_contract::{FilterId, Pull, PullFilter, RequestId};
+
+use super::*;
+use crate::state::tests::message;
+
+const S: ShardId = ShardId(3);
+const NO_LIMITS: QueueLimits = QueueLimits {
+    messages: 0,
+    bytes: 0,
+    age_ms: 0,
+};
+
+fn queues(filters: &[&'static str]) -> Queues {
+    let mut queues = Queues::new(KeyedHash::new(5));
+    for (position, filter) in (1..).map(Position).zip(filters) {
+        queues.ensure(S, &name(filter), position, 0);
+        queues.confirm(S, &name(filter), position);
+    }
+    queues
+}
+
+fn name(filter: &'static str) -> Bytes {
+    Bytes::from_static(filter.as_bytes())
+}
+
+impl Queues {
+    fn publish(&mut self, position: u64, topic: &str, limits: QueueLimits, log_time_ms: u64) -> (bool, Dropped) {
+        let matched = self.find(topic.as_bytes());
+        self.push(Position(position), &message(topic, "x"), &matched, limits, log_time_ms)
+    }
+
+    /// Positions and filters that a pull of all `filters` finds, and where more begins.
+    fn pull_all(&self, filters: &[(&'static str, u64)], after: u64, max_messages: u32) -> (Vec<(u64, Vec<u32>)>, bool) {
+        let pull = Pull {
+            request: RequestId(1),
+            shard: ShardId(0),
+            session_shard: S,
+            after: Position(after),
+            filters: (1..)
+                .zip(filters)
+                .map(|(id, (filter, start))| PullFilter {
+                    filter_id: FilterId(id),
+                    topic_filter: name(filter),
+                    start: Position(*start),
+                })
+                .collect(),
+            max_messages,
+            max_bytes: u32::MAX,
+        };
+        let pulled = self.pull(&pull, usize::MAX, 0);
+        let found = pulled.messages.into_iter().map(|m| {
+            let ids = m.filter_ids.iter().map(|id| id.0).collect();
+            (m.position.0, ids)
+        });
+        (found.collect(), pulled.more_behind.is_none())
+    }
+}
+
+#[test]
+fn a_message_of_overlapping_filters_is_kept_once_and_pulled_once_with_all_of_them() {
+    let mut q = queues(&["a/+", "a/b", "c"]);
+    for (position, topic) in [(10, "a/b"), (11, "a/x"), (12, "c"), (13, "d"), (14, "a/b")] {
+        q.publish(position, topic, NO_LIMITS, 0);
+    }
+    assert_eq!((q.messages(), q.rows(), q.len()), (4, 6, 3));
+    let (found, caught_up) = q.pull_all(&[("a/+", 0), ("a/b", 0)], 0, 100);
+    assert_eq!(found, [(10, vec![1, 2]), (11, vec![1]), (14, vec![1, 2])]);
+    assert!(caught_up);
+}
+
+#[test]
+fn a_pull_begins_behind_its_position_and_each_filter_behind_its_start() {
+    let mut q = queues(&["a/+", "a/b"]);
+    for position in 10..15 {
+        q.publish(position, "a/b", NO_LIMITS, 0);
+    }
+    let (found, _) = q.pull_all(&[("a/+", 0), ("a/b", 12)], 10, 100);
+    assert_eq!(
+        found,
+        [(11, vec![1]), (12, vec![1]), (13, vec![1, 2]), (14, vec![1, 2])]
+    );
+}
+
+#[test]
+fn a_pull_goes_on_where_it_ended() {
+    let mut q = queues(&["#"]);
+    for position in 10..15 {
+        q.publish(position, "a", NO_LIMITS, 0);
+    }
+    let (first, caught_up) = q.pull_all(&[("#", 0)], 0, 3);
+    assert_eq!((first.len(), caught_up), (3, false));
+    let (rest, caught_up) = q.pull_all(&[("#", 0)], first[2].0, 3);
+    assert_eq!(rest.iter().map(|(p, _)| *p).collect::<Vec<_>>(), [13, 14]);
+    assert!(caught_up);
+}
+
+#[test]
+fn bytes_go_with_the_last_queue_that_names_them() {
+    let mut q = queues(&["a/+", "a/b"]);
+    q.publish(10, "a/b", NO_LIMITS, 0);
+    q.trim(S, &name("a/+"), Position(10));
+    assert_eq!((q.messages(), q.rows()), (1, 1));
+    q.trim(S, &name("a/b"), Position(9));
+    assert_eq!((q.messages(), q.rows()), (1, 1));
+    q.drop_filter(S, &name("a/b"), Position(2), 0);
+    assert_eq!((q.messages(), q.rows(), q.bytes()), (0, 0, 0));
+    q.drop_filter(S, &name("a/+"), Position(1), 0);
+    assert_eq!((q.len(), q.filter_bytes()), (0, 0));
+}
+
+#[test]
+fn over_a_limit_the_oldest_go_and_are_counted() {
+    let mut q = queues(&["a", "+"]);
+    let two = QueueLimits {
+        messages: 2,
+        ..NO_LIMITS
+    };
+    q.publish(10, "a", two, 0);
+    q.publish(11, "a", two, 0);
+    let (_, dropped) = q.publish(12, "a", two, 0);
+    assert_eq!((dropped.by_count, dropped.by_bytes), (2, 0), "one of each queue");
+    assert_eq!(q.pull_all(&[("a", 0)], 0, 9).0.len(), 2);
+    assert_eq!(q.messages(), 2);
+    let one = message("a", "x").charged_bytes() as u64;
+    let bytes = QueueLimits {
+        bytes: one + 1,
+        ..NO_LIMITS
+    };
+    let (_, dropped) = q.publish(13, "a", bytes, 0);
+    assert_eq!((dropped.by_count, dropped.by_bytes), (0, 4));
+    let none = QueueLimits {
+        bytes: one - 1,
+        ..NO_LIMITS
+    };
+    q.publish(14, "a", none, 0);
+    assert_eq!((q.messages(), q.rows(), q.bytes()), (0, 0, 0));
+}
+
+#[test]
+fn a_filter_that_no_session_takes_goes_after_a_minute() {
+    let mut q = Queues::new(KeyedHash::new(5));
+    q.ensure(S, &name("a"), Position(5), 1_000);
+    assert_eq!(q.next_unconfirmed(), Some(61_000));
+    q.ensure(S, &name("a"), Position(6), 2_000);
+    assert_eq!(q.expire_filters(61_999, 9), 0);
+    assert_eq!(q.expire_filters(62_000, 9), 1);
+    assert_eq!((q.len(), q.next_unconfirmed()), (0, None));
+    q.ensure(S, &name("a"), Position(7), 0);
+    q.confirm(S, &name("a"), Position(7));
+    assert_eq!(q.next_unconfirmed(), None);
+}
+
+#[test]
+fn the_end_of_the_last_reader_leaves_a_filter_to_who_has_just_asked_for_it() {
+    let mut q = queues(&["a"]);
+    q.ensure(S, &name("a"), Position(9), 500);
+    q.drop_filter(S, &name("a"), Position(1), 1_000);
+    assert_eq!(q.len(), 1, "the request at 9 is not known to who dropped it");
+    assert!(q.publish(10, "a", NO_LIMITS, 1_000).0);
+    assert_eq!(q.expire_filters(61_000, 9), 1);
+    assert_eq!(q.messages(), 0);
+}
+
+#[test]
+fn expired_messages_and_old_ones_leave_every_queue() {
+    let mut q = queues(&["a", "+"]);
+    let mut brief = message("a", "x");
+    brief.message_expiry_interval_s = Some(1);
+    let matched = q.find(b"a");
+    q.publish(10, "a", NO_LIMITS, 0);
+    q.push(Position(11), &brief, &matched, NO_LIMITS, 100);
+    q.publish(12, "a", NO_LIMITS, 200);
+    assert_eq!(q.next_expiry(), Some(1_100));
+    assert_eq!(q.expire_messages(1_099, 9), 0);
+    assert_eq!(q.expire_messages(1_100, 9), 2);
+    assert_eq!(q.pull_all(&[("a", 0)], 0, 9).0.len(), 2);
+    assert_eq!(q.oldest_came(), Some(0));
+    assert_eq!(q.drop_older(199, 9), 2);
+    assert_eq!(q.oldest_came(), Some(200));
+    assert_eq!((q.messages(), q.rows()), (1, 2));
+}
+
+#[test]
+fn what_the_leader_found_is_looked_up_again_when_filters_have_changed_since() {
+    let mut q = queues(&["a"]);
+    let matched = q.find(b"a");
+    q.ensure(S, &name("+"), Position(5), 0);
+    q.push(Position(6), &message("a", "x"), &matched, NO_LIMITS, 0);
+    assert_eq!(q.pull_all(&[("+", 5)], 0, 9).0, [(6, vec![1])]);
+}
+
+#[test]
+fn filters_of_other_session_shards_are_others() {
+    let mut q = queues(&["a"]);
+    q.ensure(ShardId(4), &name("a"), Position(5), 0);
+    q.publish(6, "a", NO_LIMITS, 0);
+    assert_eq!(q.rows(), 2);
+    q.trim(S, &name("a"), Position(6));
+    assert_eq!((q.rows(), q.messages()), (1, 1));
+    q.drop_filter(ShardId(4), &name("a"), Position(5), 0);
+    assert_eq!((q.rows(), q.messages(), q.len()), (0, 0, 1));
+}

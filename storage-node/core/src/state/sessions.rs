@@ -1,0 +1,295 @@
+//! Sessions that outlive their connection: subscriptions, cursors, unfinished exchanges, when they expire.
+//!
+//! One row for a session, one epoch to check, one row to delete. What the shards of messages have to know about it
+//! leaves as notes in the same entry ([`readers`]). Leaves out which connection has a session: the registry of the
+//! leader (`crate::shard`) knows that, and every change names the epoch of the connection that makes it.
+
+mod readers;
+mod row;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use freshet_storage_contract::{SessionChange, SessionEpoch, ShardId, StoredSession};
+
+use self::readers::Readers;
+use self::row::SessionRow;
+use super::effects::Effects;
+use super::notes::Note;
+
+/// A Session Expiry Interval that never passes (MQTT 5.0, 3.1.2.11.2).
+const NEVER_S: u32 = u32::MAX;
+
+/// The stored sessions of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct StoredSessions {
+    rows: BTreeMap<Bytes, Box<SessionRow>>,
+    /// Sessions without connection by the log time at which they end.
+    by_end: BTreeSet<(u64, Bytes)>,
+    readers: Readers,
+    offline: u64,
+    bytes: u64,
+}
+
+impl StoredSessions {
+    /// Stored sessions, connected or not.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Of these, without connection.
+    pub(crate) fn offline(&self) -> u64 {
+        self.offline
+    }
+
+    /// Bytes charged for all of them.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes + self.readers.bytes()
+    }
+
+    pub(crate) fn contains(&self, client_id: &[u8]) -> bool {
+        self.rows.contains_key(client_id)
+    }
+
+    /// Bytes charged for one of them.
+    pub(crate) fn bytes_of(&self, client_id: &Bytes) -> u64 {
+        self.rows.get(client_id).map_or(0, |row| row.bytes(client_id))
+    }
+
+    /// The session of a client, when `epoch` is the one that has it.
+    pub(crate) fn get(&self, client_id: &[u8], epoch: SessionEpoch) -> Option<&StoredSession> {
+        self.rows
+            .get(client_id)
+            .filter(|row| row.epoch == epoch)
+            .map(|row| &row.stored)
+    }
+
+    /// What changes will add to what the session is charged with, at most.
+    pub(crate) fn cost_of(changes: &[SessionChange]) -> u64 {
+        changes.iter().map(row::cost_of).sum()
+    }
+
+    /// A connection gets the session. True: it was there before.
+    pub(super) fn attach(
+        &mut self,
+        client_id: &Bytes,
+        epoch: SessionEpoch,
+        clean_start: bool,
+        expiry_interval_s: u32,
+        notes: &mut Effects<Note>,
+    ) -> bool {
+        if clean_start {
+            self.end(client_id, notes);
+        }
+        if self.rows.contains_key(client_id) {
+            self.set_connected(client_id, true, None);
+            if let Some(row) = self.rows.get_mut(client_id) {
+                row.epoch = epoch;
+                row.expiry_interval_s = expiry_interval_s;
+            }
+            return true;
+        }
+        if expiry_interval_s > 0 {
+            let stored = StoredSession {
+                generation: epoch,
+                subscriptions: Vec::new(),
+                cursors: Vec::new(),
+                outbound: Vec::new(),
+            };
+            self.insert(client_id, SessionRow::new(epoch, expiry_interval_s, stored));
+        }
+        false
+    }
+
+    /// A proxy names a session that it holds, to a leader that may have forgotten it.
+    pub(super) fn register(
+        &mut self,
+        client_id: &Bytes,
+        epoch: SessionEpoch,
+        expiry_interval_s: u32,
+        session: Option<&StoredSession>,
+        notes: &mut Effects<Note>,
+    ) {
+        let known = self.rows.get(client_id).map(|row| (row.epoch, row.stored.generation));
+        match (known, session) {
+            (Some((held, _)), _) if held > epoch => {}
+            (Some((_, generation)), Some(session)) if generation == session.generation => {
+                self.set_connected(client_id, true, None);
+                if let Some(row) = self.rows.get_mut(client_id) {
+                    row.epoch = epoch;
+                    row.expiry_interval_s = expiry_interval_s;
+                }
+            }
+            // What is stored ended when the session of the proxy began.
+            (_, session) => {
+                self.end(client_id, notes);
+                if let Some(session) = session {
+                    self.insert(
+                        client_id,
+                        SessionRow::new(epoch, expiry_interval_s, row::sorted(session)),
+                    );
+                    if let Some(row) = self.rows.get(client_id) {
+                        row.add_readers(&mut self.readers, notes);
+                    }
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, client_id: &Bytes, row: SessionRow) {
+        let client_id = Bytes::copy_from_slice(client_id);
+        self.bytes += row.bytes(&client_id);
+        self.rows.insert(client_id, Box::new(row));
+    }
+
+    /// The connection of `epoch` has ended, and the session waits for the next one until its interval has passed.
+    /// False: it was not that connection's.
+    pub(super) fn detach(
+        &mut self,
+        client_id: &Bytes,
+        epoch: SessionEpoch,
+        expiry_interval_s: u32,
+        log_time_ms: u64,
+        notes: &mut Effects<Note>,
+    ) -> bool {
+        let Some(row) = self.rows.get_mut(client_id).filter(|row| row.epoch == epoch) else {
+            return false;
+        };
+        row.expiry_interval_s = expiry_interval_s;
+        if expiry_interval_s == 0 {
+            self.end(client_id, notes);
+        } else {
+            self.set_connected(client_id, false, end_ms(expiry_interval_s, log_time_ms));
+        }
+        true
+    }
+
+    /// No connection is known any more: each session waits for its next one.
+    pub(super) fn suspend_all(&mut self, log_time_ms: u64) {
+        let connected: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|(_, row)| row.connected)
+            .map(|(client_id, row)| (client_id.clone(), row.expiry_interval_s))
+            .collect();
+        for (client_id, expiry_interval_s) in connected {
+            self.set_connected(&client_id, false, end_ms(expiry_interval_s, log_time_ms));
+        }
+    }
+
+    fn set_connected(&mut self, client_id: &Bytes, connected: bool, ends_ms: Option<u64>) {
+        let Some(row) = self.rows.get_mut(client_id) else {
+            return;
+        };
+        if let Some(before) = std::mem::replace(&mut row.ends_ms, ends_ms) {
+            self.by_end.remove(&(before, client_id.clone()));
+        }
+        if let Some(after) = ends_ms {
+            self.by_end.insert((after, client_id.clone()));
+        }
+        match (std::mem::replace(&mut row.connected, connected), connected) {
+            (true, false) => self.offline += 1,
+            (false, true) => self.offline -= 1,
+            _ => {}
+        }
+    }
+
+    /// Changes a session. False: it is not that connection's.
+    pub(super) fn update(
+        &mut self,
+        client_id: &Bytes,
+        epoch: SessionEpoch,
+        changes: &[SessionChange],
+        notes: &mut Effects<Note>,
+    ) -> bool {
+        let Some(row) = self.rows.get_mut(client_id).filter(|row| row.epoch == epoch) else {
+            return false;
+        };
+        let before = row.bytes(client_id);
+        for change in changes {
+            row.change(change, &mut self.readers, notes);
+        }
+        self.bytes = self.bytes + row.bytes(client_id) - before;
+        true
+    }
+
+    /// QoS 2 publications of a session are kept at `shard`.
+    pub(super) fn has_packets(
+        &mut self,
+        client_id: &Bytes,
+        generation: SessionEpoch,
+        shard: ShardId,
+        notes: &mut Effects<Note>,
+    ) {
+        match self
+            .rows
+            .get_mut(client_id)
+            .filter(|row| row.stored.generation == generation)
+        {
+            Some(row) if row.packets_at.contains(&shard) => {}
+            Some(row) => {
+                let before = row.bytes(client_id);
+                row.packets_at.push(shard);
+                self.bytes = self.bytes + row.bytes(client_id) - before;
+            }
+            None => notes.send(
+                shard,
+                Note::ForgetPackets {
+                    client_id: client_id.clone(),
+                    generation,
+                },
+            ),
+        }
+    }
+
+    /// Ends up to `limit` sessions whose interval has passed; returns how many.
+    pub(super) fn expire(&mut self, log_time_ms: u64, limit: usize, notes: &mut Effects<Note>) -> usize {
+        let mut count = 0;
+        while count < limit
+            && let Some((ends_ms, client_id)) = self.by_end.first().cloned()
+            && ends_ms <= log_time_ms
+        {
+            self.end(&client_id, notes);
+            count += 1;
+        }
+        count
+    }
+
+    /// When the first session ends, ms of log time.
+    pub(crate) fn next_end(&self) -> Option<u64> {
+        self.by_end.first().map(|(ends_ms, _)| *ends_ms)
+    }
+
+    fn end(&mut self, client_id: &Bytes, notes: &mut Effects<Note>) {
+        self.set_connected(client_id, true, None);
+        let Some(row) = self.rows.remove(client_id) else { return };
+        self.bytes -= row.bytes(client_id);
+        row.remove_readers(&mut self.readers, notes);
+        for shard in &row.packets_at {
+            notes.send(
+                *shard,
+                Note::ForgetPackets {
+                    client_id: client_id.clone(),
+                    generation: row.stored.generation,
+                },
+            );
+        }
+    }
+
+    /// Whether some shard of messages could drop more than it knows.
+    pub(crate) fn has_trims(&self) -> bool {
+        self.readers.has_trims()
+    }
+
+    /// Tells shards of messages, about up to `limit` filters, what nobody needs any more.
+    pub(super) fn send_trims(&mut self, limit: usize, notes: &mut Effects<Note>) {
+        self.readers.send_trims(limit, notes);
+    }
+}
+
+fn end_ms(expiry_interval_s: u32, log_time_ms: u64) -> Option<u64> {
+    (expiry_interval_s != NEVER_S).then(|| log_time_ms.saturating_add(u64::from(expiry_interval_s) * 1_000))
+}
+
+#[cfg(test)]
+mod tests;

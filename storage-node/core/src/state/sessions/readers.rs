@@ -1,0 +1,197 @@
+//! Who reads which durable filter at which shard, and how far the last of them has come.
+//!
+//! The first reader of a filter confirms it to the shard of its messages, the last one to go drops it there, and what
+//! all of them have done with is trimmed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use freshet_storage_contract::{Position, ShardId};
+
+use crate::state::effects::Effects;
+use crate::state::notes::Note;
+
+/// What a filter with readers costs beside its text, in bytes.
+const FILTER_OVERHEAD_BYTES: u64 = 256;
+/// Filters in one note.
+const FILTERS_PER_NOTE: usize = 1_024;
+
+/// Readers of all durable filters of a session shard.
+#[derive(Debug, Default)]
+pub(super) struct Readers {
+    by_filter: BTreeMap<(ShardId, Bytes), FilterReaders>,
+    /// Filters whose shard could drop more than it was told.
+    trims: BTreeSet<(ShardId, Bytes)>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct FilterReaders {
+    floors: Floors,
+    /// Position of the last request for the filter that a reader has named.
+    ensured: Position,
+    /// What its shard was told to drop.
+    trimmed: Position,
+}
+
+/// How far readers have come: most often there is one.
+#[derive(Debug)]
+enum Floors {
+    One(Position),
+    Many(BTreeMap<Position, u32>),
+}
+
+impl Readers {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// A session reads a filter from `floor` on; `ensured` is the request that it names.
+    pub(super) fn add(
+        &mut self,
+        shard: ShardId,
+        topic_filter: &Bytes,
+        floor: Position,
+        ensured: Position,
+        notes: &mut Effects<Note>,
+    ) {
+        let name = (shard, topic_filter.clone());
+        if let Some(readers) = self.by_filter.get_mut(&name) {
+            readers.floors.add(floor);
+            readers.ensured = readers.ensured.max(ensured);
+            return;
+        }
+        self.bytes += topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        let readers = FilterReaders {
+            floors: Floors::One(floor),
+            ensured,
+            trimmed: Position::default(),
+        };
+        self.by_filter.insert(name, readers);
+        notes.send(
+            shard,
+            Note::Confirm {
+                topic_filter: topic_filter.clone(),
+                ensured,
+            },
+        );
+    }
+
+    /// A reader names a later request.
+    pub(super) fn ensured(&mut self, shard: ShardId, topic_filter: &Bytes, ensured: Position) {
+        if let Some(readers) = self.by_filter.get_mut(&(shard, topic_filter.clone())) {
+            readers.ensured = readers.ensured.max(ensured);
+        }
+    }
+
+    /// A session no longer reads a filter.
+    pub(super) fn remove(&mut self, shard: ShardId, topic_filter: &Bytes, floor: Position, notes: &mut Effects<Note>) {
+        let name = (shard, topic_filter.clone());
+        let Some(readers) = self.by_filter.get_mut(&name) else {
+            return;
+        };
+        if !readers.floors.remove(floor) {
+            self.note_trim(name);
+            return;
+        }
+        let ensured = readers.ensured;
+        self.by_filter.remove(&name);
+        self.trims.remove(&name);
+        self.bytes -= topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        notes.send(
+            shard,
+            Note::Drop {
+                topic_filter: name.1,
+                ensured,
+            },
+        );
+    }
+
+    /// A session has come further in a filter.
+    pub(super) fn advance(&mut self, shard: ShardId, topic_filter: &Bytes, from: Position, to: Position) {
+        if from == to {
+            return;
+        }
+        let name = (shard, topic_filter.clone());
+        if let Some(readers) = self.by_filter.get_mut(&name) {
+            readers.floors.add(to);
+            readers.floors.remove(from);
+            self.note_trim(name);
+        }
+    }
+
+    fn note_trim(&mut self, name: (ShardId, Bytes)) {
+        if self
+            .by_filter
+            .get(&name)
+            .is_some_and(|readers| readers.floors.least() > readers.trimmed)
+        {
+            self.trims.insert(name);
+        }
+    }
+
+    pub(super) fn has_trims(&self) -> bool {
+        !self.trims.is_empty()
+    }
+
+    /// Tells shards what they can drop, about up to `limit` filters.
+    pub(super) fn send_trims(&mut self, limit: usize, notes: &mut Effects<Note>) {
+        let mut of_shard: Option<(ShardId, Vec<(Bytes, Position)>)> = None;
+        for _ in 0..limit {
+            let Some(name) = self.trims.pop_first() else { break };
+            let Some(readers) = self.by_filter.get_mut(&name) else {
+                continue;
+            };
+            readers.trimmed = readers.floors.least();
+            let (shard, trim) = (name.0, (name.1, readers.trimmed));
+            match &mut of_shard {
+                Some((of, filters)) if *of == shard && filters.len() < FILTERS_PER_NOTE => filters.push(trim),
+                _ => {
+                    if let Some((target, filters)) = of_shard.replace((shard, vec![trim])) {
+                        notes.send(target, Note::Trim { filters });
+                    }
+                }
+            }
+        }
+        if let Some((target, filters)) = of_shard {
+            notes.send(target, Note::Trim { filters });
+        }
+    }
+}
+
+impl Floors {
+    fn add(&mut self, floor: Position) {
+        match self {
+            Self::One(one) => {
+                let mut many = BTreeMap::from([(*one, 1)]);
+                *many.entry(floor).or_default() += 1;
+                *self = Self::Many(many);
+            }
+            Self::Many(many) => *many.entry(floor).or_default() += 1,
+        }
+    }
+
+    /// Removes one reader. True: it was the last.
+    fn remove(&mut self, floor: Position) -> bool {
+        let Self::Many(many) = self else { return true };
+        if let Some(count) = many.get_mut(&floor) {
+            *count -= 1;
+            if *count == 0 {
+                many.remove(&floor);
+            }
+        }
+        if many.len() == 1
+            && let Some((one, 1)) = many.first_key_value()
+        {
+            *self = Self::One(*one);
+        }
+        false
+    }
+
+    fn least(&self) -> Position {
+        match self {
+            Self::One(one) => *one,
+            Self::Many(many) => many.first_key_value().map_or(Position::default(), |(floor, _)| *floor),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! One stored session, and what each change does to it.
+
+use bytes::Bytes;
+use freshet_storage_contract::{
+    Cursor, OutboundExchange, OutboundStage, Position, SessionChange, SessionEpoch, ShardId, StoredSession,
+    StoredSubscription, SubscriptionStart,
+};
+
+use super::readers::Readers;
+use crate::state::effects::Effects;
+use crate::state::notes::Note;
+
+/// What a session costs beside its client id, in bytes.
+const SESSION_OVERHEAD_BYTES: u64 = 384;
+/// What a subscription costs beside its filter, in bytes.
+const SUBSCRIPTION_OVERHEAD_BYTES: u64 = 128;
+/// What a start, a cursor or an exchange costs, in bytes.
+const ENTRY_BYTES: u64 = 48;
+/// What a position behind a cursor, or a shard with packets, costs, in bytes.
+const NUMBER_BYTES: u64 = 10;
+/// Positions behind a cursor: no client has a larger Receive Maximum.
+const MAX_BEYOND: usize = 65_535;
+
+/// A stored session.
+#[derive(Debug)]
+pub(super) struct SessionRow {
+    /// The connection that has it, or had it last.
+    pub(super) epoch: SessionEpoch,
+    pub(super) expiry_interval_s: u32,
+    pub(super) connected: bool,
+    /// When it ends unless it is attached, ms of log time.
+    pub(super) ends_ms: Option<u64>,
+    pub(super) stored: StoredSession,
+    /// Shards that keep QoS 2 publications of this generation.
+    pub(super) packets_at: Vec<ShardId>,
+    subscription_bytes: u64,
+}
+
+impl SessionRow {
+    pub(super) fn new(epoch: SessionEpoch, expiry_interval_s: u32, stored: StoredSession) -> Self {
+        Self {
+            epoch,
+            expiry_interval_s,
+            connected: true,
+            ends_ms: None,
+            subscription_bytes: stored.subscriptions.iter().map(subscription_bytes).sum(),
+            stored,
+            packets_at: Vec::new(),
+        }
+    }
+
+    /// Bytes that the session of `client_id` is charged with.
+    pub(super) fn bytes(&self, client_id: &Bytes) -> u64 {
+        let beyond: usize = self.stored.cursors.iter().map(|c| c.beyond.len()).sum();
+        let entries = self.stored.cursors.len() + self.stored.outbound.len();
+        let numbers = beyond + self.packets_at.len();
+        SESSION_OVERHEAD_BYTES
+            + client_id.len() as u64
+            + self.subscription_bytes
+            + entries as u64 * ENTRY_BYTES
+            + numbers as u64 * NUMBER_BYTES
+    }
+
+    /// Registers what a session reads that was not here before.
+    pub(super) fn add_readers(&self, readers: &mut Readers, notes: &mut Effects<Note>) {
+        for subscription in &self.stored.subscriptions {
+            for start in &subscription.starts {
+                let floor = self.floor(*start);
+                readers.add(start.shard, &subscription.topic_filter, floor, start.position, notes);
+            }
+        }
+    }
+
+    /// The session has ended: it reads nothing any more.
+    pub(super) fn remove_readers(&self, readers: &mut Readers, notes: &mut Effects<Note>) {
+        for subscription in &self.stored.subscriptions {
+            for start in &subscription.starts {
+                readers.remove(start.shard, &subscription.topic_filter, self.floor(*start), notes);
+            }
+        }
+    }
+
+    /// Up to where a subscription needs nothing of a shard.
+    fn floor(&self, start: SubscriptionStart) -> Position {
+        self.cursor(start.shard)
+            .map_or(start.position, |cursor| cursor.acknowledged.max(start.position))
+    }
+
+    fn cursor(&self, shard: ShardId) -> Option<&Cursor> {
+        let at = self.stored.cursors.binary_search_by_key(&shard, |c| c.shard).ok()?;
+        self.stored.cursors.get(at)
+    }
+
+    /// Makes a change.
+    pub(super) fn change(&mut self, change: &SessionChange, readers: &mut Readers, notes: &mut Effects<Note>) {
+        match change {
+            SessionChange::Subscribe(subscription) => self.subscribe(subscription, readers, notes),
+            SessionChange::Unsubscribe { topic_filter } => self.unsubscribe(topic_filter, readers, notes),
+            SessionChange::Advance(cursor) => self.advance(cursor, readers),
+            SessionChange::Sending {
+                packet_id,
+                shard,
+                position,
+                qos,
+            } => {
+                let exchange = OutboundExchange {
+                    packet_id: *packet_id,
+                    shard: *shard,
+                    position: *position,
+                    qos: *qos,
+                    stage: OutboundStage::Sent,
+                };
+                let outbound = &mut self.stored.outbound;
+                match outbound.iter_mut().find(|e| e.packet_id == *packet_id) {
+                    // Asked again after a broken link: how far it has come stands.
+                    Some(same) if same.shard == *shard && same.position == *position => {}
+                    Some(other) => *other = exchange,
+                    None => outbound.push(exchange),
+                }
+            }
+            SessionChange::Received { packet_id } => {
+                if let Some(exchange) = self.stored.outbound.iter_mut().find(|e| e.packet_id == *packet_id) {
+                    exchange.stage = OutboundStage::Received;
+                }
+            }
+            SessionChange::Completed { packet_id } => self.stored.outbound.retain(|e| e.packet_id != *packet_id),
+        }
+    }
+
+    fn subscribe(&mut self, subscription: &StoredSubscription, readers: &mut Readers, notes: &mut Effects<Note>) {
+        let mut subscription = own_subscription(subscription);
+        let filter = subscription.topic_filter.clone();
+        let place = self
+            .stored
+            .subscriptions
+            .binary_search_by(|s| s.topic_filter.cmp(&filter));
+        let known = place.ok().and_then(|at| self.stored.subscriptions.get(at));
+        if let Some(known) = known.filter(|known| !known.starts.is_empty()) {
+            for start in &subscription.starts {
+                readers.ensured(start.shard, &filter, start.position);
+            }
+            subscription.starts.clone_from(&known.starts);
+        } else {
+            for start in &subscription.starts {
+                self.begin_cursor(*start);
+                readers.add(start.shard, &filter, self.floor(*start), start.position, notes);
+            }
+        }
+        self.subscription_bytes += subscription_bytes(&subscription);
+        match place {
+            Ok(at) => {
+                if let Some(former) = self.stored.subscriptions.get_mut(at) {
+                    self.subscription_bytes -= subscription_bytes(former);
+                    *former = subscription;
+                }
+            }
+            Err(at) => self.stored.subscriptions.insert(at, subscription),
+        }
+    }
+
+    /// The first subscription at a shard begins the cursor there.
+    fn begin_cursor(&mut self, start: SubscriptionStart) {
+        let is_first = !self.reads(start.shard);
+        match self
+            .stored
+            .cursors
+            .binary_search_by_key(&start.shard, |cursor| cursor.shard)
+        {
+            Ok(at) => {
+                if let Some(cursor) = self.stored.cursors.get_mut(at).filter(|_| is_first) {
+                    cursor.acknowledged = cursor.acknowledged.max(start.position);
+                    cursor.beyond.retain(|position| *position > cursor.acknowledged);
+                }
+            }
+            Err(at) => self.stored.cursors.insert(
+                at,
+                Cursor {
+                    shard: start.shard,
+                    acknowledged: start.position,
+                    beyond: Vec::new(),
+                },
+            ),
+        }
+    }
+
+    /// Whether the session has something to expect from a shard.
+    fn reads(&self, shard: ShardId) -> bool {
+        let subscriptions = &self.stored.subscriptions;
+        subscriptions
+            .iter()
+            .any(|s| s.starts.iter().any(|start| start.shard == shard))
+            || self.stored.outbound.iter().any(|e| e.shard == shard)
+    }
+
+    fn unsubscribe(&mut self, topic_filter: &Bytes, readers: &mut Readers, notes: &mut Effects<Note>) {
+        let Ok(at) = self
+            .stored
+            .subscriptions
+            .binary_search_by(|s| s.topic_filter.cmp(topic_filter))
+        else {
+            return;
+        };
+        let gone = self.stored.subscriptions.remove(at);
+        self.subscription_bytes -= subscription_bytes(&gone);
+        for start in &gone.starts {
+            readers.remove(start.shard, topic_filter, self.floor(*start), notes);
+        }
+        for start in &gone.starts {
+            if !self.reads(start.shard) {
+                self.stored.cursors.retain(|cursor| cursor.shard != start.shard);
+            }
+        }
+    }
+
+    fn advance(&mut self, to: &Cursor, readers: &mut Readers) {
+        let Ok(at) = self.stored.cursors.binary_search_by_key(&to.shard, |c| c.shard) else {
+            return;
+        };
+        let Some(cursor) = self.stored.cursors.get_mut(at) else {
+            return;
+        };
+        let from = cursor.acknowledged;
+        let acknowledged = from.max(to.acknowledged);
+        cursor.acknowledged = acknowledged;
+        cursor.beyond.clear();
+        let behind = to.beyond.iter().filter(|position| **position > acknowledged);
+        cursor.beyond.extend(behind.take(MAX_BEYOND));
+        cursor.beyond.sort_unstable();
+        cursor.beyond.dedup();
+        if acknowledged == from {
+            return;
+        }
+        for subscription in &self.stored.subscriptions {
+            for start in subscription.starts.iter().filter(|s| s.shard == to.shard) {
+                readers.advance(
+                    to.shard,
+                    &subscription.topic_filter,
+                    from.max(start.position),
+                    acknowledged.max(start.position),
+                );
+            }
+        }
+    }
+}
+
+/// What a change adds to a session, at most, in bytes.
+pub(super) fn cost_of(change: &SessionChange) -> u64 {
+    match change {
+        // A filter is charged where its readers are, too.
+        SessionChange::Subscribe(subscription) => subscription_bytes(subscription) * 2,
+        SessionChange::Advance(cursor) => ENTRY_BYTES + cursor.beyond.len() as u64 * NUMBER_BYTES,
+        SessionChange::Sending { .. } => ENTRY_BYTES,
+        SessionChange::Unsubscribe { .. } | SessionChange::Received { .. } | SessionChange::Completed { .. } => 0,
+    }
+}
+
+fn subscription_bytes(subscription: &StoredSubscription) -> u64 {
+    subscription.topic_filter.len() as u64
+        + SUBSCRIPTION_OVERHEAD_BYTES
+        + subscription.starts.len() as u64 * ENTRY_BYTES
+}
+
+/// A subscription in the form in which it is kept.
+fn own_subscription(subscription: &StoredSubscription) -> StoredSubscription {
+    let mut starts = subscription.starts.clone();
+    starts.sort_by_key(|start| start.shard);
+    starts.dedup_by_key(|start| start.shard);
+    StoredSubscription {
+        topic_filter: Bytes::copy_from_slice(&subscription.topic_filter),
+        starts,
+        ..subscription.clone()
+    }
+}
+
+/// A session as a proxy knows it in the form in which it is kept.
+pub(super) fn sorted(session: &StoredSession) -> StoredSession {
+    let mut subscriptions: Vec<_> = session.subscriptions.iter().map(own_subscription).collect();
+    subscriptions.sort_by(|a, b| a.topic_filter.cmp(&b.topic_filter));
+    subscriptions.dedup_by(|a, b| a.topic_filter == b.topic_filter);
+    let mut cursors = session.cursors.clone();
+    cursors.sort_by_key(|cursor| cursor.shard);
+    cursors.dedup_by_key(|cursor| cursor.shard);
+    StoredSession {
+        generation: session.generation,
+        subscriptions,
+        cursors,
+        outbound: session.outbound.clone(),
+    }
+}

@@ -1,0 +1,366 @@
+//! Stored sessions by themselves: what changes do, and what other shards are told.
+
+use freshet_storage_contract::{
+    Cursor, OutboundStage, PacketId, Position, QoS, StoredSubscription, SubscriptionOptions, SubscriptionStart, Term,
+};
+
+use super::*;
+
+const T0: ShardId = ShardId(0);
+const T1: ShardId = ShardId(1);
+
+#[derive(Default)]
+struct Bench {
+    sessions: StoredSessions,
+    notes: Effects<Note>,
+}
+
+fn client(name: &'static str) -> Bytes {
+    Bytes::from_static(name.as_bytes())
+}
+
+fn epoch(counter: u64) -> SessionEpoch {
+    SessionEpoch { term: Term(1), counter }
+}
+
+fn subscribe(filter: &'static str, qos: QoS, starts: &[(ShardId, u64)]) -> SessionChange {
+    SessionChange::Subscribe(StoredSubscription {
+        topic_filter: client(filter),
+        options: SubscriptionOptions::new(qos),
+        subscription_identifier: None,
+        starts: starts
+            .iter()
+            .map(|(shard, position)| SubscriptionStart {
+                shard: *shard,
+                position: Position(*position),
+            })
+            .collect(),
+    })
+}
+
+fn advance(shard: ShardId, acknowledged: u64, beyond: &[u64]) -> SessionChange {
+    SessionChange::Advance(Cursor {
+        shard,
+        acknowledged: Position(acknowledged),
+        beyond: beyond.iter().copied().map(Position).collect(),
+    })
+}
+
+fn packet(id: u16) -> PacketId {
+    PacketId::new(id).unwrap()
+}
+
+fn confirm(filter: &'static str, ensured: u64) -> Note {
+    Note::Confirm {
+        topic_filter: client(filter),
+        ensured: Position(ensured),
+    }
+}
+
+fn dropped(filter: &'static str, ensured: u64) -> Note {
+    Note::Drop {
+        topic_filter: client(filter),
+        ensured: Position(ensured),
+    }
+}
+
+fn trim(filter: &'static str, through: u64) -> Note {
+    Note::Trim {
+        filters: vec![(client(filter), Position(through))],
+    }
+}
+
+impl Bench {
+    fn attach(&mut self, name: &'static str, counter: u64, clean_start: bool) -> bool {
+        self.sessions
+            .attach(&client(name), epoch(counter), clean_start, 60, &mut self.notes)
+    }
+
+    fn update(&mut self, name: &'static str, counter: u64, changes: &[SessionChange]) -> bool {
+        self.sessions
+            .update(&client(name), epoch(counter), changes, &mut self.notes)
+    }
+
+    fn stored(&self, name: &'static str, counter: u64) -> &StoredSession {
+        self.sessions.get(name.as_bytes(), epoch(counter)).unwrap()
+    }
+
+    /// What one shard has been told since the last call.
+    fn take_notes(&mut self, shard: ShardId) -> Vec<Note> {
+        let notes: Vec<_> = self
+            .notes
+            .unconfirmed()
+            .filter(|(target, ..)| *target == shard)
+            .map(|(_, number, note)| (number, note.clone()))
+            .collect();
+        if let Some((last, _)) = notes.last() {
+            self.notes.confirm(shard, *last);
+        }
+        notes.into_iter().map(|(_, note)| note).collect()
+    }
+}
+
+#[test]
+fn a_session_is_found_again_until_it_has_expired() {
+    let mut b = Bench::default();
+    assert!(!b.attach("c", 1, false));
+    b.sessions.detach(&client("c"), epoch(1), 60, 1_000, &mut b.notes);
+    assert_eq!((b.sessions.offline(), b.sessions.next_end()), (1, Some(61_000)));
+    assert!(b.attach("c", 2, false));
+    assert_eq!((b.sessions.offline(), b.sessions.next_end()), (0, None));
+    assert_eq!(
+        b.stored("c", 2).generation,
+        epoch(1),
+        "taking it over does not begin it anew"
+    );
+    b.sessions.detach(&client("c"), epoch(2), 60, 2_000, &mut b.notes);
+    assert_eq!(b.sessions.expire(61_999, 9, &mut b.notes), 0);
+    assert_eq!(b.sessions.expire(62_000, 9, &mut b.notes), 1);
+    assert!(!b.attach("c", 3, false));
+    assert_eq!(b.stored("c", 3).generation, epoch(3));
+}
+
+#[test]
+fn an_interval_of_zero_ends_it_and_the_greatest_never_does() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    b.sessions.detach(&client("c"), epoch(1), NEVER_S, 1_000, &mut b.notes);
+    assert_eq!((b.sessions.next_end(), b.sessions.offline()), (None, 1));
+    b.attach("c", 2, false);
+    b.sessions.detach(&client("c"), epoch(2), 0, 1_000, &mut b.notes);
+    assert_eq!((b.sessions.len(), b.sessions.offline(), b.sessions.bytes()), (0, 0, 0));
+}
+
+#[test]
+fn changes_of_an_earlier_connection_are_refused() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    b.attach("c", 2, false);
+    assert!(!b.update("c", 1, &[subscribe("a", QoS::AtLeastOnce, &[(T0, 5)])]));
+    assert_eq!(b.stored("c", 2).subscriptions, []);
+    assert!(!b.update("other", 2, &[]));
+}
+
+#[test]
+fn an_equal_subscription_changes_options_and_keeps_its_place() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    b.update(
+        "c",
+        1,
+        &[subscribe("a", QoS::AtLeastOnce, &[(T0, 5)]), advance(T0, 7, &[])],
+    );
+    b.update("c", 1, &[subscribe("a", QoS::ExactlyOnce, &[(T0, 50)])]);
+    let stored = b.stored("c", 1);
+    assert_eq!(stored.subscriptions[0].options.qos, QoS::ExactlyOnce);
+    assert_eq!(stored.subscriptions[0].starts[0].position, Position(5));
+    assert_eq!(stored.cursors[0].acknowledged, Position(7));
+    b.update("c", 1, &[subscribe("a", QoS::AtMostOnce, &[])]);
+    assert_eq!(
+        b.stored("c", 1).subscriptions[0].starts.len(),
+        1,
+        "what is queued stays"
+    );
+    assert_eq!(b.take_notes(T0), [confirm("a", 5)]);
+    b.sessions.detach(&client("c"), epoch(1), 0, 0, &mut b.notes);
+    assert_eq!(
+        b.take_notes(T0),
+        [dropped("a", 50)],
+        "the filter's shard had counted the later request"
+    );
+}
+
+#[test]
+fn the_first_reader_confirms_a_filter_and_the_last_one_drops_it() {
+    let mut b = Bench::default();
+    for (name, at) in [("c", 5), ("d", 6), ("e", 7)] {
+        b.attach(name, 1, false);
+        b.update(name, 1, &[subscribe("a", QoS::AtLeastOnce, &[(T0, at), (T1, at)])]);
+    }
+    assert_eq!(b.take_notes(T0), [confirm("a", 5)]);
+    assert_eq!(b.take_notes(T1), [confirm("a", 5)]);
+    let unsubscribe = SessionChange::Unsubscribe {
+        topic_filter: client("a"),
+    };
+    b.update("c", 1, std::slice::from_ref(&unsubscribe));
+    b.attach("d", 2, true);
+    assert_eq!(b.take_notes(T0), []);
+    b.update("e", 1, &[unsubscribe]);
+    assert_eq!(b.take_notes(T0), [dropped("a", 7)]);
+    assert_eq!(b.take_notes(T1), [dropped("a", 7)]);
+    assert_eq!(b.stored("e", 1).cursors, []);
+}
+
+#[test]
+fn shards_are_told_what_the_slowest_reader_has_done_with() {
+    let mut b = Bench::default();
+    for (name, at) in [("c", 5), ("d", 9)] {
+        b.attach(name, 1, false);
+        b.update(name, 1, &[subscribe("a", QoS::AtLeastOnce, &[(T0, at)])]);
+    }
+    b.take_notes(T0);
+    let trims = |b: &mut Bench| {
+        b.sessions.send_trims(100, &mut b.notes);
+        assert!(!b.sessions.has_trims());
+        b.take_notes(T0)
+    };
+    b.update("c", 1, &[advance(T0, 7, &[])]);
+    assert_eq!(trims(&mut b), [trim("a", 7)]);
+    b.update("c", 1, &[advance(T0, 20, &[])]);
+    assert_eq!(trims(&mut b), [trim("a", 9)], "the other one begins there");
+    b.update("d", 1, &[advance(T0, 15, &[])]);
+    b.update("d", 1, &[advance(T0, 12, &[])]);
+    assert_eq!(trims(&mut b), [trim("a", 15)], "never back");
+    b.attach("d", 2, true);
+    assert_eq!(trims(&mut b), [trim("a", 20)]);
+    assert_eq!(trims(&mut b), []);
+}
+
+#[test]
+fn a_cursor_keeps_what_is_done_behind_it_in_order() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    b.update("c", 1, &[subscribe("a", QoS::AtLeastOnce, &[(T0, 5)])]);
+    b.update("c", 1, &[advance(T0, 6, &[9, 8, 6, 9]), advance(T1, 70, &[])]);
+    let cursor = Cursor {
+        shard: T0,
+        acknowledged: Position(6),
+        beyond: vec![Position(8), Position(9)],
+    };
+    assert_eq!(
+        b.stored("c", 1).cursors,
+        [cursor],
+        "it reads nothing of the other shard"
+    );
+}
+
+#[test]
+fn a_later_subscription_does_not_move_the_cursor_and_the_first_one_begins_it() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    b.update(
+        "c",
+        1,
+        &[subscribe("a", QoS::AtLeastOnce, &[(T0, 5)]), advance(T0, 6, &[])],
+    );
+    b.update("c", 1, &[subscribe("b", QoS::AtLeastOnce, &[(T0, 30)])]);
+    assert_eq!(b.stored("c", 1).cursors[0].acknowledged, Position(6));
+    for filter in ["a", "b"] {
+        let topic_filter = client(filter);
+        b.update("c", 1, &[SessionChange::Unsubscribe { topic_filter }]);
+    }
+    b.update("c", 1, &[subscribe("a", QoS::AtLeastOnce, &[(T0, 40)])]);
+    assert_eq!(b.stored("c", 1).cursors[0].acknowledged, Position(40));
+}
+
+#[test]
+fn an_exchange_goes_from_sent_to_received_to_done() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    let sending = |id, position| SessionChange::Sending {
+        packet_id: packet(id),
+        shard: T0,
+        position: Position(position),
+        qos: QoS::ExactlyOnce,
+    };
+    b.update("c", 1, &[sending(2, 10), sending(1, 11)]);
+    b.update(
+        "c",
+        1,
+        &[SessionChange::Received { packet_id: packet(2) }, sending(2, 10)],
+    );
+    let stages: Vec<_> = b
+        .stored("c", 1)
+        .outbound
+        .iter()
+        .map(|e| (e.packet_id.get(), e.stage))
+        .collect();
+    assert_eq!(
+        stages,
+        [(2, OutboundStage::Received), (1, OutboundStage::Sent)],
+        "asking again changes nothing"
+    );
+    b.update(
+        "c",
+        1,
+        &[SessionChange::Completed { packet_id: packet(2) }, sending(2, 12)],
+    );
+    let stored = b.stored("c", 1);
+    assert_eq!(stored.outbound.len(), 2);
+    assert_eq!(stored.outbound[1].position, Position(12));
+}
+
+#[test]
+fn shards_that_keep_packets_are_told_when_the_generation_ends() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    b.sessions.has_packets(&client("c"), epoch(1), T1, &mut b.notes);
+    b.sessions.has_packets(&client("c"), epoch(1), T1, &mut b.notes);
+    b.attach("c", 2, true);
+    let forget = Note::ForgetPackets {
+        client_id: client("c"),
+        generation: epoch(1),
+    };
+    assert_eq!(b.take_notes(T1), [forget.clone()]);
+    b.sessions.has_packets(&client("c"), epoch(1), T1, &mut b.notes);
+    assert_eq!(b.take_notes(T1), [forget], "it had ended before");
+}
+
+#[test]
+fn a_leader_without_memory_takes_what_a_proxy_holds_and_one_with_memory_keeps_its_own() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    b.update(
+        "c",
+        1,
+        &[subscribe("a", QoS::AtLeastOnce, &[(T0, 5)]), advance(T0, 6, &[])],
+    );
+    let held = b.stored("c", 1).clone();
+
+    let mut fresh = Bench::default();
+    fresh
+        .sessions
+        .register(&client("c"), epoch(1), 60, Some(&held), &mut fresh.notes);
+    assert_eq!(fresh.stored("c", 1), &held);
+    assert_eq!(fresh.take_notes(T0), [confirm("a", 5)]);
+
+    b.update("c", 1, &[advance(T0, 9, &[])]);
+    b.sessions.suspend_all(1_000);
+    assert_eq!((b.sessions.offline(), b.sessions.next_end()), (1, Some(61_000)));
+    b.sessions
+        .register(&client("c"), epoch(1), 60, Some(&held), &mut b.notes);
+    assert_eq!(b.stored("c", 1).cursors[0].acknowledged, Position(9));
+    assert_eq!((b.sessions.offline(), b.sessions.next_end()), (0, None));
+}
+
+#[test]
+fn what_is_charged_is_given_back() {
+    let mut b = Bench::default();
+    for name in ["c", "d"] {
+        b.attach(name, 1, false);
+        b.update(
+            name,
+            1,
+            &[
+                subscribe("a/+", QoS::AtLeastOnce, &[(T0, 5), (T1, 6)]),
+                subscribe("b", QoS::AtMostOnce, &[]),
+                advance(T0, 8, &[10, 12]),
+                SessionChange::Sending {
+                    packet_id: packet(1),
+                    shard: T0,
+                    position: Position(9),
+                    qos: QoS::AtLeastOnce,
+                },
+            ],
+        );
+        b.sessions.has_packets(&client(name), epoch(1), T1, &mut b.notes);
+    }
+    assert!(b.sessions.bytes() > 0);
+    b.attach("c", 2, true);
+    b.sessions.detach(&client("c"), epoch(2), 0, 0, &mut b.notes);
+    b.sessions.detach(&client("d"), epoch(1), 0, 0, &mut b.notes);
+    assert_eq!((b.sessions.bytes(), b.sessions.len()), (0, 0));
+    b.take_notes(T0);
+    b.take_notes(T1);
+    assert_eq!(b.notes.bytes(), 0);
+}

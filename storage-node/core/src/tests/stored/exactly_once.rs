@@ -1,0 +1,86 @@
+//! QoS 2 publications of sessions: taken once however often they come, until they are released.
+
+use super::*;
+
+fn of(generation: SessionEpoch, packet_id: u16) -> ExactlyOnce {
+    ExactlyOnce {
+        client_id: bytes("p"),
+        generation,
+        packet_id: PacketId::new(packet_id).unwrap(),
+    }
+}
+
+fn qos_2(payload: &str, of: ExactlyOnce) -> Message {
+    Message {
+        exactly_once: Some(Box::new(of)),
+        ..message("a", payload, QoS::ExactlyOnce)
+    }
+}
+
+/// Whether the shard knew the exchange.
+fn release(w: &mut World, proxy: u128, shard: ShardId, of: ExactlyOnce) -> bool {
+    let request = RequestId(6);
+    w.operate(proxy, Operation::Release(Release { request, shard, of }));
+    match w.take_answers(proxy)[..] {
+        [
+            Answer::Released {
+                request: answered,
+                found,
+            },
+        ] => {
+            assert_eq!(answered, request);
+            found
+        }
+        ref other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_publication_that_a_session_repeats_is_routed_once() {
+    let mut w = World::new(settings(4));
+    w.attach(A);
+    w.attach(B);
+    w.subscribe(A, 1, "a");
+    let generation = w.begin(A, 1, "p");
+    let (shard, _) = w.publish(A, qos_2("x", of(generation, 5)));
+    // Through another proxy, as after a takeover.
+    let (_, seq) = w.publish(B, qos_2("x", of(generation, 5)));
+    assert_eq!(w.take_outcomes(B), [(seq, PublishOutcome::Delivered)]);
+    assert_eq!(w.take_payloads(A), ["x"]);
+    assert_eq!(w.counter(|c| c.publishes_known_total), 1);
+    assert!(release(&mut w, B, shard, of(generation, 5)));
+    assert!(!release(&mut w, B, shard, of(generation, 5)), "it was released before");
+    w.publish(B, qos_2("next", of(generation, 5)));
+    assert_eq!(
+        w.take_payloads(A),
+        ["next"],
+        "the packet id stands for another message now"
+    );
+}
+
+#[test]
+fn a_message_delivered_to_proxies_does_not_say_which_exchange_it_was() {
+    let mut w = world();
+    w.attach(A);
+    w.subscribe(A, 1, "a");
+    let generation = w.begin(A, 1, "p");
+    w.publish(A, qos_2("x", of(generation, 5)));
+    match &w.take_deliveries(A)[..] {
+        [Delivery::Message { message, .. }] => assert_eq!(message.exactly_once, None),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_end_of_a_session_forgets_what_was_published_in_it() {
+    let mut w = World::new(settings(4));
+    w.attach(A);
+    let generation = w.begin(A, 1, "p");
+    w.publish(A, qos_2("x", of(generation, 5)));
+    assert_eq!(w.gauge(|g| g.packets), 1);
+    w.disconnect(A, "p", generation, Some(0));
+    assert_eq!((w.gauge(|g| g.packets), w.gauge(|g| g.queued_bytes)), (0, 0));
+    // Late, from a session that has ended: its session shard says so at once.
+    w.publish(A, qos_2("late", of(generation, 6)));
+    assert_eq!((w.gauge(|g| g.packets), w.gauge(|g| g.queued_bytes)), (0, 0));
+}

@@ -1,0 +1,110 @@
+//! Stored sessions across a leader without memory, and across one that only starts a higher term.
+
+use freshet_storage_contract::RegisteredSession;
+
+use super::*;
+
+fn registered(client: &str, epoch: SessionEpoch, session: Option<StoredSession>) -> RegisteredSession {
+    RegisteredSession {
+        client_id: bytes(client),
+        epoch,
+        will: None,
+        session_expiry_interval_s: 1_000,
+        session: session.map(Box::new),
+    }
+}
+
+fn empty_session(generation: SessionEpoch) -> StoredSession {
+    StoredSession {
+        generation,
+        subscriptions: Vec::new(),
+        cursors: Vec::new(),
+        outbound: Vec::new(),
+    }
+}
+
+#[test]
+fn connected_sessions_outlive_a_storage_node_without_memory() {
+    let mut old = World::new(settings(4));
+    old.attach(A);
+    let epoch = old.begin(A, 1, "c");
+    let starts = old.subscribe_stored(A, "c", epoch, "a");
+    old.publish(A, qos_1("a", "lost with the node"));
+    old.disconnect(A, "c", epoch, None);
+    let (epoch, session) = old.resume(A, 2, "c");
+
+    let later = StorageSettings {
+        recovery_hold_ms: 1_000,
+        ..settings(4)
+    };
+    let mut w = World::new(later.clone());
+    w.core = StorageCore::new(later, Term(TERM.0 + 1), w.now).unwrap();
+    w.attach(A);
+    w.attach(B);
+    let shard = w.session_shard("c");
+    w.publish(B, qos_1("a", "held at first"));
+    let sessions = vec![registered("c", epoch, Some(session))];
+    w.operate(A, Operation::RegisterSessions { shard, sessions });
+    w.pass_ms_with(1_000, &[A, B]);
+    let cursor = starts[0];
+    let chunk = w.pull(A, "c", cursor.shard, cursor.position, &["a"]);
+    assert_eq!(
+        payloads(&chunk.messages),
+        ["held at first"],
+        "positions of this life are behind all earlier ones"
+    );
+    w.change(A, "c", epoch, vec![advance(cursor.shard, chunk.up_to)]);
+    w.disconnect(A, "c", epoch, None);
+    let (_, session) = w.resume(B, 3, "c");
+    assert_eq!(session.cursors[0].acknowledged, chunk.up_to);
+}
+
+#[test]
+fn a_higher_term_keeps_sessions_and_waits_for_their_connections_to_be_named() {
+    let mut w = world();
+    w.attach(A);
+    let mut epochs = Vec::new();
+    for client in ["c", "d"] {
+        let epoch = w.begin(A, 1, client);
+        w.subscribe_stored(A, client, epoch, "a");
+        epochs.push(epoch);
+    }
+    w.publish(A, qos_1("a", "x"));
+    let mut ahead = w.attach_frame(B);
+    ahead.highest_term = Term(TERM.0 + 50);
+    w.proxies.insert(B, Proxy::default());
+    w.core.attach(&ahead, w.now, &mut w.out).unwrap();
+    w.collect();
+    assert_eq!(w.closed(A), Some(&LinkFault::TermRaised));
+    assert_eq!(w.gauge(|g| g.sessions_offline), 2);
+    w.attach(A);
+    let sessions = vec![registered("c", epochs[0], Some(empty_session(epochs[0])))];
+    w.operate(A, Operation::RegisterSessions { shard: S0, sessions });
+    assert_eq!(w.gauge(|g| g.sessions_offline), 1);
+    w.disconnect(A, "c", epochs[0], None);
+    let (_, session) = w.resume(A, 2, "c");
+    assert_eq!(session.subscriptions.len(), 1, "what is stored counts");
+    let chunk = w.pull(A, "c", S0, session.cursors[0].acknowledged, &["a"]);
+    assert_eq!(payloads(&chunk.messages), ["x"]);
+    w.pass_ms_with(1_100_000, &[A]);
+    assert_eq!(
+        w.counter(|c| c.sessions_expired_total),
+        1,
+        "the other one's client never came"
+    );
+}
+
+#[test]
+fn a_session_that_ends_with_its_connection_is_not_found_again_after_it_was_named() {
+    let mut w = world();
+    w.attach(A);
+    let epoch = w.begin(A, 1, "c");
+    w.subscribe_stored(A, "c", epoch, "a");
+    let later = SessionEpoch {
+        counter: epoch.counter + 1,
+        ..epoch
+    };
+    let sessions = vec![registered("c", later, None)];
+    w.operate(A, Operation::RegisterSessions { shard: S0, sessions });
+    assert_eq!((w.gauge(|g| g.sessions_stored), w.gauge(|g| g.durable_filters)), (0, 0));
+}

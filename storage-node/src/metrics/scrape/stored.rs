@@ -1,0 +1,115 @@
+//! Sessions that outlive their connection, and what is queued for them.
+
+use std::fmt;
+
+use super::{Scrape, Writer};
+
+impl Scrape {
+    pub(super) fn encode_stored(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
+        self.encode_sessions(out)?;
+        self.encode_queues(out)?;
+        self.encode_queue_losses(out)
+    }
+
+    fn encode_sessions(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
+        let offline = self.gauges(|g| g.sessions_offline);
+        let stored = self.gauges(|g| g.sessions_stored);
+        out.gauges_by(
+            "stored_sessions",
+            "Sessions that outlive their connection, by whether their client is connected",
+            "connected",
+            [("true", stored.saturating_sub(offline)), ("false", offline)],
+        )?;
+        out.gauge(
+            "session_bytes",
+            "Bytes of client ids, wills and stored sessions",
+            self.gauges(|g| g.session_bytes),
+        )?;
+        out.counter(
+            "sessions_resumed",
+            "Stored sessions that a connection found again",
+            self.counters(|c| c.sessions_resumed_total),
+        )?;
+        out.counter(
+            "sessions_expired",
+            "Stored sessions whose expiry interval passed",
+            self.counters(|c| c.sessions_expired_total),
+        )?;
+        let refused = self.counters(|c| c.session_updates_refused_total);
+        let all = self.counters(|c| c.session_updates_total);
+        out.counters_by(
+            "session_updates",
+            "Changes of stored sessions, by what became of them",
+            "outcome",
+            [("committed", all.saturating_sub(refused)), ("refused", refused)],
+        )
+    }
+
+    fn encode_queues(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
+        let shards = &self.stats.shards;
+        out.gauges_by_shard("queued_messages", "Messages queued for stored sessions", shards, |g| {
+            g.queued_messages
+        })?;
+        out.gauges_by_shard("queued_bytes", "Bytes of what is queued", shards, |g| g.queued_bytes)?;
+        out.gauge(
+            "queued_rows",
+            "Places of messages in queues",
+            self.gauges(|g| g.queued_rows),
+        )?;
+        out.gauge(
+            "durable_filters",
+            "Topic filters that queue messages",
+            self.gauges(|g| g.durable_filters),
+        )?;
+        out.counter(
+            "durable_filters_refused",
+            "Topic filters that were to queue messages, over the bound or malformed",
+            self.counters(|c| c.durable_filters_refused_total),
+        )?;
+        out.gauge(
+            "exactly_once_rows",
+            "QoS 2 publications that their publisher may repeat",
+            self.gauges(|g| g.packets),
+        )?;
+        out.counter("queued", "Messages queued", self.counters(|c| c.queued_total))?;
+        out.counter(
+            "pulls",
+            "Chunks of queued messages read",
+            self.counters(|c| c.pulls_total),
+        )?;
+        out.counter(
+            "pulled_messages",
+            "Messages in them",
+            self.counters(|c| c.pulled_messages_total),
+        )?;
+        out.counter(
+            "publishes_known",
+            "QoS 2 publications that a session repeated",
+            self.counters(|c| c.publishes_known_total),
+        )
+    }
+
+    fn encode_queue_losses(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
+        out.counters_by(
+            "queue_dropped",
+            "Places of messages in queues that ended before they were delivered",
+            "reason",
+            [
+                ("queued_messages", self.counters(|c| c.queue_dropped_count_total)),
+                ("queued_bytes", self.counters(|c| c.queue_dropped_bytes_total)),
+                ("queued_age", self.counters(|c| c.queue_dropped_age_total)),
+                ("message_expiry", self.counters(|c| c.queue_expired_total)),
+            ],
+        )?;
+        out.gauge(
+            "publications_held",
+            "Publications held after a start or for want of room",
+            self.gauges(|g| g.publications_held),
+        )?;
+        out.counter(
+            "publishes_held",
+            "Publications that were held for want of room",
+            self.counters(|c| c.publishes_held_total),
+        )
+    }
+}
