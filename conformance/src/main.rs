@@ -28,7 +28,7 @@ use brokers::Broker;
 use driver::{Client, Driver};
 use message::Version;
 use run::{Ended, Outcome, Run, Verdict, judge, run_all};
-use scripts::{SCRIPTS, awaited};
+use scripts::{DEVICES, SCRIPTS, awaited};
 
 /// Runs stock MQTT clients through scripts, against Freshet.
 #[derive(Debug, Parser)]
@@ -69,7 +69,7 @@ async fn clients(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let unknown = arguments
         .script
         .iter()
-        .find(|name| SCRIPTS.iter().all(|script| script.name != **name));
+        .find(|name| SCRIPTS.iter().chain(&DEVICES).all(|script| script.name != **name));
     ensure!(unknown.is_none(), "there is no script {unknown:?}");
     let versions: Vec<Version> = Version::ALL
         .into_iter()
@@ -86,9 +86,15 @@ async fn clients(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // Script by script, so that the slow ones of all clients begin early.
     for script in SCRIPTS
         .iter()
+        .chain(&DEVICES)
         .filter(|script| is_chosen(&arguments.script, script.name))
     {
+        let of_device = DEVICES.iter().any(|device| device.name == script.name);
         for (client, driver) in &drivers {
+            // The other end of a device is the client that needs no process.
+            if of_device && *client != Client::Rumqttc {
+                continue;
+            }
             for &version in &versions {
                 runs.push(Run {
                     script,
@@ -157,7 +163,7 @@ fn tell(ended: &Ended<'_>) {
     };
     let took = display(*took);
     println!(
-        "{word} {:<10} {:<6} {name:<11} {took:>8}  {detail}",
+        "{word} {:<10} {:<6} {name:<12} {took:>8}  {detail}",
         run.client.name(),
         run.version.name()
     );

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::cannot::CANNOT;
 use crate::driver::Client;
 use crate::message::Version;
-use crate::scripts::{AWAITING, SCRIPTS};
+use crate::scripts::{AWAITING, DEVICES, SCRIPTS, Script};
 
 const HEAD: &str = "\
 <!-- Written by `make generate` from conformance/src. -->
@@ -35,7 +35,22 @@ fn clients(page: &mut String) {
 
 fn scripts(page: &mut String) {
     page.push_str("\n## Scripts\n\n| script | what it shows |\n| --- | --- |\n");
-    for script in &SCRIPTS {
+    script_rows(page, &SCRIPTS);
+    for (script, feature) in AWAITING {
+        let _ = writeln!(
+            page,
+            "\n`{script}` waits for {feature}, which Freshet does not offer yet."
+        );
+    }
+    page.push_str(
+        "\n## Devices\n\nLibraries of microcontrollers cannot run in a test. What is known of them is imitated on a bare \
+         socket.\n\n| library | what is shown |\n| --- | --- |\n",
+    );
+    script_rows(page, &DEVICES);
+}
+
+fn script_rows(page: &mut String, scripts: &[Script]) {
+    for script in scripts {
         let _ = write!(page, "| {} | {}", script.name, script.what);
         if let Some((version, reason)) = script.not_in {
             let _ = write!(page, " (not in {}: {reason})", version.name());
@@ -70,7 +85,7 @@ mod tests {
     #[test]
     fn every_script_and_every_reason_stands_on_the_page() {
         let page = build();
-        for script in &SCRIPTS {
+        for script in SCRIPTS.iter().chain(&DEVICES) {
             assert!(
                 page.contains(&format!("| {} | {}", script.name, script.what)),
                 "{}",

@@ -2,6 +2,7 @@
 
 mod connection;
 mod delivery;
+mod devices;
 mod flow;
 mod limits;
 mod retained;
@@ -121,11 +122,25 @@ pub(crate) const SCRIPTS: [Script; 15] = [
     ),
 ];
 
-/// Scripts whose feature Freshet does not have yet. One that passes has to leave this list.
-pub(crate) const AWAITING: &[(&str, &str)] = &[
-    ("resume", "sessions that outlive their connection"),
-    ("shared", "shared subscriptions"),
+/// Libraries of small devices, imitated on a bare socket; whoever is at the other end plays no part.
+pub(crate) const DEVICES: [Script; 2] = [
+    script!(
+        "esp-mqtt",
+        "a PUBLISH that is sent again before it is acknowledged arrives once",
+        devices::esp_mqtt
+    ),
+    Script {
+        not_in: Some((Version::V5, "the library speaks 3.1.1 only")),
+        ..script!(
+            "PubSubClient",
+            "a device that skips every packet above 256 bytes, and never acknowledges it, receives all others",
+            devices::pub_sub_client
+        )
+    },
 ];
+
+/// Scripts whose feature Freshet does not have yet. One that passes has to leave this list.
+pub(crate) const AWAITING: &[(&str, &str)] = &[("shared", "shared subscriptions")];
 
 /// What Freshet still lacks for a script.
 pub(crate) fn awaited(script: &str) -> Option<&'static str> {

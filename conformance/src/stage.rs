@@ -3,6 +3,7 @@
 //! A script says what happens and what must be seen. A difference that the script can go on from is noted; one that it
 //! cannot ends it. Topics and client ids are below a name of the script's own, so that scripts run side by side.
 
+mod device;
 mod peer;
 
 use std::fmt::Debug;
@@ -13,6 +14,7 @@ use crate::cannot::{Feature, cannot};
 use crate::driver::{Client, Driver};
 use crate::message::{Command, Connect, Event, Filter, Publish, Subscribe, Version};
 use crate::relay::{Packet, Relay};
+pub(crate) use device::{Device, Heard};
 pub(crate) use peer::{Message, Peer};
 
 /// How long anything may take that must happen. Generous: the machine may be busy with other work.
@@ -206,6 +208,15 @@ impl<'a> Stage<'a> {
         })
         .await?;
         Ok(code)
+    }
+
+    /// Connects a device that can hold packets of so many bytes.
+    ///
+    /// # Errors
+    /// When the broker does not accept it.
+    pub(crate) async fn device(&mut self, name: &str, buffer_bytes: usize) -> Played<Device> {
+        let relay = Relay::start(self.broker).await?;
+        Device::connect(relay, self.version, &self.named(name).client_id, buffer_bytes).await
     }
 
     async fn open(&mut self, mut connect: Connect) -> Played<Peer> {

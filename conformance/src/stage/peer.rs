@@ -332,7 +332,7 @@ fn failures(all: &[Event]) -> Vec<Event> {
 }
 
 /// The last few entries: what a reader of a failure needs first.
-fn tail<T>(all: &[T]) -> &[T] {
+pub(super) fn tail<T>(all: &[T]) -> &[T] {
     const LAST: usize = 6;
     &all[all.len().saturating_sub(LAST)..]
 }
