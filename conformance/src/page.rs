@@ -30,7 +30,7 @@ fn clients(page: &mut String) {
     for client in Client::ALL {
         let _ = writeln!(page, "| {} | {} |", client.name(), client.what());
     }
-    page.push_str("\nTheir versions are pinned in `conformance/drivers`, that of rumqttc in `Cargo.lock`.\n");
+    page.push_str("\nVersions are pinned in `conformance/drivers`, that of rumqttc in `Cargo.lock`; mosquitto is Debian's.\n");
 }
 
 fn scripts(page: &mut String) {
@@ -56,12 +56,6 @@ fn script_rows(page: &mut String, scripts: &[Script]) {
             let _ = write!(page, " (not in {}: {reason})", version.name());
         }
         page.push_str(" |\n");
-    }
-    for (script, feature) in AWAITING {
-        let _ = writeln!(
-            page,
-            "\n`{script}` waits for {feature}, which Freshet does not offer yet."
-        );
     }
 }
 

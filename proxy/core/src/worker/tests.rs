@@ -2,9 +2,11 @@
 
 mod bench;
 mod bounds;
+mod connack;
 mod connect;
 mod deliver;
 mod drain;
+mod exchanges;
 mod keep_alive;
 mod malformed;
 mod publish;
@@ -16,3 +18,4 @@ mod storage;
 mod storage_away;
 mod subscribe;
 mod takeover;
+mod unsubscribe;
