@@ -2,6 +2,7 @@
 //!
 //! Programs that stay are started by [`crate::node::process`].
 
+use std::ffi::OsString;
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
@@ -49,6 +50,22 @@ pub async fn run_with_input(command: &mut Command, input: &[u8]) -> anyhow::Resu
         bail!("{shown}: {}\n{}", output.status, tail(&said, ERROR_TAIL_LINES));
     }
     Ok(stdout)
+}
+
+/// Names of the variables that cargo gave this process about its package (The Cargo Book, "Environment variables").
+///
+/// A cargo that this process starts must not inherit them: build scripts of dependencies look at some, run again when
+/// they change, and with them everything above is compiled again, now and in the next build without them.
+pub fn variables_of_cargo() -> impl Iterator<Item = OsString> {
+    std::env::vars_os()
+        .map(|(name, _)| name)
+        .filter(|name| name.to_str().is_some_and(is_set_by_cargo))
+}
+
+fn is_set_by_cargo(name: &str) -> bool {
+    const PREFIXES: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+    const NAMES: [&str; 3] = ["CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "OUT_DIR"];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Writes a command as a shell would take it, near enough to repeat it.

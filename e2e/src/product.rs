@@ -9,6 +9,8 @@ mod cargo;
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+
 use crate::Cluster;
 use crate::node::{UpOptions, packages};
 use crate::progress::step;
@@ -38,6 +40,15 @@ pub async fn for_tests(options: UpOptions) -> anyhow::Result<(Cluster, Images)> 
     })
     .await?;
     Ok((cluster, images))
+}
+
+/// Builds the operator, as its image has it, and returns the program.
+///
+/// # Errors
+/// When it does not build.
+pub async fn operator_program() -> anyhow::Result<PathBuf> {
+    let built = cargo::build(&["freshet-operator"]).await?;
+    built.into_iter().next().context("cargo built nothing")
 }
 
 /// The root of the checkout that this program was built from.

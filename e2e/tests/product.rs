@@ -1,13 +1,27 @@
 //! The product on a real Kubernetes, with clients that somebody else wrote: what a user of an `MqttCluster` sees, also
 //! when something fails. Needs root, Go and Rust; builds images and servers when they are not cached.
 
+#[path = "product/bad_input.rs"]
+mod bad_input;
 #[path = "product/broker.rs"]
 mod broker;
+#[path = "product/changes.rs"]
+mod changes;
+#[path = "product/client.rs"]
+mod client;
 #[path = "product/failures.rs"]
 mod failures;
+#[path = "product/fault_points.rs"]
+mod fault_points;
 #[path = "product/lifecycle.rs"]
 mod lifecycle;
 #[path = "product/messages.rs"]
 mod messages;
+#[path = "product/operator.rs"]
+mod operator;
+#[path = "product/operator_upgrade.rs"]
+mod operator_upgrade;
+#[path = "product/placement.rs"]
+mod placement;
 #[path = "product/refusals.rs"]
 mod refusals;

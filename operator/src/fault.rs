@@ -21,11 +21,11 @@ pub(crate) enum FaultPoint {
     ApplyAllProxiesService,
     /// Applies the headless Service of the storage nodes.
     ApplyStorageService,
-    /// Applies the StatefulSet of the storage nodes.
+    /// Applies the StatefulSet of the storage nodes, or scales one that is kept.
     ApplyStorage,
     /// Applies the disruption budget of the proxies.
     ApplyDisruptionBudget,
-    /// Applies the Deployment of the target revision.
+    /// Applies the Deployment of the target revision, or scales one that is kept.
     ApplyProxies,
     /// Writes role and labels of a proxy pod.
     PatchProxyPod,

@@ -1,11 +1,14 @@
 //! One reconcile: dereference -> validate -> build -> apply -> plan -> act -> report.
 //!
 //! The controller runs at most one at a time for each cluster, which makes it the only writer of everything that belongs
-//! to it. A step that finds its view out of date ends the reconcile; the next one begins with a newer view. What is
-//! remembered between reconciles only saves work and finds losses: a process that starts without it does the same.
+//! to it. What it keeps from an earlier operator (`freshet_operator_core::keep`) is decided
+//! around validate and build. A step that finds its view out of date ends the reconcile; the next one begins with a newer
+//! view. What is remembered between reconciles only saves work and finds losses: a process that starts without it does the
+//! same.
 
 mod act;
 mod apply;
+mod limits;
 mod memory;
 mod report;
 
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use freshet_operator_api::MqttCluster;
 use freshet_operator_core::build::{Children, build_children};
+use freshet_operator_core::keep::{Keep, KeepInput, choose_defaults, decide_keep};
 use freshet_operator_core::labels;
 use freshet_operator_core::observe::{Objects, Observed, observe};
 use freshet_operator_core::plan::{ProxyPlan, ProxyTarget, StoragePlan, plan_proxies, plan_storage};
@@ -23,6 +27,7 @@ use freshet_operator_core::{DefaultImages, ValidatedCluster, names, validate};
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
+use crate::args::VERSION;
 use crate::events::Recorder;
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::watch::Stores;
@@ -142,6 +147,7 @@ pub(crate) fn on_error(cluster: Arc<MqttCluster>, error: &ReconcileError, reconc
 struct Work {
     cluster: ValidatedCluster,
     children: Children,
+    keep: Keep,
     proxies: ProxyPlan,
     storage: StoragePlan,
 }
@@ -174,8 +180,9 @@ impl Reconciler {
         let observed = self.dereference(resource);
         let previous = memory.newest_status(resource);
         let served_last = previous.as_ref().map(|status| status.proxy.revision.current.as_str());
-        let work = validate(resource, &self.images)
-            .map(|cluster| plan(cluster, &observed, served_last))
+        let defaults = choose_defaults(resource, &observed, served_last, &self.images);
+        let work = validate(resource, &defaults)
+            .map(|cluster| self.plan(resource, cluster, &observed, served_last))
             .map_err(|invalid| Blocked {
                 reason: "InvalidSpec".to_owned(),
                 message: invalid.to_string(),
@@ -266,22 +273,39 @@ impl Reconciler {
             budget: budget.as_deref().filter(|budget| apply::is_owned_by(*budget, uid)),
         })
     }
-}
 
-fn plan(cluster: ValidatedCluster, observed: &Observed, served_last: Option<&str>) -> Work {
-    let children = build_children(&cluster);
-    let target = ProxyTarget {
-        revision: &children.proxy_revision,
-        replicas: cluster.proxy.replicas,
-        config_hash: &children.proxy_config_hash,
-        served_last,
-    };
-    let proxies = plan_proxies(observed, target);
-    let storage = plan_storage(observed, &children.storage_config_hash);
-    Work {
-        cluster,
-        children,
-        proxies,
-        storage,
+    fn plan(
+        &self,
+        resource: &MqttCluster,
+        cluster: ValidatedCluster,
+        observed: &Observed,
+        served_last: Option<&str>,
+    ) -> Work {
+        let children = build_children(&cluster);
+        let keep = decide_keep(&KeepInput {
+            resource,
+            cluster: &cluster,
+            children: &children,
+            observed,
+            served_last,
+            offered: &self.images,
+            version: VERSION,
+        });
+        let target = ProxyTarget {
+            revision: &keep.proxy_revision,
+            replicas: cluster.proxy.replicas,
+            is_kept: keep.keeps_proxies,
+            config_hash: &children.proxy_config_hash,
+            served_last,
+        };
+        let proxies = plan_proxies(observed, target);
+        let storage = plan_storage(observed, &children.storage_config_hash);
+        Work {
+            cluster,
+            children,
+            keep,
+            proxies,
+            storage,
+        }
     }
 }

@@ -125,8 +125,8 @@ fn start_controllers(
     stop: &Receiver<bool>,
 ) -> JoinSet<()> {
     let images = DefaultImages {
-        proxy: args.proxy_image.clone(),
-        storage: args.storage_image.clone(),
+        proxy: args.proxy_image.as_str().into(),
+        storage: args.storage_image.as_str().into(),
     };
     let writer = Writer::new(client.clone(), metrics.clone(), args.fault_point);
     let recorder = Arc::new(Recorder::new(writer.clone(), identity.to_owned()));

@@ -52,8 +52,8 @@ fn parse(text: &str) -> anyhow::Result<(ProxyConfig, StorageConfig)> {
     // What an API server would have given it.
     cluster.metadata.uid.get_or_insert_with(|| "standalone".to_owned());
     let images = DefaultImages {
-        proxy: "unused".to_owned(),
-        storage: "unused".to_owned(),
+        proxy: "unused".into(),
+        storage: "unused".into(),
     };
     let validated = validate(&cluster, &images)?;
     let files = build_children(&validated).config_map.data.unwrap_or_default();

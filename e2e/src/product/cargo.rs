@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::repository;
+use crate::command;
 
 /// A line of `--message-format=json` (The Cargo Book, "External tools"), as far as it is needed.
 #[derive(Debug, Deserialize)]
@@ -36,6 +37,9 @@ pub(super) async fn build(binaries: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .kill_on_drop(true);
+    for name in command::variables_of_cargo() {
+        cargo.env_remove(name);
+    }
     let output = cargo.spawn().context("cannot start cargo")?.wait_with_output().await?;
     ensure!(
         output.status.success(),

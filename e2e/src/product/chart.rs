@@ -29,6 +29,14 @@ const OPERATOR_DEADLINE: Duration = Duration::from_secs(300);
 /// # Errors
 /// When Helm refuses, or the operator does not become ready: with what its pods are up to.
 pub async fn install(kubectl: &Kubectl, helm: &Helm, images: &Images, step: &Step) -> anyhow::Result<()> {
+    upgrade(kubectl, helm, &images.chart_values(), step).await
+}
+
+/// Installs or upgrades the chart with these values, names and settings, and waits until the operator runs as they say.
+///
+/// # Errors
+/// As [`install`].
+pub async fn upgrade(kubectl: &Kubectl, helm: &Helm, values: &[(String, String)], step: &Step) -> anyhow::Result<()> {
     let chart = repository().join("charts/freshet");
     let mut upgrade = helm.command();
     upgrade.args(["upgrade", RELEASE]).arg(chart).args([
@@ -38,7 +46,7 @@ pub async fn install(kubectl: &Kubectl, helm: &Helm, images: &Images, step: &Ste
         NAMESPACE,
         "--create-namespace",
     ]);
-    for (value, setting) in images.chart_values() {
+    for (value, setting) in values {
         upgrade.arg("--set-string").arg(format!("{value}={setting}"));
     }
     command::run(&mut upgrade).await?;

@@ -10,6 +10,7 @@ use freshet_e2e::kubectl::Kubectl;
 use freshet_e2e::node::UpOptions;
 use freshet_e2e::{Cluster, product, with_temp_namespace};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 /// How long a cluster may take to become what was asked for.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
@@ -19,6 +20,8 @@ pub(crate) const MESSAGE_DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const PROXY: &str = "proxy";
 /// The container of a storage node's pod.
 pub(crate) const STORAGE: &str = "storage";
+/// The pod of the only storage node.
+pub(crate) const STORAGE_POD: &str = "mqtt-storage-0";
 
 /// A cluster called `mqtt`.
 pub(crate) struct Broker<'a> {
@@ -39,6 +42,7 @@ where
         };
         broker.apply(spec).await?;
         broker.await_ready("AllServing").await?;
+        broker.await_reachable().await?;
         test(&broker).await
     })
     .await
@@ -137,6 +141,17 @@ impl Broker<'_> {
         Ok(self.cluster.node_port(u16::try_from(port)?))
     }
 
+    /// Waits until the nodes forward connections: that follows the endpoints of the Service, of which the resource
+    /// speaks, with some delay.
+    async fn await_reachable(&self) -> Result<()> {
+        let address = self.address().await?;
+        await_condition(&format!("{address} takes connections"), DEADLINE, async || {
+            TcpStream::connect(address).await?;
+            Ok(Observed::Met(()))
+        })
+        .await
+    }
+
     /// Names of the proxies that get new connections.
     pub(crate) async fn accepting(&self) -> Result<Vec<String>> {
         self.pods("freshet.dev/cluster=mqtt,freshet.dev/accepting=true").await
@@ -154,11 +169,31 @@ impl Broker<'_> {
     pub(crate) async fn metric(&self, name: &str) -> Result<BTreeMap<String, u64>> {
         let mut values = BTreeMap::new();
         for pod in self.accepting().await? {
-            let path = format!("/api/v1/namespaces/{}/pods/{pod}:9090/proxy/metrics", self.namespace);
-            let text = self.kubectl().run(&["get", "--raw", &path]).await?;
-            values.insert(pod, sum_of(&text, name));
+            let sum = samples(&self.scrape(&pod).await?, name).map(|(_, value)| value).sum();
+            values.insert(pod, sum);
         }
         Ok(values)
+    }
+
+    /// One metric of all proxies that accept, by one of its labels.
+    pub(crate) async fn metric_by(&self, name: &str, label: &str) -> Result<BTreeMap<String, u64>> {
+        let mut values = BTreeMap::new();
+        for pod in self.accepting().await? {
+            add_by(&self.scrape(&pod).await?, name, label, &mut values);
+        }
+        Ok(values)
+    }
+
+    /// One metric of the storage node, by one of its labels.
+    pub(crate) async fn storage_metric_by(&self, name: &str, label: &str) -> Result<BTreeMap<String, u64>> {
+        let mut values = BTreeMap::new();
+        add_by(&self.scrape(STORAGE_POD).await?, name, label, &mut values);
+        Ok(values)
+    }
+
+    async fn scrape(&self, pod: &str) -> Result<String> {
+        let path = format!("/api/v1/namespaces/{}/pods/{pod}:9090/proxy/metrics", self.namespace);
+        self.kubectl().run(&["get", "--raw", &path]).await
     }
 }
 
@@ -182,9 +217,19 @@ fn merge(spec: &mut Value, defaults: &Value) {
     }
 }
 
-fn sum_of(text: &str, name: &str) -> u64 {
-    text.lines()
-        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
-        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
-        .sum()
+/// The samples of one metric: labels as they are written, and value.
+fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
+    text.lines().filter_map(move |line| {
+        let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
+        let (labels, value) = rest.rsplit_once(' ')?;
+        Some((labels, value.parse().ok()?))
+    })
+}
+
+fn add_by(text: &str, name: &str, label: &str, values: &mut BTreeMap<String, u64>) {
+    let label = format!("{label}=\"");
+    for (labels, value) in samples(text, name) {
+        let of = labels.split_once(&label).and_then(|(_, rest)| rest.split_once('"'));
+        *values.entry(of.map_or("", |(of, _)| of).to_owned()).or_default() += value;
+    }
 }

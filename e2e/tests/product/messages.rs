@@ -1,18 +1,21 @@
 //! Messages through the Service of a cluster of two proxies.
 
+use std::time::Instant;
+
 use anyhow::{Result, ensure};
 use freshet_e2e::condition::{Observed, await_condition};
-use freshet_e2e::mosquitto::{Subscriber, publish};
+use freshet_e2e::mosquitto::{Received, Subscriber, publish};
 use serde_json::json;
 
 use crate::broker::{Broker, DEADLINE, MESSAGE_DEADLINE, with_broker};
 
-/// Publishes until a publisher was dealt to another proxy than the one that holds the only connection.
+/// Publishes until a publisher was dealt to another proxy than the one that holds the only connection; returns what
+/// then arrived.
 async fn publish_through_the_other_proxy(
     broker: &Broker<'_>,
     subscriber: &mut Subscriber,
     arguments: &[&str],
-) -> Result<()> {
+) -> Result<Received> {
     let address = broker.address().await?;
     let held = broker.metric("freshet_proxy_connections").await?;
     let holder: Vec<_> = held
@@ -31,7 +34,7 @@ async fn publish_through_the_other_proxy(
             .iter()
             .any(|(pod, count)| *pod != holder[0] && *count > before.get(pod).copied().unwrap_or(0));
         Ok(if other {
-            Observed::Met(())
+            Observed::Met(received)
         } else {
             Observed::NotYet(format!("{after:?}"))
         })
@@ -49,9 +52,7 @@ async fn a_message_crosses_from_one_proxy_to_another_at_every_qos() -> Result<()
             let properties = ["-D", "publish", "user-property", "made", "here"];
             let message = ["-V", "mqttv5", "-t", "a/b", "-q", qos, "-m", "crossing"];
             let arguments = [message.as_slice(), &properties].concat();
-            publish_through_the_other_proxy(broker, &mut subscriber, &arguments).await?;
-            publish(address, &arguments).await?;
-            let received = subscriber.next(MESSAGE_DEADLINE).await?;
+            let received = publish_through_the_other_proxy(broker, &mut subscriber, &arguments).await?;
             ensure!(received.qos.to_string() == qos, "{received:?}");
             ensure!(received.properties.to_string().contains("made"), "{received:?}");
             drop(subscriber);
@@ -89,28 +90,51 @@ async fn a_retained_message_waits_for_whoever_subscribes_and_can_be_taken_back()
 async fn the_same_client_id_through_any_proxy_ends_the_first_connection() -> Result<()> {
     with_broker("takeover", json!({}), async |broker| {
         let address = broker.address().await?;
-        // Each is dealt to a proxy at random; eight in a row stay on one proxy once in 128 runs.
-        let mut previous: Option<Subscriber> = None;
-        for _ in 0..8 {
-            let arguments = ["-V", "mqttv5", "-i", "one", "-t", "t"];
+        let arguments = ["-V", "mqttv5", "-i", "one", "-t", "t"];
+        let mut present = Subscriber::start(address, &arguments, MESSAGE_DEADLINE).await?;
+        let mut held_by = await_holder(broker).await?;
+        // Each connection is dealt to a proxy at random: until the client came back through another one.
+        let until = Instant::now() + DEADLINE;
+        loop {
             let next = Subscriber::start(address, &arguments, MESSAGE_DEADLINE).await?;
-            if let Some(mut superseded) = previous.replace(next) {
-                let mut said = Vec::new();
-                let told = tokio::time::timeout(MESSAGE_DEADLINE, async {
-                    while let Some(line) = superseded.line().await? {
-                        let is_told = line.contains("DISCONNECT (142)");
-                        said.push(line);
-                        if is_told {
-                            return anyhow::Ok(true);
-                        }
-                    }
-                    anyhow::Ok(false)
-                })
-                .await??;
-                ensure!(told, "0x8E is 142: {said:?}");
+            let mut superseded = std::mem::replace(&mut present, next);
+            ensure_told_of_takeover(&mut superseded).await?;
+            let former = std::mem::replace(&mut held_by, await_holder(broker).await?);
+            if former != held_by {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "every connection was dealt to {held_by}");
+        }
+    })
+    .await
+}
+
+async fn ensure_told_of_takeover(superseded: &mut Subscriber) -> Result<()> {
+    let mut said = Vec::new();
+    let told = tokio::time::timeout(MESSAGE_DEADLINE, async {
+        while let Some(line) = superseded.line().await? {
+            let is_told = line.contains("DISCONNECT (142)");
+            said.push(line);
+            if is_told {
+                return anyhow::Ok(true);
             }
         }
-        Ok(())
+        anyhow::Ok(false)
+    })
+    .await??;
+    ensure!(told, "0x8E is 142: {said:?}");
+    Ok(())
+}
+
+/// Waits until one proxy holds the only client, and returns its name.
+async fn await_holder(broker: &Broker<'_>) -> Result<String> {
+    await_condition("one proxy holds the client", DEADLINE, async || {
+        let clients = broker.metric("freshet_proxy_clients").await?;
+        let holders: Vec<_> = clients.iter().filter(|(_, held)| **held > 0).collect();
+        Ok(match holders[..] {
+            [(pod, 1)] => Observed::Met(pod.clone()),
+            _ => Observed::NotYet(format!("{clients:?}")),
+        })
     })
     .await
 }

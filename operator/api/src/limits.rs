@@ -32,8 +32,9 @@ pub struct ClientLimits {
     /// connections.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub subscriptions: u32,
-    /// Largest packet, fixed header included. Default `1Mi`; from `1Ki` to `256Mi`. New connections.
-    #[schemars(extend("x-kubernetes-validations" = size_between("limits.client.maxPacket", "1Ki", "256Mi")))]
+    /// Largest packet, fixed header included. Default `1Mi`; from `1Ki` to `4M`, which with its overhead is what travels
+    /// between proxies and storage in one piece. New connections.
+    #[schemars(extend("x-kubernetes-validations" = size_between("limits.client.maxPacket", "1Ki", "4M")))]
     pub max_packet: SizeText,
     /// Longest keep-alive, announced to 5.0 clients; 3.1.1 ones keep theirs. Whole seconds. Default `240s`; from `0s`,
     /// which is none, to `18h`. New connections.

@@ -16,10 +16,11 @@ use crate::text::DurationText;
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
 pub struct Image {
-    /// Registry and name; empty: the one that the operator was installed with. New revision.
+    /// Registry and name; empty: those of the operator's default, as it was when the cluster was created or upgraded. New
+    /// revision.
     #[schemars(length(max = 512), regex(pattern = r"^([a-z0-9][A-Za-z0-9._:/-]*[A-Za-z0-9])?$"))]
     pub repository: String,
-    /// Tag; empty: the one that the operator was installed with, or its own version. New revision.
+    /// Tag; empty: that of the operator's default, as it was when the cluster was created or upgraded. New revision.
     #[schemars(length(max = 128), regex(pattern = r"^([A-Za-z0-9_][A-Za-z0-9._-]*)?$"))]
     pub tag: String,
     /// Digest such as `sha256:…`; wins over the tag. New revision.

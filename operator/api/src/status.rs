@@ -17,7 +17,8 @@ pub struct MqttClusterStatus {
     pub version: String,
     /// Where clients connect.
     pub endpoints: Vec<Endpoint>,
-    /// Ready, ProxiesAvailable, StorageAvailable, Progressing, Degraded, Reconciling, Stalled.
+    /// Ready, ProxiesAvailable, StorageAvailable, Progressing, Degraded, Reconciling, Stalled, UpgradeAvailable,
+    /// ConnectionsLimited.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = json!(["type"])))]
     pub conditions: Vec<Condition>,
     /// The proxies.
@@ -43,11 +44,15 @@ pub enum ConditionType {
     Reconciling,
     /// Nothing goes on until somebody acts; the message says what to do.
     Stalled,
+    /// The operator has newer images or pod templates, which the cluster takes when somebody asks for them.
+    UpgradeAvailable,
+    /// Proxies may have fewer connections than `maxConnections` of a listener says.
+    ConnectionsLimited,
 }
 
 impl ConditionType {
     /// Every type, in the order in which they are written.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Ready,
         Self::ProxiesAvailable,
         Self::StorageAvailable,
@@ -55,6 +60,8 @@ impl ConditionType {
         Self::Degraded,
         Self::Reconciling,
         Self::Stalled,
+        Self::UpgradeAvailable,
+        Self::ConnectionsLimited,
     ];
 
     /// The `type` of the condition.
@@ -67,6 +74,8 @@ impl ConditionType {
             Self::Degraded => "Degraded",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
+            Self::UpgradeAvailable => "UpgradeAvailable",
+            Self::ConnectionsLimited => "ConnectionsLimited",
         }
     }
 }
@@ -97,6 +106,8 @@ pub struct ProxyStatus {
     pub draining: u32,
     /// Label selector of the active proxies.
     pub selector: String,
+    /// Image that the resource asks for, filled in from the defaults that the cluster keeps.
+    pub image: String,
     /// Revisions of the proxies.
     pub revision: RevisionStatus,
 }
@@ -136,6 +147,8 @@ pub struct StorageStatus {
     pub ready: u32,
     /// Storage nodes that should be.
     pub replicas: u32,
+    /// Image that the resource asks for, filled in from the defaults that the cluster keeps.
+    pub image: String,
     /// Which lives of the storage nodes were seen: a new one has lost what was kept in memory.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = json!(["pod"])))]
     pub nodes: Vec<StorageNodeStatus>,

@@ -13,7 +13,7 @@ mod services;
 mod storage;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -42,6 +42,8 @@ pub struct Children {
     pub storage: StatefulSet,
     /// Revision of the proxies that the resource asks for.
     pub proxy_revision: String,
+    /// Hash of the storage nodes' pod template.
+    pub storage_revision: String,
     /// Hash of the proxies' file.
     pub proxy_config_hash: String,
     /// Hash of the storage nodes' file.
@@ -51,6 +53,7 @@ pub struct Children {
 /// Builds the children that no decision changes, and the hashes by which changes are recognised.
 pub fn build_children(cluster: &ValidatedCluster) -> Children {
     let config = config_map::build(cluster);
+    let (storage, storage_revision) = storage::stateful_set(cluster);
     Children {
         proxy_account: accounts::proxy(cluster),
         storage_account: accounts::storage(cluster),
@@ -58,8 +61,9 @@ pub fn build_children(cluster: &ValidatedCluster) -> Children {
         client_service: services::clients(cluster),
         all_proxies_service: services::all_proxies(cluster),
         storage_service: services::storage(cluster),
-        storage: storage::stateful_set(cluster),
+        storage,
         proxy_revision: proxies::revision(cluster),
+        storage_revision,
         proxy_config_hash: config.proxy_hash,
         storage_config_hash: config.storage_hash,
     }
@@ -80,8 +84,14 @@ fn metadata(cluster: &ValidatedCluster, name: String, labels: Labels) -> ObjectM
     }
 }
 
+/// Hash of a pod template as the operator writes it.
+fn template_hash(template: &PodTemplateSpec) -> String {
+    // A pod template is a tree of texts and numbers: there is nothing in it that JSON cannot hold.
+    short_hash(&serde_json::to_vec(template).unwrap_or_default())
+}
+
 /// The first eight hexadecimal digits of SHA-256.
-fn short_hash(bytes: &[u8]) -> String {
+pub(crate) fn short_hash(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     use std::fmt::Write;
     Sha256::digest(bytes)

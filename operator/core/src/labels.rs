@@ -27,6 +27,13 @@ pub const CONFIG_HASH: &str = "freshet.dev/config-hash";
 pub const CLUSTER_UID: &str = "freshet.dev/cluster-uid";
 /// Annotation of an `MqttCluster`: a new value replaces all proxies, in the way of a new revision.
 pub const RESTART: &str = "freshet.dev/restart";
+/// Annotation of an `MqttCluster`: a new value takes the images and pod templates that the operator has by then. On children:
+/// the value that was heeded.
+pub const UPGRADE: &str = "freshet.dev/upgrade";
+/// Annotation of Deployments and StatefulSets: hash of what the resource asked of their pods.
+pub const ASKED: &str = "freshet.dev/asked";
+/// Annotation of Deployments and StatefulSets: the operator's image for clusters that name none, when they were built.
+pub const DEFAULT_IMAGE: &str = "freshet.dev/default-image";
 /// Annotation of pods that the ReplicaSet controller reads when it chooses which to remove.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 

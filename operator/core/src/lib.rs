@@ -3,9 +3,11 @@
 //! A reconcile is dereference -> [`validate()`] -> [`build`] -> apply -> [`plan`] -> act -> [`status`]. The steps in
 //! between that talk to the API server live in the operator's binary; everything that can be got wrong lives here.
 //! [`observe`] turns what was read into plain facts, [`notices`] turns two observations into Events, and [`lease`]
-//! decides who leads.
+//! decides who leads. [`keep`] sees to it that a new operator moves no client.
 
 pub mod build;
+pub mod connections;
+pub mod keep;
 pub mod labels;
 pub mod lease;
 pub mod names;
@@ -17,4 +19,4 @@ pub mod trouble;
 pub mod units;
 pub mod validate;
 
-pub use validate::{DefaultImages, InvalidResource, ValidatedCluster, validate};
+pub use validate::{DefaultImage, DefaultImages, InvalidResource, ValidatedCluster, validate};

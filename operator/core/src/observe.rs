@@ -13,6 +13,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::keep::Record;
 use crate::labels;
 use crate::names;
 use crate::trouble::{Trouble, shortened, trouble_of};
@@ -56,6 +57,8 @@ pub struct PodFacts {
     pub node: Option<String>,
     /// Address of the node.
     pub host_ip: Option<String>,
+    /// Its own address, once it has one.
+    pub ip: Option<String>,
     /// Condition `Ready`.
     pub is_ready: bool,
     /// It was told to stop.
@@ -110,6 +113,10 @@ pub struct ProxyDeployment {
     pub resource_version: String,
     /// Its revision.
     pub revision: String,
+    /// How it was made.
+    pub record: Record,
+    /// Seconds since the epoch of its creation.
+    pub created_s: i64,
     /// `spec.replicas`.
     pub replicas: u32,
     /// Pods that have been ready for `minReadySeconds`, as far as the controller has seen the present spec.
@@ -132,8 +139,16 @@ pub struct StoragePod {
 }
 
 /// The StatefulSet of the storage nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StorageSet {
+    /// What a write must still find.
+    pub resource_version: String,
+    /// Hash of its pod template as an operator built it.
+    pub revision: String,
+    /// How it was made.
+    pub record: Record,
+    /// `spec.replicas`.
+    pub replicas: u32,
     /// The revision new pods get, once the controller has seen the present spec.
     pub update_revision: Option<String>,
 }
@@ -209,6 +224,13 @@ fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
+fn created_s(metadata: &ObjectMeta) -> i64 {
+    metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(0, |time| time.0.as_second())
+}
+
 fn proxy_pod(pod: &Pod) -> ProxyPod {
     let metadata = &pod.metadata;
     ProxyPod {
@@ -247,6 +269,7 @@ fn pod_facts(pod: &Pod, main_container: &str) -> PodFacts {
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         host_ip: status.and_then(|status| status.host_ip.clone()),
+        ip: status.and_then(|status| status.pod_ip.clone()),
         is_ready: conditions
             .into_iter()
             .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
@@ -254,10 +277,7 @@ fn pod_facts(pod: &Pod, main_container: &str) -> PodFacts {
         restarts: main.map_or(0, |container| unsigned(container.restart_count)),
         last_end: main.and_then(last_end),
         config_hash: annotation(metadata, labels::CONFIG_HASH).map(str::to_owned),
-        created_s: metadata
-            .creation_timestamp
-            .as_ref()
-            .map_or(0, |time| time.0.as_second()),
+        created_s: created_s(metadata),
         trouble: trouble_of(pod),
     }
 }
@@ -288,6 +308,8 @@ fn deployment(deployment: &Deployment) -> Option<ProxyDeployment> {
         uid: metadata.uid.clone().unwrap_or_default(),
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
         revision: label(metadata, labels::REVISION)?.to_owned(),
+        record: Record::read(metadata),
+        created_s: created_s(metadata),
         replicas: unsigned(deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
         available: unsigned(current.and_then(|status| status.available_replicas).unwrap_or(0)),
         pods: unsigned(status.and_then(|status| status.replicas).unwrap_or(0)),
@@ -303,6 +325,10 @@ fn storage_set(set: &StatefulSet) -> StorageSet {
     let status = set.status.as_ref();
     let current = status.filter(|status| status.observed_generation >= set.metadata.generation);
     StorageSet {
+        resource_version: set.metadata.resource_version.clone().unwrap_or_default(),
+        revision: label(&set.metadata, labels::REVISION).unwrap_or_default().to_owned(),
+        record: Record::read(&set.metadata),
+        replicas: unsigned(set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
         update_revision: current.and_then(|status| status.update_revision.clone()),
     }
 }

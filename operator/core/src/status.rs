@@ -11,6 +11,8 @@ use freshet_operator_api::{
 };
 use k8s_openapi::jiff::Timestamp;
 
+use crate::connections::ConnectionLimits;
+use crate::keep::Keep;
 use crate::labels;
 use crate::observe::{Observed, Role, endpoints, serving_revision};
 use crate::plan::{ProxyPlan, StoragePlan};
@@ -34,6 +36,8 @@ pub struct StatusInput<'a> {
     pub outcome: Outcome<'a>,
     /// What was read.
     pub observed: &'a Observed,
+    /// What proxies have said of their limits.
+    pub connection_limits: &'a ConnectionLimits,
     /// The status as it is.
     pub previous: Option<&'a MqttClusterStatus>,
     /// For `lastTransitionTime`.
@@ -47,8 +51,8 @@ pub enum Outcome<'a> {
     Planned {
         /// The resource.
         cluster: &'a ValidatedCluster,
-        /// Revision the resource asks for.
-        revision: &'a str,
+        /// What is kept, and which revision to go for.
+        keep: &'a Keep,
         /// The proxies.
         proxies: &'a ProxyPlan,
         /// The storage nodes.
@@ -74,20 +78,23 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
     let observed = input.observed;
     let previous = input.previous.cloned().unwrap_or_default();
     let alive = || observed.proxies.iter().filter(|proxy| !proxy.pod.is_deleting);
-    let (desired, revision, replicas, addresses) = match input.outcome {
+    let (desired, revision, replicas, images, addresses) = match input.outcome {
         Outcome::Planned {
-            cluster,
-            revision,
-            proxies,
-            ..
+            cluster, keep, proxies, ..
         } => (
             cluster.proxy.replicas,
             RevisionStatus {
-                current: current_revision(observed, revision, proxies.phase, &previous.proxy.revision.current),
-                target: revision.to_owned(),
+                current: current_revision(
+                    observed,
+                    &keep.proxy_revision,
+                    proxies.phase,
+                    &previous.proxy.revision.current,
+                ),
+                target: keep.proxy_revision.clone(),
                 phase: proxies.phase,
             },
             cluster.storage.replicas,
+            (cluster.proxy.pods.image.clone(), cluster.storage.pods.image.clone()),
             endpoints(
                 &cluster.name,
                 &cluster.namespace,
@@ -101,6 +108,7 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
             previous.proxy.desired,
             previous.proxy.revision.clone(),
             previous.storage.replicas,
+            (previous.proxy.image.clone(), previous.storage.image.clone()),
             previous.endpoints.clone(),
         ),
     };
@@ -120,6 +128,7 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
                     .filter(|proxy| proxy.role == Some(Role::Draining)),
             ),
             selector: labels::active_selector(input.name),
+            image: images.0,
             revision,
         },
         storage: StorageStatus {
@@ -130,6 +139,7 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
                     .filter(|pod| pod.pod.is_ready && !pod.pod.is_deleting),
             ),
             replicas,
+            image: images.1,
             nodes: storage_nodes(observed, &previous.storage.nodes),
         },
     };

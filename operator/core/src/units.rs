@@ -14,6 +14,9 @@ pub enum UnitError {
     /// No number of bytes.
     #[error("`{0}` is not a number of bytes such as 4096, 64Ki or 1Mi")]
     Size(String),
+    /// No quantity of memory.
+    #[error("`{0}` is not a quantity of memory such as 512Mi, 1.5Gi or 1G")]
+    Memory(String),
     /// No CPU quantity.
     #[error("`{0}` is not a CPU quantity such as 500m, 2 or 1.5")]
     Cpu(String),
@@ -74,6 +77,57 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     number.checked_mul(factor).ok_or_else(error)
 }
 
+/// Parses a quantity of memory into bytes, rounded down: `512Mi`, `1.5Gi`, `1G`, and the rarer `128974848000m` or `129e6`.
+///
+/// # Errors
+/// [`UnitError::Memory`] for anything else, and for what is negative or not finite.
+pub fn parse_memory_bytes(text: &str) -> Result<u64, UnitError> {
+    const SUFFIXES: [(&str, f64); 13] = [
+        ("Ki", 1024.0),
+        ("Mi", 1_048_576.0),
+        ("Gi", 1_073_741_824.0),
+        ("Ti", 1_099_511_627_776.0),
+        ("Pi", 1_125_899_906_842_624.0),
+        ("k", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+        ("T", 1e12),
+        ("P", 1e15),
+        ("m", 1e-3),
+        ("u", 1e-6),
+        ("n", 1e-9),
+    ];
+    let error = || UnitError::Memory(text.to_owned());
+    let (number, factor) = SUFFIXES
+        .iter()
+        .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))
+        .unwrap_or((text, 1.0));
+    let bytes = parse_plain(number).ok_or_else(error)? * factor;
+    whole(bytes.floor()).ok_or_else(error)
+}
+
+/// Parses a number without a unit. Rust's own parser also takes words such as `inf`, and signs.
+fn parse_plain(number: &str) -> Option<f64> {
+    number
+        .starts_with(|c: char| c.is_ascii_digit() || c == '.' || c == '+')
+        .then(|| number.parse().ok())
+        .flatten()
+}
+
+/// A number without a fraction as an integer. Not from 2^53 on, where neighbouring whole numbers are one.
+fn whole(number: f64) -> Option<u64> {
+    if !(0.0..=9.0e15).contains(&number) {
+        return None;
+    }
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within 0 and 2^53, checked above"
+    )]
+    let number = number as u64;
+    Some(number)
+}
+
 /// Parses a CPU quantity into thousandths of a CPU, rounded up: `500m`, `2`, `1.5`, and the rarer `2k` or `2e3`.
 ///
 /// # Errors
@@ -92,22 +146,8 @@ pub fn parse_cpu_millis(text: &str) -> Result<u64, UnitError> {
         }
         None => (text, 1e3),
     };
-    // Rust's own parser takes words such as `inf`.
-    if !number.starts_with(|c: char| c.is_ascii_digit() || c == '.' || c == '+') {
-        return Err(error());
-    }
-    let millis = number.parse::<f64>().map_err(|_| error())? * factor;
-    // 2^53: from there on neighbouring whole numbers are one.
-    if !(0.0..=9.0e15).contains(&millis) {
-        return Err(error());
-    }
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "within 0 and 2^53, checked above"
-    )]
-    let millis = (millis - 1e-9).ceil().max(0.0) as u64;
-    Ok(millis)
+    let millis = parse_plain(number).ok_or_else(error)? * factor;
+    whole((millis - 1e-9).ceil().max(0.0)).ok_or_else(error)
 }
 
 #[cfg(test)]
@@ -187,6 +227,24 @@ mod tests {
     fn what_is_no_cpu_quantity_is_an_error() {
         for text in ["", "m", "-1", "inf", "NaN", "two", "1Gi", "1e300"] {
             assert_eq!(parse_cpu_millis(text), Err(UnitError::Cpu(text.to_owned())), "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_is_counted_in_whole_bytes() {
+        for (text, bytes) in [
+            ("1Gi", 1 << 30),
+            ("1.5Gi", 3 << 29),
+            ("256Mi", 256 << 20),
+            ("1G", 1_000_000_000),
+            ("129e6", 129_000_000),
+            ("1500m", 1),
+            ("4096", 4096),
+        ] {
+            assert_eq!(parse_memory_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "Gi", "-1Gi", "inf", "NaN", "1Gib", "1e300", "9Ei"] {
+            assert!(parse_memory_bytes(text).is_err(), "{text}");
         }
     }
 }

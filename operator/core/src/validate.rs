@@ -3,6 +3,8 @@
 //! The API server has refused most of what is wrong; what is left is what CEL cannot say, or what an older definition
 //! let in. Called once per reconcile, and by the condition `Stalled` when it fails.
 
+mod asked;
+mod image;
 mod overlay;
 
 use std::fmt;
@@ -17,17 +19,12 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube_core::Resource;
 
+use crate::keep::Record;
 use crate::labels;
-use crate::units::{UnitError, parse_cpu_millis, parse_duration, parse_size};
+use crate::units::{UnitError, parse_cpu_millis, parse_duration, parse_memory_bytes, parse_size};
 
-/// Images of clusters that name none, as full references: `freshet/proxy:0.1.0` or with a digest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DefaultImages {
-    /// Image of the proxies.
-    pub proxy: String,
-    /// Image of the storage nodes.
-    pub storage: String,
-}
+pub(crate) use image::image_reference;
+pub use image::{DefaultImage, DefaultImages};
 
 /// Workers of a proxy without a CPU limit.
 const DEFAULT_WORKERS: u32 = 2;
@@ -83,6 +80,8 @@ pub struct ValidatedProxy {
     pub replicas: u32,
     /// Threads of each that own connections.
     pub workers: u32,
+    /// What the buffers of each may take, in bytes; the proxy's own default when nothing bounds its memory.
+    pub memory_budget_bytes: Option<u64>,
     /// The longest a drain takes.
     pub drain_timeout: Duration,
     /// How long a stopping proxy still accepts.
@@ -111,6 +110,8 @@ pub struct ValidatedStorage {
 pub struct ValidatedPods {
     /// Full reference of the image.
     pub image: String,
+    /// What is remembered on the object that makes the pods.
+    pub record: Record,
     /// When nodes fetch it.
     pub pull_policy: api::PullPolicy,
     /// Requests and limits.
@@ -173,6 +174,12 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
         );
     }
     let workers = workers_of(&spec.proxy.resources, &mut check);
+    let memory_budget_bytes = memory_budget_of(&spec.proxy.resources, &mut check);
+    let restart = cluster
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(labels::RESTART).cloned());
     let shards = check.fits("spec.storage.shards", spec.storage.shards);
     let validated = ValidatedCluster {
         name,
@@ -190,13 +197,9 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
         proxy: ValidatedProxy {
             replicas: spec.proxy.replicas,
             workers,
+            memory_budget_bytes,
             drain_timeout: check.duration("spec.proxy.drain.timeout", &spec.proxy.drain.timeout),
             drain_linger: check.duration("spec.proxy.drain.linger", &spec.proxy.drain.linger),
-            restart: cluster
-                .metadata
-                .annotations
-                .as_ref()
-                .and_then(|all| all.get(labels::RESTART).cloned()),
             pods: pods_of(
                 &pod_fields(
                     "spec.proxy",
@@ -206,8 +209,10 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
                 ),
                 &spec.proxy.pod_template,
                 &images.proxy,
+                |image| asked::of_proxies(spec, image, restart.as_deref(), images.proxy.upgrade.as_deref()),
                 &mut check,
             ),
+            restart,
         },
         storage: ValidatedStorage {
             replicas: spec.storage.replicas,
@@ -222,6 +227,7 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
                 ),
                 &spec.storage.pod_template,
                 &images.storage,
+                |image| asked::of_storage(spec, image, images.storage.upgrade.as_deref()),
                 &mut check,
             ),
         },
@@ -322,6 +328,16 @@ fn workers_of(resources: &api::Resources, check: &mut Check) -> u32 {
         .clamp(1, WORKERS_MAX)
 }
 
+/// Half of what a proxy may use: the rest is for connections' fixed state, filters and the allocator's own. Without a limit
+/// the request counts, which a node has for sure.
+fn memory_budget_of(resources: &api::Resources, check: &mut Check) -> Option<u64> {
+    let (field, quantity) = [("limits", &resources.limits), ("requests", &resources.requests)]
+        .into_iter()
+        .find_map(|(field, quantities)| Some((field, quantities.get("memory")?)))?;
+    let field = format!("spec.proxy.resources.{field}.memory");
+    Some(check.take(&field, parse_memory_bytes(&quantity.0)) / 2)
+}
+
 /// The rules, checked by the very code that proxies and storage place topics with.
 fn placement_of(cluster: &api::MqttCluster, shards: u16, check: &mut Check) -> Vec<String> {
     let rules = &cluster.spec.storage.placement.rules;
@@ -357,7 +373,8 @@ fn pod_fields<'a>(
 fn pods_of(
     fields: &PodFields<'_>,
     pod_template: &api::PodTemplateOverlay,
-    default_image: &str,
+    default_image: &DefaultImage,
+    asked: impl FnOnce(&str) -> String,
     check: &mut Check,
 ) -> ValidatedPods {
     let section = fields.section;
@@ -365,8 +382,14 @@ fn pods_of(
         check.problem(&format!("{section}.podTemplate"), problem);
         PodTemplateSpec::default()
     });
+    let image = image_reference(fields.image, &default_image.reference);
     ValidatedPods {
-        image: image_reference(fields.image, default_image),
+        record: Record {
+            asked: asked(&image),
+            default_image: default_image.reference.clone(),
+            upgrade: default_image.upgrade.clone(),
+        },
+        image,
         pull_policy: fields.image.pull_policy,
         resources: fields.resources.clone(),
         scheduling: fields.scheduling.clone(),
@@ -375,45 +398,6 @@ fn pods_of(
             &fields.scheduling.unreachable_after,
         ),
         overlay,
-    }
-}
-
-/// The reference of an image: what the resource says wins, part by part, over the default. A digest wins over tags; a
-/// tag or a repository of the resource does away with the default's digest, which belongs to another image.
-fn image_reference(image: &api::Image, default: &str) -> String {
-    let (default_name, default_digest) = match default.split_once('@') {
-        Some((name, digest)) => (name, Some(digest)),
-        None => (default, None),
-    };
-    // A colon after the last slash begins a tag; one before it, a port.
-    let name_start = default_name.rfind('/').map_or(0, |slash| slash + 1);
-    let (default_repository, default_tag) = match default_name[name_start..].find(':') {
-        Some(colon) => (
-            &default_name[..name_start + colon],
-            Some(&default_name[name_start + colon + 1..]),
-        ),
-        None => (default_name, None),
-    };
-    let repository = if image.repository.is_empty() {
-        default_repository
-    } else {
-        &image.repository
-    };
-    let is_default_image = image.repository.is_empty() && image.tag.is_empty();
-    let digest = match image.digest.as_str() {
-        "" if is_default_image => default_digest,
-        "" => None,
-        digest => Some(digest),
-    };
-    let tag = if image.tag.is_empty() {
-        default_tag
-    } else {
-        Some(image.tag.as_str())
-    };
-    match (digest, tag) {
-        (Some(digest), _) => format!("{repository}@{digest}"),
-        (None, Some(tag)) => format!("{repository}:{tag}"),
-        (None, None) => repository.to_owned(),
     }
 }
 

@@ -55,10 +55,21 @@ impl Reconciler {
         for action in rest {
             let outcome = match action {
                 ProxyAction::ApplyTarget => self.apply_target(work, memory).await?,
+                ProxyAction::ScaleTarget {
+                    deployment,
+                    resource_version,
+                } => {
+                    let replicas = work.proxies.target_replicas;
+                    self.scale_proxies(work, FaultPoint::ApplyProxies, deployment, resource_version, replicas)
+                        .await?
+                }
                 ProxyAction::ScaleToZero {
                     deployment,
                     resource_version,
-                } => self.scale_to_zero(work, deployment, resource_version).await?,
+                } => {
+                    self.scale_proxies(work, FaultPoint::ScaleOldProxies, deployment, resource_version, 0)
+                        .await?
+                }
                 ProxyAction::Delete { deployment, uid } => self.delete_deployment(work, deployment, uid).await?,
                 // Partitioned off above.
                 ProxyAction::SetRole { .. } => Acted::Unchanged,
@@ -163,21 +174,23 @@ impl Reconciler {
         }
     }
 
-    async fn scale_to_zero(
+    /// Scales a Deployment, and leaves the rest of it as it is.
+    async fn scale_proxies(
         &self,
         work: &Work,
+        point: FaultPoint,
         deployment: &str,
         resource_version: &str,
+        replicas: u32,
     ) -> Result<Acted, ReconcileError> {
-        let patch = json!({"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": 0}});
+        let patch = scale_patch(resource_version, replicas);
         let namespace = &work.cluster.namespace;
-        let point = FaultPoint::ScaleOldProxies;
         let written = self
             .writer
             .merge::<Deployment>(point, namespace, deployment, labels::MANAGER, &patch)
             .await;
         sort(written.map(|written| {
-            tracing::info!(deployment, namespace, "scaled to zero");
+            tracing::info!(deployment, namespace, replicas, "scaled");
             self.stores.deployments.wrote(written);
         }))
     }
@@ -225,6 +238,11 @@ impl Reconciler {
             }
         }
     }
+}
+
+/// A number of replicas, for an object that is still what it was.
+pub(super) fn scale_patch(resource_version: &str, replicas: u32) -> Value {
+    json!({"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}})
 }
 
 /// Role, Service label, deletion cost and hash of the file, in one write.

@@ -8,14 +8,16 @@ use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use freshet_operator_core::build::{build_disruption_budget, min_available};
-use freshet_operator_core::labels;
 use freshet_operator_core::observe::Observed;
 use freshet_operator_core::status::Blocked;
+use freshet_operator_core::{labels, names};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::act::scale_patch;
 use super::memory::ClusterMemory;
 use super::{ReconcileError, Reconciler, Work};
 use crate::fault::FaultPoint;
@@ -122,8 +124,7 @@ impl Reconciler {
                 memory,
             )
             .await,
-            self.ensure(At::ApplyStorage, &children.storage, &stores.stateful_sets, work, memory)
-                .await,
+            self.ensure_storage(work, observed, memory).await,
             self.ensure(At::ApplyDisruptionBudget, &budget, &stores.budgets, work, memory)
                 .await,
         ];
@@ -139,6 +140,36 @@ impl Reconciler {
             }
         }
         Ok(all)
+    }
+
+    /// Applies the StatefulSet; one that is kept as it is only gets its number of replicas.
+    async fn ensure_storage(
+        &self,
+        work: &Work,
+        observed: &Observed,
+        memory: &mut ClusterMemory,
+    ) -> Result<bool, NotApplied> {
+        let sets = &self.stores.stateful_sets;
+        let point = FaultPoint::ApplyStorage;
+        let Some(kept) = observed.storage_set.as_ref().filter(|_| work.keep.keeps_storage) else {
+            return self.ensure(point, &work.children.storage, sets, work, memory).await;
+        };
+        let replicas = work.cluster.storage.replicas;
+        if kept.replicas == replicas {
+            return Ok(false);
+        }
+        let (namespace, name) = (&work.cluster.namespace, names::storage_stateful_set(&work.cluster.name));
+        let patch = scale_patch(&kept.resource_version, replicas);
+        let written = self
+            .writer
+            .merge::<StatefulSet>(point, namespace, &name, labels::MANAGER, &patch)
+            .await;
+        match written {
+            Ok(written) => sets.wrote(written),
+            Err(WriteError::Refused { message, .. }) => return Err(refused(&format!("StatefulSet {name}"), &message)),
+            Err(error) => return Err(NotApplied::Ended(error.into())),
+        }
+        Ok(true)
     }
 
     /// Applies one child unless it is as it should be. Returns whether it has changed by that.
@@ -193,10 +224,7 @@ impl Reconciler {
                 newest.wrote(applied);
                 Ok(has_changed)
             }
-            Err(WriteError::Refused { message, .. }) => Err(NotApplied::Blocked(Blocked {
-                reason: "ChildRefused".to_owned(),
-                message: format!("the API server refuses {key}: {message}"),
-            })),
+            Err(WriteError::Refused { message, .. }) => Err(refused(&key, &message)),
             Err(error) => Err(NotApplied::Ended(error.into())),
         }
     }
@@ -250,6 +278,13 @@ impl Reconciler {
         };
         self.stores.clusters.find(is_it).is_some()
     }
+}
+
+fn refused(child: &str, message: &str) -> NotApplied {
+    NotApplied::Blocked(Blocked {
+        reason: "ChildRefused".to_owned(),
+        message: format!("the API server refuses {child}: {message}"),
+    })
 }
 
 /// A hash of the fields that the API server records as applied by this operator; of nothing when there are none.

@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::apply::Applied;
+use super::limits::Limits;
 
 /// What is remembered of one cluster.
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub(super) struct ClusterMemory {
     pub(super) observed: Option<Observed>,
     /// When a status was written last, and what: the watch may not have seen it yet.
     pub(super) status: Option<WrittenStatus>,
+    /// What the proxies have said of their limits.
+    pub(super) limits: Limits,
     /// Failed reconciles since the last one that went well.
     pub(super) failures: u32,
 }

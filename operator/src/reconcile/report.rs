@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use freshet_operator_api::{MqttCluster, MqttClusterStatus};
+use freshet_operator_core::connections::ConnectionLimits;
 use freshet_operator_core::notices::{Former, find_notices};
 use freshet_operator_core::observe::Observed;
 use freshet_operator_core::plan::ProxyPlan;
@@ -33,13 +34,15 @@ pub(super) struct Report<'a> {
 }
 
 impl Reconciler {
-    /// Publishes Events and writes the status if it is time. Returns when to look again at the latest, if a write waits.
+    /// Publishes Events and writes the status if it is time. Returns when to look again at the latest, if a write waits or
+    /// somebody was asked.
     pub(super) async fn report(
         &self,
         report: Report<'_>,
         memory: &mut ClusterMemory,
     ) -> Result<Option<Duration>, ReconcileError> {
-        let status = new_status(&report);
+        let connection_limits = memory.limits.known(report.observed);
+        let status = new_status(&report, &connection_limits);
         let former = Former {
             observed: memory.observed.as_ref(),
             status: report.previous.as_ref(),
@@ -52,11 +55,11 @@ impl Reconciler {
         }
         let since_last = memory.status.as_ref().map(|written| written.at.elapsed());
         match decide_write(report.previous.as_ref(), &status, since_last) {
-            StatusWrite::Nothing => Ok(None),
+            StatusWrite::Nothing => Ok(memory.limits.look_again_after()),
             StatusWrite::After(pause) => Ok(Some(pause)),
             StatusWrite::Now => {
                 self.write_status(report.resource, status, memory).await?;
-                Ok(None)
+                Ok(memory.limits.look_again_after())
             }
         }
     }
@@ -90,13 +93,13 @@ impl Reconciler {
     }
 }
 
-fn new_status(report: &Report<'_>) -> MqttClusterStatus {
+fn new_status(report: &Report<'_>, connection_limits: &ConnectionLimits) -> MqttClusterStatus {
     let resource = report.resource;
     let outcome = match (&report.blocked, report.work) {
         (Some(blocked), _) => Outcome::Blocked(blocked),
         (None, Some(work)) => Outcome::Planned {
             cluster: &work.cluster,
-            revision: &work.children.proxy_revision,
+            keep: &work.keep,
             proxies: &work.proxies,
             storage: &work.storage,
             has_changed: report.has_changed,
@@ -110,6 +113,7 @@ fn new_status(report: &Report<'_>) -> MqttClusterStatus {
         version: VERSION,
         outcome,
         observed: report.observed,
+        connection_limits,
         previous: report.previous.as_ref(),
         // Conditions are stored to the second; a finer time would never equal what is read back.
         now: Timestamp::from_second(now.as_second()).unwrap_or(now),

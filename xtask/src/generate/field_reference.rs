@@ -24,6 +24,10 @@ is applied, with a message that names the field.
 | new revision | new pods replace the old ones; clients reconnect once |
 | immutable | refused; create another `MqttCluster` |
 
+Two annotations of the resource ask for new pods, each by a value that it has not had: `freshet.dev/restart` for the same
+proxies anew, `freshet.dev/upgrade` for the images and pod templates of the present operator
+([Upgrade](operations.md#upgrade)); until then a cluster keeps those that it runs with.
+
 ## Fields of `spec`
 
 | field | type | default | a change is | what it does |

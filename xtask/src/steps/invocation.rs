@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, fmt, path::PathBuf};
 
+use freshet_e2e::command::variables_of_cargo;
+
 /// A program with its arguments, and where and with which environment it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Invocation {
@@ -48,6 +50,9 @@ impl Invocation {
     /// The command to spawn.
     pub(crate) fn to_command(&self) -> std::process::Command {
         let mut command = std::process::Command::new(&self.program);
+        for name in variables_of_cargo() {
+            command.env_remove(name);
+        }
         command.args(&self.args).envs(self.env.iter().cloned());
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
@@ -78,6 +83,20 @@ impl fmt::Display for Invocation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cargo_says_of_this_package_is_not_handed_on() {
+        let command = Invocation::new("x").env("CARGO_PKG_NAME", "chosen").to_command();
+        let of = |name: &str| {
+            command
+                .get_envs()
+                .find(|(found, _)| *found == name)
+                .map(|(_, value)| value)
+        };
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "cargo runs this test");
+        assert_eq!(of("CARGO_MANIFEST_DIR"), Some(None));
+        assert_eq!(of("CARGO_PKG_NAME"), Some(Some("chosen".as_ref())));
+    }
 
     #[test]
     fn it_prints_as_one_would_type_it() {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{PodSecurityContext, PodTemplateSpec, Sysctl, TopologySpreadConstraint};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{metadata, number, pod, short_hash};
+use super::{metadata, number, pod, template_hash};
 use crate::labels;
 use crate::names;
 use crate::validate::ValidatedCluster;
@@ -22,8 +22,7 @@ const GRACE_AFTER_DRAIN_S: u64 = 30;
 
 /// The revision that the resource asks for: a hash of the pod template as the operator writes it.
 pub(super) fn revision(cluster: &ValidatedCluster) -> String {
-    // A pod template is a tree of texts and numbers: there is nothing in it that JSON cannot hold.
-    short_hash(&serde_json::to_vec(&template(cluster)).unwrap_or_default())
+    template_hash(&template(cluster))
 }
 
 /// Builds the Deployment of the revision that the resource asks for.
@@ -34,7 +33,10 @@ pub fn proxy_deployment(cluster: &ValidatedCluster, revision: &str, replicas: u3
     let mut own_labels = labels::of_component(&cluster.name, labels::PROXY);
     own_labels.insert(labels::REVISION.to_owned(), revision.to_owned());
     Deployment {
-        metadata: metadata(cluster, names::proxy_deployment(&cluster.name, revision), own_labels),
+        metadata: ObjectMeta {
+            annotations: Some(cluster.proxy.pods.record.annotations()),
+            ..metadata(cluster, names::proxy_deployment(&cluster.name, revision), own_labels)
+        },
         spec: Some(DeploymentSpec {
             replicas: Some(number(replicas)),
             min_ready_seconds: Some(MIN_READY_S),
@@ -64,6 +66,9 @@ fn template(cluster: &ValidatedCluster) -> PodTemplateSpec {
     let proxy = &cluster.proxy;
     let mut args = pod::common_args(names::PROXY_FILE);
     args.extend(["--workers".to_owned(), proxy.workers.to_string()]);
+    if let Some(bytes) = proxy.memory_budget_bytes {
+        args.extend(["--memory-budget-bytes".to_owned(), bytes.to_string()]);
+    }
     let restart = proxy
         .restart
         .iter()

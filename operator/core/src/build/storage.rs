@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
-use super::{metadata, number, pod};
+use super::{metadata, number, pod, template_hash};
 use crate::labels;
 use crate::names;
 use crate::validate::ValidatedCluster;
@@ -13,7 +13,8 @@ use crate::validate::ValidatedCluster;
 /// How long a storage node may take to stop, in seconds.
 const GRACE_S: i64 = 30;
 
-pub(super) fn stateful_set(cluster: &ValidatedCluster) -> StatefulSet {
+/// The StatefulSet, and the hash of its pod template.
+pub(super) fn stateful_set(cluster: &ValidatedCluster) -> (StatefulSet, String) {
     let storage = &cluster.storage;
     let mut args = pod::common_args(names::STORAGE_FILE);
     args.extend(["--listen".to_owned(), format!("0.0.0.0:{}", names::STORAGE_PORT)]);
@@ -41,12 +42,15 @@ pub(super) fn stateful_set(cluster: &ValidatedCluster) -> StatefulSet {
             true,
         )],
     };
-    StatefulSet {
-        metadata: metadata(
-            cluster,
-            names::storage_stateful_set(&cluster.name),
-            labels::of_component(&cluster.name, labels::STORAGE),
-        ),
+    let template = pod::template(cluster, parts);
+    let revision = template_hash(&template);
+    let mut own_labels = labels::of_component(&cluster.name, labels::STORAGE);
+    own_labels.insert(labels::REVISION.to_owned(), revision.clone());
+    let stateful_set = StatefulSet {
+        metadata: ObjectMeta {
+            annotations: Some(storage.pods.record.annotations()),
+            ..metadata(cluster, names::storage_stateful_set(&cluster.name), own_labels)
+        },
         spec: Some(StatefulSetSpec {
             replicas: Some(number(storage.replicas)),
             service_name: Some(names::storage_service(&cluster.name)),
@@ -62,9 +66,10 @@ pub(super) fn stateful_set(cluster: &ValidatedCluster) -> StatefulSet {
                 match_labels: Some(labels::component_selector(&cluster.name, labels::STORAGE)),
                 ..LabelSelector::default()
             },
-            template: pod::template(cluster, parts),
+            template,
             ..StatefulSetSpec::default()
         }),
         status: None,
-    }
+    };
+    (stateful_set, revision)
 }

@@ -1,5 +1,6 @@
-//! The rendered children of fixed resources. A change here is a change of what runs in every cluster: it belongs into the
-//! changelog, and if a pod template changes, an upgrade of the operator replaces every pod.
+//! The rendered children of fixed resources. A change here is a change of what runs in every new cluster: it belongs into
+//! the changelog. A changed pod template reaches clusters that run when they ask for it, and not before (`crate::keep`);
+//! everything else reaches them at once, and must not move a client.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p freshet-operator-core` writes the files anew.
 
@@ -15,8 +16,8 @@ use crate::validate::{DefaultImages, validate};
 fn cluster(resource: &str) -> ValidatedCluster {
     let resource: MqttCluster = serde_saphyr::from_str(resource).expect("a resource");
     let images = DefaultImages {
-        proxy: "freshet/proxy:0.1.0".to_owned(),
-        storage: "freshet/storage:0.1.0".to_owned(),
+        proxy: "freshet/proxy:0.1.0".into(),
+        storage: "freshet/storage:0.1.0".into(),
     };
     validate(&resource, &images).expect("a valid resource")
 }
@@ -58,7 +59,7 @@ fn assert_golden(name: &str) {
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         rendered == golden,
-        "{} is not what is built now; if that is meant, run with UPDATE_GOLDEN=1, and say in the changelog what rolls",
+        "{} is not what is built now; if that is meant, run with UPDATE_GOLDEN=1, and say in the changelog what is new",
         path.display()
     );
 }

@@ -13,6 +13,7 @@ fn pod(name: &str) -> PodFacts {
         resource_version: "1".to_owned(),
         node: None,
         host_ip: None,
+        ip: None,
         is_ready: true,
         is_deleting: false,
         restarts: 0,

@@ -28,6 +28,8 @@ pub struct ProxyTarget<'a> {
     pub revision: &'a str,
     /// Proxies that should serve.
     pub replicas: u32,
+    /// Its Deployment is kept as it is: it is scaled and not applied.
+    pub is_kept: bool,
     /// Hash of the file they should run with.
     pub config_hash: &'a str,
     /// The revision that served last: it is not given up while the target has not taken over, whatever becomes of its pods.
@@ -65,6 +67,13 @@ pub enum ProxyAction {
     },
     /// Applies the Deployment of the target revision with [`ProxyPlan::target_replicas`].
     ApplyTarget,
+    /// Scales the Deployment of the target revision to [`ProxyPlan::target_replicas`], and leaves the rest of it as it is.
+    ScaleTarget {
+        /// The Deployment.
+        deployment: String,
+        /// What the write must still find.
+        resource_version: String,
+    },
     /// Takes the Deployment of another revision to zero.
     ScaleToZero {
         /// The Deployment.
@@ -113,7 +122,14 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
         Some(deployment) if deployment.replicas > target.replicas && !all_victims_left => deployment.replicas,
         _ => target.replicas,
     };
-    actions.push(ProxyAction::ApplyTarget);
+    match deployment.filter(|_| target.is_kept) {
+        Some(kept) if kept.replicas == target_replicas => {}
+        Some(kept) => actions.push(ProxyAction::ScaleTarget {
+            deployment: kept.name.clone(),
+            resource_version: kept.resource_version.clone(),
+        }),
+        None => actions.push(ProxyAction::ApplyTarget),
+    }
 
     let takes_over = target_takes_over(&of_target, deployment, target.replicas);
     let others: Vec<&ProxyDeployment> = observed

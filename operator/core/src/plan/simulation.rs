@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::proxies::{ACTIVE_COST, DRAINING_COST, ProxyAction, ProxyTarget, plan_proxies};
+use crate::keep::Record;
 use crate::observe::{Observed, PodFacts, ProxyDeployment, ProxyPod, Role, serving_revision};
 
 const REVISIONS: [&str; 3] = ["a", "b", "bad"];
@@ -139,6 +140,7 @@ impl World {
         let target = ProxyTarget {
             revision: self.revision,
             replicas: self.replicas,
+            is_kept: false,
             config_hash: "h",
             served_last: self.served_last.as_deref(),
         };
@@ -195,6 +197,8 @@ impl World {
                         uid: self.revision.to_owned(),
                         resource_version: String::new(),
                         revision: self.revision.to_owned(),
+                        record: Record::default(),
+                        created_s: 0,
                         replicas: target_replicas,
                         available: 0,
                         pods: 0,
@@ -204,6 +208,7 @@ impl World {
                     true
                 }
             },
+            ProxyAction::ScaleTarget { .. } => unreachable!("nothing is kept here"),
             ProxyAction::ScaleToZero { deployment, .. } => {
                 let deployment = deployments
                     .iter_mut()
@@ -245,6 +250,7 @@ fn new_pod(id: usize, revision: &str) -> ProxyPod {
             resource_version: String::new(),
             node: Some(format!("node-{}", id % 3)),
             host_ip: None,
+            ip: None,
             is_ready: false,
             is_deleting: false,
             restarts: 0,

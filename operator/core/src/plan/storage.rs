@@ -84,6 +84,7 @@ mod tests {
                 resource_version: "7".to_owned(),
                 node: None,
                 host_ip: None,
+                ip: None,
                 is_ready,
                 is_deleting: false,
                 restarts: 0,
@@ -101,6 +102,7 @@ mod tests {
             storage_pods: pods,
             storage_set: Some(StorageSet {
                 update_revision: update_revision.map(str::to_owned),
+                ..StorageSet::default()
             }),
             ..Observed::default()
         }

@@ -5,6 +5,7 @@ use freshet_operator_api::{ConditionType, MqttClusterStatus, RevisionPhase};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{Outcome, StatusInput};
+use crate::connections;
 use crate::observe::{Observed, Role};
 use crate::trouble::Trouble;
 
@@ -75,6 +76,8 @@ pub(super) fn judge(input: &StatusInput<'_>, status: &MqttClusterStatus) -> Vec<
                 ConditionType::Degraded => degraded(&facts),
                 ConditionType::Reconciling => reconciling(&facts),
                 ConditionType::Stalled => stalled(input, &facts),
+                ConditionType::UpgradeAvailable => upgrade_available(input),
+                ConditionType::ConnectionsLimited => connections_limited(input),
             };
             condition(input, type_, verdict)
         })
@@ -275,6 +278,43 @@ fn stalled(input: &StatusInput<'_>, facts: &Facts<'_>) -> Verdict {
         ),
         _ => Verdict::no("Working", "nobody needs to act"),
     }
+}
+
+fn upgrade_available(input: &StatusInput<'_>) -> Verdict {
+    match input.outcome {
+        Outcome::Planned { keep, .. } => match &keep.newer {
+            Some(newer) => Verdict::yes("NewerOperator", newer.clone()),
+            None => Verdict::no("Current", "the cluster runs what this operator brings"),
+        },
+        Outcome::Blocked(_) => as_before(input, ConditionType::UpgradeAvailable)
+            .unwrap_or_else(|| Verdict::no("NotBuilt", "the resource cannot be built at the moment")),
+    }
+}
+
+fn connections_limited(input: &StatusInput<'_>) -> Verdict {
+    let found = match input.outcome {
+        Outcome::Planned { cluster, .. } => {
+            connections::judge(input.observed, input.connection_limits, &cluster.listeners)
+        }
+        Outcome::Blocked(_) => connections::Verdict::Unknown,
+    };
+    match found {
+        connections::Verdict::Limited(message) => Verdict::yes("FileLimit", message),
+        connections::Verdict::Enough => {
+            Verdict::no("Enough", "proxies may have as many connections as maxConnections says")
+        }
+        connections::Verdict::Unknown => as_before(input, ConditionType::ConnectionsLimited)
+            .unwrap_or_else(|| Verdict::no("NotKnown", "no proxy has said yet how many connections it may have")),
+    }
+}
+
+/// What was found last, where nothing newer can be.
+fn as_before(input: &StatusInput<'_>, type_: ConditionType) -> Option<Verdict> {
+    previous_condition(input, type_).map(|was| Verdict {
+        holds: was.status == "True",
+        reason: was.reason.clone(),
+        message: was.message.clone(),
+    })
 }
 
 fn what_to_do(reason: &str) -> &'static str {

@@ -4,6 +4,7 @@ use freshet_operator_api::{ConditionType, MqttCluster};
 use serde_json::json;
 
 use super::*;
+use crate::keep::Record;
 use crate::observe::{PodFacts, ProxyDeployment, ProxyPod, StoragePod, StorageSet};
 use crate::plan::{ACTIVE_COST, ProxyTarget, plan_proxies, plan_storage};
 use crate::trouble::Trouble;
@@ -18,6 +19,7 @@ fn pod(name: &str) -> PodFacts {
         resource_version: "1".to_owned(),
         node: None,
         host_ip: Some("10.0.0.1".to_owned()),
+        ip: None,
         is_ready: true,
         is_deleting: false,
         restarts: 0,
@@ -44,6 +46,8 @@ fn deployment(revision: &str, replicas: u32) -> ProxyDeployment {
         uid: revision.to_owned(),
         resource_version: "1".to_owned(),
         revision: revision.to_owned(),
+        record: Record::default(),
+        created_s: 0,
         replicas,
         available: replicas,
         pods: replicas,
@@ -58,6 +62,7 @@ fn settled() -> Observed {
         deployments: vec![deployment(REVISION, 2)],
         storage_set: Some(StorageSet {
             update_revision: Some("s1".to_owned()),
+            ..StorageSet::default()
         }),
         storage_pods: vec![StoragePod {
             pod: pod("prod-storage-0"),
@@ -76,8 +81,8 @@ fn cluster(spec: serde_json::Value) -> ValidatedCluster {
     resource["spec"] = spec;
     let resource: MqttCluster = serde_json::from_value(resource).expect("a resource");
     let images = DefaultImages {
-        proxy: "p:1".to_owned(),
-        storage: "s:1".to_owned(),
+        proxy: "p:1".into(),
+        storage: "s:1".into(),
     };
     validate(&resource, &images).expect("valid")
 }
@@ -90,10 +95,22 @@ fn status_of(
     previous: Option<&MqttClusterStatus>,
     at: i64,
 ) -> MqttClusterStatus {
+    status_with_limits(spec, revision, observed, &ConnectionLimits::new(), previous, at)
+}
+
+fn status_with_limits(
+    spec: serde_json::Value,
+    revision: &str,
+    observed: &Observed,
+    connection_limits: &ConnectionLimits,
+    previous: Option<&MqttClusterStatus>,
+    at: i64,
+) -> MqttClusterStatus {
     let cluster = cluster(spec);
     let target = ProxyTarget {
         revision,
         replicas: cluster.proxy.replicas,
+        is_kept: false,
         config_hash: "h",
         served_last: None,
     };
@@ -103,15 +120,25 @@ fn status_of(
         version: "1.0.0",
         outcome: Outcome::Planned {
             cluster: &cluster,
-            revision,
+            keep: &keep(revision),
             proxies: &plan_proxies(observed, target),
             storage: &plan_storage(observed, "h"),
             has_changed: false,
         },
         observed,
+        connection_limits,
         previous,
         now: Timestamp::from_second(at).expect("a time"),
     })
+}
+
+fn keep(revision: &str) -> Keep {
+    Keep {
+        proxy_revision: revision.to_owned(),
+        keeps_proxies: false,
+        keeps_storage: false,
+        newer: None,
+    }
 }
 
 fn said(status: &MqttClusterStatus, type_: ConditionType) -> (&str, &str) {
@@ -255,6 +282,7 @@ fn a_resource_that_cannot_be_built_is_stalled_and_keeps_its_last_numbers() {
         generation: Some(2),
         version: "1.0.0",
         outcome: Outcome::Blocked(&blocked),
+        connection_limits: &ConnectionLimits::new(),
         observed: &settled(),
         previous: Some(&before),
         now: Timestamp::UNIX_EPOCH,
@@ -295,7 +323,7 @@ fn a_paused_cluster_is_not_degraded_for_what_is_not_to_come() {
 #[test]
 fn a_storage_controller_that_has_not_seen_the_spec_leaves_the_change_under_way() {
     let mut observed = settled();
-    observed.storage_set = Some(StorageSet { update_revision: None });
+    observed.storage_set = Some(StorageSet::default());
     let status = status_of(json!({}), REVISION, &observed, None, 0);
     assert_eq!(said(&status, ConditionType::Progressing), ("True", "ComingUp"));
 }
@@ -348,4 +376,38 @@ fn the_life_of_a_storage_node_is_remembered_while_it_is_away() {
     let away = status_of(json!({}), REVISION, &observed, Some(&before), 1);
     assert_eq!(away.storage.nodes, before.storage.nodes);
     assert_eq!(away.storage.nodes[0].uid, "uid-prod-storage-0");
+}
+
+#[test]
+fn a_limit_of_open_files_below_max_connections_is_told_with_the_node_and_the_listener() {
+    let spec = || json!({"listeners": [{"name": "mqtt", "port": 1883, "maxConnections": 1000}]});
+    let mut there = settled();
+    there.proxies[1].pod.node = Some("n2".to_owned());
+    let status = |limits: &[(&str, u32)], previous: Option<&MqttClusterStatus>| {
+        let limits = limits
+            .iter()
+            .map(|(name, limit)| (format!("uid-{name}"), *limit))
+            .collect();
+        status_with_limits(spec(), REVISION, &there, &limits, previous, 1)
+    };
+    let limited = ConditionType::ConnectionsLimited;
+    assert_eq!(said(&status(&[], None), limited), ("False", "NotKnown"));
+    assert_eq!(said(&status(&[("p1", 1000)], None), limited), ("False", "Enough"));
+    let found = status(&[("p1", 5000), ("p2", 999)], None);
+    assert_eq!(said(&found, limited), ("True", "FileLimit"));
+    let condition = found
+        .conditions
+        .iter()
+        .find(|c| c.type_ == limited.as_str())
+        .expect("it is there");
+    for part in ["n2", "999", "mqtt (1000)"] {
+        assert!(condition.message.contains(part), "{}", condition.message);
+    }
+    // An operator that has just started has asked nobody yet: what was found before holds.
+    assert_eq!(said(&status(&[], Some(&found)), limited), ("True", "FileLimit"));
+    assert_eq!(
+        said(&found, ConditionType::Ready).0,
+        "True",
+        "clients are served all the same"
+    );
 }

@@ -16,8 +16,8 @@ fn cluster(spec: Value) -> api::MqttCluster {
 
 fn images() -> DefaultImages {
     DefaultImages {
-        proxy: "freshet/proxy:1.0.0".to_owned(),
-        storage: "registry:5000/freshet/storage@sha256:aa".to_owned(),
+        proxy: "freshet/proxy:1.0.0".into(),
+        storage: "registry:5000/freshet/storage@sha256:aa".into(),
     }
 }
 

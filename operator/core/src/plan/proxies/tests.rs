@@ -1,6 +1,7 @@
 //! Single plans, one situation each. `plan/simulation.rs` runs whole courses.
 
 use super::*;
+use crate::keep::Record;
 use crate::observe::PodFacts;
 use crate::trouble::Trouble;
 
@@ -14,6 +15,7 @@ fn proxy(name: &str, revision: &str) -> ProxyPod {
             resource_version: "1".to_owned(),
             node: None,
             host_ip: None,
+            ip: None,
             is_ready: true,
             is_deleting: false,
             restarts: 0,
@@ -52,6 +54,8 @@ fn deployment(revision: &str, replicas: u32, available: u32) -> ProxyDeployment 
         uid: format!("uid-{revision}"),
         resource_version: "1".to_owned(),
         revision: revision.to_owned(),
+        record: Record::default(),
+        created_s: 0,
         replicas,
         available,
         pods: replicas,
@@ -72,6 +76,7 @@ fn target(revision: &str, replicas: u32) -> ProxyTarget<'_> {
     ProxyTarget {
         revision,
         replicas,
+        is_kept: false,
         config_hash: HASH,
         served_last: None,
     }
@@ -82,6 +87,7 @@ fn steps(plan: &ProxyPlan) -> Vec<String> {
     let words = |action: &ProxyAction| match action {
         ProxyAction::SetRole { pod, role, .. } => format!("{role:?} {pod}"),
         ProxyAction::ApplyTarget => format!("replicas {}", plan.target_replicas),
+        ProxyAction::ScaleTarget { deployment, .. } => format!("scale {deployment} to {}", plan.target_replicas),
         ProxyAction::ScaleToZero { deployment, .. } => format!("zero {deployment}"),
         ProxyAction::Delete { deployment, .. } => format!("delete {deployment}"),
     };
@@ -385,4 +391,18 @@ fn a_replacement_serves_though_the_resource_cannot_be_built() {
         vec![lost, active("p2", "a"), proxy("p3", "a"), starting, draining("p5", "a")],
     );
     assert_eq!(steps(&keep_serving(&there)), ["Active p3"]);
+}
+
+#[test]
+fn a_deployment_that_is_kept_is_scaled_and_never_applied() {
+    let mut kept = target("r1", 2);
+    kept.is_kept = true;
+    let serving = observed(vec![deployment("r1", 2, 2)], vec![active("a", "r1"), active("b", "r1")]);
+    assert_eq!(plan_proxies(&serving, kept).actions, []);
+    kept.replicas = 3;
+    let scale = ProxyAction::ScaleTarget {
+        deployment: "prod-proxy-r1".to_owned(),
+        resource_version: "1".to_owned(),
+    };
+    assert_eq!(plan_proxies(&serving, kept).actions, [scale]);
 }
