@@ -24,11 +24,11 @@ impl<L: CommitLog> Shard<L> {
                 turn.fault(key, fault);
                 return;
             }
-            let was_incomplete = peer.filters.is_incomplete();
             if delta.complete {
                 self.interest.remove_some(key.slot, &mut peer.filters, usize::MAX);
                 self.remove_some_groups(key, usize::MAX, turn);
             }
+            let was_incomplete = self.peers.get_mut(key).is_some_and(|p| p.filters.is_incomplete());
             for change in &delta.changes {
                 match self.make_change(key, change, turn) {
                     Ok(()) => {}

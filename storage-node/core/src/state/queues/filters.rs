@@ -35,7 +35,7 @@ impl Queues {
         log_time_ms: u64,
     ) {
         let goes_ms = Some(log_time_ms.saturating_add(UNCONFIRMED_MS));
-        let Some(id) = self.find_or_add(name_of(session_shard, topic_filter)) else {
+        let Some(id) = self.find_or_add(&name_of(session_shard, topic_filter)) else {
             return;
         };
         match self.hold_mut(id, session_shard) {
@@ -51,7 +51,7 @@ impl Queues {
 
     /// A session shard has the filter, as of the request at `ensured`. One that is gone begins again.
     pub(in crate::state) fn confirm(&mut self, session_shard: ShardId, topic_filter: &Bytes, ensured: Position) {
-        let Some(id) = self.find_or_add(name_of(session_shard, topic_filter)) else {
+        let Some(id) = self.find_or_add(&name_of(session_shard, topic_filter)) else {
             return;
         };
         match self.hold_mut(id, session_shard) {
@@ -98,11 +98,11 @@ impl Queues {
         count
     }
 
-    pub(super) fn find_or_add(&mut self, name: Name) -> Option<QueueId> {
-        if let Some(id) = self.by_name.get(&name) {
+    pub(super) fn find_or_add(&mut self, name: &Name) -> Option<QueueId> {
+        if let Some(id) = self.by_name.get(name) {
             return Some(*id);
         }
-        let kind = kind_of(&name)?;
+        let kind = kind_of(name)?;
         let name = (name.0, Bytes::copy_from_slice(&name.1));
         let charged_bytes = charged_bytes(&name, kind);
         let entry = self.queues.vacant_entry();

@@ -38,7 +38,7 @@ impl Queues {
     pub(in crate::state) fn set_live(&mut self, group: &Bytes, is_live: bool) {
         let known = self.group(group);
         let id = if is_live {
-            known.or_else(|| self.find_or_add((None, group.clone())))
+            known.or_else(|| self.find_or_add(&(None, group.clone())))
         } else {
             known
         };
