@@ -10,6 +10,7 @@ mod connect;
 pub(crate) mod durable;
 mod inbound;
 mod inflight;
+pub(crate) mod leases;
 pub(crate) mod message;
 pub(crate) mod outbound;
 mod packet;

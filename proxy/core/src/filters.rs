@@ -4,6 +4,7 @@
 //! them. Matching is storage's: nothing here looks at a topic. A filter lives while it has a subscriber or while the
 //! link owes its name. Leaves out the session's own list of filters.
 
+mod group;
 mod shard_set;
 mod subscribers;
 
@@ -11,11 +12,15 @@ use std::hash::Hasher;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use freshet_mqtt::{QoS, topic_matches};
-use freshet_storage_contract::{FilterId, FilterShards, ShardId};
+use freshet_mqtt::{QoS, TopicFilter, topic_matches};
+use freshet_storage_contract::{FilterId, FilterShards, ShardId, SharedStrategy};
 use hashbrown::{HashMap, HashTable};
 use siphasher::sip::SipHasher13;
 
+use crate::exchange::GroupPart;
+
+use self::group::Group;
+pub(crate) use self::group::Load;
 pub(crate) use self::shard_set::ShardSet;
 use self::subscribers::Subscribers;
 
@@ -73,6 +78,8 @@ struct Filter {
     subscribers: Subscribers,
     /// Boxed: there for milliseconds of a subscription's life.
     joining: Option<Box<Joining>>,
+    /// There when it is a shared subscription.
+    group: Option<Box<Group>>,
 }
 
 /// What became of a filter when a subscriber left.
@@ -130,7 +137,12 @@ impl FilterTable {
     }
 
     fn insert(&mut self, topic_filter: &[u8]) -> FilterKey {
+        let is_shared = str::from_utf8(topic_filter)
+            .ok()
+            .and_then(|filter| TopicFilter::parse(filter).ok())
+            .is_some_and(|filter| filter.shared().is_some());
         let filter = Filter {
+            group: is_shared.then(|| Box::new(Group::new(Bytes::copy_from_slice(topic_filter)))),
             topic_filter: topic_filter.into(),
             filter_id: None,
             shards: None,
@@ -224,6 +236,9 @@ impl FilterTable {
         let filter = self.get_mut(key)?;
         filter.subscribers.remove(slot)?;
         filter.forget_joining(slot);
+        if let Some(group) = &mut filter.group {
+            group.remove(slot);
+        }
         Some(self.release(key))
     }
 
@@ -244,11 +259,68 @@ impl FilterTable {
         });
     }
 
-    /// Calls `take` for each subscription that concerns `shard`.
+    /// A subscriber of a shared subscription becomes a member; `window`: what may be in flight towards it.
+    pub(crate) fn join_group(&mut self, key: FilterKey, slot: u32, window: u16) {
+        if let Some(group) = self.get_mut(key).and_then(|f| f.group.as_mut()) {
+            group.add(slot, window);
+        }
+    }
+
+    /// Whether it is a shared subscription.
+    pub(crate) fn is_group(&self, key: FilterKey) -> bool {
+        self.get(key).is_some_and(|f| f.group.is_some())
+    }
+
+    /// The members of a shared subscription.
+    pub(crate) fn group_part(&self, key: FilterKey) -> Option<GroupPart> {
+        Some(self.get(key)?.group.as_ref()?.part())
+    }
+
+    /// The whole name of a shared subscription.
+    pub(crate) fn group_name(&self, filter_id: FilterId) -> Option<Bytes> {
+        let filter = self.get(FilterKey(*self.by_id.get(&filter_id)?))?;
+        Some(filter.group.as_ref()?.name.clone())
+    }
+
+    /// No member of a shared subscription has room: nothing more is to come. None: that is known.
+    pub(crate) fn close_group(&mut self, filter_id: FilterId) -> Option<FilterKey> {
+        let key = FilterKey(*self.by_id.get(&filter_id)?);
+        let group = self.get_mut(key)?.group.as_mut()?;
+        group.close().then_some(key)
+    }
+
+    /// A closed group goes on if a member has room. None: it is not closed.
+    pub(crate) fn reopen_group(&mut self, key: FilterKey, load: impl Fn(u32) -> Option<Load>) -> Option<bool> {
+        let group = self.get_mut(key)?.group.as_mut()?;
+        let was_closed = group.is_closed();
+        was_closed.then(|| group.reopen(load))
+    }
+
+    /// The member of a shared subscription that gets the next message; none: no member has room.
+    pub(crate) fn choose_member(
+        &mut self,
+        filter_id: FilterId,
+        strategy: SharedStrategy,
+        load: impl Fn(u32) -> Option<Load>,
+    ) -> Option<Subscriber> {
+        let at = *self.by_id.get(&filter_id)?;
+        let filter = self.get_mut(FilterKey(at))?;
+        let slot = filter.group.as_mut()?.choose(strategy, load)?;
+        filter.subscribers.get(slot).copied()
+    }
+
+    /// Calls `take` for each subscription that concerns `shard`, shared ones apart: what is lost of them goes to
+    /// another member.
     pub(crate) fn for_each_at(&self, shard: ShardId, mut take: impl FnMut(&Subscriber)) {
         let at_shard =
             |f: &&Filter| matches!(f.shards, Some(FilterShards::All)) || f.shards == Some(FilterShards::One(shard));
-        for filter in self.filters.iter().flatten().filter(at_shard) {
+        for filter in self
+            .filters
+            .iter()
+            .flatten()
+            .filter(at_shard)
+            .filter(|f| f.group.is_none())
+        {
             filter.subscribers.for_each(&mut take);
         }
     }
@@ -266,7 +338,7 @@ impl FilterTable {
     /// Whether the filter matches.
     pub(crate) fn matches(&self, key: FilterKey, topic_name: &str) -> bool {
         let topic_filter = self.get(key).and_then(|f| str::from_utf8(&f.topic_filter).ok());
-        topic_filter.is_some_and(|topic_filter| topic_matches(topic_filter, topic_name))
+        topic_filter.is_some_and(|topic_filter| !self.is_group(key) && topic_matches(topic_filter, topic_name))
     }
 
     /// The topic filter.

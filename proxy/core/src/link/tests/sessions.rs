@@ -12,6 +12,7 @@ fn durable(counter: u64, retained: bool) -> ToLink {
         topic_filter: Bytes::from_static(b"a/+"),
         retained,
         durable: Some(ShardId(0)),
+        group: None,
     }
 }
 
