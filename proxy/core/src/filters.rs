@@ -142,7 +142,11 @@ impl FilterTable {
             .and_then(|filter| TopicFilter::parse(filter).ok())
             .is_some_and(|filter| filter.shared().is_some());
         let filter = Filter {
-            group: is_shared.then(|| Box::new(Group::new(Bytes::copy_from_slice(topic_filter)))),
+            group: is_shared.then(|| {
+                let [.., high, low] = hash(self.keys, topic_filter).to_be_bytes();
+                let first = u16::from_be_bytes([high, low]);
+                Box::new(Group::new(Bytes::copy_from_slice(topic_filter), first))
+            }),
             topic_filter: topic_filter.into(),
             filter_id: None,
             shards: None,

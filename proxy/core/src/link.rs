@@ -177,9 +177,16 @@ impl Link {
         self.lease.map(|l| l.next_renewal.min(l.ends))
     }
 
-    /// Has members of shared subscriptions chosen in another way. Shards learn of it with the next change of a group.
+    /// Has members of shared subscriptions chosen in another way.
     pub fn set_shared_strategy(&mut self, strategy: SharedStrategy) {
-        self.settings.shared_strategy = strategy;
+        if std::mem::replace(&mut self.settings.shared_strategy, strategy) == strategy {
+            return;
+        }
+        for link in &mut self.shards {
+            for change in self.filters.groups_of_shard(link.shard, strategy) {
+                link.change(change);
+            }
+        }
     }
 
     /// Ends a turn: puts what this turn has brought into frames, interest first, so that whoever subscribed before a

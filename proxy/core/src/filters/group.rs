@@ -40,12 +40,13 @@ pub(crate) struct Load {
 const COMPARED: usize = 16;
 
 impl Group {
-    pub(super) fn new(name: Bytes) -> Self {
+    /// `first`: any number; groups with the same members begin with different ones.
+    pub(super) fn new(name: Bytes, first: u16) -> Self {
         Self {
             name,
             members: Vec::new(),
             places: HashMap::default(),
-            next: 0,
+            next: usize::from(first),
             window: 0,
             is_closed: false,
         }
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     fn group(members: u32) -> Group {
-        let mut group = Group::new(Bytes::from_static(b"$share/g/a"));
+        let mut group = Group::new(Bytes::from_static(b"$share/g/a"), 0);
         (0..members).for_each(|slot| group.add(slot, 10));
         group
     }

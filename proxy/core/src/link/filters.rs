@@ -151,6 +151,16 @@ impl Filters {
             })
     }
 
+    /// Shared subscriptions that `shard` is to be told again.
+    pub(super) fn groups_of_shard(
+        &self,
+        shard: ShardId,
+        strategy: SharedStrategy,
+    ) -> impl Iterator<Item = InterestChange> {
+        let all = self.of_shard(shard, strategy);
+        all.filter(|change| matches!(change, InterestChange::SetGroup(_)))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }

@@ -1,5 +1,6 @@
 //! The link against a hand-played storage.
 
+mod groups;
 mod sessions;
 
 use bytes::Bytes;

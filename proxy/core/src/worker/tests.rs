@@ -5,6 +5,7 @@ mod bounds;
 mod connect;
 mod deliver;
 mod drain;
+mod groups;
 mod keep_alive;
 mod malformed;
 mod publish;

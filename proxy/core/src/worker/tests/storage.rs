@@ -331,9 +331,11 @@ impl Storage {
 
     fn resize(&mut self, topic_filter: &Bytes, part: GroupPart) {
         let id = self.filters.iter().find(|(_, name)| *name == topic_filter);
-        let id = *id.expect("it is subscribed to").0;
-        self.groups.resize(id, topic_filter, part);
-        self.give();
+        // Its subscription may be held back.
+        if let Some((id, _)) = id {
+            self.groups.resize(*id, topic_filter, part);
+            self.give();
+        }
     }
 
     fn give(&mut self) {
