@@ -86,13 +86,17 @@ impl Shared {
         if let Some(key) = self.filters.close_group(filter_id) {
             self.closed_groups.keys.push(key);
             self.closed_groups.look_at.get_or_insert(now.plus(LOOK_AGAIN));
+        }
+        // Each time: a message that comes nevertheless means that storage is not aware of it.
+        let name = self.filters.group_name(filter_id);
+        if let Some(key) = name.and_then(|name| self.filters.find(&name)) {
             self.tell_group(key, out);
         }
     }
 
     /// Tells the link how many members there are and what they can take.
     pub(super) fn tell_group(&self, key: FilterKey, out: &mut Actions) {
-        if let Some(part) = self.filters.group_part(key).filter(|part| part.members > 0) {
+        if let Some(part) = self.filters.group_part(key) {
             let topic_filter = self.filters.topic_filter(key);
             out.to_link.push(ToLink::ResizeGroup { topic_filter, part });
         }
