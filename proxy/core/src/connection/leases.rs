@@ -39,8 +39,8 @@ impl Leases {
     }
 
     /// All of them, in the order of their messages.
-    pub(crate) fn into_sorted(self) -> Vec<Box<SharedLease>> {
-        let mut all: Vec<_> = self.in_flight.into_values().collect();
+    pub(crate) fn into_sorted(self) -> Vec<SharedLease> {
+        let mut all: Vec<_> = self.in_flight.into_values().map(|lease| *lease).collect();
         all.sort_unstable_by_key(|shared| (shared.shard, shared.lease.position));
         all
     }

@@ -131,7 +131,7 @@ impl Outbound {
     }
 
     /// Takes out what came by a shared subscription and has no packet id yet.
-    pub(crate) fn take_shared(&mut self, filter_id: FilterId) -> Vec<Box<SharedLease>> {
+    pub(crate) fn take_shared(&mut self, filter_id: FilterId) -> Vec<SharedLease> {
         let is_of_group = |queued: &mut Queued| {
             let lease = queued.lease.as_ref();
             queued.packet_id.is_none() && lease.is_some_and(|lease| lease.filter_id == filter_id)
@@ -142,7 +142,7 @@ impl Outbound {
                 return true;
             }
             self.queued_bytes -= queued.message.charged_bytes();
-            taken.extend(queued.lease.take());
+            taken.extend(queued.lease.take().map(|lease| *lease));
             false
         });
         taken
