@@ -19,6 +19,10 @@ pub struct Mqtt {
     /// Default `30s`; from `0s` to `10m`. Live.
     #[schemars(extend("x-kubernetes-validations" = duration_between("mqtt.willGraceOnMove", "0s", "10m")))]
     pub will_grace_on_move: DurationText,
+    /// Highest QoS that is offered. A client that publishes with more is disconnected (MQTT 5.0: 0x9B), one that comes with
+    /// such a will is refused; a subscription is granted no more. Default 2; 0 to 2. New connections.
+    #[schemars(range(min = 0, max = 2))]
+    pub max_qos: u8,
     /// QoS 1 and 2 messages that a client may have unacknowledged (MQTT 5.0, 3.2.2.3.3). Default 100; 1 to 65535. New
     /// connections.
     #[schemars(range(min = 1, max = 65535))]
@@ -51,6 +55,7 @@ impl Default for Mqtt {
         Self {
             publish_hold: "30s".into(),
             will_grace_on_move: "30s".into(),
+            max_qos: 2,
             receive_maximum: 100,
             topic_alias_maximum: 16,
             session_expiry_311: "24h".into(),

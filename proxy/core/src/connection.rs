@@ -8,6 +8,7 @@ mod acknowledge;
 mod alias;
 mod connect;
 pub(crate) mod durable;
+pub(crate) mod explanation;
 mod inbound;
 mod inflight;
 pub(crate) mod message;
@@ -134,7 +135,7 @@ pub(crate) struct Ending {
     pub(crate) reason: DisconnectReason,
     pub(crate) refused: Option<DecodeError>,
     /// CONNACK before the end, for a connection that has not got one.
-    pub(crate) connack: Option<(ProtocolVersion, ReasonCode)>,
+    pub(crate) connack: Option<(Peer, ReasonCode)>,
 }
 
 impl From<DisconnectReason> for Ending {

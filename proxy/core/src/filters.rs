@@ -4,6 +4,7 @@
 //! them. Matching is storage's: nothing here looks at a topic. A filter lives while it has a subscriber or while the
 //! link owes its name. Leaves out the session's own list of filters.
 
+mod permission;
 mod shard_set;
 mod subscribers;
 
@@ -16,6 +17,7 @@ use freshet_storage_contract::{FilterId, FilterShards, ShardId};
 use hashbrown::{HashMap, HashTable};
 use siphasher::sip::SipHasher13;
 
+use self::permission::{Permission, Rules};
 pub(crate) use self::shard_set::ShardSet;
 use self::subscribers::Subscribers;
 
@@ -71,6 +73,7 @@ struct Filter {
     /// Requests that the link has not answered with the filter's name.
     unnamed: u32,
     subscribers: Subscribers,
+    permission: Permission,
     /// Boxed: there for milliseconds of a subscription's life.
     joining: Option<Box<Joining>>,
 }
@@ -91,6 +94,7 @@ pub(crate) struct FilterTable {
     by_name: HashTable<u32>,
     by_id: HashMap<FilterId, u32, FixedState>,
     keys: (u64, u64),
+    rules: Rules,
 }
 
 impl FilterTable {
@@ -102,6 +106,7 @@ impl FilterTable {
             by_name: HashTable::new(),
             by_id: HashMap::default(),
             keys,
+            rules: Rules::default(),
         }
     }
 
@@ -136,6 +141,7 @@ impl FilterTable {
             shards: None,
             unnamed: 0,
             subscribers: Subscribers::None,
+            permission: Permission::default(),
             joining: None,
         };
         let at = match self.free.pop() {
@@ -232,16 +238,20 @@ impl FilterTable {
         self.get(key)?.subscribers.get(slot)
     }
 
-    /// Calls `take` for each subscriber that deliveries of `shard` belong to.
-    pub(crate) fn for_each_of(&self, filter_id: FilterId, shard: ShardId, mut take: impl FnMut(&Subscriber)) {
+    /// Calls `take` for each subscriber that deliveries of `shard` belong to. False: the rules keep the message from them.
+    pub(crate) fn for_each_of(&self, filter_id: FilterId, shard: ShardId, mut take: impl FnMut(&Subscriber)) -> bool {
         let Some(filter) = self.by_id.get(&filter_id).and_then(|at| self.get(FilterKey(*at))) else {
-            return;
+            return true;
         };
+        if !self.may_deliver(filter) {
+            return false;
+        }
         filter.subscribers.for_each(|subscriber| {
             if !subscriber.joining || filter.has_joined(subscriber.slot, shard) {
                 take(subscriber);
             }
         });
+        true
     }
 
     /// Calls `take` for each subscription that concerns `shard`.

@@ -209,9 +209,10 @@ impl Worker {
         self.tell_urgent_updates(now, out);
     }
 
-    /// Takes up a changed configuration: for connections that come from now on.
+    /// Takes up a changed configuration: rules about publishing and subscribing for all connections, the rest for those
+    /// that come from now on.
     pub fn reload(&mut self, config: Arc<ProxyConfig>) {
-        self.shared.config = config;
+        self.shared.reload(config);
     }
 
     /// Counters and gauges.

@@ -116,6 +116,23 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             cleanup: Vec::new(),
         },
         Part {
+            name: "clients",
+            what: "stock MQTT clients through the same scripts, in both versions",
+            steps: vec![
+                // Both programs, also when this part runs alone.
+                Step::new(
+                    cargo(&["build", "--release", "--locked", "--workspace", "--bins"]),
+                    40 * MINUTE,
+                ),
+                // The first run installs interpreters, a compiler and the libraries.
+                Step::new(
+                    cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"]),
+                    20 * MINUTE,
+                ),
+            ],
+            cleanup: Vec::new(),
+        },
+        Part {
             name: "e2e",
             what: "operator, proxies and storage on a real Kubernetes",
             steps: tests_named(&end_to_end, &["--test-threads=1"], 45 * MINUTE),

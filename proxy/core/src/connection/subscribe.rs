@@ -11,7 +11,7 @@ use freshet_storage_contract::{FilterShards, MonotonicMs, RequestId, SessionChan
 use super::connect::topic_is_allowed;
 use super::durable::Held;
 use super::session::Session;
-use super::{Connection, Context, Ending, Pause, Step};
+use super::{Connection, Context, Ending, Pause, Step, explanation};
 use crate::filters::{FilterKey, ShardSet, Subscriber};
 use crate::worker::{ConnectionToken, Read, Request};
 
@@ -118,6 +118,7 @@ impl Connection {
         let Some(placement) = cx.shared.placement.clone() else {
             return Ok(Step::Hold(Pause::Window));
         };
+        let max_qos = self.max_qos();
         let Some(session) = &mut self.cold.session else {
             return Ok(Step::Next);
         };
@@ -129,12 +130,16 @@ impl Connection {
         let suback = session.requests_mut().next_suback;
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut requests = Vec::new();
-        for filter in subscribe.filters.iter() {
+        for mut filter in subscribe.filters.iter() {
+            // MQTT 5.0, 3.2.2.3.4: granted less, not refused (MQTT-3.2.2-10)
+            filter.options.qos = filter.options.qos.min(max_qos);
             let name = filter.topic_filter.as_str();
             let code = if filter.topic_filter.shared().is_some() {
                 Err(ReasonCode::SharedSubscriptionsNotSupported)
             } else if !topic_is_allowed(name, &config.mqtt) {
                 Err(ReasonCode::TopicFilterInvalid)
+            } else if !cx.shared.authorization.may_subscribe(filter.topic_filter.unshared()) {
+                Err(ReasonCode::NotAuthorized)
             } else {
                 let limit = config.client_limits.subscriptions as usize;
                 let identifier = subscribe.subscription_identifier.unwrap_or(0);
@@ -167,7 +172,10 @@ impl Connection {
                     });
                     granted(filter.options.qos)
                 }
-                Err(code) => code,
+                Err(code) => {
+                    cx.shared.stats.count_refused_subscription(code);
+                    code
+                }
             };
             codes.push(granted);
         }
@@ -309,7 +317,9 @@ impl Connection {
     fn send_suback(&mut self, packet_id: NonZeroU16, codes: &[ReasonCode], cx: &mut Context<'_>) -> Result<(), Ending> {
         // MQTT-3.8.4-6: one code per filter, in order.
         self.answer(cx, |peer, out| {
-            SubAck::new(packet_id, ReasonCodes::from_slice(codes)).encode(peer, out)
+            let mut suback = SubAck::new(packet_id, ReasonCodes::from_slice(codes));
+            suback.reason_string = codes.iter().find_map(|code| explanation::of_subscribe(*code));
+            suback.encode(peer, out)
         })
     }
 }

@@ -58,9 +58,10 @@ impl Worker {
     ) {
         let mut targets = std::mem::take(&mut self.targets);
         for filter_id in filter_ids {
-            self.shared
-                .filters
-                .for_each_of(*filter_id, shard, |s| targets.subscribers.push(*s));
+            let filters = &self.shared.filters;
+            if !filters.for_each_of(*filter_id, shard, |s| targets.subscribers.push(*s)) {
+                self.shared.stats.deliveries_not_authorized += 1;
+            }
         }
         if filter_ids.len() > 1 {
             // Subscriptions of one client side by side.

@@ -1,12 +1,13 @@
 //! The end of a connection: what the client is told, what storage is told, what is given back.
 
-use freshet_mqtt::{ConnAck, Disconnect, Peer, Sender};
+use freshet_mqtt::{ConnAck, Disconnect, Sender};
 use freshet_storage_contract::{DetachReason, MonotonicMs};
 
 use super::Worker;
 use super::actions::{Actions, Fact, PeerClose};
 use super::leaving::Leaving;
 use super::token::{ConnectionToken, ListenerIndex};
+use crate::connection::explanation;
 use crate::connection::session::Session;
 use crate::connection::{Connection, Context, Ending, Phase};
 use crate::planted::planted;
@@ -132,18 +133,22 @@ impl Worker {
 
 /// Says why, as far as the version and the phase allow (MQTT 5.0, 4.13; MQTT-3.14.1-1).
 fn tell_client(connection: &mut Connection, ending: &Ending, cx: &mut Context<'_>) {
-    if let Some((version, code)) = ending.connack {
-        let peer = Peer {
-            version,
-            ..connection.peer()
-        };
+    if let Some((peer, code)) = ending.connack {
+        let reason_string = explanation::of_ending(ending);
+        let mut connack = ConnAck::new(code);
+        connack.properties.reason_string = reason_string.as_deref();
         // The client is gone either way when its maximum packet size leaves no room for this.
-        let _ = connection.answer(cx, |_, out| ConnAck::new(code).encode(&peer, out));
+        let _ = connection.answer(cx, |_, out| connack.encode(&peer, out));
     } else if connection.phase == Phase::Connected
         && connection.version.has_properties()
         && let Some(code) = ending.reason.disconnect_code()
     {
-        let _ = connection.answer(cx, |peer, out| Disconnect::new(code).encode(Sender::Server, peer, out));
+        let reason_string = explanation::of_ending(ending);
+        let disconnect = Disconnect {
+            reason_string: reason_string.as_deref(),
+            ..Disconnect::new(code)
+        };
+        let _ = connection.answer(cx, |peer, out| disconnect.encode(Sender::Server, peer, out));
     }
 }
 

@@ -17,6 +17,7 @@ use super::requests::{Reads, RequestTable};
 use super::session_updates::SessionUpdates;
 use super::settings::WorkerSettings;
 use super::token::ConnectionToken;
+use crate::authorization::Authorization;
 use crate::connection::message::OutMessage;
 use crate::connection::spare::Spare;
 use crate::exchange::PublishTicket;
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) settings: WorkerSettings,
     /// For connections that come.
     pub(crate) config: Arc<ProxyConfig>,
+    /// For all connections.
+    pub(crate) authorization: Arc<Authorization>,
     pub(crate) filters: FilterTable,
     pub(crate) clients: Clients,
     pub(crate) timers: Timers,
@@ -61,9 +64,13 @@ impl Shared {
     pub(crate) fn new(settings: WorkerSettings, config: Arc<ProxyConfig>) -> Self {
         let keys = settings.random_keys;
         let reads = (settings.outbound_bytes / OUTBOUND_BYTES_PER_READ).clamp(16, 1_024);
+        let authorization = Arc::new(Authorization::new(&config.authorization));
+        let mut filters = FilterTable::new(keys);
+        filters.set_authorization(authorization.clone());
         Self {
             config,
-            filters: FilterTable::new(keys),
+            authorization,
+            filters,
             clients: Clients::new(keys),
             timers: Timers::default(),
             publications: Publications::default(),
@@ -84,6 +91,15 @@ impl Shared {
             assigned_client_ids: 0,
             settings,
         }
+    }
+
+    /// Takes up a changed configuration: what was announced to present connections stays as it was.
+    pub(crate) fn reload(&mut self, config: Arc<ProxyConfig>) {
+        if config.authorization != self.config.authorization {
+            self.authorization = Arc::new(Authorization::new(&config.authorization));
+            self.filters.set_authorization(self.authorization.clone());
+        }
+        self.config = config;
     }
 
     /// Takes note of a publication that goes to the link.
