@@ -44,8 +44,6 @@ mod switch {
         StrayReleaseSucceeds,
         /// A QoS 2 PUBLISH that comes again is taken for a new message.
         RepeatedPublishRouted,
-        /// SUBACK leaves when the first shard has confirmed, not the last.
-        SubackAtFirstShard,
         /// The old connection is not ended when another takes over.
         TakeoverPassedOver,
         /// DISCONNECT does not delete the will.
@@ -68,7 +66,6 @@ mod switch {
             Self::IdFreeAtPubrec,
             Self::StrayReleaseSucceeds,
             Self::RepeatedPublishRouted,
-            Self::SubackAtFirstShard,
             Self::TakeoverPassedOver,
             Self::WillOnDisconnect,
             Self::RetainedOvertakes,

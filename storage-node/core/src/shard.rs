@@ -177,6 +177,12 @@ impl<L: CommitLog> Shard<L> {
         };
         peer.publisher.linked();
         peer.refusals.linked();
+        // What was answered while there was no link comes before what is answered on this one.
+        if let Some(frame) = turn.frame(key) {
+            for (seq, outcome) in peer.publisher.unconfirmed() {
+                frame.outcome(self.id, seq, outcome);
+            }
+        }
         let attachment = ShardAttachment {
             shard: self.id,
             term: self.term,

@@ -14,7 +14,6 @@ use super::durable::Held;
 use super::session::Session;
 use super::{Connection, Context, Ending, Pause, Step, explanation};
 use crate::filters::{FilterKey, ShardSet, Subscriber};
-use crate::planted::planted;
 use crate::worker::{ConnectionToken, Read, Request};
 
 /// A SUBSCRIBE without SUBACK.
@@ -99,7 +98,7 @@ impl SubscribeRequest {
             return false;
         }
         self.joined_count += 1;
-        Some(self.joined_count) == self.shards || planted!(SubackAtFirstShard)
+        Some(self.joined_count) == self.shards
     }
 
     /// A shard's last retained message has come.
