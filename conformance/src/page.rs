@@ -30,7 +30,9 @@ fn clients(page: &mut String) {
     for client in Client::ALL {
         let _ = writeln!(page, "| {} | {} |", client.name(), client.what());
     }
-    page.push_str("\nVersions are pinned in `conformance/drivers`, that of rumqttc in `Cargo.lock`; mosquitto is Debian's.\n");
+    page.push_str(
+        "\nVersions are pinned in `conformance/drivers`, that of rumqttc in `Cargo.lock`; mosquitto is Debian's.\n",
+    );
 }
 
 fn scripts(page: &mut String) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use freshet_mqtt::PacketType;
+
 use crate::message::{Connect, Publish, Will};
 use crate::relay::{Gate, Packet};
 use crate::stage::{DEADLINE, Message, Played, Stage, message, one};
@@ -42,7 +44,11 @@ pub(super) async fn resume(stage: &mut Stage<'_>) -> Played {
     let expected = [Message::live(&topic, "live", 2)];
     stage.expect("and what comes now", &mut subscriber, &expected).await?;
 
-    // A lost connection is as good as a DISCONNECT.
+    // A lost connection is as good as a DISCONNECT. Of an exchange that is not over, a client that begins anew knows
+    // nothing, and some take its rest for a fault.
+    subscriber
+        .expect_acknowledgements("both exchanges are over", PacketType::PubComp, 2)
+        .await?;
     subscriber.set(Gate::Cut);
     stage.publish(&mut publisher, message(&topic, "meanwhile", 1)).await?;
     let connect = lasting(stage, "s");

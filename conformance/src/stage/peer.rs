@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
+use freshet_mqtt::PacketType;
 
 use super::{DEADLINE, Played, Stop, finding};
 use crate::driver::Link;
@@ -265,6 +266,23 @@ impl Peer {
     ) -> Played<T> {
         let found = self.relay.wire.wait(DEADLINE, |all| to_client(all).find_map(&mut look));
         found.await.ok_or_else(|| self.missing(step, what))
+    }
+
+    /// Waits until the client has sent as many acknowledgements of a kind.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) async fn expect_acknowledgements(&self, step: &str, kind: PacketType, count: usize) -> Played {
+        let is_sent = |wire: &&Wire| {
+            let of_kind = matches!(wire.packet, Packet::Ack { packet_type, .. } if packet_type == kind);
+            wire.direction == Direction::ToBroker && of_kind
+        };
+        let found = self.relay.wire.wait(DEADLINE, |all| {
+            (all.iter().filter(is_sent).count() >= count).then_some(())
+        });
+        found
+            .await
+            .ok_or_else(|| self.missing(step, "acknowledgements of the client"))
     }
 
     /// Waits until the broker has closed the connection; returns the reason code of its DISCONNECT, if there was one.

@@ -285,11 +285,17 @@ fn offer(
             offered = Offered::TooSlow;
             break;
         }
-        shared.stats.deliveries_dropped += 1;
-        if !outbound.drop_reliable() {
-            // What is left cannot be dropped: it is half written.
-            offered = Offered::Dropped;
-            break;
+        let dropped = outbound.drop_reliable();
+        match dropped.as_ref().map(|dropped| &dropped.lease) {
+            // Another member may have room for it.
+            Some(Some(lease)) => shared.return_lease(lease),
+            Some(None) => shared.stats.deliveries_dropped += 1,
+            None => {
+                shared.stats.deliveries_dropped += 1;
+                // What is left cannot be dropped: it is half written.
+                offered = Offered::Dropped;
+                break;
+            }
         }
     }
     if offered == Offered::Queued {

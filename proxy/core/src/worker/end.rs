@@ -1,11 +1,12 @@
 //! The end of a connection: what the client is told, what storage is told, what is given back.
 
-use freshet_mqtt::{ConnAck, Disconnect, Sender};
+use freshet_mqtt::{ConnAck, Disconnect, QoS, Sender};
 use freshet_storage_contract::{DetachReason, MonotonicMs};
 
 use super::Worker;
 use super::actions::{Actions, Fact, PeerClose};
 use super::leaving::Leaving;
+use super::shared::Shared;
 use super::token::{ConnectionToken, ListenerIndex};
 use crate::connection::explanation;
 use crate::connection::session::Session;
@@ -88,6 +89,7 @@ impl Worker {
         connection.phase = Phase::Closing;
         connection.paused = None;
         let kept = std::mem::take(&mut connection.input);
+        return_leases(connection, cx.shared);
         if let Some(outbound) = &mut connection.outbound {
             outbound.drop_messages();
         }
@@ -149,6 +151,27 @@ fn tell_client(connection: &mut Connection, ending: &Ending, cx: &mut Context<'_
             ..Disconnect::new(code)
         };
         let _ = connection.answer(cx, |peer, out| disconnect.encode(Sender::Server, peer, out));
+    }
+}
+
+/// What the client of a shared subscription was given and has not acknowledged goes to another member.
+fn return_leases(connection: &mut Connection, shared: &mut Shared) {
+    let Some(session) = &mut connection.cold.session else {
+        return;
+    };
+    let in_flight = session.leases.take().map(|leases| leases.into_sorted());
+    for lease in in_flight.into_iter().flatten() {
+        shared.return_lease(&lease);
+    }
+    for queued in connection.outbound.iter_mut().flat_map(|o| o.reliable_mut()) {
+        let Some(lease) = queued.lease.take() else { continue };
+        let is_own = match (queued.packet_id, &mut session.durable) {
+            (Some(packet_id), Some(durable)) if queued.qos == QoS::ExactlyOnce => !durable.give_back(packet_id),
+            _ => false,
+        };
+        if !is_own {
+            shared.return_lease(&lease);
+        }
     }
 }
 

@@ -117,6 +117,7 @@ fn storage_that_keeps_no_sessions_is_announced() {
     bench.tell(crate::exchange::ToWorker::StorageBack {
         placement,
         keeps_sessions: false,
+        shares: true,
     });
     let (_, connack) = connect(&mut bench, V5, "c");
     assert_eq!(connack.session_expiry_interval, Some(0));
