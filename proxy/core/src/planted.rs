@@ -48,8 +48,6 @@ mod switch {
         TakeoverPassedOver,
         /// DISCONNECT does not delete the will.
         WillOnDisconnect,
-        /// Retained messages are handed to the worker ahead of what storage sent before them.
-        RetainedOvertakes,
         /// Subscribers are not told that their proxy's lease was lost.
         LossUntold,
     }
@@ -68,7 +66,6 @@ mod switch {
             Self::RepeatedPublishRouted,
             Self::TakeoverPassedOver,
             Self::WillOnDisconnect,
-            Self::RetainedOvertakes,
             Self::LossUntold,
         ];
     }

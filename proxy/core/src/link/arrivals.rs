@@ -12,7 +12,6 @@ use super::sessions::Granted;
 use super::workers::WorkerSet;
 use super::{Link, LinkOutputs, Violation, published};
 use crate::exchange::{ToWorker, WorkerId, worker_of};
-use crate::planted::planted;
 
 impl Link {
     /// Takes an answer from the stream of operations.
@@ -197,11 +196,6 @@ impl Link {
                             more,
                         },
                     );
-                    if planted!(RetainedOvertakes)
-                        && let Some(events) = out.to_workers.get_mut(usize::from(worker.0))
-                    {
-                        events.rotate_right(1 + usize::from(chunk.first));
-                    }
                 }
             }
             Delivery::Shared(shared) => {
