@@ -102,7 +102,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             ],
             cleanup: Vec::new(),
         },
-        simulation::part(SIMULATION_SECONDS),
+        simulation::part(SIMULATION_SECONDS, 0),
         Part {
             name: "fuzz",
             what: "every fuzz target for a while",
