@@ -13,6 +13,7 @@ mod http;
 #[path = "../../../proxy/tests/broker/malformed.rs"]
 mod malformed;
 
+#[allow(dead_code, reason = "other tests ask for more")]
 mod broker;
 mod command_line;
 mod messages;
