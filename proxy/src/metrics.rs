@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use freshet_process::{ConfigReloads, Probes as _, Scrape};
-use prometheus_client::encoding::text;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
 use crate::capacity::{Capacity, ListenerCount};
@@ -105,10 +106,34 @@ impl Scrape for Metrics {
             config_reloads: (self.0.reloads.succeeded(), self.0.reloads.failed()),
             is_ready: self.0.health.readiness().is_ok(),
         };
-        let mut registry = Registry::with_prefix("freshet_proxy");
-        registry.register_collector(Box::new(snapshot));
+        let storage = snapshot
+            .reports
+            .iter()
+            .find_map(|r| r.link.as_ref()?.storage_metrics.clone());
         let mut out = String::new();
-        text::encode(&mut out, &registry).map_err(|_| "the metrics cannot be encoded")?;
+        encode(snapshot, storage, &mut out).map_err(|_| "the metrics cannot be encoded")?;
         Ok(out)
+    }
+}
+
+fn encode(snapshot: Snapshot, storage: Option<Arc<dyn Collector>>, out: &mut String) -> std::fmt::Result {
+    let mut registry = Registry::with_prefix("freshet_proxy");
+    registry.register_collector(Box::new(snapshot));
+    text::encode_registry(out, &registry)?;
+    if let Some(storage) = storage {
+        let mut registry = Registry::with_prefix("freshet_storage");
+        registry.register_collector(Box::new(OfStorage(storage)));
+        text::encode_registry(out, &registry)?;
+    }
+    text::encode_eof(out)
+}
+
+/// Metrics that a worker has handed over.
+#[derive(Debug)]
+struct OfStorage(Arc<dyn Collector>);
+
+impl Collector for OfStorage {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        self.0.encode(encoder)
     }
 }

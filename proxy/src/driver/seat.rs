@@ -118,6 +118,7 @@ impl Seat {
                     link: here.link.stats(),
                     storage: here.storage.stats(),
                     unsent: here.outputs.operations.len() + here.outputs.controls.len(),
+                    storage_metrics: here.storage.storage_metrics(),
                 };
                 (0, Some(report))
             }

@@ -289,7 +289,11 @@ impl Snapshot {
     }
 
     fn encode_storage(&self, e: &mut Encoder<'_>) -> fmt::Result {
-        let link = self.reports.iter().find_map(|report| report.link).unwrap_or_default();
+        let link = self
+            .reports
+            .iter()
+            .find_map(|report| report.link.clone())
+            .unwrap_or_default();
         let (filters, at_all) = (link.link.filters as u64, link.link.filters_at_all_shards as u64);
         e.gauges(
             "filters",

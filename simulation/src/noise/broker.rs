@@ -148,7 +148,7 @@ impl Broker {
 
     pub(super) fn take(&mut self, deed: &Deed) -> Result<(), Violation> {
         match deed {
-            Deed::Say { client, bytes } => self.say(*client, bytes),
+            Deed::Say { client, bytes, begins } => self.say(*client, bytes, *begins),
             Deed::Read { client, bytes } => {
                 if let Some(Some(seat)) = self.seats.get_mut(*client) {
                     seat.appetite = Some(*bytes);
@@ -172,11 +172,11 @@ impl Broker {
         self.nothing_is_left()
     }
 
-    fn say(&mut self, client: usize, bytes: &[u8]) {
+    fn say(&mut self, client: usize, bytes: &[u8], begins: bool) {
         let Some(place) = self.seats.get_mut(client) else {
             return;
         };
-        if place.is_none() {
+        if place.is_none() && begins {
             let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 4_000));
             let accepted = self.worker.accept(ListenerIndex(0), peer, self.now, &mut self.actions);
             *place = accepted.ok().map(|token| Seat {

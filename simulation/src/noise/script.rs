@@ -10,12 +10,14 @@ pub const CLIENTS: usize = 4;
 /// One thing that a script does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deed {
-    /// A client sends bytes; one without connection opens one first, and may then have nothing to say.
+    /// A client sends bytes. One without connection opens one first, if that is how a connection may begin.
     Say {
         /// Which one, below [`CLIENTS`].
         client: usize,
         /// What it sends.
         bytes: Vec<u8>,
+        /// A connection may begin with it: with CONNECT, with nothing, or with bytes that are no packet.
+        begins: bool,
     },
     /// A client reads so much of what has come for it, and nothing more until it is told to.
     Read {
@@ -163,11 +165,14 @@ impl Iterator for Script<'_> {
             62..=63 => {
                 let count = usize::from(choices.byte());
                 let bytes = choices.take(count).to_vec();
-                Deed::Say { client, bytes }
+                let begins = true;
+                Deed::Say { client, bytes, begins }
             }
             kind => Deed::Say {
                 client,
                 bytes: self.packet(kind, client),
+                // And some SUBSCRIBE of who has not connected.
+                begins: kind <= 7,
             },
         })
     }

@@ -96,10 +96,13 @@ fn play(address: SocketAddr, seed: u64, heard: &mut Heard) {
     let mut seats: [Option<Seat>; CLIENTS] = [const { None }; CLIENTS];
     for deed in Script::new(&bytes) {
         match deed {
-            Deed::Say { client, bytes } => {
-                let seat = seats[client].get_or_insert_with(|| Seat::open(address));
-                if seat.say(&bytes).is_none() {
-                    seats[client] = None;
+            Deed::Say { client, bytes, begins } => {
+                let place = &mut seats[client];
+                if place.is_none() && begins {
+                    *place = Some(Seat::open(address));
+                }
+                if place.as_mut().is_some_and(|seat| seat.say(&bytes).is_none()) {
+                    *place = None;
                 }
             }
             Deed::Read { client, bytes } => {

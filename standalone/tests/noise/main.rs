@@ -33,6 +33,7 @@ apiVersion: freshet.dev/v1alpha1
 kind: MqttCluster
 metadata: {name: noise}
 spec:
+  observability: {logLevel: warn}
   mqtt: {sessionExpiry311: 3s}
   limits:
     client: {subscriptions: 6, maxPacket: 16Ki, outboundBuffer: 64Ki}
