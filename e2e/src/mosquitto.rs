@@ -1,5 +1,6 @@
 //! Debian's `mosquitto_pub` and `mosquitto_sub`: clients that somebody else wrote.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub struct Subscriber {
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
     stderr: Lines<BufReader<ChildStderr>>,
+    /// Messages that came before the subscription was confirmed: those that waited for the session.
+    early: VecDeque<Received>,
 }
 
 /// Publishes with `mosquitto_pub`; `arguments` are its own, such as `-t`, `-m`, `-q`, `-V`.
@@ -75,10 +78,14 @@ impl Subscriber {
             child,
             stdout: BufReader::new(stdout).lines(),
             stderr: BufReader::new(stderr).lines(),
+            early: VecDeque::new(),
         };
         let mut said = Vec::new();
         let subscribed = async {
             while let Some(line) = subscriber.line().await? {
+                if line.starts_with('{') {
+                    subscriber.early.push_back(received(&line)?);
+                }
                 let confirmed = line.contains("received SUBACK");
                 said.push(line);
                 if confirmed {
@@ -100,10 +107,13 @@ impl Subscriber {
     /// # Errors
     /// When none arrives by `deadline`, or the client ends.
     pub async fn next(&mut self, deadline: Duration) -> anyhow::Result<Received> {
+        if let Some(early) = self.early.pop_front() {
+            return Ok(early);
+        }
         let next = async {
             while let Some(line) = self.line().await? {
                 if line.starts_with('{') {
-                    return serde_json::from_str(&line).with_context(|| format!("not as expected: {line}"));
+                    return received(&line);
                 }
             }
             bail!("mosquitto_sub ended")
@@ -133,6 +143,10 @@ impl Subscriber {
     pub fn is_running(&mut self) -> anyhow::Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
+}
+
+fn received(line: &str) -> anyhow::Result<Received> {
+    serde_json::from_str(line).with_context(|| format!("not as expected: {line}"))
 }
 
 fn client(program: &str, broker: SocketAddr) -> anyhow::Result<Command> {

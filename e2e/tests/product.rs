@@ -25,3 +25,5 @@ mod operator_upgrade;
 mod placement;
 #[path = "product/refusals.rs"]
 mod refusals;
+#[path = "product/sessions.rs"]
+mod sessions;

@@ -173,6 +173,7 @@ mod tests {
     use crate::reason_code::ReasonCode;
 
     #[test]
+    #[cfg_attr(false, shows("5.0:3.2.2-15"))]
     fn a_packet_over_the_maximum_is_refused_before_its_body_arrives() {
         let error = FixedHeader::parse(&[0x30, 0xFF, 0xFF, 0xFF, 0x7F], 1_048_576).expect_err("256 MiB announced");
         assert_eq!(error.reason_code, ReasonCode::PacketTooLarge);
@@ -190,6 +191,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(false, shows("5.0:2.1.3-1", "3.1.1:2.2.2-2"))]
     fn flags_are_refused_with_the_first_byte_alone() {
         for first in [
             0x00, 0x0F, 0x11, 0x21, 0x36, 0x38, 0x41, 0x60, 0x63, 0x80, 0x8A, 0xA0, 0xC1, 0xE1, 0xF1,
@@ -200,6 +202,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(false, shows("5.0:2.1.3-1", "3.1.1:2.2.2-1"))]
     fn every_type_with_its_own_flags_is_accepted() {
         for bits in 1..=15 {
             let packet_type = PacketType::from_bits(bits).expect("1 to 15 are types");

@@ -24,6 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(false, shows("5.0:1.5.4-1", "3.1.1:1.5.3-1"))]
     fn surrogates_overlong_forms_and_cut_sequences_are_refused() {
         for bytes in [
             &[0xED, 0xA0, 0x80][..],   // U+D800
@@ -41,6 +42,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(false, shows("5.0:1.5.4-2", "3.1.1:1.5.3-2"))]
     fn only_the_nul_character_is_refused_among_control_characters() {
         assert_eq!(validate_utf8(b"a\0b"), Err(DecodeErrorKind::NulCharacter));
         for code in (1..=0x1F).chain(0x7F..=0x9F) {
@@ -50,6 +52,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(false, shows("5.0:1.5.4-3", "3.1.1:1.5.3-3"))]
     fn a_byte_order_mark_and_non_characters_stay() {
         for text in ["\u{FEFF}a", "\u{FFFE}", "\u{1FFFF}", "\u{FDD0}", "\u{10FFFF}"] {
             assert_eq!(validate_utf8(text.as_bytes()), Ok(text));

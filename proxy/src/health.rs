@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use freshet_process::Probes;
+
 /// Shared by the workers, which report, and the probes, which ask.
 #[derive(Debug, Clone, Default)]
 pub struct Health(Arc<Flags>);
@@ -54,12 +56,10 @@ impl Health {
     pub fn is_attached(&self) -> bool {
         self.0.is_attached.load(Ordering::Relaxed)
     }
+}
 
-    /// Whether clients may be sent here.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn readiness(&self) -> Result<(), &'static str> {
+impl Probes for Health {
+    fn readiness(&self) -> Result<(), &'static str> {
         if self.0.has_ended.load(Ordering::Relaxed) {
             return Err("the proxy has handed over its clients or failed");
         }
@@ -69,11 +69,7 @@ impl Health {
         Ok(())
     }
 
-    /// Whether the process works.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn liveness(&self) -> Result<(), &'static str> {
+    fn liveness(&self) -> Result<(), &'static str> {
         if self.0.rounds_missed.load(Ordering::Relaxed) >= ROUNDS_UNTIL_STUCK {
             return Err("a worker does not answer");
         }

@@ -4,20 +4,17 @@
 //! [`Proxy`] is the whole; the binary `freshet-proxy` and `freshet standalone` wire it. Each worker's thread runs
 //! [`driver`], everything else runs on the caller's ordinary runtime, the *admin runtime*: accepting, the
 //! configuration's watch, health and metrics. Nothing on the way of a message crosses from one to the other. Leaves out
-//! MQTT and routing.
+//! MQTT and routing, and what every process needs (`freshet_process`).
 
-mod admin;
 pub mod arguments;
 mod capacity;
 mod clock;
-mod config_file;
 mod control;
 mod drain;
 mod driver;
 mod facts;
 mod health;
 mod listeners;
-mod logging;
 mod mailbox;
 mod memory;
 mod metrics;
@@ -27,11 +24,9 @@ mod storage_link;
 
 pub use capacity::raise_file_limit;
 pub use clock::Clock;
-pub use config_file::{ConfigReloads, read_config, watch_config};
 pub use driver::{LinkReport, TurnSeconds, WorkerReport};
 pub use health::Health;
 pub use listeners::BindAddress;
-pub use logging::{LogFormat, LogLevel, start_logging};
 pub use proxy::{Proxy, ProxySettings};
 pub use random::{random_u64, random_u128};
 pub use storage_link::{StorageLink, StorageLinkMaker, StorageLinkStats, StorageStreams};

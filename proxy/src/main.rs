@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use freshet_config::ProxyConfig;
+use freshet_process::{ConfigReloads, LogFormat, read_config, start_logging, watch_config};
 use freshet_proxy::arguments::Arguments;
-use freshet_proxy::{
-    BindAddress, ConfigReloads, LogFormat, Proxy, ProxySettings, StorageStreams, raise_file_limit, random_u64,
-    read_config, start_logging, watch_config,
-};
+use freshet_proxy::{BindAddress, Proxy, ProxySettings, StorageStreams, raise_file_limit, random_u64};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -26,7 +25,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Arc::new(read_config(&arguments.config)?);
+    let config: Arc<ProxyConfig> = Arc::new(read_config(&arguments.config)?);
     let log = start_logging(LogFormat::Json, &config.log_level)?;
     let file_limit = raise_file_limit();
     tracing::info!(

@@ -1,18 +1,18 @@
 //! `freshet_proxy_…`: gathered from the workers when somebody asks, so that nobody counts under a lock or a label on the
 //! way of a message.
 //!
-//! A worker that does not answer in time is shown as it was when it last did. Leaves out HTTP (`crate::admin`).
+//! A worker that does not answer in time is shown as it was when it last did. Leaves out HTTP (`freshet_process`).
 
 mod encode;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use freshet_process::{ConfigReloads, Probes as _, Scrape};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
 use crate::capacity::{Capacity, ListenerCount};
-use crate::config_file::ConfigReloads;
 use crate::control::WorkerDoor;
 use crate::driver::WorkerReport;
 use crate::health::Health;
@@ -83,22 +83,6 @@ impl Metrics {
         self.last().clone()
     }
 
-    /// All metrics as text.
-    pub(crate) async fn scrape(&self) -> Result<String, std::fmt::Error> {
-        let snapshot = Snapshot {
-            reports: self.gather().await,
-            listeners: self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            connections_limit: self.0.capacity.limit(),
-            config_reloads: (self.0.reloads.succeeded(), self.0.reloads.failed()),
-            is_ready: self.0.health.readiness().is_ok(),
-        };
-        let mut registry = Registry::with_prefix("freshet_proxy");
-        registry.register_collector(Box::new(snapshot));
-        let mut out = String::new();
-        text::encode(&mut out, &registry)?;
-        Ok(out)
-    }
-
     /// Asks the workers from time to time, for as long as the runtime lives.
     pub(crate) async fn ask_regularly(self) {
         loop {
@@ -109,5 +93,22 @@ impl Metrics {
 
     fn last(&self) -> std::sync::MutexGuard<'_, Vec<WorkerReport>> {
         self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Scrape for Metrics {
+    async fn scrape(&self) -> Result<String, &'static str> {
+        let snapshot = Snapshot {
+            reports: self.gather().await,
+            listeners: self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            connections_limit: self.0.capacity.limit(),
+            config_reloads: (self.0.reloads.succeeded(), self.0.reloads.failed()),
+            is_ready: self.0.health.readiness().is_ok(),
+        };
+        let mut registry = Registry::with_prefix("freshet_proxy");
+        registry.register_collector(Box::new(snapshot));
+        let mut out = String::new();
+        text::encode(&mut out, &registry).map_err(|_| "the metrics cannot be encoded")?;
+        Ok(out)
     }
 }

@@ -4,13 +4,14 @@
 //! (`crate::drain`).
 
 use std::future::Future;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use freshet_config::ProxyConfig;
+use freshet_process::{ConfigReloads, LogLevel, health_routes, listen, metrics_routes, serve_admin};
 use freshet_proxy_core::exchange::WorkerId;
 use freshet_proxy_core::link::{Link, LinkSettings, MAX_WORKERS};
 use freshet_proxy_core::worker::{Worker, WorkerSettings};
@@ -18,15 +19,12 @@ use freshet_storage_contract::{ClusterUid, IncarnationId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::admin;
 use crate::capacity::Capacity;
 use crate::clock::Clock;
-use crate::config_file::ConfigReloads;
 use crate::control::{Control, WorkerDoor};
 use crate::driver::{LinkElsewhere, LinkHere, OtherWorker, Seat, WorkerParts, run_worker};
 use crate::health::Health;
 use crate::listeners::{BindAddress, ListenerNames, Listeners};
-use crate::logging::LogLevel;
 use crate::mailbox::{Sleeper, mailbox};
 use crate::memory::MemoryBounds;
 use crate::metrics::Metrics;
@@ -133,10 +131,7 @@ impl Proxy {
         let metrics = Metrics::new(Arc::clone(&workers), Arc::clone(&capacity), reloads, health.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(metrics.clone().ask_regularly());
-        let (health_routes, metrics_routes) = (
-            admin::health_routes(health.clone()),
-            admin::metrics_routes(metrics.clone()),
-        );
+        let (health_routes, metrics_routes) = (health_routes(health.clone()), metrics_routes(metrics.clone()));
         let (health_address, metrics_address) = if settings.health == settings.metrics {
             let both = serve(&mut tasks, settings.health, health_routes.merge(metrics_routes)).await?;
             (both, both)
@@ -358,18 +353,8 @@ async fn serve(
     routes: axum::Router,
 ) -> anyhow::Result<Option<SocketAddr>> {
     let Some(address) = address else { return Ok(None) };
-    let mut bound = tokio::net::TcpListener::bind(address).await;
-    if bound.is_err() && address.ip() == Ipv6Addr::UNSPECIFIED {
-        // The kernel has no IPv6.
-        bound = tokio::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
-    }
-    let listener = bound.with_context(|| format!("{address} cannot be bound"))?;
+    let listener = listen(address).await?;
     let bound = listener.local_addr().context("no address of a listener")?;
-    tasks.spawn(async move {
-        // Ends only with the process.
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "an admin server has ended");
-        }
-    });
+    tasks.spawn(serve_admin(listener, routes));
     Ok(Some(bound))
 }

@@ -7,9 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use freshet_config::{ListenerConfig, ProxyConfig, StorageConfig};
-use freshet_proxy::{
-    BindAddress, ConfigReloads, LogFormat, Proxy, ProxySettings, raise_file_limit, random_u64, start_logging,
-};
+use freshet_process::{ConfigReloads, LogFormat, start_logging};
+use freshet_proxy::{BindAddress, Proxy, ProxySettings, raise_file_limit, random_u64};
 use freshet_storage_contract::{MonotonicMs, Term};
 use freshet_storage_core::{StorageCore, StorageSettings};
 use tokio::signal::unix::{SignalKind, signal};

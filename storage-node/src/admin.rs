@@ -1,28 +1,23 @@
-//! Health and metrics over HTTP, on ports of their own.
+//! How the node is, as probes and scrapers ask.
 
-use std::{
-    future::Future,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::{
-    Router,
-    extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
-    response::{IntoResponse, Response},
-    routing::get,
-};
-use tokio::net::TcpListener;
+use freshet_process::{Probes, Scrape};
 
 use crate::NodeHandle;
 
 /// Whether the node shuts down; set once.
 #[derive(Debug, Clone, Default)]
 pub struct ShuttingDown(Arc<AtomicBool>);
+
+/// Alive while the actor takes its turns, ready while it does and the node is not shutting down. Readiness says nothing
+/// of quorums: a node that waited for others to be ready would keep them from reaching it.
+#[derive(Debug, Clone)]
+pub struct NodeHealth {
+    node: NodeHandle,
+    shutting_down: ShuttingDown,
+}
 
 impl ShuttingDown {
     /// From now on the node is not ready.
@@ -31,56 +26,34 @@ impl ShuttingDown {
     }
 }
 
-/// `/livez`: the actor takes its turns. `/readyz`: it does, and the node is not shutting down. Readiness says nothing
-/// of quorums: a node that waited for others to be ready would keep them from reaching it.
-pub fn health(node: NodeHandle, shutting_down: ShuttingDown) -> Router {
-    Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .with_state((node, shutting_down))
-}
-
-/// `/metrics` in the OpenMetrics text format.
-pub fn metrics(node: NodeHandle) -> Router {
-    Router::new().route("/metrics", get(scrape)).with_state(node)
-}
-
-/// Serves `router` on `listener` until `shutdown` is ready.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
-}
-
-async fn livez(State((node, _)): State<(NodeHandle, ShuttingDown)>) -> (StatusCode, &'static str) {
-    if node.is_alive() {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the storage actor takes no turns\n")
+impl NodeHealth {
+    /// The health of a node that is ready until `shutting_down` says otherwise.
+    #[must_use]
+    pub fn new(node: NodeHandle, shutting_down: ShuttingDown) -> Self {
+        Self { node, shutting_down }
     }
 }
 
-async fn readyz(State((node, shutting_down)): State<(NodeHandle, ShuttingDown)>) -> (StatusCode, &'static str) {
-    if shutting_down.0.load(Ordering::Relaxed) {
-        (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
-    } else if node.is_alive() {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the storage actor takes no turns\n")
-    }
-}
-
-async fn scrape(State(node): State<NodeHandle>) -> Response {
-    match node.metrics().await {
-        Some(text) => {
-            let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(CONTENT_TYPE, content_type)], text).into_response()
+impl Probes for NodeHealth {
+    fn liveness(&self) -> Result<(), &'static str> {
+        if self.node.is_alive() {
+            Ok(())
+        } else {
+            Err("the storage actor takes no turns")
         }
-        None => (StatusCode::SERVICE_UNAVAILABLE, "the storage actor does not answer\n").into_response(),
+    }
+
+    fn readiness(&self) -> Result<(), &'static str> {
+        if self.shutting_down.0.load(Ordering::Relaxed) {
+            Err("shutting down")
+        } else {
+            self.liveness()
+        }
+    }
+}
+
+impl Scrape for NodeHandle {
+    async fn scrape(&self) -> Result<String, &'static str> {
+        self.metrics().await.ok_or("the storage actor does not answer")
     }
 }

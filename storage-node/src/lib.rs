@@ -1,6 +1,6 @@
 //! The storage node's process: one actor around `freshet_storage_core`, and the streams to its proxies.
 //!
-//! The binary wires [`Node`], [`admin`] and [`config_file`]; tests run a [`Node`] in their own process. What storage
+//! The binary wires [`Node`] and `freshet_process`; tests run a [`Node`] in their own process. What storage
 //! decides is in the core; here are its clock, its mailbox, its frames and its metrics. Leaves out the encoding of the
 //! streams (`freshet_storage_api`).
 //!
@@ -8,13 +8,13 @@
 //! runs the core and hands each proxy one frame per stream; it never waits for a proxy.
 
 mod actor;
-pub mod admin;
+mod admin;
 mod clock;
-pub mod config_file;
 mod facts;
 mod mailbox;
 mod metrics;
 mod node;
 mod streams;
 
+pub use admin::{NodeHealth, ShuttingDown};
 pub use node::{Node, NodeError, NodeHandle};

@@ -1,29 +1,25 @@
 //! `freshet-storage-node`: wires the configuration file, the node, health and metrics.
 
-mod logging;
-
 use std::{
-    future::pending,
     hash::{BuildHasher, Hasher, RandomState},
     net::SocketAddr,
     path::PathBuf,
+    sync::Arc,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Parser;
 use freshet_config::StorageConfig;
+use freshet_process::{
+    ConfigReloads, LogFormat, LogLevel, health_routes, listen, metrics_routes, read_config, serve_admin, start_logging,
+    watch_config,
+};
 use freshet_storage_core::{DEFAULT_QUEUED_BYTES, StorageSettings};
-use freshet_storage_node::{
-    Node, NodeHandle,
-    admin::{self, ShuttingDown},
-    config_file,
-};
+use freshet_storage_node::{Node, NodeHandle, NodeHealth, ShuttingDown};
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::watch,
 };
-
-use crate::logging::LogLevel;
 
 /// A storage node of a Freshet cluster.
 #[derive(Debug, Parser)]
@@ -58,8 +54,8 @@ fn main() -> Result<()> {
 }
 
 async fn run(arguments: Arguments) -> Result<()> {
-    let config = config_file::read(&arguments.config)?;
-    let log_level = logging::init(&config.log_level)?;
+    let config: StorageConfig = read_config(&arguments.config)?;
+    let log_level = start_logging(LogFormat::Json, &config.log_level)?;
     if config.cluster_uid.is_empty() {
         bail!(
             "{} names no clusterUid: every proxy would be refused",
@@ -72,19 +68,22 @@ async fn run(arguments: Arguments) -> Result<()> {
         ..StorageSettings::new(&config, hash_seed())
     })?;
     let handle = node.handle();
-    let listener = bind(arguments.listen).await?;
+    let listener = listen(arguments.listen).await?;
     let shutting_down = ShuttingDown::default();
-    let health = bind(SocketAddr::new(arguments.listen.ip(), arguments.health_port)).await?;
-    let metrics = bind(SocketAddr::new(arguments.listen.ip(), arguments.metrics_port)).await?;
+    let health = listen(SocketAddr::new(arguments.listen.ip(), arguments.health_port)).await?;
+    let metrics = listen(SocketAddr::new(arguments.listen.ip(), arguments.metrics_port)).await?;
     let (health_address, metrics_address) = (health.local_addr()?, metrics.local_addr()?);
-    // These three end with the process.
-    tokio::spawn(admin::serve(
-        health,
-        admin::health(handle.clone(), shutting_down.clone()),
-        pending(),
+    let probes = NodeHealth::new(handle.clone(), shutting_down.clone());
+    let (changes, current) = watch::channel(Arc::new(config));
+    // These end with the process.
+    tokio::spawn(serve_admin(health, health_routes(probes)));
+    tokio::spawn(serve_admin(metrics, metrics_routes(handle.clone())));
+    tokio::spawn(watch_config(
+        arguments.config,
+        changes,
+        Arc::new(ConfigReloads::default()),
     ));
-    tokio::spawn(admin::serve(metrics, admin::metrics(handle.clone()), pending()));
-    tokio::spawn(follow_config(arguments.config, config, handle, log_level));
+    tokio::spawn(follow_config(current, handle, log_level));
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -103,26 +102,32 @@ async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}"))
-}
-
-/// Takes up what changes in the configuration file.
-async fn follow_config(path: PathBuf, mut config: StorageConfig, node: NodeHandle, log_level: LogLevel) {
-    loop {
-        let changed = config_file::changed(path.clone(), &config).await;
-        for field in config_file::needs_restart(&config, &changed) {
+/// Takes up what changes in the configuration.
+async fn follow_config(mut current: watch::Receiver<Arc<StorageConfig>>, node: NodeHandle, log_level: LogLevel) {
+    let mut known = current.borrow_and_update().clone();
+    while current.changed().await.is_ok() {
+        let changed = current.borrow_and_update().clone();
+        for field in needs_restart(&known, &changed) {
             tracing::warn!(field, "a change of this field is taken up at the next start");
         }
-        if let Err(error) = log_level.set(&changed.log_level) {
-            tracing::warn!(%error, "the log level stays");
-        }
-        node.reload(changed.clone()).await;
-        tracing::info!("configuration taken up");
-        config = changed;
+        log_level.set(&changed.log_level);
+        node.reload((*changed).clone()).await;
+        known = changed;
     }
+}
+
+/// Names what a running node cannot take up.
+fn needs_restart(current: &StorageConfig, changed: &StorageConfig) -> Vec<&'static str> {
+    let fields = [
+        ("clusterUid", current.cluster_uid != changed.cluster_uid),
+        ("shards", current.shards != changed.shards),
+        ("placementRules", current.placement_rules != changed.placement_rules),
+    ];
+    fields
+        .into_iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// Drawn anew at each start; the standard library keys its own hash tables with the same randomness.

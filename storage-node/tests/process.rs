@@ -144,18 +144,18 @@ fn a_changed_configuration_is_taken_up_and_what_needs_a_restart_is_named() {
     let folder = Folder::new("reload");
     let mut node = Process::start(&folder.config(&json!({ "clusterUid": "5e0a" })));
     folder.config(&json!({ "clusterUid": "5e0a", "shards": "many" }));
-    node.line("the changed configuration is not taken up");
+    node.line("a changed configuration is not taken up");
     folder.config(&json!({ "clusterUid": "5e0a", "shards": 16, "retainedLimits": { "messages": 5 } }));
+    node.line("the configuration has changed");
     let line = node.line("a change of this field is taken up at the next start");
     assert_eq!(line["field"], "shards");
-    node.line("configuration taken up");
 }
 
 #[test]
 fn a_configuration_that_cannot_be_used_is_refused_at_the_start() {
     let folder = Folder::new("refused");
-    assert!(failure(&folder.0.join("missing.json")).contains("cannot read"));
-    assert!(failure(&folder.config(&json!("text"))).contains("is not a storage configuration"));
+    assert!(failure(&folder.0.join("missing.json")).contains("cannot be read"));
+    assert!(failure(&folder.config(&json!("text"))).contains("is no configuration of this process"));
     assert!(failure(&folder.config(&json!({}))).contains("clusterUid"));
     assert!(failure(&folder.config(&json!({ "clusterUid": "5e0a", "shards": 0 }))).contains("shards is 0"));
     let rules = json!({ "clusterUid": "5e0a", "placementRules": ["devices/#"] });

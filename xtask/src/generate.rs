@@ -7,6 +7,7 @@ mod chart_readme;
 mod crd;
 mod field_reference;
 mod goldens;
+mod statements_page;
 mod values;
 mod values_schema;
 
@@ -16,7 +17,9 @@ use anyhow::{Context, Result};
 
 use crate::{
     paths,
+    statements::Coverage,
     steps::{Interrupt, Invocation, output_of},
+    verify::SourceTree,
 };
 
 pub(crate) use goldens::{ChartCases, Helm, golden_path};
@@ -46,7 +49,8 @@ pub(crate) async fn generate() -> Result<ExitCode> {
     )
     .await?;
     let mut written = 0_usize;
-    for generated in build_sources(&mut interrupt).await? {
+    let tree = SourceTree::read(&mut interrupt).await?;
+    for generated in build_sources(&tree, &mut interrupt).await? {
         written += usize::from(write_changed(&generated)?);
     }
     // Rendered with the chart's files as they are now, hence after them.
@@ -61,7 +65,7 @@ pub(crate) async fn generate() -> Result<ExitCode> {
 ///
 /// # Errors
 /// When a source does not parse or a generator fails.
-pub(crate) async fn build_sources(interrupt: &mut Interrupt) -> Result<Vec<Generated>> {
+pub(crate) async fn build_sources(tree: &SourceTree, interrupt: &mut Interrupt) -> Result<Vec<Generated>> {
     let mut all = Vec::new();
     let definition = print_definition(interrupt).await?;
     all.push(Generated {
@@ -73,6 +77,7 @@ pub(crate) async fn build_sources(interrupt: &mut Interrupt) -> Result<Vec<Gener
     let values = values::read(&paths::repository_root().join(values::PATH))?;
     all.push(values_schema::build(&values)?);
     all.push(chart_readme::build(&values));
+    all.push(statements_page::build(&Coverage::of(tree)));
     Ok(all)
 }
 

@@ -9,6 +9,7 @@ mod generate;
 mod images;
 mod paths;
 mod soak;
+mod statements;
 mod steps;
 mod test;
 mod tools;

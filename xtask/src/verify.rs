@@ -13,6 +13,7 @@ mod makefile;
 mod metrics;
 mod purity;
 mod source_tree;
+mod statements;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -20,7 +21,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use freshet_e2e::progress::display;
-use source_tree::SourceTree;
+pub(crate) use source_tree::SourceTree;
 
 use crate::steps::Interrupt;
 
@@ -45,6 +46,8 @@ enum Check {
     Links,
     /// The documented metrics are those that there are.
     Metrics,
+    /// Each normative statement of MQTT has a test, or a reason why not.
+    Statements,
     /// One line for each verb, and that line calls cargo.
     Makefile,
     /// Cores have no runtime, I/O, clock or randomness.
@@ -153,6 +156,7 @@ async fn run_check(check: Check, tree: &SourceTree, interrupt: &mut Interrupt) -
         Check::Leftovers => Ok(leftovers::check_leftovers(tree)),
         Check::Links => Ok(links::check_links(tree)),
         Check::Metrics => Ok(metrics::check_metrics(tree)),
+        Check::Statements => Ok(statements::check_statements(tree)),
         Check::Makefile => Ok(makefile::check_makefile(tree)),
         Check::Purity => purity::check_purity(tree, interrupt).await,
         Check::Lock => commands::check_lock(interrupt).await,

@@ -8,7 +8,7 @@ use freshet_e2e::condition::{Observed, await_condition};
 use freshet_mqtt::{ClientPacket, Connect, QoS, ReasonCode};
 use serde_json::json;
 
-use crate::broker::{Broker, DEADLINE, with_broker};
+use crate::broker::{Broker, DEADLINE, condition, with_broker};
 use crate::client::{Client, V5, bytes_of};
 
 /// Connections that the listener of these tests takes.
@@ -114,6 +114,43 @@ async fn bad_input_gets_its_answer_and_its_reason_and_nobody_else_notices() -> R
         ensure!(lasted.as_secs() >= 9, "closed after {lasted:?}");
         await_ends(broker, "connect_timeout", 1).await?;
         bystander.notices_nothing().await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_maximum_of_connections_that_a_proxy_cannot_have_is_told() -> Result<()> {
+    let asks_for = |connections: u64| {
+        json!({
+            "proxy": {"replicas": 1},
+            "listeners": [{"name": "mqtt", "port": 1883, "maxConnections": connections}],
+        })
+    };
+    with_broker("file-limit", asks_for(MAX_CONNECTIONS), async |broker| {
+        await_condition("the proxy was asked", DEADLINE, async || {
+            let said = condition(&broker.resource().await?, "ConnectionsLimited");
+            Ok(if said["reason"] == "Enough" {
+                Observed::Met(())
+            } else {
+                Observed::NotYet(said.to_string())
+            })
+        })
+        .await?;
+        let limits = broker.metric("freshet_proxy_connections_limit").await?;
+        let limit = *limits.values().next().context("no proxy")?;
+        broker.apply(asks_for(limit + 1)).await?;
+        let said = broker.await_status("ConnectionsLimited", "True").await?;
+        let message = said["message"].as_str().unwrap_or_default();
+        ensure!(message.contains(&format!("may have {limit} connections")), "{message}");
+        ensure!(message.contains(&format!("mqtt ({})", limit + 1)), "{message}");
+        let resource = broker.resource().await?;
+        ensure!(
+            condition(&resource, "Ready")["status"] == "True",
+            "clients are served all the same"
+        );
+        broker.apply(asks_for(limit)).await?;
+        broker.await_status("ConnectionsLimited", "False").await?;
+        Ok(())
     })
     .await
 }

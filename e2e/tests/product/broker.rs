@@ -165,6 +165,32 @@ impl Broker<'_> {
         Ok(pods.iter().filter(going).filter_map(name).collect())
     }
 
+    /// Waits until one proxy holds the only client, and returns its name.
+    pub(crate) async fn await_holder(&self) -> Result<String> {
+        await_condition("one proxy holds the client", DEADLINE, async || {
+            let clients = self.metric("freshet_proxy_clients").await?;
+            let holders: Vec<_> = clients.iter().filter(|(_, held)| **held > 0).collect();
+            Ok(match holders[..] {
+                [(pod, 1)] => Observed::Met(pod.clone()),
+                _ => Observed::NotYet(format!("{clients:?}")),
+            })
+        })
+        .await
+    }
+
+    /// Waits until no proxy holds a client.
+    pub(crate) async fn await_no_connection(&self) -> Result<()> {
+        await_condition("all clients have gone", DEADLINE, async || {
+            let open = self.metric("freshet_proxy_connections").await?;
+            Ok(if open.values().all(|open| *open == 0) {
+                Observed::Met(())
+            } else {
+                Observed::NotYet(format!("{open:?}"))
+            })
+        })
+        .await
+    }
+
     /// The sum over all labels of one metric of each proxy that accepts.
     pub(crate) async fn metric(&self, name: &str) -> Result<BTreeMap<String, u64>> {
         let mut values = BTreeMap::new();

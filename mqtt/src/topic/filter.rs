@@ -125,6 +125,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(false, shows("5.0:4.7.3-4", "3.1.1:4.7.3-4"))]
     fn the_examples_of_section_4_7_match_as_it_says() {
         for name in [
             "sport/tennis/player1",
@@ -147,6 +148,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(false, shows("5.0:4.7.2-1", "3.1.1:4.7.2-1"))]
     fn wildcards_at_the_front_do_not_match_dollar_topics() {
         assert!(!matches("#", "$SYS/monitor/Clients"));
         assert!(!matches("+/monitor/Clients", "$SYS/monitor/Clients"));
@@ -157,6 +159,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(false, shows("5.0:4.7.1-1", "5.0:4.7.1-2", "3.1.1:4.7.1-2", "3.1.1:4.7.1-3"))]
     fn wildcards_must_fill_their_level_and_hash_must_be_last() {
         for filter in ["#", "+", "a/#", "+/+/#", "a/+/b", "/+", "+/", "//#", "sport/+/player1"] {
             assert!(TopicFilter::parse(filter).is_ok(), "{filter}");
@@ -180,6 +183,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(false, shows("5.0:4.8.2-1", "5.0:4.8.2-2"))]
     fn a_shared_filter_has_a_name_without_wildcards_and_a_filter() {
         let shared = |filter| TopicFilter::parse(filter).expect("valid").shared();
         assert_eq!(

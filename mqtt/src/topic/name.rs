@@ -79,6 +79,10 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(
+        false,
+        shows("5.0:4.7.0-1", "5.0:4.7.3-1", "5.0:4.7.3-2", "3.1.1:4.7.1-1", "3.1.1:4.7.3-2")
+    )]
     fn empty_names_wildcards_and_nul_are_refused() {
         assert_eq!(TopicName::parse(""), Err(TopicError::Empty));
         assert_eq!(TopicName::parse("a\0"), Err(TopicError::NulCharacter));
@@ -88,6 +92,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(false, shows("5.0:4.7.3-3", "3.1.1:4.7.3-3"))]
     fn the_longest_name_is_65535_bytes() {
         let longest = "a".repeat(65_535);
         assert!(TopicName::parse(&longest).is_ok());

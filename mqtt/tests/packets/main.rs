@@ -7,6 +7,7 @@
 )]
 
 mod any;
+mod bytes;
 mod robustness;
 mod round_trip;
 mod size_limits;

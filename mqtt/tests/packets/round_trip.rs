@@ -49,6 +49,7 @@ proptest! {
 
     /// The way of a message: decoded from its publisher, its properties stored as bytes, written to a subscriber.
     #[test]
+    #[cfg_attr(false, shows("5.0:3.3.2-4", "5.0:3.3.2-15", "5.0:3.3.2-16", "5.0:3.3.2-17", "5.0:3.3.2-20"))]
     fn what_a_publisher_sent_reaches_a_subscriber_unaltered(
         packet in publish(ProtocolVersion::V5, Sender::Server)
     ) {

@@ -2,8 +2,8 @@
 //! (`[MQTT-3.1.2-24]`, `[MQTT-3.4.2-2]`, `[MQTT-3.4.2-3]` and the like).
 
 use freshet_mqtt::{
-    ConnAck, ConnAckProperties, Disconnect, EncodeError, Peer, ProtocolVersion, PubAck, ReasonCode, ReasonCodes,
-    ServerPacket, SubAck, UnsubAck, UserProperties,
+    ConnAck, ConnAckProperties, Disconnect, EncodeError, Peer, ProtocolVersion, PubAck, PubComp, PubRec, PubRel,
+    ReasonCode, ReasonCodes, ServerPacket, SubAck, UnsubAck, UserProperties,
 };
 use proptest::prelude::*;
 
@@ -37,6 +37,9 @@ fn shrink(packet: ServerPacket<'_>) -> Vec<(bool, bool)> {
 fn explanation(packet: ServerPacket<'_>) -> (bool, bool) {
     let (reason, user) = match packet {
         ServerPacket::PubAck(ack) => (ack.reason_string, ack.user_properties),
+        ServerPacket::PubRec(ack) => (ack.reason_string, ack.user_properties),
+        ServerPacket::PubRel(ack) => (ack.reason_string, ack.user_properties),
+        ServerPacket::PubComp(ack) => (ack.reason_string, ack.user_properties),
         ServerPacket::SubAck(ack) => (ack.reason_string, ack.user_properties),
         ServerPacket::UnsubAck(ack) => (ack.reason_string, ack.user_properties),
         ServerPacket::ConnAck(ack) => (ack.properties.reason_string, ack.properties.user_properties),
@@ -46,9 +49,9 @@ fn explanation(packet: ServerPacket<'_>) -> (bool, bool) {
     (reason.is_some(), !user.is_empty())
 }
 
-fn explained() -> [ServerPacket<'static>; 5] {
+/// What acknowledges a PUBLISH of either direction, with reason string and user properties.
+fn of_publications() -> [ServerPacket<'static>; 4] {
     let packet_id = 7.try_into().expect("not 0");
-    let codes = ReasonCodes::from_slice(&[ReasonCode::NotAuthorized]);
     let reason_string = Some("not today");
     [
         ServerPacket::PubAck(PubAck {
@@ -56,6 +59,30 @@ fn explained() -> [ServerPacket<'static>; 5] {
             user_properties: USER,
             ..PubAck::new(packet_id, ReasonCode::NotAuthorized)
         }),
+        ServerPacket::PubRec(PubRec {
+            reason_string,
+            user_properties: USER,
+            ..PubRec::new(packet_id, ReasonCode::NotAuthorized)
+        }),
+        ServerPacket::PubRel(PubRel {
+            reason_string,
+            user_properties: USER,
+            ..PubRel::new(packet_id, ReasonCode::PacketIdentifierNotFound)
+        }),
+        ServerPacket::PubComp(PubComp {
+            reason_string,
+            user_properties: USER,
+            ..PubComp::new(packet_id, ReasonCode::PacketIdentifierNotFound)
+        }),
+    ]
+}
+
+/// SUBACK and UNSUBACK, with reason string and user properties.
+fn of_subscriptions() -> [ServerPacket<'static>; 2] {
+    let packet_id = 7.try_into().expect("not 0");
+    let codes = ReasonCodes::from_slice(&[ReasonCode::NotAuthorized]);
+    let reason_string = Some("not today");
+    [
         ServerPacket::SubAck(SubAck {
             reason_string,
             user_properties: USER,
@@ -66,6 +93,13 @@ fn explained() -> [ServerPacket<'static>; 5] {
             user_properties: USER,
             ..UnsubAck::new(packet_id, codes)
         }),
+    ]
+}
+
+/// CONNACK and DISCONNECT, with reason string and user properties.
+fn of_connections() -> [ServerPacket<'static>; 2] {
+    let reason_string = Some("not today");
+    [
         ServerPacket::ConnAck(ConnAck {
             properties: ConnAckProperties {
                 reason_string,
@@ -82,11 +116,11 @@ fn explained() -> [ServerPacket<'static>; 5] {
     ]
 }
 
-#[test]
-fn user_properties_go_first_and_the_reason_string_after_them() {
-    for packet in explained() {
+/// User properties go first, and the reason string after them.
+fn assert_explanations_give_way(packets: &[ServerPacket<'_>]) {
+    for packet in packets {
         assert_eq!(
-            shrink(packet),
+            shrink(*packet),
             [(true, true), (true, false), (false, false)],
             "{packet:?}"
         );
@@ -94,12 +128,38 @@ fn user_properties_go_first_and_the_reason_string_after_them() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.4.2-2", "5.0:3.4.2-3", "5.0:3.5.2-2", "5.0:3.5.2-3"))]
+fn puback_and_pubrec_explain_themselves_where_there_is_room() {
+    assert_explanations_give_way(&of_publications()[..2]);
+}
+
+#[test]
+#[cfg_attr(false, shows("5.0:3.6.2-2", "5.0:3.6.2-3", "5.0:3.7.2-2", "5.0:3.7.2-3"))]
+fn pubrel_and_pubcomp_explain_themselves_where_there_is_room() {
+    assert_explanations_give_way(&of_publications()[2..]);
+}
+
+#[test]
+#[cfg_attr(false, shows("5.0:3.9.2-1", "5.0:3.9.2-2", "5.0:3.11.2-1", "5.0:3.11.2-2"))]
+fn suback_and_unsuback_explain_themselves_where_there_is_room() {
+    assert_explanations_give_way(&of_subscriptions());
+}
+
+#[test]
+#[cfg_attr(false, shows("5.0:3.2.2-19", "5.0:3.2.2-20", "5.0:3.14.2-3", "5.0:3.14.2-4"))]
+fn connack_and_disconnect_explain_themselves_where_there_is_room() {
+    assert_explanations_give_way(&of_connections());
+}
+
+#[test]
+#[cfg_attr(false, shows("5.0:3.1.2-29"))]
 fn a_client_that_wants_no_problem_information_gets_it_in_connack_and_disconnect_alone() {
     let peer = Peer {
         request_problem_information: false,
         ..Peer::new(ProtocolVersion::V5)
     };
-    for packet in explained() {
+    let explained = [&of_publications()[..], &of_subscriptions(), &of_connections()].concat();
+    for packet in explained {
         let mut out = Vec::new();
         packet.encode(&peer, &mut out).expect("valid");
         let (decoded, _) = decode_server(peer.version, &out).expect("valid").expect("complete");
@@ -110,6 +170,7 @@ fn a_client_that_wants_no_problem_information_gets_it_in_connack_and_disconnect_
 
 proptest! {
     #[test]
+    #[cfg_attr(false, shows("5.0:3.1.2-24"))]
     fn no_packet_is_larger_than_its_peer_accepts(
         packet in server_packet(ProtocolVersion::V5), max_packet_bytes in 1..200_u32
     ) {

@@ -101,8 +101,8 @@ pub struct ClusterLimits {
     /// Retained messages; more are refused. 0 = no bound, the default. Live.
     #[schemars(range(min = 0, max = 1_000_000_000_000_u64))]
     pub retained_messages: u64,
-    /// Bytes of topics and payloads of retained messages; more are refused. Default `1Gi`; `0` = no bound, at most
-    /// `100Ti`. Live.
+    /// Bytes of retained messages: topic, payload, properties, and 128 bytes for each; more are refused. Default `1Gi`;
+    /// `0` = no bound, at most `100Ti`. Live.
     #[schemars(extend("x-kubernetes-validations" = size_between("limits.cluster.retainedBytes", "0", "100Ti")))]
     pub retained_bytes: SizeText,
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_config::{ListenerConfig, ProxyConfig, StorageConfig};
-use freshet_proxy::{BindAddress, ConfigReloads, Proxy, ProxySettings, StorageStreams};
+use freshet_process::ConfigReloads;
+use freshet_proxy::{BindAddress, Proxy, ProxySettings, StorageStreams};
 use freshet_storage_core::StorageSettings;
 use freshet_storage_node::{Node, NodeHandle};
 use tokio::net::TcpListener;

@@ -1,6 +1,7 @@
 //! Health and metrics as a probe and a scraper see them.
 
-use freshet_storage_node::admin::{self, ShuttingDown};
+use freshet_process::{health_routes, metrics_routes, serve_admin};
+use freshet_storage_node::{NodeHealth, ShuttingDown};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -14,7 +15,7 @@ use crate::{
 async fn get(router: axum::Router, path: &str) -> (u16, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = tokio::spawn(admin::serve(listener, router, std::future::pending()));
+    let serving = tokio::spawn(serve_admin(listener, router));
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream
         .write_all(format!("GET {path} HTTP/1.1\r\nhost: storage\r\nconnection: close\r\n\r\n").as_bytes())
@@ -31,7 +32,7 @@ async fn get(router: axum::Router, path: &str) -> (u16, String) {
 async fn a_node_is_alive_and_ready_until_it_shuts_down() {
     let node = TestNode::start().await;
     let shutting_down = ShuttingDown::default();
-    let health = || admin::health(node.handle.clone(), shutting_down.clone());
+    let health = || health_routes(NodeHealth::new(node.handle.clone(), shutting_down.clone()));
     assert_eq!(get(health(), "/livez").await.0, 200);
     assert_eq!(get(health(), "/readyz").await.0, 200);
     shutting_down.set();
@@ -50,7 +51,7 @@ async fn metrics_count_what_happened() {
     subscriber.next_message().await;
     publisher.outcomes(1, 1).await;
 
-    let (status, text) = get(admin::metrics(node.handle.clone()), "/metrics").await;
+    let (status, text) = get(metrics_routes(node.handle.clone()), "/metrics").await;
     assert_eq!(status, 200);
     for line in [
         "freshet_storage_incarnations 2".to_owned(),

@@ -15,7 +15,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
 /// Builds all generated files in memory and compares.
 pub(super) async fn check_generated(tree: &SourceTree, interrupt: &mut Interrupt) -> Result<Verdict> {
-    let all = generate::build_sources(interrupt).await?;
+    let all = generate::build_sources(tree, interrupt).await?;
     let mut findings: Vec<String> = all
         .iter()
         .filter_map(|generated| compare(tree.text(&generated.path), &generated.content, &generated.path))

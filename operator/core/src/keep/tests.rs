@@ -190,11 +190,8 @@ fn an_operator_that_builds_other_templates_leaves_those_that_run() {
 #[test]
 fn a_value_of_the_annotation_takes_what_there_is_and_keeps_that_from_then_on() {
     let (mut resource, observed) = running(json!({}));
-    let annotations = |value: &str| {
-        let pair = (labels::UPGRADE.to_owned(), value.to_owned());
-        Some(BTreeMap::from([pair]))
-    };
-    resource.metadata.annotations = annotations("2");
+    let asked = (labels::UPGRADE.to_owned(), "2".to_owned());
+    resource.metadata.annotations = Some(BTreeMap::from([asked]));
     let asked = decide(&operator("2"), &resource, &observed);
     assert_eq!(images(&asked), ["proxy:2", "storage:2"]);
     assert_ne!(asked.keep.proxy_revision, observed.deployments[0].revision);

@@ -64,7 +64,7 @@ impl Connection {
         if self.is_leaving {
             return Ok(Step::Hold(Pause::Leaving));
         }
-        // MQTT-3.2.2-11
+        // MQTT 5.0, 3.2.2.3.4
         if publish.qos > self.max_qos() {
             return Err(DisconnectReason::QosNotSupported.into());
         }

@@ -131,7 +131,7 @@ impl Connection {
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut requests = Vec::new();
         for mut filter in subscribe.filters.iter() {
-            // MQTT-3.2.2-10
+            // MQTT 5.0, 3.2.2.3.4: granted less, not refused (MQTT-3.2.2-10)
             filter.options.qos = filter.options.qos.min(max_qos);
             let name = filter.topic_filter.as_str();
             let code = if filter.topic_filter.shared().is_some() {

@@ -3,9 +3,11 @@
 mod authorization;
 mod bench;
 mod bounds;
+mod connack;
 mod connect;
 mod deliver;
 mod drain;
+mod exchanges;
 mod explanations;
 mod keep_alive;
 mod limits;
@@ -19,3 +21,4 @@ mod storage;
 mod storage_away;
 mod subscribe;
 mod takeover;
+mod unsubscribe;

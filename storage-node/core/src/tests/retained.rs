@@ -52,6 +52,7 @@ fn read_now(w: &mut World, proxy: u128, request: ReadRetained) -> Chunk {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.3.1-5", "3.1.1:3.3.1-5"))]
 fn a_retained_message_is_delivered_live_and_read_later() {
     let mut w = world();
     w.attach(A);
@@ -63,6 +64,7 @@ fn a_retained_message_is_delivered_live_and_read_later() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.3.1-6", "5.0:3.3.1-7", "3.1.1:3.3.1-10", "3.1.1:3.3.1-11"))]
 fn an_empty_payload_is_delivered_and_deletes() {
     let mut w = world();
     w.attach(A);
@@ -274,4 +276,42 @@ fn retained_messages_survive_a_raised_term() {
     w.proxies.get_mut(&A).unwrap().term = Term(5_000);
     w.attach(A);
     assert_eq!(read_now(&mut w, A, read(None, None, 1_000)).payloads, ["x"]);
+}
+
+#[test]
+#[cfg_attr(false, shows("5.0:3.3.1-8", "3.1.1:3.3.1-12"))]
+fn a_message_without_retain_leaves_the_retained_one_alone() {
+    let mut w = world();
+    w.attach(A);
+    w.publish(A, retained("a/1", "kept"));
+    w.publish(A, qos_1("a/1", "passing"));
+    w.publish(A, qos_0("a/1", ""));
+    w.publish(A, qos_1("a/2", "passing"));
+    assert_eq!(read_now(&mut w, A, read(None, None, 1_000)).payloads, ["kept"]);
+}
+
+#[test]
+#[cfg_attr(false, shows("5.0:3.3.1-5", "3.1.1:3.3.1-7"))]
+fn a_retained_message_of_qos_0_takes_the_place_of_the_one_before() {
+    let mut w = world();
+    w.attach(A);
+    w.publish(A, retained("a/1", "old"));
+    let new = Message {
+        qos: QoS::AtMostOnce,
+        ..retained("a/1", "new")
+    };
+    w.publish(A, new);
+    assert_eq!(read_now(&mut w, A, read(None, None, 1_000)).payloads, ["new"]);
+}
+
+#[test]
+#[cfg_attr(false, shows("3.1.1:3.1.2-7"))]
+fn retained_messages_outlive_the_session_of_their_publisher() {
+    let mut w = world();
+    w.attach(A);
+    let epoch = w.attach_session(A, 1, "publisher", None);
+    w.publish(A, retained("a/1", "kept"));
+    w.detach_session(A, "publisher", epoch, DetachReason::ByClient);
+    assert_eq!(w.core.stats().shards[0].gauges.sessions, 0);
+    assert_eq!(read_now(&mut w, A, read(None, None, 1_000)).payloads, ["kept"]);
 }

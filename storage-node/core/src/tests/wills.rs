@@ -28,6 +28,10 @@ fn published(w: &mut World) -> usize {
 }
 
 #[test]
+#[cfg_attr(
+    false,
+    shows("5.0:3.1.2-7", "5.0:3.1.2-8", "5.0:3.1.2-10", "3.1.1:3.1.2-8", "3.1.1:3.1.2-10")
+)]
 fn a_will_is_published_when_the_connection_is_lost() {
     for shards in [1, 2, 3, 8] {
         let (mut w, epoch) = mourning(0, shards);
@@ -45,6 +49,7 @@ fn a_will_is_published_when_the_connection_is_lost() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.14.4-3", "3.1.1:3.14.4-3"))]
 fn a_will_is_deleted_by_a_disconnect() {
     let (mut w, epoch) = mourning(0, 4);
     w.detach_session(A, "c", epoch, DetachReason::ByClient);
@@ -53,6 +58,7 @@ fn a_will_is_deleted_by_a_disconnect() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.2-8"))]
 fn a_will_waits_for_its_delay() {
     let (mut w, epoch) = mourning(5, 4);
     w.detach_session(A, "c", epoch, DetachReason::WillDue);
@@ -63,6 +69,7 @@ fn a_will_waits_for_its_delay() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.2-8"))]
 fn the_end_of_the_session_ends_the_delay() {
     let mut w = world();
     w.attach(A);
@@ -84,6 +91,7 @@ fn the_end_of_the_session_ends_the_delay() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.2-8", "5.0:3.1.3-9"))]
 fn a_client_that_is_back_before_the_delay_has_passed_is_not_mourned() {
     let (mut w, epoch) = mourning(5, 4);
     w.detach_session(A, "c", epoch, DetachReason::WillDue);
@@ -94,6 +102,7 @@ fn a_client_that_is_back_before_the_delay_has_passed_is_not_mourned() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.2-4", "5.0:3.1.4-4"))]
 fn a_clean_start_ends_the_session_and_publishes_the_will_that_waited() {
     let (mut w, epoch) = mourning(5, 4);
     w.detach_session(A, "c", epoch, DetachReason::WillDue);
@@ -241,6 +250,7 @@ fn a_connection_that_lost_its_client_before_it_was_named_is_mourned_at_once() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.2-15", "3.1.1:3.1.2-17"))]
 fn a_will_with_retain_is_stored() {
     for shards in [1, 4] {
         let mut w = World::new(settings(shards));
@@ -254,6 +264,29 @@ fn a_will_with_retain_is_stored() {
         let stored: u64 = w.core.stats().shards.iter().map(|s| s.gauges.retained_messages).sum();
         assert_eq!(stored, 1);
     }
+}
+
+#[test]
+#[cfg_attr(false, shows("5.0:3.1.2-14", "3.1.1:3.1.2-16"))]
+fn a_will_without_retain_is_not_stored() {
+    let (mut w, epoch) = mourning(0, 4);
+    w.detach_session(A, "c", epoch, DetachReason::WillDue);
+    assert_eq!(published(&mut w), 1);
+    let stored: u64 = w.core.stats().shards.iter().map(|s| s.gauges.retained_messages).sum();
+    assert_eq!(stored, 0);
+}
+
+#[test]
+#[cfg_attr(false, shows("3.1.1:3.1.2-12"))]
+fn nobody_is_mourned_who_left_no_will() {
+    let mut w = World::new(settings(4));
+    w.attach(A);
+    w.attach(B);
+    w.subscribe(B, 1, "#");
+    let epoch = w.attach_session(A, 1, "c", None);
+    w.detach_session(A, "c", epoch, DetachReason::WillDue);
+    w.pass_ms_with(60_000, &[A, B]);
+    assert_eq!(published(&mut w), 0);
 }
 
 #[test]

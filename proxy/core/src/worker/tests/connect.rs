@@ -1,6 +1,8 @@
 //! How a connection begins, and what is refused before it has.
 
-use freshet_mqtt::{Connect, Disconnect, ProtocolVersion, ReasonCode, Will, WillProperties};
+use freshet_mqtt::{
+    Connect, Disconnect, ProtocolVersion, PublishProperties, ReasonCode, UserProperties, Will, WillProperties,
+};
 use freshet_storage_contract::{DetachReason, SessionRefusal};
 
 use super::bench::*;
@@ -23,6 +25,10 @@ fn refused(bench: &mut Bench, connect: &Connect<'_>) -> (Option<ReasonCode>, Dis
 }
 
 #[test]
+#[cfg_attr(
+    false,
+    shows("5.0:3.1.4-5", "5.0:3.2.2-2", "3.1.1:3.1.4-4", "3.1.1:3.2.2-1", "3.1.1:3.2.2-3")
+)]
 fn every_version_is_accepted_with_a_new_session() {
     // MQTT-3.2.0-1, MQTT-3.2.2-2
     let mut bench = Bench::new();
@@ -91,6 +97,7 @@ fn connack_says_what_the_server_keeps_to() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.3-6", "5.0:3.1.3-7", "5.0:3.2.2-16", "3.1.1:3.1.3-6"))]
 fn a_client_without_an_id_gets_one_of_its_own() {
     // MQTT-3.1.3-6, MQTT-3.2.2-16
     let mut bench = Bench::new();
@@ -113,6 +120,7 @@ fn a_client_without_an_id_gets_one_of_its_own() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.3-8", "3.1.1:3.1.3-7", "3.1.1:3.1.3-8", "3.1.1:3.1.3-9"))]
 fn client_ids_that_cannot_be_are_refused() {
     // MQTT-3.1.3-8, MQTT-3.1.3-9 of 3.1.1; MQTT-3.1.3-5
     let mut bench = Bench::configured(|c| c.mqtt.max_client_id_bytes = 8);
@@ -137,6 +145,7 @@ fn client_ids_that_cannot_be_are_refused() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.2-2", "3.1.1:3.1.2-2"))]
 fn versions_that_are_not_spoken_are_answered_in_the_form_that_they_know() {
     // MQTT-3.1.2-2
     let mut bench = Bench::new();
@@ -150,6 +159,7 @@ fn versions_that_are_not_spoken_are_answered_in_the_form_that_they_know() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.4-2", "5.0:4.12.0-1", "5.0:4.12.0-4"))]
 fn enhanced_authentication_is_refused() {
     // MQTT-4.12.0-1
     let mut connect = Connect::new(V5, "c");
@@ -177,6 +187,7 @@ fn with_will<'a>(version: ProtocolVersion, topic_name: &'a str) -> Connect<'a> {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.4-2", "3.1.1:3.2.2-6"))]
 fn a_will_that_may_not_be_published_refuses_the_connection() {
     let mut bench = Bench::configured(|c| c.mqtt.max_topic_levels = 3);
     for version in [V311, V5] {
@@ -199,6 +210,7 @@ fn a_will_that_may_not_be_published_refuses_the_connection() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.2-7", "5.0:3.14.4-3"))]
 fn the_will_goes_to_storage_and_the_way_of_the_end_says_what_becomes_of_it() {
     // MQTT-3.1.2-8, MQTT-3.1.2-10, MQTT-3.14.4-3
     let disconnect = |code| ClientPacket::Disconnect(Disconnect::new(code));
@@ -256,6 +268,7 @@ fn raising_the_session_expiry_from_zero_with_disconnect_is_a_protocol_error() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.2.0-1"))]
 fn packets_behind_a_connect_wait_for_connack() {
     // MQTT-3.1.4-6
     let mut bench = Bench::new();
@@ -393,6 +406,7 @@ fn connections_over_the_maximum_are_not_taken() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.0-2", "3.1.1:3.1.0-2", "3.1.1:4.8.0-1"))]
 fn a_second_connect_ends_the_connection() {
     // MQTT-3.1.0-2
     let mut bench = Bench::new();
@@ -408,4 +422,47 @@ fn a_second_connect_ends_the_connection() {
         };
         assert_eq!(seen, expected);
     }
+}
+
+#[test]
+#[cfg_attr(false, shows("5.0:3.1.3-10"))]
+fn the_user_properties_of_a_will_keep_their_order() {
+    let mut bench = Bench::new();
+    let pairs = [("k", "2"), ("a", "z"), ("k", "1")];
+    let mut connect = with_will(V5, "last/will");
+    if let Some(will) = &mut connect.will {
+        will.properties.user_properties = UserProperties::from_pairs(&pairs);
+    }
+    bench.connect(&connect);
+    let will = bench.storage.heard.iter().find_map(|said| match said {
+        ToLink::AttachSession { will, .. } => will.clone(),
+        _ => None,
+    });
+    let message = will.expect("a will").message;
+    let forwarded = PublishProperties::from_forwarded(&message.forwarded_properties).unwrap();
+    assert_eq!(forwarded.user_properties.iter().collect::<Vec<_>>(), pairs);
+}
+
+#[test]
+#[cfg_attr(false, shows("3.1.1:3.1.2-6", "3.1.1:3.1.4-3", "3.1.1:4.1.0-2"))]
+fn a_clean_session_lasts_as_long_as_its_connection_and_no_longer() {
+    let mut bench = Bench::new();
+    let connect = Connect {
+        keep_alive_seconds: 0,
+        ..Connect::new(V311, "c")
+    };
+    let (first, _) = bench.connect(&connect);
+    bench.subscribe(first, "a", QoS::AtLeastOnce);
+    bench.pass_ms(7 * 24 * 3_600_000);
+    bench.deliver(message("a", b"x", QoS::AtLeastOnce));
+    assert_eq!(bench.read_publishes(first).len(), 1);
+    bench.hang_up(first);
+    let (second, connack) = bench.connect(&connect);
+    assert!(!connack.session_present);
+    bench.deliver(message("a", b"x", QoS::AtLeastOnce));
+    assert_eq!(
+        bench.read(second),
+        [],
+        "neither what was in flight nor the subscription is left"
+    );
 }

@@ -63,6 +63,7 @@ fn all_filters_that_match_are_named_in_ascending_order() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:4.7.2-1", "3.1.1:4.7.2-1"))]
 fn wildcards_of_the_first_level_do_not_match_dollar_topics() {
     let mut b = bench();
     for (id, filter) in [(1, "#"), (2, "+/a"), (3, "$SYS/#"), (4, "$SYS/+")] {
@@ -142,6 +143,7 @@ fn filter() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
+    #[cfg_attr(false, shows("5.0:3.3.2-3", "3.1.1:3.3.2-3"))]
     fn what_is_found_is_what_the_rule_says(
         changes in prop::collection::vec((0_u32..3, 0_u32..12, prop::option::of(filter())), 0..60),
         topics in prop::collection::vec("(a|b|\\$x|)(/(a|b|)){0,4}", 1..8),

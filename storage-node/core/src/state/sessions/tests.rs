@@ -301,7 +301,7 @@ fn shards_that_keep_packets_are_told_when_the_generation_ends() {
         client_id: client("c"),
         generation: epoch(1),
     };
-    assert_eq!(b.take_notes(T1), [forget.clone()]);
+    assert_eq!(b.take_notes(T1), std::slice::from_ref(&forget));
     b.sessions.has_packets(&client("c"), epoch(1), T1, &mut b.notes);
     assert_eq!(b.take_notes(T1), [forget], "it had ended before");
 }

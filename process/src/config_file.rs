@@ -1,4 +1,4 @@
-//! The file `proxy.json`: read at the start, watched afterwards.
+//! A process's configuration file: read at the start, watched afterwards.
 //!
 //! A ConfigMap is a folder whose content changes by one exchange of a symbolic link, which no watch on the file itself
 //! sees for sure. So the file is looked at once a second, which costs one system call.
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use freshet_config::ProxyConfig;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 /// How often the file is looked at.
@@ -20,9 +20,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When it cannot be read or is not what it should be; the text names the file and the place in it.
-pub fn read_config(path: &Path) -> anyhow::Result<ProxyConfig> {
+pub fn read_config<C: DeserializeOwned>(path: &Path) -> anyhow::Result<C> {
     let text = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("{} is not a proxy's configuration", path.display()))
+    serde_json::from_slice(&text).with_context(|| format!("{} is no configuration of this process", path.display()))
 }
 
 /// What the watch has counted.
@@ -65,16 +65,17 @@ fn look(path: &Path) -> Option<Look> {
 }
 
 /// Reads the file again whenever it has changed, for as long as somebody wants to know.
-pub async fn watch_config(path: PathBuf, current: watch::Sender<Arc<ProxyConfig>>, reloads: Arc<ConfigReloads>) {
+pub async fn watch_config<C>(path: PathBuf, current: watch::Sender<Arc<C>>, reloads: Arc<ConfigReloads>)
+where
+    C: DeserializeOwned + PartialEq + Send + Sync,
+{
     watch_every(INTERVAL, path, current, reloads).await;
 }
 
-async fn watch_every(
-    interval: Duration,
-    path: PathBuf,
-    current: watch::Sender<Arc<ProxyConfig>>,
-    reloads: Arc<ConfigReloads>,
-) {
+async fn watch_every<C>(interval: Duration, path: PathBuf, current: watch::Sender<Arc<C>>, reloads: Arc<ConfigReloads>)
+where
+    C: DeserializeOwned + PartialEq + Send + Sync,
+{
     let mut last = look(&path);
     // Between reading and the first look the file may have changed.
     let mut is_first = true;
@@ -92,8 +93,8 @@ async fn watch_every(
     }
 }
 
-fn take_up(path: &Path, current: &watch::Sender<Arc<ProxyConfig>>, reloads: &ConfigReloads) {
-    match read_config(path) {
+fn take_up<C: DeserializeOwned + PartialEq>(path: &Path, current: &watch::Sender<Arc<C>>, reloads: &ConfigReloads) {
+    match read_config::<C>(path) {
         Ok(config) => {
             let has_changed = current.send_if_modified(|known| {
                 let has_changed = **known != config;
@@ -116,7 +117,14 @@ fn take_up(path: &Path, current: &watch::Sender<Arc<ProxyConfig>>, reloads: &Con
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Settings {
+        port: u16,
+    }
 
     const SOON: Duration = Duration::from_millis(5);
 
@@ -127,20 +135,20 @@ mod tests {
         fn new(name: &str) -> Self {
             let folder = std::env::temp_dir().join(format!("freshet-config-{name}-{}", std::process::id()));
             std::fs::create_dir_all(&folder).unwrap();
-            std::os::unix::fs::symlink("..data/proxy.json", folder.join("proxy.json")).unwrap();
+            std::os::unix::fs::symlink("..data/process.json", folder.join("process.json")).unwrap();
             Self(folder)
         }
 
         fn exchange(&self, version: &str, content: &str) {
             let data = self.0.join(version);
             std::fs::create_dir_all(&data).unwrap();
-            std::fs::write(data.join("proxy.json"), content).unwrap();
+            std::fs::write(data.join("process.json"), content).unwrap();
             std::os::unix::fs::symlink(version, self.0.join("..data_tmp")).unwrap();
             std::fs::rename(self.0.join("..data_tmp"), self.0.join("..data")).unwrap();
         }
 
         fn file(&self) -> PathBuf {
-            self.0.join("proxy.json")
+            self.0.join("process.json")
         }
     }
 
@@ -153,15 +161,15 @@ mod tests {
     #[tokio::test]
     async fn an_exchanged_config_map_is_taken_up_and_a_broken_one_is_not() {
         let mounted = Mounted::new("exchange");
-        mounted.exchange("1", r#"{"logLevel": "warn"}"#);
-        let config = read_config(&mounted.file()).unwrap();
+        mounted.exchange("1", r#"{"port": 1}"#);
+        let config: Settings = read_config(&mounted.file()).unwrap();
         let (sender, mut receiver) = watch::channel(Arc::new(config));
         let reloads = Arc::new(ConfigReloads::default());
         let watching = tokio::spawn(watch_every(SOON, mounted.file(), sender, Arc::clone(&reloads)));
 
-        mounted.exchange("2", r#"{"logLevel": "debug"}"#);
+        mounted.exchange("2", r#"{"port": 2}"#);
         receiver.changed().await.unwrap();
-        assert_eq!(receiver.borrow_and_update().log_level, "debug");
+        assert_eq!(receiver.borrow_and_update().port, 2);
 
         mounted.exchange("3", "{");
         while reloads.failed() == 0 {
@@ -169,9 +177,9 @@ mod tests {
         }
         assert!(!receiver.has_changed().unwrap());
 
-        mounted.exchange("4", r#"{"logLevel": "error"}"#);
+        mounted.exchange("4", r#"{"port": 4}"#);
         receiver.changed().await.unwrap();
-        assert_eq!(receiver.borrow_and_update().log_level, "error");
+        assert_eq!(receiver.borrow_and_update().port, 4);
         assert_eq!(reloads.succeeded(), 2);
         drop(receiver);
         watching.await.unwrap();
@@ -180,9 +188,10 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_file_is_told_with_its_name_and_place() {
         let mounted = Mounted::new("wrong");
-        assert!(format!("{:#}", read_config(&mounted.file()).unwrap_err()).contains("proxy.json cannot be read"));
-        mounted.exchange("1", r#"{"listeners": [{"port": 70000}]}"#);
-        let error = format!("{:#}", read_config(&mounted.file()).unwrap_err());
-        assert!(error.contains("proxy.json") && error.contains("line 1"), "{error}");
+        let read = || format!("{:#}", read_config::<Settings>(&mounted.file()).unwrap_err());
+        assert!(read().contains("process.json cannot be read"));
+        mounted.exchange("1", r#"{"port": 70000}"#);
+        let error = read();
+        assert!(error.contains("process.json") && error.contains("line 1"), "{error}");
     }
 }
