@@ -8,7 +8,7 @@ use std::task::Context;
 use freshet_config::ProxyConfig;
 use freshet_proxy_core::exchange::{ToLink, ToWorker, WorkerId};
 use freshet_proxy_core::link::{Link, LinkOutputs};
-use freshet_storage_contract::MonotonicMs;
+use freshet_storage_contract::{MonotonicMs, ProxyReport};
 
 use super::report::LinkReport;
 use crate::health::Health;
@@ -105,6 +105,13 @@ impl Seat {
     pub(super) fn reload(&mut self, config: &ProxyConfig, now: MonotonicMs) {
         if let Self::Here(here) = self {
             here.storage.reload(config, now);
+        }
+    }
+
+    /// What all workers have done, for storage.
+    pub(super) fn count(&mut self, total: ProxyReport) {
+        if let Self::Here(here) = self {
+            here.link.count(total);
         }
     }
 

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    EnsureDurable, Fetch, FilterId, InterestVersion, Message, Position, PublishSeq, Pull, Release, RequestId,
-    SessionEpoch, ShardId, StoredSession, UpdateSession, Will,
+    EnsureDurable, Fetch, FilterId, InterestVersion, Message, Position, ProxyReport, PublishSeq, Pull, Release,
+    RequestId, SessionEpoch, ShardId, StoredSession, UpdateSession, Will,
 };
 
 /// From a proxy to storage. Operations of one link are taken in the order in which they were sent.
@@ -52,6 +52,8 @@ pub enum Operation {
     Fetch(Fetch),
     /// Ends a QoS 2 exchange of a publisher.
     Release(Release),
+    /// What the proxy has done since its last report, where both sides have [`crate::REPORTS_FEATURE`]. Not answered.
+    Report(ProxyReport),
 }
 
 /// From storage to a proxy.

@@ -40,6 +40,7 @@ impl From<Operation> for proto::Operation {
             Operation::Release(release) => Member::Release(release.into()),
             Operation::Pull(pull) => Member::Pull(pull.into()),
             Operation::Fetch(fetch) => Member::Fetch(fetch.into()),
+            Operation::Report(report) => Member::Report(report.into()),
         };
         Self {
             operation: Some(member),
@@ -76,6 +77,7 @@ impl TryFrom<proto::Operation> for Operation {
             Member::Release(release) => Self::Release(release.try_into()?),
             Member::Pull(pull) => Self::Pull(pull.try_into()?),
             Member::Fetch(fetch) => Self::Fetch(fetch.try_into()?),
+            Member::Report(report) => Self::Report(report.into()),
         })
     }
 }

@@ -19,6 +19,7 @@ mod settings;
 mod shard;
 mod state;
 mod stats;
+mod sys;
 mod turn;
 mod usage;
 

@@ -8,6 +8,7 @@ mod resuming;
 mod retained;
 mod sessions;
 mod stored;
+mod sys;
 mod wills;
 
 use std::collections::BTreeMap;
@@ -66,6 +67,7 @@ fn settings(shards: u16) -> StorageSettings {
     };
     StorageSettings {
         recovery_hold_ms: 0,
+        sys_interval_ms: 0,
         ..StorageSettings::new(&config, 7)
     }
 }

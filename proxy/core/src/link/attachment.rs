@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use freshet_storage_contract::{
     AttachProxy, Attached, DeliveryControl, Feature, IncarnationId, MonotonicMs, PROTOCOL_VERSION, Placement,
-    SESSIONS_FEATURE, ShardAttachment, ShardId, ShardResume, Term,
+    REPORTS_FEATURE, SESSIONS_FEATURE, ShardAttachment, ShardId, ShardResume, Term,
 };
 
 use super::publications::Answered;
@@ -22,7 +22,9 @@ impl Link {
             incarnation: self.incarnation,
             proxy_name: self.settings.proxy_name.clone(),
             protocol_version: PROTOCOL_VERSION,
-            features: vec![Feature(SESSIONS_FEATURE.to_owned())],
+            features: [SESSIONS_FEATURE, REPORTS_FEATURE]
+                .map(|name| Feature(name.to_owned()))
+                .to_vec(),
             highest_term: self.highest_term,
             resume: self
                 .shards
@@ -81,7 +83,9 @@ impl Link {
         self.turn.extend(self.owed.resume());
         self.turn.extend(self.ensures.resume());
         self.turn.extend(self.sessions.resume());
-        let keeps_sessions = attached.features.iter().any(|feature| feature.0 == SESSIONS_FEATURE);
+        let has = |name| attached.features.iter().any(|feature| feature.0 == name);
+        self.reports.attached(has(REPORTS_FEATURE));
+        let keeps_sessions = has(SESSIONS_FEATURE);
         out.tell_all(&ToWorker::StorageBack {
             placement,
             keeps_sessions,

@@ -16,6 +16,7 @@ use crate::facts::LinkFault;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog, Publish};
 use crate::state::{Applied, Matched, Queues};
+use crate::sys::SERVER_TOPICS;
 use crate::turn::Turn;
 use crate::usage::RetainedUsage;
 
@@ -55,11 +56,19 @@ pub(super) enum Source {
         publisher: PeerKey,
         seq: PublishSeq,
     },
-    /// Another shard, which needs to know only that it arrived.
+    /// Another shard, which needs to know only that it arrived, or the node itself.
     Effect,
 }
 
 impl<L: CommitLog> Shard<L> {
+    /// Publishes a message of QoS 0 of the node's own. It waits with the others while publications are held after a
+    /// start, and is lost if there is no room: a newer one follows.
+    pub(crate) fn publish_own(&mut self, message: Message, turn: &mut Turn<'_>) {
+        let source = Source::Effect;
+        self.take_in(Publication { source, message }, turn);
+        self.settle(turn);
+    }
+
     /// Takes publications of a proxy.
     pub(crate) fn publish(&mut self, key: PeerKey, batch: PublishBatch, turn: &mut Turn<'_>) {
         let mut next = Some(batch.first.0);
@@ -269,7 +278,7 @@ impl<L: CommitLog> Shard<L> {
     }
 
     fn has_room_to_retain(&self, message: &Message, turn: &Turn<'_>) -> bool {
-        if message.payload.is_empty() {
+        if message.payload.is_empty() || message.topic_name.starts_with(SERVER_TOPICS) {
             return true;
         }
         // The node's sums hold this shard as of the last call; a batch may have stored more since.

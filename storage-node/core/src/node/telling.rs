@@ -1,0 +1,43 @@
+//! What a node tells about itself: to whoever scrapes metrics, and to clients below `$SYS`.
+
+use freshet_storage_contract::MonotonicMs;
+
+use super::StorageCore;
+use crate::incarnations::PeerKey;
+use crate::outputs::Outputs;
+use crate::shard::Shard;
+use crate::stats::StorageStats;
+
+impl StorageCore {
+    /// Gauges and counters.
+    #[must_use]
+    pub fn stats(&self) -> StorageStats {
+        let linked = |key: &PeerKey| self.incarnations.is_linked(*key);
+        let living: Vec<PeerKey> = self.incarnations.living().map(|(key, _)| key).collect();
+        StorageStats {
+            incarnations: living.len() as u64,
+            links: living.iter().filter(|key| linked(key)).count() as u64,
+            leases_expired_total: self.totals.leases_expired,
+            attaches_refused_total: self.totals.attaches_refused,
+            links_ended_total: self.totals.links_ended,
+            shards: self.shards.iter().map(Shard::stats).collect(),
+        }
+    }
+
+    /// Publishes what has changed of the topics below `$SYS`, each at its shard, when it is time.
+    pub(super) fn publish_sys(&mut self, now: MonotonicMs, out: &mut Outputs) {
+        let interval_ms = self.settings.sys_interval_ms;
+        if self.sys.due(interval_ms).is_none_or(|due| due > now) {
+            return;
+        }
+        let stats = self.stats();
+        let messages = self.sys.next_messages(interval_ms, &stats, now);
+        let (shards, mut turn) = self.turn(now, out);
+        for message in messages {
+            let at = str::from_utf8(&message.topic_name).map(|name| turn.placement.shard_of_topic(name));
+            if let Some(shard) = at.ok().and_then(|at| shards.get_mut(usize::from(at.0))) {
+                shard.publish_own(message, &mut turn);
+            }
+        }
+    }
+}
