@@ -10,5 +10,7 @@ mod proxy;
 mod storage;
 
 pub use authorization::{Action, AuthorizationConfig, AuthorizationRule, Effect};
-pub use proxy::{ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, ProxyConfig, SlowConsumer};
+pub use proxy::{
+    ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, ProxyConfig, SharedStrategy, SlowConsumer,
+};
 pub use storage::{QueueLimits, RetainedLimits, StorageConfig};

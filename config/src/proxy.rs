@@ -105,6 +105,8 @@ pub struct MqttConfig {
     pub session_expiry_311_s: u32,
     /// Longest Session Expiry Interval that is granted, in seconds; `u32::MAX`: for ever. Default 604,800.
     pub max_session_expiry_s: u32,
+    /// Which member of a shared subscription gets a message. Default: the one with the fewest in flight.
+    pub shared_strategy: SharedStrategy,
     /// What happens to a clean session whose outbound buffer is full.
     pub slow_consumer: SlowConsumer,
 }
@@ -121,9 +123,19 @@ impl Default for MqttConfig {
             max_client_id_bytes: 1_024,
             session_expiry_311_s: 86_400,
             max_session_expiry_s: 604_800,
+            shared_strategy: SharedStrategy::LeastInflight,
             slow_consumer: SlowConsumer::DropOldest,
         }
     }
+}
+
+/// How the receiver of a message of a shared subscription is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SharedStrategy {
+    /// Members take turns.
+    RoundRobin,
+    /// The member with the fewest messages in flight.
+    LeastInflight,
 }
 
 /// Answer to a clean session that does not read as fast as its subscriptions deliver. QoS 0 is shed in either case.

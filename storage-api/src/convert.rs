@@ -11,6 +11,7 @@ mod operation;
 mod parts;
 mod report;
 mod session;
+mod shared;
 
 #[cfg(test)]
 mod arbitrary;

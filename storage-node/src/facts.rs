@@ -48,6 +48,9 @@ pub(crate) fn log(fact: &StorageFact) {
         StorageFact::InterestFull { incarnation, shard } => {
             tracing::warn!(%incarnation, %shard, "filters do not fit: subscribers of a proxy are not confirmed");
         }
+        StorageFact::InterestLate { incarnation, shard } => {
+            tracing::warn!(%incarnation, %shard, "a proxy came back late: its clients may have missed QoS 1 and 2");
+        }
         StorageFact::RecoveryHoldEnded { shard, held } => {
             tracing::info!(%shard, held, "publications are routed from now on");
         }

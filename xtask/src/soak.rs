@@ -1,34 +1,44 @@
-//! `xtask soak`: what shows its faults only after long. For now the fuzz targets, for as long as one likes.
+//! `xtask soak`: what shows its faults only after long: the simulation and the fuzz targets, for as long as one likes.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::SystemTime};
 
 use anyhow::Result;
 use clap::Args;
 
 use crate::{
     steps::Interrupt,
-    test::{Part, fuzz_steps, run_parts},
+    test::{Part, fuzz_steps, run_parts, simulation_part},
 };
 
 /// Arguments of `xtask soak`.
 #[derive(Debug, Args)]
 pub(crate) struct SoakArgs {
-    /// Minutes for each fuzz target.
+    /// Minutes for the simulation, and for each fuzz target.
     #[arg(long, default_value_t = 30)]
     minutes: u64,
 }
 
-/// Runs every fuzz target for as long, and prints the table of `xtask test`.
+/// Runs the simulation and every fuzz target for as long, and prints the table of `xtask test`.
 ///
 /// # Errors
 /// When the targets cannot be found or their tool cannot be installed.
 pub(crate) async fn soak(args: &SoakArgs) -> Result<ExitCode> {
     let mut interrupt = Interrupt::listen()?;
-    let parts = [Part {
-        name: "fuzz",
-        what: "every fuzz target",
-        steps: fuzz_steps(args.minutes.saturating_mul(60), &mut interrupt).await?,
-        cleanup: Vec::new(),
-    }];
+    let seconds = args.minutes.saturating_mul(60);
+    let parts = [
+        simulation_part(seconds, first_seed()),
+        Part {
+            name: "fuzz",
+            what: "every fuzz target",
+            steps: fuzz_steps(seconds, &mut interrupt).await?,
+            cleanup: Vec::new(),
+        },
+    ];
     run_parts(&parts, true, &mut interrupt).await
+}
+
+/// A seed with room behind it that no earlier run has begun with.
+fn first_seed() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since_epoch.map_or(0, |now| now.as_secs() << 20)
 }

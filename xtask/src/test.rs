@@ -7,6 +7,7 @@
 mod fuzz;
 mod parts;
 mod report;
+mod simulation;
 mod targets;
 
 use std::{process::ExitCode, time::Instant};
@@ -19,6 +20,7 @@ use crate::steps::{Ending, Interrupt, run};
 pub(crate) use fuzz::fuzz_steps;
 pub(crate) use parts::{Counts, Part, Step};
 use report::{Report, Row};
+pub(crate) use simulation::part as simulation_part;
 
 /// Arguments of `xtask test`.
 #[derive(Debug, Args)]

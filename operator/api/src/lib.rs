@@ -27,7 +27,7 @@ pub use cluster::{MqttCluster, MqttClusterSpec};
 pub use crd::mqtt_cluster_crd;
 pub use limits::{ClientLimits, ClusterLimits, Limits, SessionLimits};
 pub use listener::{Listener, ListenerProtocol};
-pub use mqtt::{Mqtt, SlowConsumer};
+pub use mqtt::{Mqtt, SharedStrategy, SlowConsumer};
 pub use observability::{LogLevel, Observability};
 pub use pod::{Image, ImagePullSecret, PodTemplateOverlay, PullPolicy, Resources, Scheduling};
 pub use proxy::{Drain, Proxy};

@@ -45,6 +45,9 @@ pub struct Mqtt {
     /// Bytes of a client id. Default 1024; 23 to 65535, because 23 must be accepted (MQTT 5.0, 3.1.3.1). New connections.
     #[schemars(range(min = 23, max = 65535))]
     pub max_client_id_bytes: u16,
+    /// Which member of a shared subscription gets a message: `LeastInflight` or `RoundRobin`, among those with room.
+    /// `LeastInflight`: the one with the fewest unacknowledged messages. Default `LeastInflight`. Live.
+    pub shared_strategy: SharedStrategy,
     /// What happens to a client of a clean session that does not read as fast as its subscriptions deliver: `DropOldest`
     /// or `Disconnect`. QoS 0 is shed in either case. New connections.
     pub slow_consumer: SlowConsumer,
@@ -62,9 +65,21 @@ impl Default for Mqtt {
             max_topic_levels: 128,
             max_topic_bytes: 4096,
             max_client_id_bytes: 1024,
+            shared_strategy: SharedStrategy::LeastInflight,
             slow_consumer: SlowConsumer::DropOldest,
         }
     }
+}
+
+/// How the receiver of a message of a shared subscription is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum SharedStrategy {
+    /// Members take turns.
+    RoundRobin,
+    /// The member with the fewest messages in flight.
+    #[default]
+    LeastInflight,
 }
 
 /// Answer to a client that does not read as fast as its subscriptions deliver.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rules::duration_between;
+use crate::rules::duration_zero_or_between;
 use crate::text::DurationText;
 
 /// What the processes tell.
@@ -15,8 +15,8 @@ pub struct Observability {
     pub log_level: LogLevel,
     /// Names the proxy in the user property `freshet-proxy` of MQTT 5.0 CONNACK. Default false. New connections.
     pub proxy_in_connack: bool,
-    /// How often the topics below `$SYS` are published. Default `10s`; from `0s`, which is never, to `1h`. Live.
-    #[schemars(extend("x-kubernetes-validations" = duration_between("observability.sysInterval", "0s", "1h")))]
+    /// How often the topics below `$SYS` are published. Default `10s`; `0s`, which is never, or from `1s` to `1h`. Live.
+    #[schemars(extend("x-kubernetes-validations" = duration_zero_or_between("observability.sysInterval", "1s", "1h")))]
     pub sys_interval: DurationText,
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use freshet_config::{
     AuthorizationConfig, ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, QueueLimits, RetainedLimits,
-    SlowConsumer,
+    SharedStrategy, SlowConsumer,
 };
 use freshet_operator_api as api;
 use freshet_storage_contract::{ClusterUid, Placement};
@@ -427,6 +427,10 @@ fn mqtt_of(spec: &api::MqttClusterSpec, check: &mut Check) -> MqttConfig {
         max_client_id_bytes: mqtt.max_client_id_bytes,
         session_expiry_311_s,
         max_session_expiry_s,
+        shared_strategy: match mqtt.shared_strategy {
+            api::SharedStrategy::RoundRobin => SharedStrategy::RoundRobin,
+            api::SharedStrategy::LeastInflight => SharedStrategy::LeastInflight,
+        },
         slow_consumer: match mqtt.slow_consumer {
             api::SlowConsumer::DropOldest => SlowConsumer::DropOldest,
             api::SlowConsumer::Disconnect => SlowConsumer::Disconnect,

@@ -11,6 +11,7 @@ pub(crate) mod durable;
 pub(crate) mod explanation;
 mod inbound;
 mod inflight;
+pub(crate) mod leases;
 pub(crate) mod message;
 pub(crate) mod outbound;
 mod packet;

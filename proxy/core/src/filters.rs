@@ -4,6 +4,8 @@
 //! them. Matching is storage's: nothing here looks at a topic. A filter lives while it has a subscriber or while the
 //! link owes its name. Leaves out the session's own list of filters.
 
+mod group;
+mod membership;
 mod permission;
 mod shard_set;
 mod subscribers;
@@ -12,11 +14,13 @@ use std::hash::Hasher;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use freshet_mqtt::{QoS, topic_matches};
+use freshet_mqtt::{QoS, TopicFilter, topic_matches};
 use freshet_storage_contract::{FilterId, FilterShards, ShardId};
 use hashbrown::{HashMap, HashTable};
 use siphasher::sip::SipHasher13;
 
+use self::group::Group;
+pub(crate) use self::group::Load;
 use self::permission::{Permission, Rules};
 pub(crate) use self::shard_set::ShardSet;
 use self::subscribers::Subscribers;
@@ -76,6 +80,8 @@ struct Filter {
     permission: Permission,
     /// Boxed: there for milliseconds of a subscription's life.
     joining: Option<Box<Joining>>,
+    /// There when it is a shared subscription.
+    group: Option<Box<Group>>,
 }
 
 /// What became of a filter when a subscriber left.
@@ -135,7 +141,16 @@ impl FilterTable {
     }
 
     fn insert(&mut self, topic_filter: &[u8]) -> FilterKey {
+        let is_shared = str::from_utf8(topic_filter)
+            .ok()
+            .and_then(|filter| TopicFilter::parse(filter).ok())
+            .is_some_and(|filter| filter.shared().is_some());
         let filter = Filter {
+            group: is_shared.then(|| {
+                let [.., high, low] = hash(self.keys, topic_filter).to_be_bytes();
+                let first = u16::from_be_bytes([high, low]);
+                Box::new(Group::new(Bytes::copy_from_slice(topic_filter), first))
+            }),
             topic_filter: topic_filter.into(),
             filter_id: None,
             shards: None,
@@ -230,6 +245,9 @@ impl FilterTable {
         let filter = self.get_mut(key)?;
         filter.subscribers.remove(slot)?;
         filter.forget_joining(slot);
+        if let Some(group) = &mut filter.group {
+            group.remove(slot);
+        }
         Some(self.release(key))
     }
 
@@ -254,11 +272,18 @@ impl FilterTable {
         true
     }
 
-    /// Calls `take` for each subscription that concerns `shard`.
+    /// Calls `take` for each subscription that concerns `shard`, shared ones apart: what is lost of them goes to
+    /// another member.
     pub(crate) fn for_each_at(&self, shard: ShardId, mut take: impl FnMut(&Subscriber)) {
         let at_shard =
             |f: &&Filter| matches!(f.shards, Some(FilterShards::All)) || f.shards == Some(FilterShards::One(shard));
-        for filter in self.filters.iter().flatten().filter(at_shard) {
+        for filter in self
+            .filters
+            .iter()
+            .flatten()
+            .filter(at_shard)
+            .filter(|f| f.group.is_none())
+        {
             filter.subscribers.for_each(&mut take);
         }
     }
@@ -276,7 +301,7 @@ impl FilterTable {
     /// Whether the filter matches.
     pub(crate) fn matches(&self, key: FilterKey, topic_name: &str) -> bool {
         let topic_filter = self.get(key).and_then(|f| str::from_utf8(&f.topic_filter).ok());
-        topic_filter.is_some_and(|topic_filter| topic_matches(topic_filter, topic_name))
+        topic_filter.is_some_and(|topic_filter| !self.is_group(key) && topic_matches(topic_filter, topic_name))
     }
 
     /// The topic filter.

@@ -8,6 +8,8 @@ mod connection;
 pub mod exchange;
 mod filters;
 pub mod link;
+#[cfg_attr(not(feature = "planted-faults"), doc(hidden))]
+pub mod planted;
 mod reason;
 mod stats;
 mod timers;

@@ -94,6 +94,8 @@ pub struct WorkerStats {
     pub deliveries_repeated: u64,
     /// Messages that were to be sent again and that storage no longer had.
     pub deliveries_gone: u64,
+    /// Messages of shared subscriptions that a client left unacknowledged, for another member.
+    pub shared_returned: u64,
     /// Times that a session had no room for a live message and went on from what is queued.
     pub sessions_fallen_behind: u64,
 }
@@ -144,6 +146,7 @@ impl Default for WorkerStats {
             deliveries_pulled: 0,
             deliveries_repeated: 0,
             deliveries_gone: 0,
+            shared_returned: 0,
             sessions_fallen_behind: 0,
         }
     }

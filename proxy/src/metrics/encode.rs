@@ -228,6 +228,11 @@ impl Snapshot {
             self.sum(|s| s.deliveries_repeated),
         )?;
         e.counter(
+            "shared_returned",
+            "Messages of shared subscriptions given back for another member: theirs had gone, or none had room",
+            self.sum(|s| s.shared_returned),
+        )?;
+        e.counter(
             "sessions_fallen_behind",
             "Times that a session had no room for a live message and went on from what is queued",
             self.sum(|s| s.sessions_fallen_behind),

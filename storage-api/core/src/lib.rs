@@ -16,6 +16,7 @@ mod operation;
 mod placement;
 mod report;
 mod session;
+mod shared;
 mod time;
 
 pub use attach::{AttachProxy, AttachRefusal, Attached, Feature, PROTOCOL_VERSION, ShardAttachment, ShardResume};
@@ -36,5 +37,8 @@ pub use session::{
     Cursor, EnsureDurable, ExactlyOnce, Fetch, FetchedMessage, MAX_FETCHED, OutboundExchange, OutboundStage, Pull,
     PullFilter, PulledMessage, Release, SESSIONS_FEATURE, SessionChange, StoredSession, StoredSubscription,
     SubscriptionStart, UpdateSession,
+};
+pub use shared::{
+    Lease, SHARED_SUBSCRIPTIONS_FEATURE, SettleShared, Settlement, SharedGroup, SharedMessage, SharedStrategy,
 };
 pub use time::MonotonicMs;

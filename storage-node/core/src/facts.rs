@@ -70,6 +70,13 @@ pub enum StorageFact {
         /// The shard.
         shard: ShardId,
     },
+    /// A proxy named its interest after publications had been routed without it: its clients with QoS >= 1 are told.
+    InterestLate {
+        /// The incarnation.
+        incarnation: IncarnationId,
+        /// The shard.
+        shard: ShardId,
+    },
     /// Publications are routed from now on.
     RecoveryHoldEnded {
         /// The shard.

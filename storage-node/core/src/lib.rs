@@ -15,6 +15,8 @@ mod incarnations;
 mod log;
 mod node;
 mod outputs;
+#[cfg_attr(not(feature = "planted-faults"), doc(hidden))]
+pub mod planted;
 mod settings;
 mod shard;
 mod state;

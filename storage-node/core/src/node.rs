@@ -8,7 +8,8 @@ mod telling;
 use freshet_config::StorageConfig;
 use freshet_storage_contract::{
     Answer, AttachProxy, AttachRefusal, Attached, DeliveryControl, Feature, IncarnationId, MonotonicMs, Operation,
-    PROTOCOL_VERSION, Placement, PlacementError, REPORTS_FEATURE, SESSIONS_FEATURE, ShardId, Term,
+    PROTOCOL_VERSION, Placement, PlacementError, REPORTS_FEATURE, SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE,
+    ShardId, Term,
 };
 
 use crate::facts::{LinkFault, StorageFact};
@@ -26,7 +27,7 @@ const LOWEST_VERSION: u32 = 1;
 /// How often notes that answer notes are carried within one call; what is left leaves with the next.
 const NOTE_ROUNDS: usize = 4;
 /// Features beyond the base of the protocol version.
-const FEATURES: [&str; 2] = [SESSIONS_FEATURE, REPORTS_FEATURE];
+const FEATURES: [&str; 3] = [SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, REPORTS_FEATURE];
 
 /// All shards of one node, and the incarnations of proxies.
 #[derive(Debug)]
@@ -175,9 +176,8 @@ impl StorageCore {
         let Some(key) = self.linked(incarnation) else { return };
         let (shards, mut turn) = self.turn(now, out);
         let mut effects = false;
-        let mut report = None;
         match operation {
-            Operation::Report(of_proxy) => report = Some(of_proxy),
+            Operation::Report(report) => self.sys.take_report(key, &report),
             Operation::RenewLease => {
                 turn.proxies.renew(key, lease_ends(now, turn.settings.lease_ttl_ms));
                 for shard in shards.iter_mut() {
@@ -255,9 +255,11 @@ impl StorageCore {
                     shard.release_packet(key, release, &mut turn);
                 }
             }
-        }
-        if let Some(report) = report {
-            self.sys.take_report(key, &report);
+            Operation::SettleShared(settle) => {
+                if let Some(shard) = find(shards, settle.shard, key, &mut turn) {
+                    shard.settle_shared(key, &settle, &mut turn);
+                }
+            }
         }
         if effects {
             self.exchange_effects(now, out);
@@ -340,8 +342,8 @@ impl StorageCore {
         self.term
     }
 
-    /// Takes up a changed configuration: limits, the grace of wills, how often `$SYS` is published. What else it names needs a new process or cannot
-    /// change.
+    /// Takes up a changed configuration: limits, the grace of wills, how often `$SYS` is published. What else it names
+    /// needs a new process or cannot change.
     pub fn reload(&mut self, config: &StorageConfig) {
         self.settings.reload(config);
     }

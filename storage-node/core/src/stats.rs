@@ -49,6 +49,14 @@ pub struct ShardGauges {
     pub session_bytes: u64,
     /// Durable filters.
     pub durable_filters: u64,
+    /// Shared subscriptions: groups that have members.
+    pub shared_groups: u64,
+    /// Of these, with members that are connected.
+    pub shared_groups_online: u64,
+    /// Messages of groups that proxies have and have not settled.
+    pub shared_leases: u64,
+    /// Messages of groups that stored sessions have taken for themselves.
+    pub shared_kept: u64,
     /// Rows of light queues.
     pub queued_rows: u64,
     /// Messages that some light queue names.
@@ -94,6 +102,8 @@ pub struct ShardCounters {
     pub overruns_total: u64,
     /// QoS >= 1 copies lost to full rings; their proxies are told.
     pub overrun_messages_total: u64,
+    /// Proxies that named their interest after publications had been routed without it.
+    pub interest_late_total: u64,
     /// Times a proxy fell silent, so that publishers no longer waited for it.
     pub silences_total: u64,
     /// Filters that did not fit into the bound on interest, or were malformed.
@@ -132,6 +142,12 @@ pub struct ShardCounters {
     pub session_updates_total: u64,
     /// Of these, refused.
     pub session_updates_refused_total: u64,
+    /// Messages of groups given to proxies, each time.
+    pub shared_deliveries_total: u64,
+    /// Of these, settled for good.
+    pub shared_settled_total: u64,
+    /// Of these, that came back.
+    pub shared_returned_total: u64,
     /// Sessions attached.
     pub attaches_total: u64,
     /// Attaches refused for a limit.

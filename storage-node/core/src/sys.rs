@@ -23,6 +23,8 @@ use crate::stats::StorageStats;
 pub(crate) const SERVER_TOPICS: &[u8] = b"$SYS/";
 /// How long after its start the node publishes for the first time: proxies have attached by then.
 const FIRST_AFTER: Duration = Duration::from_secs(2);
+/// How often at most the node publishes, and how often it tries to take back what it has published.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The topics of a node.
 #[derive(Debug)]
@@ -62,25 +64,18 @@ impl Sys {
         self.subscriptions.remove(&key);
     }
 
-    /// When [`Self::next_messages`] has something to say; `interval_ms` 0: when there is something to take back.
+    /// When [`Self::next_changes`] has something to say; `interval_ms` 0: when there is something to take back.
     pub(crate) fn due(&self, interval_ms: u64) -> Option<MonotonicMs> {
-        let interval = Duration::from_millis(interval_ms);
+        let interval = Duration::from_millis(interval_ms).max(SHORTEST_INTERVAL);
         match self.last {
-            None if interval_ms == 0 => None,
-            None => Some(self.started.plus(FIRST_AFTER.min(interval))),
-            Some(_) if interval_ms == 0 => Some(self.started),
+            _ if interval_ms == 0 && self.published.iter().all(String::is_empty) => None,
+            None => Some(self.started.plus(FIRST_AFTER)),
             Some(last) => Some(last.plus(interval)),
         }
     }
 
-    /// What has changed since the last call. `interval_ms` 0: deletes what is retained.
-    pub(crate) fn next_messages(&mut self, interval_ms: u64, stats: &StorageStats, now: MonotonicMs) -> Vec<Message> {
-        if interval_ms == 0 {
-            self.last = None;
-            let taken = std::mem::replace(&mut self.published, std::array::from_fn(|_| String::new()));
-            let topics = TOPICS.iter().zip(taken).filter(|(_, payload)| !payload.is_empty());
-            return topics.map(|((name, _), _)| message(name, String::new())).collect();
-        }
+    /// What has changed since it was last published. `interval_ms` 0: takes back what is retained.
+    pub(crate) fn next_changes(&mut self, interval_ms: u64, stats: &StorageStats, now: MonotonicMs) -> Vec<Change> {
         let since = self.last.replace(now).unwrap_or(self.started);
         self.loads.observe(&self.total, now.since(since));
         let clients = stats.shards.iter().map(|s| s.gauges.sessions).sum();
@@ -94,27 +89,55 @@ impl Sys {
             loads: &self.loads,
             stats,
         };
-        let mut changed = Vec::new();
-        for ((name, value), published) in TOPICS.iter().zip(&mut self.published) {
-            let payload = value(&numbers);
-            if payload != *published {
-                published.clone_from(&payload);
-                changed.push(message(name, payload));
-            }
+        let payload_of = |value: fn(&Numbers<'_>) -> String| match interval_ms {
+            0 => String::new(),
+            _ => value(&numbers),
+        };
+        TOPICS
+            .iter()
+            .enumerate()
+            .map(|(topic, (_, value))| Change {
+                topic,
+                payload: payload_of(*value),
+            })
+            .zip(&self.published)
+            .filter(|(change, published)| change.payload != **published)
+            .map(|(change, _)| change)
+            .collect()
+    }
+
+    /// A change has been taken by its shard. One that has not comes again.
+    pub(crate) fn published(&mut self, change: Change) {
+        if let Some(published) = self.published.get_mut(change.topic) {
+            *published = change.payload;
         }
-        changed
     }
 }
 
-fn message(name: &str, payload: String) -> Message {
-    Message {
-        topic_name: Bytes::from(format!("$SYS/broker/{name}")),
-        payload: Bytes::from(payload),
-        qos: QoS::AtMostOnce,
-        retain: true,
-        publisher: PublisherId::default(),
-        message_expiry_interval_s: None,
-        forwarded_properties: Bytes::new(),
-        exactly_once: None,
+/// What one topic says from now on. An empty payload deletes it.
+#[derive(Debug)]
+pub(crate) struct Change {
+    /// Index in [`TOPICS`].
+    topic: usize,
+    payload: String,
+}
+
+impl Change {
+    pub(crate) fn topic_name(&self) -> String {
+        let name = TOPICS.get(self.topic).map_or("", |(name, _)| name);
+        format!("$SYS/broker/{name}")
+    }
+
+    pub(crate) fn message(&self) -> Message {
+        Message {
+            topic_name: Bytes::from(self.topic_name()),
+            payload: Bytes::from(self.payload.clone()),
+            qos: QoS::AtMostOnce,
+            retain: true,
+            publisher: PublisherId::default(),
+            message_expiry_interval_s: None,
+            forwarded_properties: Bytes::new(),
+            exactly_once: None,
+        }
     }
 }

@@ -186,6 +186,11 @@ impl Scrape {
             self.counters(|c| c.silences_total),
         )?;
         out.counter(
+            "interest_late",
+            "Proxies that named their filters after publications had been routed without them",
+            self.counters(|c| c.interest_late_total),
+        )?;
+        out.counter(
             "publishes_repeated",
             "Publications that came again after a broken stream",
             self.counters(|c| c.publishes_repeated_total),

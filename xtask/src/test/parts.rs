@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use freshet_e2e::cluster::TEST_INSTANCE;
 
-use super::{fuzz::fuzz_steps, targets};
+use super::{fuzz::fuzz_steps, simulation, targets};
 use crate::{
     paths,
     steps::{Interrupt, Invocation},
@@ -15,6 +15,9 @@ use crate::{
 const STANDALONE: &str = "freshet";
 /// Tests that need a Kubernetes.
 const END_TO_END: &str = "freshet-e2e";
+
+/// Seconds for which random sequences are run.
+const SIMULATION_SECONDS: u64 = 60;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -65,6 +68,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
     let mut tests = targets::integration_tests(interrupt).await?;
     let standalone = tests.remove(STANDALONE).unwrap_or_default();
     let end_to_end = tests.remove(END_TO_END).unwrap_or_default();
+    tests.remove(simulation::PACKAGE);
     let others: Vec<String> = tests.into_values().flatten().collect();
     Ok(vec![
         Part {
@@ -98,6 +102,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             ],
             cleanup: Vec::new(),
         },
+        simulation::part(SIMULATION_SECONDS, 0),
         Part {
             name: "fuzz",
             what: "every fuzz target for a while",
@@ -108,6 +113,23 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             name: "standalone",
             what: "the broker in one process, over sockets",
             steps: tests_named(&standalone, &[], 15 * MINUTE),
+            cleanup: Vec::new(),
+        },
+        Part {
+            name: "clients",
+            what: "stock MQTT clients through the same scripts, in both versions",
+            steps: vec![
+                // Both programs, also when this part runs alone.
+                Step::new(
+                    cargo(&["build", "--release", "--locked", "--workspace", "--bins"]),
+                    40 * MINUTE,
+                ),
+                // The first run installs interpreters, a compiler and the libraries.
+                Step::new(
+                    cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"]),
+                    20 * MINUTE,
+                ),
+            ],
             cleanup: Vec::new(),
         },
         Part {
@@ -138,7 +160,7 @@ fn test_flags(names: &[String]) -> impl Iterator<Item = String> {
     names.iter().flat_map(|name| ["--test".to_owned(), name.clone()])
 }
 
-fn cargo_test(args: &[&str]) -> Invocation {
+pub(super) fn cargo_test(args: &[&str]) -> Invocation {
     cargo(&["test", "--release", "--locked", "--workspace", "--no-fail-fast"]).args(args.iter().copied())
 }
 

@@ -131,6 +131,7 @@ impl Connection {
             outbound_aliases: (alias_max > 0).then(|| Box::new(OutboundAliases::new(alias_max))),
             requests: None,
             durable: None,
+            leases: None,
             disconnect_expiry_s: None,
         }
     }
@@ -288,7 +289,7 @@ impl Connection {
                 .assigned
                 .then(|| str::from_utf8(client_id).unwrap_or_default()),
             topic_alias_maximum: Some(config.mqtt.topic_alias_maximum),
-            shared_subscription_available: Some(false),
+            shared_subscription_available: Some(cx.shared.shares),
             // MQTT-3.2.2-21
             server_keep_alive_seconds: (keep_alive_s != attaching.requested_keep_alive_s).then_some(keep_alive_s),
             user_properties: UserProperties::from_pairs(user_property.as_slice()),

@@ -12,6 +12,7 @@ use freshet_storage_contract::MonotonicMs;
 use hashbrown::HashMap;
 
 use super::packet_ids::PacketIds;
+use crate::planted::planted;
 
 /// Publications that wait for their outcome, and QoS 2 ids that wait for PUBREL.
 #[derive(Debug, Default)]
@@ -58,7 +59,11 @@ pub(crate) struct Answer {
 impl Inbound {
     /// Takes a PUBLISH of QoS 1 or 2.
     pub(crate) fn arrive(&mut self, packet_id: NonZeroU16, qos: QoS, now: MonotonicMs) -> Arrival {
-        match self.waiting.get(&packet_id) {
+        match self
+            .waiting
+            .get(&packet_id)
+            .filter(|_| !planted!(RepeatedPublishRouted))
+        {
             Some(as_qos) if *as_qos == qos => return Arrival::Repeated,
             Some(_) => return Arrival::IdInUse,
             None if !self.received.contains(packet_id) => {}
@@ -80,7 +85,8 @@ impl Inbound {
 
     /// Whether a PUBLISH with this id would be a new publication.
     pub(crate) fn is_new(&self, packet_id: NonZeroU16) -> bool {
-        !self.waiting.contains_key(&packet_id) && !self.received.contains(packet_id)
+        let is_waiting = self.waiting.contains_key(&packet_id) && !planted!(RepeatedPublishRouted);
+        !is_waiting && !self.received.contains(packet_id)
     }
 
     /// The outcome of a publication is known.

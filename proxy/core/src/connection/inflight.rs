@@ -8,6 +8,8 @@ use std::num::NonZeroU16;
 
 use freshet_mqtt::QoS;
 
+use crate::planted::planted;
+
 /// What a packet id waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
@@ -61,7 +63,17 @@ impl Inflight {
 
     /// Whether another message may be sent (MQTT-3.3.4-9 in the other direction, MQTT-4.9.0-2).
     pub(crate) fn has_room(&self) -> bool {
-        self.used < self.window
+        self.used < self.window + u16::from(planted!(WindowOfOneMore))
+    }
+
+    /// How many packet ids are in use.
+    pub(crate) fn used(&self) -> u16 {
+        self.used
+    }
+
+    /// How many may be.
+    pub(crate) fn window(&self) -> u16 {
+        self.window
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -165,7 +177,7 @@ impl Inflight {
     /// repeated PUBREC too.
     pub(crate) fn pubrec(&mut self, packet_id: NonZeroU16, is_error: bool) -> Acknowledged {
         match self.state(packet_id) {
-            Slot::Qos2 if is_error => self.free(packet_id),
+            Slot::Qos2 if is_error || planted!(IdFreeAtPubrec) => self.free(packet_id),
             Slot::Qos2 => {
                 if let Some(slot) = self.slots.get_mut(usize::from(packet_id.get() - 1)) {
                     *slot = Slot::Released;

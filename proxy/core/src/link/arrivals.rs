@@ -58,6 +58,9 @@ impl Link {
                     out.tell(worker_of(request), ToWorker::SubscriptionRefused { request });
                 }
             }
+            Answer::SharedSettled { request } => {
+                self.owed.answered(request);
+            }
             Answer::Released { request, found } => {
                 if let Some((request, found)) = self.owed.released(request, found) {
                     out.tell(worker_of(request), ToWorker::Released { request, found });
@@ -193,6 +196,23 @@ impl Link {
                             more,
                         },
                     );
+                }
+            }
+            Delivery::Shared(shared) => {
+                let bytes = shared.message.charged_bytes() as u64;
+                // Without members here the shard is about to learn that, and gives the message to others.
+                let worker = self.filters.next_worker(shared.filter_id);
+                let mut workers = WorkerSet::default();
+                worker.into_iter().for_each(|worker| workers.insert(worker));
+                link.acceptance.handed_over(workers, bytes);
+                if let Some(worker) = worker {
+                    let event = ToWorker::Shared {
+                        shard,
+                        term,
+                        seq,
+                        shared,
+                    };
+                    out.tell(worker, event);
                 }
             }
             Delivery::Started { request, position } => {

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use freshet_storage_contract::{
     AttachProxy, Attached, DeliveryControl, Feature, IncarnationId, MonotonicMs, PROTOCOL_VERSION, Placement,
-    REPORTS_FEATURE, SESSIONS_FEATURE, ShardAttachment, ShardId, ShardResume, Term,
+    REPORTS_FEATURE, SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, ShardAttachment, ShardId, ShardResume, Term,
 };
 
 use super::publications::Answered;
 use super::shard::ShardLink;
 use super::{Lease, Link, LinkOutputs, Violation, published};
 use crate::exchange::ToWorker;
+use crate::planted::planted;
 
 impl Link {
     /// First frame of both streams.
@@ -22,7 +23,7 @@ impl Link {
             incarnation: self.incarnation,
             proxy_name: self.settings.proxy_name.clone(),
             protocol_version: PROTOCOL_VERSION,
-            features: [SESSIONS_FEATURE, REPORTS_FEATURE]
+            features: [SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, REPORTS_FEATURE]
                 .map(|name| Feature(name.to_owned()))
                 .to_vec(),
             highest_term: self.highest_term,
@@ -83,12 +84,12 @@ impl Link {
         self.turn.extend(self.owed.resume());
         self.turn.extend(self.ensures.resume());
         self.turn.extend(self.sessions.resume());
-        let has = |name| attached.features.iter().any(|feature| feature.0 == name);
+        let has = |name: &str| attached.features.iter().any(|feature| feature.0 == name);
         self.reports.attached(has(REPORTS_FEATURE));
-        let keeps_sessions = has(SESSIONS_FEATURE);
         out.tell_all(&ToWorker::StorageBack {
             placement,
-            keeps_sessions,
+            keeps_sessions: has(SESSIONS_FEATURE),
+            shares: has(SHARED_SUBSCRIPTIONS_FEATURE),
         });
         for (worker, asked) in std::mem::take(&mut self.before_placement) {
             self.handle_worker(worker, asked, out);
@@ -154,7 +155,7 @@ impl Link {
         if found.interest_version != link.version() {
             link.begin_anew();
         }
-        if found.overrun || is_reborn {
+        if found.overrun || is_reborn && !planted!(LossUntold) {
             out.tell_all(&ToWorker::Overrun { shard });
         }
         if is_new_leader {

@@ -21,6 +21,7 @@ use crate::connection::message::OutMessage;
 use crate::connection::outbound::{Identifiers, Queued};
 use crate::connection::{Connection, Phase};
 use crate::filters::Subscriber;
+use crate::planted::planted;
 use crate::reason::DisconnectReason;
 
 /// Receivers of one message, kept to reuse their memory.
@@ -75,6 +76,7 @@ impl Worker {
         let mut rest = &targets.subscribers[..];
         while let Some(first) = rest.first() {
             let own = rest.iter().take_while(|s| s.slot == first.slot).count();
+            let own = if planted!(OverlapDeliveredTwice) { 1 } else { own };
             let (subscriptions, behind) = rest.split_at(own);
             rest = behind;
             // A session that comes back is sent nothing before its CONNACK.
@@ -200,15 +202,18 @@ pub(super) fn merge(
     let mut merged: Option<(QoS, bool)> = None;
     let mut identifiers = Identifiers::None;
     for subscription in subscriptions {
-        if subscription.no_local && is_publisher(connection, &message.message) {
+        if subscription.no_local && is_publisher(connection, &message.message) && !planted!(NoLocalIgnored) {
             continue;
         }
-        let (qos, retain) = merged.unwrap_or((QoS::AtMostOnce, false));
+        let (mut qos, retain) = merged.unwrap_or((QoS::AtMostOnce, false));
+        if planted!(QosOfTheLastSubscription) {
+            qos = QoS::AtMostOnce;
+        }
         merged = Some((qos.max(subscription.qos), retain || subscription.retain_as_published));
         identifiers.push(subscription.identifier);
     }
     let (qos, keeps_retain) = merged?;
-    let retain = keeps_retain && message.message.retain;
+    let retain = (keeps_retain || planted!(RetainKept)) && message.message.retain;
     Some(Queued::new(
         message.clone(),
         qos.min(message.message.qos),
@@ -280,11 +285,17 @@ fn offer(
             offered = Offered::TooSlow;
             break;
         }
-        shared.stats.deliveries_dropped += 1;
-        if !outbound.drop_reliable() {
-            // What is left cannot be dropped: it is half written.
-            offered = Offered::Dropped;
-            break;
+        let dropped = outbound.drop_reliable();
+        match dropped.as_ref().map(|dropped| &dropped.lease) {
+            // Another member may have room for it.
+            Some(Some(lease)) => shared.return_lease(lease),
+            Some(None) => shared.stats.deliveries_dropped += 1,
+            None => {
+                shared.stats.deliveries_dropped += 1;
+                // What is left cannot be dropped: it is half written.
+                offered = Offered::Dropped;
+                break;
+            }
         }
     }
     if offered == Offered::Queued {

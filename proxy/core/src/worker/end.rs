@@ -1,15 +1,17 @@
 //! The end of a connection: what the client is told, what storage is told, what is given back.
 
-use freshet_mqtt::{ConnAck, Disconnect, Sender};
-use freshet_storage_contract::MonotonicMs;
+use freshet_mqtt::{ConnAck, Disconnect, QoS, Sender};
+use freshet_storage_contract::{DetachReason, MonotonicMs};
 
 use super::Worker;
 use super::actions::{Actions, Fact, PeerClose};
 use super::leaving::Leaving;
+use super::shared::Shared;
 use super::token::{ConnectionToken, ListenerIndex};
 use crate::connection::explanation;
 use crate::connection::session::Session;
 use crate::connection::{Connection, Context, Ending, Phase};
+use crate::planted::planted;
 use crate::reason::DisconnectReason;
 
 impl Worker {
@@ -87,6 +89,7 @@ impl Worker {
         connection.phase = Phase::Closing;
         connection.paused = None;
         let kept = std::mem::take(&mut connection.input);
+        return_leases(connection, cx.shared);
         if let Some(outbound) = &mut connection.outbound {
             outbound.drop_messages();
         }
@@ -151,6 +154,27 @@ fn tell_client(connection: &mut Connection, ending: &Ending, cx: &mut Context<'_
     }
 }
 
+/// What the client of a shared subscription was given and has not acknowledged goes to another member.
+fn return_leases(connection: &mut Connection, shared: &mut Shared) {
+    let Some(session) = &mut connection.cold.session else {
+        return;
+    };
+    let in_flight = session.leases.take().map(|leases| leases.into_sorted());
+    for lease in in_flight.into_iter().flatten() {
+        shared.return_lease(&lease);
+    }
+    for queued in connection.outbound.iter_mut().flat_map(|o| o.reliable_mut()) {
+        let Some(lease) = queued.lease.take() else { continue };
+        let is_own = match (queued.packet_id, &mut session.durable) {
+            (Some(packet_id), Some(durable)) if queued.qos == QoS::ExactlyOnce => !durable.give_back(packet_id),
+            _ => false,
+        };
+        if !is_own {
+            shared.return_lease(&lease);
+        }
+    }
+}
+
 /// Tells storage, or lets that wait until what the client said before has been dealt with.
 fn detach(mut session: Session, unanswered: u32, reason: DisconnectReason, cx: &mut Context<'_>) {
     if session.epoch.is_some() {
@@ -158,11 +182,17 @@ fn detach(mut session: Session, unanswered: u32, reason: DisconnectReason, cx: &
     }
     let updates = session.last_updates(cx.token, cx.shared, cx.now);
     cx.out.to_link.extend(updates);
+    let reason = if planted!(WillOnDisconnect) {
+        DetachReason::WillDue
+    } else {
+        reason.detach_reason()
+    };
     let leaving = Leaving {
         client_id: session.client_id,
         epoch: session.epoch,
-        will: session.will,
-        reason: reason.detach_reason(),
+        // Deleted by DISCONNECT (MQTT-3.1.2-10): storage that forgot it is not to be told of it again.
+        will: session.will.filter(|_| reason != DetachReason::ByClient),
+        reason,
         session_expiry_interval_s: session.disconnect_expiry_s,
         unanswered,
     };

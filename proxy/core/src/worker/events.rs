@@ -14,6 +14,7 @@ use super::requests::Request;
 use super::token::ConnectionToken;
 use crate::connection::{Connection, Context, Ending, Phase};
 use crate::exchange::{PublishTicket, ToLink, ToWorker};
+use crate::planted::planted;
 use crate::reason::DisconnectReason;
 
 impl Worker {
@@ -52,6 +53,15 @@ impl Worker {
                 position,
             } => {
                 self.deliver(shard, &filter_ids, message, position, now, out);
+                self.accept_delivery(shard, term, seq);
+            }
+            ToWorker::Shared {
+                shard,
+                term,
+                seq,
+                shared,
+            } => {
+                self.deliver_shared(shard, shared, now, out);
                 self.accept_delivery(shard, term, seq);
             }
             ToWorker::Overrun { shard } => self.on_overrun(shard, now, out),
@@ -122,7 +132,7 @@ impl Worker {
                     let session = connections.get(token).and_then(|c| c.cold.session.as_ref());
                     session.is_some_and(|s| s.client_id == client_id && s.epoch == Some(epoch))
                 });
-                if let Some(token) = token {
+                if let Some(token) = token.filter(|_| !planted!(TakeoverPassedOver)) {
                     self.end(token, DisconnectReason::TakenOver.into(), now, out);
                 }
             }
@@ -130,7 +140,9 @@ impl Worker {
             ToWorker::StorageBack {
                 placement,
                 keeps_sessions,
+                shares,
             } => {
+                self.shared.shares = shares;
                 self.shared.keeps_sessions = keeps_sessions;
                 self.on_storage_back(&placement, now, out);
             }
@@ -190,7 +202,12 @@ impl Worker {
         self.shared.filters.joined(key, token.slot(), shard);
         let durable = self.connections.get_mut(token).and_then(|c| c.durable_mut());
         if let (Some(position), Some(durable)) = (start, durable) {
-            durable.begin_at(key, SubscriptionStart { shard, position });
+            let start = SubscriptionStart { shard, position };
+            if self.shared.filters.is_group(key) {
+                durable.begin_group_at(key, start);
+            } else {
+                durable.begin_at(key, start);
+            }
         }
         if request.join(shard) {
             self.shared.filters.joined_everywhere(key, token.slot());

@@ -9,6 +9,7 @@ mod deliver;
 mod drain;
 mod exchanges;
 mod explanations;
+mod groups;
 mod keep_alive;
 mod limits;
 mod malformed;

@@ -31,12 +31,14 @@ impl StorageCore {
             return;
         }
         let stats = self.stats();
-        let messages = self.sys.next_messages(interval_ms, &stats, now);
-        let (shards, mut turn) = self.turn(now, out);
-        for message in messages {
-            let at = str::from_utf8(&message.topic_name).map(|name| turn.placement.shard_of_topic(name));
-            if let Some(shard) = at.ok().and_then(|at| shards.get_mut(usize::from(at.0))) {
-                shard.publish_own(message, &mut turn);
+        for change in self.sys.next_changes(interval_ms, &stats, now) {
+            let (shards, mut turn) = self.turn(now, out);
+            let at = turn.placement.shard_of_topic(&change.topic_name());
+            let is_taken = shards
+                .get_mut(usize::from(at.0))
+                .is_some_and(|shard| shard.publish_own(change.message(), &mut turn));
+            if is_taken {
+                self.sys.published(change);
             }
         }
     }

@@ -17,6 +17,7 @@ use super::sessions::{Held, Waiting, session_bytes};
 use super::wills::LeftWill;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog};
+use crate::planted::planted;
 use crate::turn::Turn;
 
 /// How a connection has ended.
@@ -179,9 +180,9 @@ impl<L: CommitLog> Shard<L> {
         turn: &mut Turn<'_>,
     ) {
         let current = self.sessions.find(client_id).filter(|at| {
-            self.sessions
-                .get(*at)
-                .is_some_and(|client| client.held.epoch == epoch && client.held.peer == key)
+            self.sessions.get(*at).is_some_and(|client| {
+                client.held.epoch == epoch && client.held.peer == key || planted!(LateDetachEndsSession)
+            })
         });
         match current {
             Some(at) => {

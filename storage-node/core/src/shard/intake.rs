@@ -15,6 +15,7 @@ use super::publisher::Number;
 use crate::facts::LinkFault;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog, Publish};
+use crate::planted::planted;
 use crate::state::{Applied, Matched, Queues};
 use crate::sys::SERVER_TOPICS;
 use crate::turn::Turn;
@@ -62,11 +63,12 @@ pub(super) enum Source {
 
 impl<L: CommitLog> Shard<L> {
     /// Publishes a message of QoS 0 of the node's own. It waits with the others while publications are held after a
-    /// start, and is lost if there is no room: a newer one follows.
-    pub(crate) fn publish_own(&mut self, message: Message, turn: &mut Turn<'_>) {
+    /// start. False: there is no room for it.
+    pub(crate) fn publish_own(&mut self, message: Message, turn: &mut Turn<'_>) -> bool {
         let source = Source::Effect;
-        self.take_in(Publication { source, message }, turn);
+        let is_taken = self.take_in(Publication { source, message }, turn);
         self.settle(turn);
+        is_taken
     }
 
     /// Takes publications of a proxy.
@@ -91,6 +93,10 @@ impl<L: CommitLog> Shard<L> {
                 }
                 Number::Waiting => {
                     self.counters.publishes_repeated_total += 1;
+                    if planted!(RepeatedPublishRouted) {
+                        let source = Source::Proxy { publisher: key, seq };
+                        self.take_in(Publication { source, message }, turn);
+                    }
                     continue;
                 }
                 Number::Answered(outcome) => {
@@ -171,6 +177,7 @@ impl<L: CommitLog> Shard<L> {
     /// The hold is over: what was held is submitted in order.
     pub(super) fn end_hold(&mut self, turn: &mut Turn<'_>) -> usize {
         self.intake.hold_until = None;
+        self.end_unnamed_groups(turn);
         let held = self.intake.held.len();
         self.submit_held(turn);
         held
@@ -228,7 +235,7 @@ impl<L: CommitLog> Shard<L> {
                 publication,
             });
         } else {
-            self.route(publication, None, turn);
+            self.route(publication, None, false, turn);
         }
     }
 
@@ -323,10 +330,20 @@ impl<L: CommitLog> Shard<L> {
         while let Some((position, entry)) = self.log.next_committed() {
             let applied = self.state.apply(position, &entry);
             self.note_applied(&entry.command, applied);
+            match &entry.command {
+                Command::ShareGroup { group, is_live: true } => {
+                    self.bind_group(group, turn);
+                    self.confirm_behind(position, turn);
+                }
+                Command::ReceiveNotes { notes, .. } => self.note_taken(notes, turn),
+                _ => {}
+            }
             if let Some(waiting) = self.intake.in_flight.pop_front_if(|w| w.position == Some(position)) {
                 match applied {
-                    Applied::Published { queued, .. } => {
-                        self.route(waiting.publication, queued.then_some(position), turn);
+                    Applied::Published { taken, .. } => {
+                        let position = taken.durable.then_some(position);
+                        self.route(waiting.publication, position, taken.shared, turn);
+                        self.give_reached(turn);
                     }
                     // It was routed when it came first.
                     Applied::Repeated => self.finish(waiting.publication.source, 0, PublishOutcome::Delivered),
@@ -334,7 +351,7 @@ impl<L: CommitLog> Shard<L> {
                 }
             }
             while let Some(behind) = self.intake.in_flight.pop_front_if(|w| w.position.is_none()) {
-                self.route(behind.publication, None, turn);
+                self.route(behind.publication, None, false, turn);
             }
             while let Some(awaited) = self.awaited.pop_front_if(|a| a.position == position) {
                 self.reply(awaited, applied, turn);
@@ -345,14 +362,14 @@ impl<L: CommitLog> Shard<L> {
     /// Counts what an entry did, and notes what its source shard is to be told.
     fn note_applied(&mut self, command: &Command, applied: Applied) {
         let counters = &mut self.counters;
-        if let Applied::Published { queued, dropped } = applied {
-            counters.queued_total += u64::from(queued);
+        if let Applied::Published { taken, dropped } = applied {
+            counters.queued_total += u64::from(taken.durable || taken.shared);
             counters.queue_dropped_count_total += dropped.by_count;
             counters.queue_dropped_bytes_total += dropped.by_bytes;
         }
         match (command, applied) {
             (Command::ReceiveEffect { from, number, .. }, _) => self.confirmations.push((*from, *number)),
-            (Command::EnsureDurable { .. } | Command::ReceiveNotes { .. }, _) => {
+            (Command::EnsureDurable { .. } | Command::ReceiveNotes { .. } | Command::ShareGroup { .. }, _) => {
                 self.intake.filters_in_flight = self.intake.filters_in_flight.saturating_sub(1);
             }
             (Command::FireWill { .. } | Command::SendWill { .. }, Applied::Done) => counters.wills_published_total += 1,

@@ -136,6 +136,11 @@ impl Ring {
         self.bytes < self.limit_bytes
     }
 
+    /// Whether a message that is leased to the proxy can be added now, or should go elsewhere or wait.
+    pub(crate) fn takes_leased(&self) -> bool {
+        self.overrun.is_none() && !self.silent && self.has_room()
+    }
+
     /// Whether even markers have grown beyond what a proxy that reads could leave there.
     pub(crate) fn is_beyond_bound(&self) -> bool {
         self.bytes > self.limit_bytes.saturating_mul(2)
@@ -357,6 +362,12 @@ impl Ring {
             return None;
         }
         let lost = self.overrun.take()?;
+        self.push_overrun(now);
+        Some(lost)
+    }
+
+    /// Tells the proxy that messages were lost before this place.
+    pub(crate) fn push_overrun(&mut self, now: MonotonicMs) {
         let item = Item {
             body: Body::Overrun,
             ring_bytes: SMALL_DELIVERY_BYTES,
@@ -364,7 +375,6 @@ impl Ring {
             entered: now,
         };
         self.insert(item, now);
-        Some(lost)
     }
 
     /// A new link begins, whose proxy has everything up to `received`. False: that is not what was sent to it, so
@@ -429,6 +439,7 @@ fn aged_answer(delivery: &Delivery, waited: Duration) -> Delivery {
         Delivery::Retained { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
         Delivery::Pulled { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
         Delivery::Fetched { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
+        Delivery::Shared(shared) => age(&mut shared.message),
         Delivery::Message { .. } | Delivery::Marker { .. } | Delivery::Overrun | Delivery::Started { .. } => {}
     }
     delivery

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use freshet_storage_contract::{Message, Position, RetainedMessage};
 
 use self::pattern::{Pattern, Verdict};
+use crate::planted::planted;
 use crate::state::own_copy;
 use crate::sys::SERVER_TOPICS;
 use crate::usage::RetainedUsage;
@@ -60,7 +61,9 @@ impl RetainedSet {
 
     /// Stores a message in place of the topic's former one; an empty payload deletes it (MQTT 5.0, 3.3.1.3).
     pub(super) fn put(&mut self, message: &Message, position: Position, log_time_ms: u64) {
-        self.remove(&message.topic_name);
+        if !(planted!(RetainedNeverCleared) && message.payload.is_empty()) {
+            self.remove(&message.topic_name);
+        }
         if message.payload.is_empty() {
             return;
         }

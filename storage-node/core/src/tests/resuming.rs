@@ -45,6 +45,23 @@ fn what_was_acknowledged_does_not_come_again() {
 }
 
 #[test]
+fn what_was_answered_without_a_link_comes_before_what_is_answered_on_the_next_one() {
+    let mut w = world();
+    for proxy in [A, B, C] {
+        w.attach(proxy);
+    }
+    w.subscribe(B, 1, "a");
+    w.subscribe(C, 1, "b");
+    w.publish(A, qos_1("a", "1"));
+    w.publish(A, qos_1("b", "2"));
+    w.lose_link(A);
+    w.acknowledge(B);
+    w.attach(A);
+    w.acknowledge(C);
+    assert_eq!(w.take_outcomes(A), [(1, Delivered), (2, Delivered)]);
+}
+
+#[test]
 fn what_was_received_on_the_old_link_may_be_acknowledged_on_the_new_one() {
     let mut w = world();
     w.attach(A);
@@ -74,7 +91,7 @@ fn a_broken_link_within_a_second_is_noticed_by_no_publisher() {
 }
 
 #[test]
-fn an_outcome_lost_with_the_link_is_given_again_when_asked_for() {
+fn an_outcome_lost_with_the_link_is_given_again_on_the_next_one_and_when_asked_for() {
     let mut w = world();
     w.attach(A);
     w.attach(B);
@@ -86,7 +103,7 @@ fn an_outcome_lost_with_the_link_is_given_again_when_asked_for() {
     w.acknowledge(B);
     let again = w.attach(A);
     assert_eq!(again.attachments[0].publish_seq, PublishSeq(2));
-    assert_eq!(w.take_outcomes(A), []);
+    assert_eq!(w.take_outcomes(A), [(1, NoMatchingSubscribers), (2, Delivered)]);
     w.publish_as(
         A,
         S0,
@@ -197,4 +214,71 @@ fn output_for_an_earlier_link_is_not_sent_on_the_next_one() {
         .handle(IncarnationId(A), Operation::Publish(batch), w.now, &mut w.out);
     w.attach(A);
     assert_eq!(w.take_payloads(A), ["x"]);
+}
+
+/// Proxy A, that another leader knew; it attaches to a new one after `late_ms` and names a filter. `complete`: it had
+/// filters before.
+fn a_proxy_that_comes_back(late_ms: u64, complete: bool) -> World {
+    let mut w = World::new(StorageSettings {
+        recovery_hold_ms: 1_000,
+        ..settings(1)
+    });
+    let shard = ProxyShard {
+        received: 1,
+        ..ProxyShard::default()
+    };
+    let known = Proxy {
+        term: Term(TERM.0 - 1),
+        shards: BTreeMap::from([(S0, shard)]),
+        ..Proxy::default()
+    };
+    w.proxies.insert(A, known);
+    w.attach(B);
+    w.publish(B, qos_1("a", "1"));
+    w.pass_ms(late_ms);
+    w.attach(A);
+    let change = InterestChange::Add {
+        filter_id: FilterId(1),
+        topic_filter: Bytes::from_static(b"a"),
+    };
+    w.proxies.get_mut(&A).unwrap().shards.get_mut(&S0).unwrap().interest = 1;
+    let delta = InterestDelta {
+        shard: S0,
+        version: InterestVersion(1),
+        complete,
+        changes: vec![change],
+    };
+    w.operate(A, Operation::Interest(delta));
+    w
+}
+
+#[test]
+fn a_proxy_that_names_its_interest_behind_the_hold_is_told_that_it_missed_messages() {
+    let mut w = a_proxy_that_comes_back(1_000, true);
+    assert_eq!(w.take_outcomes(B), [(1, NoMatchingSubscribers)]);
+    let told = w.take_deliveries(A);
+    assert!(
+        matches!(told[..], [Delivery::Overrun, Delivery::Marker { .. }]),
+        "{told:?}"
+    );
+    assert_eq!(w.core.stats().shards[0].counters.interest_late_total, 1);
+    w.acknowledge(A);
+    w.subscribe(A, 2, "b");
+    assert_eq!(w.core.stats().shards[0].counters.interest_late_total, 1, "once");
+}
+
+#[test]
+fn a_proxy_that_names_its_interest_within_the_hold_has_missed_nothing() {
+    let mut w = a_proxy_that_comes_back(999, true);
+    let told = w.take_deliveries(A);
+    assert!(matches!(told[..], [Delivery::Marker { .. }]), "{told:?}");
+    w.pass_ms(1);
+    assert_eq!(w.take_payloads(A), ["1"]);
+}
+
+#[test]
+fn a_proxy_that_had_no_filters_before_has_missed_nothing() {
+    let mut w = a_proxy_that_comes_back(1_000, false);
+    let told = w.take_deliveries(A);
+    assert!(matches!(told[..], [Delivery::Marker { .. }]), "{told:?}");
 }

@@ -91,6 +91,24 @@ fn what_a_proxy_has_done_outlives_it_and_its_subscriptions_do_not() {
 }
 
 #[test]
+fn what_there_was_no_room_for_comes_with_the_next_round() {
+    let mut w = sys_world(|s| {
+        s.recovery_hold_ms = 5_000;
+        s.hold_bytes = 200;
+    });
+    w.subscribe(A, 1, "$SYS/#");
+    w.pass_ms_with(4_000, &[A, B]);
+    assert!(take_topics(&mut w, A).is_empty(), "publications are held");
+    w.pass_ms_with(2_000, &[A, B]);
+    let held = take_topics(&mut w, A);
+    assert!(!held.is_empty() && held.len() < 25, "{held:?}");
+    w.pass_ms_with(6_000, &[A, B]);
+    let mut all = take_topics(&mut w, A);
+    all.extend(held);
+    assert_eq!(all.len(), 25);
+}
+
+#[test]
 fn limits_on_retained_messages_are_for_users_messages() {
     let mut w = sys_world(|s| {
         s.retained_limits = RetainedLimits {

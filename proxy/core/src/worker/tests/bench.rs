@@ -123,6 +123,7 @@ impl Bench {
         self.tell(ToWorker::StorageBack {
             placement,
             keeps_sessions: true,
+            shares: true,
         });
     }
 

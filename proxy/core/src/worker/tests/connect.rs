@@ -81,7 +81,7 @@ fn connack_says_what_the_server_keeps_to() {
     assert_eq!(connack.maximum_packet_size, Some(1 << 20));
     assert_eq!(connack.topic_alias_maximum, Some(16));
     assert_eq!(connack.server_keep_alive, Some(240));
-    assert_eq!(connack.shared_subscription_available, Some(false));
+    assert_eq!(connack.shared_subscription_available, Some(true));
     assert_eq!(
         connack.user_properties,
         [("freshet-proxy".to_owned(), "proxy-1".to_owned())]
@@ -244,6 +244,31 @@ fn the_will_goes_to_storage_and_the_way_of_the_end_says_what_becomes_of_it() {
             None => bench.hang_up(client),
         }
         assert_eq!(bench.storage.detached.last().map(|d| d.1), Some(expected));
+    }
+}
+
+#[test]
+fn a_will_that_disconnect_has_deleted_is_not_named_to_storage_that_forgot_it() {
+    // MQTT-3.1.2-10
+    for (code, has_will) in [
+        (ReasonCode::Success, false),
+        (ReasonCode::DisconnectWithWillMessage, true),
+    ] {
+        let mut bench = Bench::new();
+        let (client, _) = bench.connect(&with_will(V5, "last/will"));
+        // Its publication is unanswered, so the end of the session is not told yet.
+        bench.storage.hold_publications = true;
+        bench.publish(client, "a", b"1", QoS::AtLeastOnce, 1);
+        bench.send(client, ClientPacket::Disconnect(Disconnect::new(code)));
+        assert!(bench.storage.detached.is_empty());
+        let shard = bench.storage.placement.shard_of_client(b"c");
+        bench.tell(ToWorker::RegisterSessions { shard });
+        let named = bench.storage.heard.iter().find_map(|said| match said {
+            ToLink::RegisterSessions { sessions, .. } => Some(sessions.clone()),
+            _ => None,
+        });
+        let wills: Vec<bool> = named.into_iter().flatten().map(|s| s.will.is_some()).collect();
+        assert_eq!(wills, [has_will]);
     }
 }
 

@@ -1,0 +1,108 @@
+//! From the server's bytes to packets, and what may come when.
+
+use freshet_mqtt::{ConnAck, DecodeLimits, FixedHeader, ReasonCode, ServerPacket};
+
+use super::Client;
+use crate::history::{Accepted, History, Session};
+use crate::violation::Violation;
+
+impl Client {
+    /// Takes bytes of the server.
+    ///
+    /// # Errors
+    /// The server has said what it may not.
+    pub(crate) fn receive(&mut self, bytes: &[u8], history: &mut History) -> Result<(), Violation> {
+        self.unread.extend_from_slice(bytes);
+        let unread = std::mem::take(&mut self.unread);
+        let mut taken = 0;
+        while let Some(rest) = unread.get(taken..).filter(|rest| !rest.is_empty()) {
+            let header = match FixedHeader::parse(rest, u32::MAX) {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                Err(error) => return self.violation("the server's packets are well formed", format!("{error:?}")),
+            };
+            let Some(body) = header.body(rest) else { break };
+            let packet_bytes = header.packet_bytes();
+            let limit = self.options.max_packet_bytes;
+            if self.is_5() && limit > 0 && packet_bytes > limit {
+                // MQTT-3.1.2-24
+                return self.violation("packets keep to the client's maximum", format!("{packet_bytes} bytes"));
+            }
+            let packet = match ServerPacket::decode(self.version, header, body, &DecodeLimits::default()) {
+                Ok(packet) => packet,
+                Err(error) => return self.violation("the server's packets are well formed", format!("{error:?}")),
+            };
+            self.take(&packet, history)?;
+            taken += packet_bytes as usize;
+        }
+        self.unread = unread.get(taken..).unwrap_or_default().to_vec();
+        Ok(())
+    }
+
+    fn take(&mut self, packet: &ServerPacket<'_>, history: &mut History) -> Result<(), Violation> {
+        if let ServerPacket::ConnAck(connack) = packet {
+            return self.on_connack(connack, history);
+        }
+        if !self.is_connected {
+            // MQTT-3.2.0-1
+            return self.violation("CONNACK comes first", format!("{packet:?}"));
+        }
+        match packet {
+            ServerPacket::Publish(publish) => self.on_publish(publish, history),
+            ServerPacket::PubAck(ack) => self.on_puback(ack.packet_id, ack.reason_code, history),
+            ServerPacket::PubRec(ack) => self.on_pubrec(ack.packet_id, ack.reason_code, history),
+            ServerPacket::PubRel(ack) => self.on_pubrel(ack.packet_id, ack.reason_code),
+            ServerPacket::PubComp(ack) => self.on_pubcomp(ack.packet_id, ack.reason_code),
+            ServerPacket::SubAck(ack) => self.on_request_answered(true, ack.packet_id, ack.reason_codes, history),
+            ServerPacket::UnsubAck(ack) => self.on_request_answered(false, ack.packet_id, ack.reason_codes, history),
+            ServerPacket::PingResp if self.pings > 0 => {
+                self.pings -= 1;
+                self.write_down_pings(history);
+                Ok(())
+            }
+            ServerPacket::Disconnect(disconnect) => {
+                let code = disconnect.reason_code;
+                history.say(|| format!("connection {} is told DISCONNECT {code:?}", self.connection));
+                if let Some(connection) = history.connections.get_mut(self.connection) {
+                    connection.told = Some(code);
+                }
+                Ok(())
+            }
+            other => self.violation("nothing comes unasked", format!("{other:?}")),
+        }
+    }
+
+    fn on_connack(&mut self, connack: &ConnAck<'_>, history: &mut History) -> Result<(), Violation> {
+        history.next();
+        let (code, session_present) = (connack.reason_code, connack.session_present);
+        history.say(|| {
+            format!(
+                "connection {} CONNACK {code:?}, session present {session_present}",
+                self.connection
+            )
+        });
+        if self.is_connected {
+            return self.violation("CONNACK comes once", "");
+        }
+        let session = history.sessions.len();
+        let Some(connection) = history.connections.get_mut(self.connection) else {
+            return Ok(());
+        };
+        if code != ReasonCode::Success {
+            connection.refused = Some(code);
+            return Ok(());
+        }
+        connection.accepted = Some(Accepted {
+            session_present,
+            session,
+        });
+        history.sessions.push(Session {
+            connections: vec![self.connection],
+        });
+        self.is_connected = true;
+        let properties = &connack.properties;
+        self.receive_maximum = properties.receive_maximum.map_or(u16::MAX, std::num::NonZero::get);
+        self.alias_maximum = properties.topic_alias_maximum.unwrap_or(0);
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+//! What clients said and were told, and what broke: all that the model knows.
+//!
+//! Every entry carries when it happened as a count of entries ([`At`]), which orders everything in the world, and
+//! where it matters the world's time.
+
+use freshet_mqtt::{ProtocolVersion, QoS, ReasonCode, RetainHandling};
+
+/// When something happened: later is greater, and no two things share one.
+pub(crate) type At = u32;
+
+/// Everything that happened in a world.
+#[derive(Debug, Default)]
+pub struct History {
+    last: At,
+    /// The world's time, ms.
+    pub(crate) now_ms: u64,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) requests: Vec<Request>,
+    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) faults: Vec<Fault>,
+    /// When everything had come to rest; connections that had not ended then were alive.
+    pub(crate) rest: Option<At>,
+    trace: Option<Vec<String>>,
+}
+
+/// A connection, in the order of their CONNECTs; named by its index.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Which client id.
+    pub(crate) identity: usize,
+    pub(crate) proxy: usize,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) clean_start: bool,
+    pub(crate) max_packet_bytes: u32,
+    /// Index of its will's message, and its delay in seconds.
+    pub(crate) will: Option<(usize, u32)>,
+    pub(crate) opened: At,
+    pub(crate) accepted: Option<Accepted>,
+    /// Why CONNECT was refused.
+    pub(crate) refused: Option<ReasonCode>,
+    pub(crate) ended: Option<Ended>,
+    /// When the server had been given everything that the client had sent, and the end of it.
+    pub(crate) all_read: Option<At>,
+    /// What the server's DISCONNECT said.
+    pub(crate) told: Option<ReasonCode>,
+    /// Pings without answer.
+    pub(crate) pings: usize,
+    /// Exchanges and requests that have no answer.
+    pub(crate) unanswered: Vec<String>,
+}
+
+/// CONNACK with success.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accepted {
+    pub(crate) session_present: bool,
+    pub(crate) session: usize,
+}
+
+/// The end of a connection, as the client knows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    pub(crate) at: At,
+    pub(crate) ms: u64,
+    pub(crate) how: How,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// The client sent DISCONNECT 0x00.
+    Disconnect,
+    /// The client sent DISCONNECT 0x04.
+    DisconnectWithWill,
+    /// The client closed.
+    HungUp,
+    /// The client was cut off; what was on its way is lost.
+    Lost,
+    /// The server closed.
+    ByServer,
+    /// The proxy's process died.
+    Crashed,
+}
+
+/// A session: one connection, or several that were told "session present".
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) connections: Vec<usize>,
+}
+
+/// An application message; named by its index, which it carries as payload.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) connection: usize,
+    pub(crate) is_will: bool,
+    pub(crate) topic: &'static str,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    /// The payload says nothing: only the topic tells which message it is.
+    pub(crate) empty: bool,
+    pub(crate) padding: usize,
+    pub(crate) expiry_s: Option<u32>,
+    /// When it was first sent; of a will: when its CONNECT was.
+    pub(crate) sent: At,
+    pub(crate) sent_ms: u64,
+    /// How often it was sent.
+    pub(crate) attempts: usize,
+    pub(crate) answered: Option<Answered>,
+}
+
+/// PUBACK or PUBREC.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answered {
+    pub(crate) at: At,
+    pub(crate) code: ReasonCode,
+}
+
+/// One filter of a SUBSCRIBE or UNSUBSCRIBE.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) connection: usize,
+    pub(crate) filter: &'static str,
+    /// None: UNSUBSCRIBE.
+    pub(crate) options: Option<Options>,
+    pub(crate) sent: At,
+    pub(crate) answered: Option<Answered>,
+}
+
+/// What a subscription asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) qos: QoS,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    pub(crate) retain_handling: RetainHandling,
+    pub(crate) identifier: Option<u32>,
+}
+
+/// A PUBLISH of the server.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) connection: usize,
+    pub(crate) at: At,
+    pub(crate) ms: u64,
+    pub(crate) topic: String,
+    /// None: the payload was empty.
+    pub(crate) message: Option<usize>,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    /// Sorted.
+    pub(crate) identifiers: Vec<u32>,
+    pub(crate) expiry_s: Option<u32>,
+    /// The packet id was known from an earlier connection of the session: not a new message.
+    pub(crate) again: bool,
+}
+
+/// Something broke.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fault {
+    pub(crate) at: At,
+    pub(crate) ms: u64,
+    pub(crate) what: Broken,
+}
+
+/// What broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// Streams of a proxy broke, or stand still.
+    Streams { proxy: usize },
+    /// They work again.
+    StreamsMended { proxy: usize },
+    /// Storage had forgotten a living proxy.
+    Lease { proxy: usize },
+    /// A proxy's process died.
+    Proxy { proxy: usize },
+    /// Storage lost its memory.
+    Storage,
+}
+
+impl History {
+    /// A history that also remembers what [`Self::say`] is told.
+    pub(crate) fn traced() -> Self {
+        Self {
+            trace: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
+    /// The next moment.
+    pub(crate) fn next(&mut self) -> At {
+        self.last += 1;
+        self.last
+    }
+
+    /// Adds a line to the trace, if there is one.
+    pub(crate) fn say(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>4} {:>7} ms  {}", self.last, self.now_ms, line()));
+        }
+    }
+
+    /// The lines of the trace.
+    #[must_use]
+    pub fn trace(&self) -> &[String] {
+        self.trace.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn broke(&mut self, what: Broken) {
+        let at = self.next();
+        self.say(|| format!("{what:?}"));
+        self.faults.push(Fault {
+            at,
+            ms: self.now_ms,
+            what,
+        });
+    }
+
+    pub(crate) fn ended(&mut self, connection: usize, how: How) {
+        let at = self.next();
+        self.say(|| format!("connection {connection} ends: {how:?}"));
+        let ms = self.now_ms;
+        if let Some(connection) = self.connections.get_mut(connection)
+            && connection.ended.is_none()
+        {
+            connection.ended = Some(Ended { at, ms, how });
+        }
+    }
+
+    /// Whether `what` broke after `from` and before `to`.
+    pub(crate) fn has_broken(&self, what: impl Fn(Broken) -> bool, from: At, to: At) -> bool {
+        self.faults.iter().any(|f| f.at > from && f.at < to && what(f.what))
+    }
+
+    /// How often.
+    pub(crate) fn times_broken(&self, what: impl Fn(Broken) -> bool, from: At, to: At) -> usize {
+        let within = |f: &&Fault| f.at > from && f.at < to && what(f.what);
+        self.faults.iter().filter(within).count()
+    }
+
+    /// The session of a connection; none: CONNECT was not accepted.
+    pub(crate) fn session_of(&self, connection: usize) -> Option<usize> {
+        Some(self.connections.get(connection)?.accepted?.session)
+    }
+
+    /// Requests of a session that concern a filter, in the order in which they were sent.
+    pub(crate) fn requests_of(&self, session: usize) -> impl Iterator<Item = &Request> {
+        self.requests
+            .iter()
+            .filter(move |r| self.session_of(r.connection) == Some(session))
+    }
+}
+
+impl Connection {
+    /// Whether the client was connected when everything had come to rest.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.accepted.is_some() && self.ended.is_none()
+    }
+}

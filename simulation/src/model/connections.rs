@@ -1,0 +1,122 @@
+//! Who is let in, and who is thrown out: one connection for each client id, and nobody without a reason.
+
+use freshet_mqtt::ReasonCode;
+
+use crate::history::{At, Broken, Connection, History, How};
+use crate::violation::Violation;
+
+/// How long an answer is held while storage cannot give it, ms.
+const HOLD_MS: u64 = 30_000;
+
+pub(super) fn judge(history: &History) -> Result<(), Violation> {
+    for (number, connection) in history.connections.iter().enumerate() {
+        judge_connection(history, connection)
+            .map_err(|(rule, seen)| Violation::new(rule, format!("connection {number}: {seen}")))?;
+    }
+    one_connection_for_each_client(history)
+}
+
+type Broke = (&'static str, String);
+
+fn judge_connection(history: &History, connection: &Connection) -> Result<(), Broke> {
+    // MQTT-3.2.2-2, MQTT-3.2.2-3
+    if let Some(accepted) = connection.accepted
+        && accepted.session_present
+    {
+        return Err((
+            "session present means that there is one",
+            if connection.clean_start {
+                "it began clean".to_owned()
+            } else {
+                "sessions end with their connection".to_owned()
+            },
+        ));
+    }
+    if connection.accepted.is_none() && connection.ended.is_none() {
+        return Err(("CONNECT is answered", "it was not".to_owned()));
+    }
+    if let Some(code) = connection.refused
+        && !(code == ReasonCode::ServerUnavailable && was_held(history, connection))
+    {
+        return Err(("a valid CONNECT is accepted", format!("{code:?}")));
+    }
+    if let Some(ended) = connection.ended
+        && ended.how == How::ByServer
+    {
+        has_reason_to_end(history, connection, ended.at)?;
+    }
+    Ok(())
+}
+
+/// The server ends connections that were taken over, and those that it could not serve for a long time; it says which.
+fn has_reason_to_end(history: &History, connection: &Connection, ended: At) -> Result<(), Broke> {
+    let others = |c: &&Connection| c.identity == connection.identity && c.opened != connection.opened;
+    let is_taken_over = history.connections.iter().filter(others).any(|c| c.opened < ended);
+    // Storage forgot the proxy, or the proxy came late to storage without memory: what was sent to its clients
+    // meanwhile is lost, and they are told.
+    let forgotten = |b| {
+        b == Broken::Storage
+            || b == (Broken::Lease {
+                proxy: connection.proxy,
+            })
+    };
+    let has_lost = history.has_broken(forgotten, connection.opened, ended);
+    // An attach that was asked again may have been granted twice.
+    let asked_again = connection.accepted.is_none()
+        || history.has_broken(
+            |b| {
+                b == (Broken::Streams {
+                    proxy: connection.proxy,
+                }) || b == Broken::Storage
+            },
+            connection.opened,
+            ended,
+        );
+    let was_held = was_held(history, connection);
+    let explained = match connection.told {
+        Some(ReasonCode::SessionTakenOver) => is_taken_over || asked_again && has_lost,
+        Some(ReasonCode::QuotaExceeded) => has_lost,
+        Some(ReasonCode::ServerUnavailable | ReasonCode::ServerBusy) => was_held,
+        Some(_) => false,
+        // 3.1.1 is told nothing, and what 5.0 was told may not have been read.
+        None => is_taken_over || has_lost || was_held,
+    };
+    if explained {
+        return Ok(());
+    }
+    let told = connection.told;
+    Err(("nobody is thrown out without a reason", format!("told {told:?}")))
+}
+
+/// What the client asked may have waited for storage for as long as anything is held.
+fn was_held(history: &History, connection: &Connection) -> bool {
+    let ended_ms = connection.ended.map_or(0, |e| e.ms);
+    let is_away = |what| matches!(what, Broken::Streams { .. } | Broken::Storage);
+    history
+        .faults
+        .iter()
+        .any(|f| is_away(f.what) && ended_ms >= f.ms + HOLD_MS)
+}
+
+/// Of all connections of a client id one is alive at the end, at most (MQTT-3.1.4-3).
+fn one_connection_for_each_client(history: &History) -> Result<(), Violation> {
+    let alive: Vec<(usize, &Connection)> = history
+        .connections
+        .iter()
+        .enumerate()
+        .filter(|(_, c)| c.is_alive())
+        .collect();
+    for (at, (number, connection)) in alive.iter().enumerate() {
+        let earlier = alive.iter().take(at).find(|(_, c)| c.identity == connection.identity);
+        if let Some((earlier, _)) = earlier {
+            return Err(Violation::new(
+                "a client id has one connection",
+                format!(
+                    "connections {earlier} and {number} of c{} are both alive",
+                    connection.identity
+                ),
+            ));
+        }
+    }
+    Ok(())
+}

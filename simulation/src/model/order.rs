@@ -1,0 +1,63 @@
+//! In which order messages come: those of one publisher to one topic as they were published (MQTT-4.6.0-5, -6).
+//!
+//! What is acknowledged and what is not have no order among each other: QoS 0 may overtake.
+
+use crate::history::{Broken, Delivery, History};
+use crate::violation::Violation;
+
+pub(super) fn judge(history: &History) -> Result<(), Violation> {
+    for session in 0..history.sessions.len() {
+        // What was sent with RETAIN may have been read; `super::retained` judges that.
+        let live = |d: &&Delivery| !d.again && !d.retain && history.session_of(d.connection) == Some(session);
+        let mut seen: Vec<(Stream, usize)> = Vec::new();
+        let mut delivered: Vec<usize> = Vec::new();
+        for delivery in history.deliveries.iter().filter(live) {
+            let Some((number, stream)) = stream_of(history, delivery) else {
+                continue;
+            };
+            // What had no answer comes again, and may find subscribers that it did not have before.
+            let forgotten = |b| matches!(b, Broken::Storage | Broken::Lease { .. });
+            let sent = history.messages.get(number).map_or(0, |m| m.sent);
+            if history.has_broken(forgotten, sent, delivery.at) {
+                continue;
+            }
+            // Only what comes for the first time has an order.
+            if delivered.contains(&number) {
+                continue;
+            }
+            delivered.push(number);
+            match seen.iter_mut().find(|(of, _)| *of == stream) {
+                Some((_, last)) if *last > number => {
+                    return Err(Violation::new(
+                        "messages of one publisher to one topic keep their order",
+                        format!("session {session} got message {number} behind {last}: {delivery:?}"),
+                    ));
+                }
+                Some((_, last)) => *last = number,
+                None => seen.push((stream, number)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What has an order.
+#[derive(Debug, PartialEq, Eq)]
+struct Stream {
+    publisher: usize,
+    topic: &'static str,
+    published_reliably: bool,
+    delivered_reliably: bool,
+}
+
+fn stream_of(history: &History, delivery: &Delivery) -> Option<(usize, Stream)> {
+    let number = delivery.message?;
+    let message = history.messages.get(number).filter(|m| !m.is_will)?;
+    let stream = Stream {
+        publisher: message.connection,
+        topic: message.topic,
+        published_reliably: message.qos.is_acknowledged(),
+        delivered_reliably: delivery.qos.is_acknowledged(),
+    };
+    Some((number, stream))
+}

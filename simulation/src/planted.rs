@@ -1,0 +1,36 @@
+//! Mistakes that can be planted in the cores, to see whether the model finds them.
+
+use freshet_proxy_core::planted::Fault as ProxyFault;
+use freshet_storage_core::planted::Fault as StorageFault;
+
+/// A mistake in one of the cores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// In a worker or link.
+    Proxy(ProxyFault),
+    /// In a shard.
+    Storage(StorageFault),
+}
+
+impl Planted {
+    /// Every mistake there is.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let proxy = ProxyFault::ALL.iter().copied().map(Self::Proxy);
+        proxy.chain(StorageFault::ALL.iter().copied().map(Self::Storage))
+    }
+
+    /// Runs `act` on this thread with the mistake made.
+    pub fn within<T>(self, act: impl FnOnce() -> T) -> T {
+        self.switch(true);
+        let result = act();
+        self.switch(false);
+        result
+    }
+
+    fn switch(self, on: bool) {
+        match self {
+            Self::Proxy(fault) => freshet_proxy_core::planted::plant(on.then_some(fault)),
+            Self::Storage(fault) => freshet_storage_core::planted::plant(on.then_some(fault)),
+        }
+    }
+}

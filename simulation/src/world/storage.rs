@@ -1,0 +1,168 @@
+//! The storage node of the world, and the streams between it and the proxies.
+
+use freshet_config::StorageConfig;
+use freshet_proxy_core::link::Violation as LinkViolation;
+use freshet_storage_contract::{AttachRefusal, ClusterUid, MonotonicMs, Term};
+use freshet_storage_core::{LinkFault, Outputs, StorageCore, StorageSettings};
+
+use super::World;
+use super::proxy::{Streams, amount};
+use crate::history::Broken;
+use crate::topics::PLACEMENT_RULE;
+use crate::violation::Violation;
+
+pub(super) fn cluster_uid() -> ClusterUid {
+    ClusterUid("a-cluster".to_owned())
+}
+
+pub(super) struct Storage {
+    pub(super) core: StorageCore,
+    pub(super) out: Outputs,
+    shards: u16,
+    lives: u64,
+}
+
+impl Storage {
+    pub(super) fn new(shards: u16, now: MonotonicMs) -> Self {
+        Self {
+            core: core(shards, 1, now),
+            out: Outputs::new(),
+            shards,
+            lives: 1,
+        }
+    }
+
+    /// The process dies and comes back without memory.
+    pub(super) fn restart(&mut self, now: MonotonicMs) {
+        self.lives += 1;
+        self.core = core(self.shards, self.lives, now);
+        self.out = Outputs::new();
+    }
+}
+
+fn core(shards: u16, life: u64, now: MonotonicMs) -> StorageCore {
+    let config = StorageConfig {
+        cluster_uid: cluster_uid().0,
+        shards,
+        placement_rules: vec![PLACEMENT_RULE.to_owned()],
+        ..StorageConfig::default()
+    };
+    let settings = StorageSettings::new(&config, 7);
+    // The one placement rule is valid, and so are one to four shards.
+    #[expect(clippy::expect_used, reason = "the settings are constants")]
+    StorageCore::new(settings, Term(life * 10), now).expect("the placement is valid")
+}
+
+impl World {
+    /// A proxy opens its streams.
+    pub(super) fn attach(&mut self, number: usize) -> Result<(), Violation> {
+        let proxy = &mut self.proxies[number];
+        let frame = proxy.link.attach_frame();
+        match self.storage.core.attach(&frame, self.now, &mut self.storage.out) {
+            Ok(attached) => {
+                proxy.streams = Some(Streams::default());
+                let taken = proxy.link.attached(&attached, self.now, &mut proxy.out);
+                self.history.broke(Broken::StreamsMended { proxy: number });
+                self.after_link(number);
+                self.keeps_to_contract(number, taken)?;
+            }
+            Err(AttachRefusal::IncarnationGone { .. }) => {
+                let incarnation = self.take_incarnation();
+                let proxy = &mut self.proxies[number];
+                proxy.incarnation = incarnation;
+                proxy.link.start_incarnation(incarnation);
+                self.history.broke(Broken::Lease { proxy: number });
+            }
+            Err(refusal) => return Err(Violation::new("storage takes the proxy", refusal.to_string())),
+        }
+        self.collect_from_storage()
+    }
+
+    /// Carries what storage has said.
+    pub(super) fn collect_from_storage(&mut self) -> Result<(), Violation> {
+        let mut ended = Vec::new();
+        for frame in self.storage.out.drain_proxies() {
+            let to = |p: &super::Proxy| p.incarnation == frame.incarnation && p.streams.is_some();
+            let Some(number) = self.proxies.iter().position(to) else {
+                continue;
+            };
+            if let Some(streams) = &mut self.proxies[number].streams {
+                streams.answers.extend(frame.answers);
+                streams.deliveries.extend(frame.deliveries);
+            }
+            if let Some(fault) = frame.close {
+                ended.push((number, fault));
+            }
+        }
+        self.storage.out.drain_facts().for_each(drop);
+        for (number, fault) in ended {
+            // A proxy that keeps to the contract meets only these.
+            if !matches!(
+                fault,
+                LinkFault::LeaseExpired | LinkFault::HoldFull(_) | LinkFault::TermRaised
+            ) {
+                return Err(Violation::new("proxies keep to the contract", fault.to_string()));
+            }
+            self.streams_lost(number);
+        }
+        Ok(())
+    }
+
+    pub(super) fn operations_to_storage(&mut self, number: usize) -> Result<(), Violation> {
+        let proxy = &mut self.proxies[number];
+        let Some(streams) = &mut proxy.streams else {
+            return Ok(());
+        };
+        let count = amount(&mut self.random, streams.operations.len());
+        for operation in streams.operations.drain(..count) {
+            let (now, out) = (self.now, &mut self.storage.out);
+            self.storage.core.handle(proxy.incarnation, operation, now, out);
+        }
+        self.collect_from_storage()
+    }
+
+    pub(super) fn controls_to_storage(&mut self, number: usize) -> Result<(), Violation> {
+        let proxy = &mut self.proxies[number];
+        let Some(streams) = &mut proxy.streams else {
+            return Ok(());
+        };
+        let count = amount(&mut self.random, streams.controls.len());
+        for control in streams.controls.drain(..count) {
+            let (now, out) = (self.now, &mut self.storage.out);
+            self.storage.core.handle_control(proxy.incarnation, control, now, out);
+        }
+        self.collect_from_storage()
+    }
+
+    pub(super) fn answers_to_proxy(&mut self, number: usize) -> Result<(), Violation> {
+        let proxy = &mut self.proxies[number];
+        let Some(streams) = &mut proxy.streams else {
+            return Ok(());
+        };
+        let count = amount(&mut self.random, streams.answers.len());
+        let mut taken = Ok(());
+        for answer in streams.answers.drain(..count) {
+            taken = taken.and(proxy.link.handle_answer(answer, &mut proxy.out));
+        }
+        self.after_link(number);
+        self.keeps_to_contract(number, taken)
+    }
+
+    pub(super) fn deliveries_to_proxy(&mut self, number: usize) -> Result<(), Violation> {
+        let proxy = &mut self.proxies[number];
+        let Some(streams) = &mut proxy.streams else {
+            return Ok(());
+        };
+        let count = amount(&mut self.random, streams.deliveries.len());
+        let mut taken = Ok(());
+        for delivery in streams.deliveries.drain(..count) {
+            taken = taken.and(proxy.link.handle_delivery(delivery, &mut proxy.out));
+        }
+        self.after_link(number);
+        self.keeps_to_contract(number, taken)
+    }
+
+    fn keeps_to_contract(&mut self, _proxy: usize, taken: Result<(), LinkViolation>) -> Result<(), Violation> {
+        taken.map_err(|violation| Violation::new("storage keeps to the contract", violation.to_string()))
+    }
+}
