@@ -18,3 +18,4 @@ mod command_line;
 mod messages;
 mod sessions;
 mod shared;
+mod sys;

@@ -422,8 +422,8 @@ impl StorageCore {
                 out.frame(key.slot, id).close = Some(LinkFault::TermRaised);
             }
             self.incarnations.free(key);
-            self.sys.forget(key);
         }
+        self.sys.restart();
         for key in self.departing.drain(..) {
             self.incarnations.free(key);
         }

@@ -38,6 +38,8 @@ pub(crate) struct Sys {
     loads: Loads,
     /// What is retained, in the order of [`TOPICS`].
     published: [String; TOPICS.len()],
+    /// Some of that may have been lost.
+    are_unsure: bool,
 }
 
 impl Sys {
@@ -50,6 +52,7 @@ impl Sys {
             most_clients: 0,
             loads: Loads::default(),
             published: std::array::from_fn(|_| String::new()),
+            are_unsure: false,
         }
     }
 
@@ -62,6 +65,12 @@ impl Sys {
     /// An incarnation has ended. What it has done remains.
     pub(crate) fn forget(&mut self, key: PeerKey) {
         self.subscriptions.remove(&key);
+    }
+
+    /// Shards have dropped what they held, and proxies report anew.
+    pub(crate) fn restart(&mut self) {
+        self.subscriptions.clear();
+        self.are_unsure = true;
     }
 
     /// When [`Self::next_changes`] has something to say; `interval_ms` 0: when there is something to take back.
@@ -93,6 +102,7 @@ impl Sys {
             0 => String::new(),
             _ => value(&numbers),
         };
+        let all = std::mem::take(&mut self.are_unsure);
         TOPICS
             .iter()
             .enumerate()
@@ -101,7 +111,7 @@ impl Sys {
                 payload: payload_of(*value),
             })
             .zip(&self.published)
-            .filter(|(change, published)| change.payload != **published)
+            .filter(|(change, published)| all || change.payload != **published)
             .map(|(change, _)| change)
             .collect()
     }

@@ -109,6 +109,25 @@ fn what_there_was_no_room_for_comes_with_the_next_round() {
 }
 
 #[test]
+fn after_a_raised_term_everything_is_published_again_and_proxies_report_anew() {
+    let mut w = sys_world(|_| {});
+    w.subscribe(A, 1, "$SYS/#");
+    w.operate(B, report(5, 10));
+    w.pass_ms(2_000);
+    assert_eq!(take_topics(&mut w, A)["subscriptions/count"], "5");
+    w.proxies.get_mut(&A).unwrap().term = Term(TERM.0 + 50);
+    w.try_attach(A).unwrap();
+    w.subscribe(A, 1, "$SYS/#");
+    w.pass_ms_with(11_000, &[A]);
+    let topics = take_topics(&mut w, A);
+    assert_eq!(topics.len(), 25);
+    assert_eq!(
+        (&*topics["messages/received"], &*topics["subscriptions/count"]),
+        ("10", "0")
+    );
+}
+
+#[test]
 fn limits_on_retained_messages_are_for_users_messages() {
     let mut w = sys_world(|s| {
         s.retained_limits = RetainedLimits {
