@@ -116,7 +116,7 @@ fn after_a_raised_term_everything_is_published_again_and_proxies_report_anew() {
     w.pass_ms(2_000);
     assert_eq!(take_topics(&mut w, A)["subscriptions/count"], "5");
     w.proxies.get_mut(&A).unwrap().term = Term(TERM.0 + 50);
-    w.try_attach(A).unwrap();
+    w.attach(A);
     w.subscribe(A, 1, "$SYS/#");
     w.pass_ms_with(11_000, &[A]);
     let topics = take_topics(&mut w, A);
