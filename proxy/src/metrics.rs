@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use freshet_process::{ConfigReloads, Probes as _, Scrape};
+use freshet_storage_contract::ProxyReport;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
 use crate::capacity::{Capacity, ListenerCount};
-use crate::control::WorkerDoor;
+use crate::control::{Control, WorkerDoor};
 use crate::driver::WorkerReport;
 use crate::health::Health;
 use encode::Snapshot;
@@ -84,11 +85,18 @@ impl Metrics {
         self.last().clone()
     }
 
-    /// Asks the workers from time to time, for as long as the runtime lives.
+    /// Asks the workers from time to time and has storage told, for as long as the runtime lives.
     pub(crate) async fn ask_regularly(self) {
         loop {
             tokio::time::sleep(REPORT_INTERVAL).await;
-            self.gather().await;
+            let reports = self.gather().await;
+            let total = reports
+                .iter()
+                .fold(ProxyReport::default(), |sum, report| sum.plus(&report.worker.report()));
+            // The first worker has the link.
+            if let Some(worker) = self.0.workers.first() {
+                worker.tell(Control::Count(Box::new(total))).await;
+            }
         }
     }
 

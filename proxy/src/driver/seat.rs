@@ -9,7 +9,7 @@ use freshet_config::ProxyConfig;
 use freshet_proxy_core::exchange::{ToLink, ToWorker, WorkerId};
 use freshet_proxy_core::link::{Link, LinkOutputs};
 use freshet_proxy_core::worker::strategy_of;
-use freshet_storage_contract::MonotonicMs;
+use freshet_storage_contract::{MonotonicMs, ProxyReport};
 
 use super::report::LinkReport;
 use crate::health::Health;
@@ -107,6 +107,13 @@ impl Seat {
         if let Self::Here(here) = self {
             here.link.set_shared_strategy(strategy_of(config.mqtt.shared_strategy));
             here.storage.reload(config, now);
+        }
+    }
+
+    /// What all workers have done, for storage.
+    pub(super) fn count(&mut self, total: ProxyReport) {
+        if let Self::Here(here) = self {
+            here.link.count(total);
         }
     }
 

@@ -160,6 +160,7 @@ impl Snapshot {
                 .map(|(qos, sum)| ([("qos", qos)], sum))
                 .collect::<Vec<_>>()
         };
+        e.counter("packets_sent", "Packets sent", self.sum(|s| s.report().packets_sent))?;
         e.counters(
             "publishes_received",
             "PUBLISH packets received",

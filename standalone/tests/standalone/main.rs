@@ -19,3 +19,4 @@ mod command_line;
 mod messages;
 mod sessions;
 mod shared;
+mod sys;

@@ -92,6 +92,7 @@ impl Connection {
         {
             *count += 1;
         }
+        cx.shared.stats.payload_bytes_received += publish.payload.len() as u64;
         let message = match self.message_of(publish, body_bytes, &cx.shared.authorization) {
             Ok(message) => self.mark_exactly_once(message, publish.packet_id, cx),
             Err(refused) => return self.refuse_publish(publish, refused, cx).map(|()| Step::Next),
@@ -297,9 +298,11 @@ impl Connection {
         let Some(mut inbound) = self.inbound.take_if(|i| i.has_answer()) else {
             return Ok(());
         };
-        let sent = self.answer(cx, |peer, out| {
+        let mut sent = 0_u64;
+        let result = self.answer(cx, |peer, out| {
             let mut bytes = 0;
             while let Some(answer) = inbound.pop_answer() {
+                sent += 1;
                 bytes += match answer.qos {
                     QoS::ExactlyOnce => explanation::pubrec(answer.packet_id, answer.reason_code).encode(peer, out)?,
                     _ => explanation::puback(answer.packet_id, answer.reason_code).encode(peer, out)?,
@@ -307,12 +310,14 @@ impl Connection {
             }
             Ok(bytes)
         });
+        // One of them has been counted.
+        cx.shared.stats.answers_sent += sent.saturating_sub(1);
         self.inbound = Some(inbound);
         cx.shared.spare.give_back_inbound(&mut self.inbound);
         if self.paused == Some(Pause::Window) {
             cx.shared.to_resume.push(cx.token);
         }
-        sent
+        result
     }
 
     /// Takes a PUBREL: the packet id is free for a new message (MQTT-4.3.3-11, MQTT-4.3.3-12).

@@ -210,6 +210,7 @@ fn write_message(
     if let Some(count) = stats.publishes_sent.get_mut(usize::from(queued.qos.bits())) {
         *count += 1;
     }
+    stats.payload_bytes_sent += message.message.payload.len() as u64;
     if !message.copies_payload() {
         stage.push_shared(message.message.payload.clone(), message.is_part());
     }
