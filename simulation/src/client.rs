@@ -26,6 +26,9 @@ use crate::violation::Violation;
 /// Names of the client ids.
 const CLIENT_IDS: [&str; crate::action::IDENTITIES] = ["c0", "c1", "c2", "c3"];
 
+/// For how long a 3.1.1 session outlives its connection, seconds.
+pub(crate) const SESSION_EXPIRY_311_S: u32 = 60;
+
 /// What a client may send is bounded by this until CONNACK says otherwise (MQTT 5.0, 3.2.2.3.3).
 const RECEIVE_MAXIMUM_UNLESS_SAID: u16 = u16::MAX;
 
@@ -38,10 +41,21 @@ enum Owed {
     Comp(PacketId),
 }
 
+/// What a client keeps between the connections of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    session: Option<usize>,
+    exchanges: Vec<Exchange>,
+    received: BTreeMap<PacketId, Received>,
+}
+
 /// One connection of a client.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) connection: usize,
+    session: Option<usize>,
+    /// The session was there before the connection.
+    is_resumed: bool,
     version: ProtocolVersion,
     options: OpenOptions,
     is_connected: bool,
@@ -69,7 +83,14 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client that says CONNECT on a new connection.
-    pub(crate) fn open(identity: usize, proxy: usize, options: &OpenOptions, history: &mut History) -> Self {
+    pub(crate) fn open(
+        identity: usize,
+        proxy: usize,
+        options: &OpenOptions,
+        memory: Memory,
+        history: &mut History,
+    ) -> Self {
+        let memory = if options.clean_start { Memory::default() } else { memory };
         let connection = history.connections.len();
         let opened = history.next();
         history.say(|| format!("connection {connection} of c{identity} to proxy {proxy}: {options:?}"));
@@ -96,6 +117,11 @@ impl Client {
             version: options.version,
             clean_start: options.clean_start,
             max_packet_bytes: options.max_packet_bytes,
+            expiry_s: match options.version {
+                ProtocolVersion::V5 => options.expiry_s,
+                _ if options.clean_start => 0,
+                _ => SESSION_EXPIRY_311_S,
+            },
             will,
             opened,
             accepted: None,
@@ -108,20 +134,22 @@ impl Client {
         });
         let mut client = Self {
             connection,
+            session: memory.session,
+            is_resumed: false,
             version: options.version,
             options: options.clone(),
             is_connected: false,
             outgoing: Vec::new(),
             unread: Vec::new(),
             owed: VecDeque::new(),
-            exchanges: Vec::new(),
+            exchanges: memory.exchanges,
             strays: Vec::new(),
             unused_ids: 1,
             has_repeated: false,
             receive_maximum: RECEIVE_MAXIMUM_UNLESS_SAID,
             alias_maximum: 0,
             aliases: BTreeMap::new(),
-            received: BTreeMap::new(),
+            received: memory.received,
             server_aliases: BTreeMap::new(),
             pending: BTreeMap::new(),
             pings: 0,
@@ -157,6 +185,15 @@ impl Client {
             properties.topic_alias_maximum = (options.alias_maximum > 0).then_some(options.alias_maximum);
         }
         self.send(&ClientPacket::Connect(connect));
+    }
+
+    /// What the next connection of the session goes on with.
+    pub(crate) fn take_memory(&mut self) -> Memory {
+        Memory {
+            session: self.session.take(),
+            exchanges: std::mem::take(&mut self.exchanges),
+            received: std::mem::take(&mut self.received),
+        }
     }
 
     fn is_5(&self) -> bool {

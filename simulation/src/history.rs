@@ -34,6 +34,8 @@ pub(crate) struct Connection {
     pub(crate) version: ProtocolVersion,
     pub(crate) clean_start: bool,
     pub(crate) max_packet_bytes: u32,
+    /// Session Expiry Interval, seconds.
+    pub(crate) expiry_s: u32,
     /// Index of its will's message, and its delay in seconds.
     pub(crate) will: Option<(usize, u32)>,
     pub(crate) opened: At,
@@ -54,6 +56,8 @@ pub(crate) struct Connection {
 /// CONNACK with success.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Accepted {
+    pub(crate) at: At,
+    pub(crate) ms: u64,
     pub(crate) session_present: bool,
     pub(crate) session: usize,
 }
@@ -148,10 +152,12 @@ pub(crate) struct Delivery {
     pub(crate) message: Option<usize>,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+    /// It says that it may have been sent before: on an earlier connection.
+    pub(crate) dup: bool,
     /// Sorted.
     pub(crate) identifiers: Vec<u32>,
     pub(crate) expiry_s: Option<u32>,
-    /// The packet id was known from an earlier connection of the session: not a new message.
+    /// Not a new message: its exchange began on an earlier connection of the session.
     pub(crate) again: bool,
 }
 
@@ -241,6 +247,11 @@ impl History {
     /// The session of a connection; none: CONNECT was not accepted.
     pub(crate) fn session_of(&self, connection: usize) -> Option<usize> {
         Some(self.connections.get(connection)?.accepted?.session)
+    }
+
+    /// Whether anything broke at all.
+    pub(crate) fn has_any_broken(&self) -> bool {
+        self.has_broken(|b| !matches!(b, Broken::StreamsMended { .. }), 0, At::MAX)
     }
 
     /// Requests of a session that concern a filter, in the order in which they were sent.

@@ -73,7 +73,8 @@ impl Client {
     }
 
     fn on_connack(&mut self, connack: &ConnAck<'_>, history: &mut History) -> Result<(), Violation> {
-        history.next();
+        let at = history.next();
+        let ms = history.now_ms;
         let (code, session_present) = (connack.reason_code, connack.session_present);
         history.say(|| {
             format!(
@@ -84,25 +85,45 @@ impl Client {
         if self.is_connected {
             return self.violation("CONNACK comes once", "");
         }
-        let session = history.sessions.len();
-        let Some(connection) = history.connections.get_mut(self.connection) else {
-            return Ok(());
-        };
         if code != ReasonCode::Success {
-            connection.refused = Some(code);
+            if let Some(connection) = history.connections.get_mut(self.connection) {
+                connection.refused = Some(code);
+            }
             return Ok(());
         }
-        connection.accepted = Some(Accepted {
-            session_present,
-            session,
-        });
-        history.sessions.push(Session {
-            connections: vec![self.connection],
-        });
+        if !session_present {
+            self.session = None;
+            self.exchanges.clear();
+            self.received.clear();
+        }
+        let known = self.session.and_then(|s| Some((s, history.sessions.get_mut(s)?)));
+        let session = if let Some((number, session)) = known {
+            session.connections.push(self.connection);
+            number
+        } else {
+            history.sessions.push(Session {
+                connections: vec![self.connection],
+            });
+            history.sessions.len() - 1
+        };
+        self.session = Some(session);
+        if let Some(connection) = history.connections.get_mut(self.connection) {
+            connection.accepted = Some(Accepted {
+                at,
+                ms,
+                session_present,
+                session,
+            });
+        }
         self.is_connected = true;
         let properties = &connack.properties;
         self.receive_maximum = properties.receive_maximum.map_or(u16::MAX, std::num::NonZero::get);
         self.alias_maximum = properties.topic_alias_maximum.unwrap_or(0);
+        if session_present {
+            self.is_resumed = true;
+            self.resume_receiving();
+            self.resume_publishing(history);
+        }
         Ok(())
     }
 }

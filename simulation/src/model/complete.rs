@@ -47,7 +47,8 @@ fn reaches_its_receivers(history: &History, number: usize, message: &Message) ->
         let Some(connection) = connection.filter(|c| c.is_alive()) else {
             continue;
         };
-        let too_large = connection.max_packet_bytes > 0 && message.padding > 0;
+        let has_maximum = |c: &usize| history.connections.get(*c).is_some_and(|c| c.max_packet_bytes > 0);
+        let too_large = of.connections.iter().any(has_maximum) && message.padding > 0;
         // Its time may have passed in a queue.
         if too_large || message.expiry_s.is_some() {
             continue;
@@ -70,7 +71,10 @@ fn reaches_its_receivers(history: &History, number: usize, message: &Message) ->
             .any(wants_reliable);
         let has_missed = history.has_broken(given_up, message.sent, At::MAX)
             || history.has_broken(|b| b == Broken::Storage, 0, message.sent);
-        if has_missed && !is_promised {
+        // Only what QoS 1 and 2 are kept for a client that is away.
+        let was_away = connection.accepted.is_some_and(|a| a.at > message.sent);
+        let is_kept = message.qos.is_acknowledged() && is_promised;
+        if has_missed && !is_promised || was_away && !is_kept {
             continue;
         }
         // Publishers do not wait for a proxy that cannot be reached: it gets the message later.
@@ -129,7 +133,9 @@ fn somebody_matched(history: &History, number: usize, message: &Message) -> Resu
     }
     for (session, of) in history.sessions.iter().enumerate() {
         let connection = of.connections.last().and_then(|c| history.connections.get(*c));
-        let was_there = connection.is_some_and(|c| c.ended.is_none_or(|e| e.at > answered.at));
+        let was_there = connection.is_some_and(|c| {
+            c.accepted.is_some_and(|a| a.at < message.sent) && c.ended.is_none_or(|e| e.at > answered.at)
+        });
         let wanted = filters(history, session, message.topic, message.sent, answered.at)
             .iter()
             .any(|f| f.is_certain() && f.is_never_no_local());

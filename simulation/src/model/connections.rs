@@ -19,19 +19,7 @@ pub(super) fn judge(history: &History) -> Result<(), Violation> {
 type Broke = (&'static str, String);
 
 fn judge_connection(history: &History, connection: &Connection) -> Result<(), Broke> {
-    // MQTT-3.2.2-2, MQTT-3.2.2-3
-    if let Some(accepted) = connection.accepted
-        && accepted.session_present
-    {
-        return Err((
-            "session present means that there is one",
-            if connection.clean_start {
-                "it began clean".to_owned()
-            } else {
-                "sessions end with their connection".to_owned()
-            },
-        ));
-    }
+    has_the_session_that_it_is_told(history, connection)?;
     if connection.accepted.is_none() && connection.ended.is_none() {
         return Err(("CONNECT is answered", "it was not".to_owned()));
     }
@@ -42,6 +30,44 @@ fn judge_connection(history: &History, connection: &Connection) -> Result<(), Br
         && ended.how == How::ByServer
     {
         has_reason_to_end(history, connection, ended.at)?;
+    }
+    Ok(())
+}
+
+/// Session Present is said when there is a session, and only then (MQTT-3.2.2-2, MQTT-3.2.2-3).
+fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -> Result<(), Broke> {
+    let Some(accepted) = connection.accepted else {
+        return Ok(());
+    };
+    let rule = "session present means that there is one";
+    let mut earlier = history
+        .connections
+        .iter()
+        .filter(|c| c.identity == connection.identity && c.opened < connection.opened);
+    if accepted.session_present {
+        if connection.clean_start {
+            return Err((rule, "it began clean".to_owned()));
+        }
+        if earlier.all(|c| c.expiry_s == 0) {
+            return Err((rule, "none was to outlive its connection".to_owned()));
+        }
+        return Ok(());
+    }
+    let Some(last) = earlier.next_back() else { return Ok(()) };
+    let (Some(_), Some(ended)) = (last.accepted, last.ended) else {
+        return Ok(());
+    };
+    let forgotten = |b| b == Broken::Storage;
+    let is_certain = !connection.clean_start
+        && accepted.ms.saturating_sub(ended.ms) < u64::from(last.expiry_s) * 1_000
+        && !history.has_broken(forgotten, last.opened, accepted.at)
+        // A connection of another device may still be under way.
+        && earlier.all(|c| c.all_read.is_some_and(|at| at < last.opened) || c.expiry_s > 0);
+    if is_certain {
+        return Err((
+            "a session outlives its connection",
+            format!("it was told of none; {last:?}"),
+        ));
     }
     Ok(())
 }

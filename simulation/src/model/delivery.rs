@@ -41,7 +41,7 @@ fn judge_session(history: &History, session: usize) -> Result<(), Violation> {
         let Some(message) = history.messages.get(number) else {
             continue;
         };
-        let copies = copies_allowed(history, message);
+        let copies = copies_allowed(history, message) + renumbered(history, session);
         if !can_be_explained(&origins, &mut Vec::new(), copies) {
             return Err(Violation::new(
                 "a message comes as often as its QoS allows",
@@ -73,19 +73,21 @@ fn origins(history: &History, session: usize, delivery: &Delivery) -> Result<Vec
     }
     let mut found = Vec::new();
     for message in candidates {
-        if is_live(history, session, message, delivery) {
+        // What is sent again is sent as it was, whatever has become of the subscription.
+        if delivery.dup || is_live(history, session, message, delivery) {
             found.push(Origin::Live);
         }
         let reads = history.requests.iter().enumerate().filter(|(_, r)| {
             history.session_of(r.connection) == Some(session)
-                && r.connection == delivery.connection
+                && (r.connection == delivery.connection || delivery.dup)
                 && r.sent < delivery.at
                 && matches(r.filter, message.topic)
         });
         for (request, asked) in reads {
             let wants = |options: &Options| options.retain_handling != RetainHandling::DoNotSend;
             if asked.options.as_ref().is_some_and(wants)
-                && options_since(history, asked, delivery.at).any(|options| is_read(message, options, delivery))
+                && (delivery.dup
+                    || options_since(history, asked, delivery.at).any(|options| is_read(message, options, delivery)))
             {
                 found.push(Origin::Read(request));
             }
@@ -184,12 +186,24 @@ fn copies_allowed(history: &History, message: &Message) -> usize {
     }
     // What had no answer is sent again to storage that knows nothing of it.
     let until = message.answered.map_or(At::MAX, |a| a.at);
-    let forgotten = |b| matches!(b, Broken::Storage | Broken::Lease { .. });
+    // A session that outlives its connection is known again.
+    let is_kept = history
+        .connections
+        .get(message.connection)
+        .is_some_and(|c| c.expiry_s > 0);
+    let forgotten = |b| b == Broken::Storage || matches!(b, Broken::Lease { .. }) && !(is_kept && !message.is_will);
     let again = history.times_broken(forgotten, message.sent, until);
     match message.qos {
         QoS::ExactlyOnce => 1 + again,
         _ => message.attempts + again,
     }
+}
+
+/// How often QoS 1 may have come again under another packet id: when a connection was lost with its proxy, or with what
+/// that had to say to storage.
+fn renumbered(history: &History, session: usize) -> usize {
+    let connections = history.sessions.get(session).map_or(1, |s| s.connections.len());
+    if history.has_any_broken() { connections - 1 } else { 0 }
 }
 
 /// Whether each delivery can have an origin of its own: one read for each request, and so many live ones.

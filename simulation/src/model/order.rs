@@ -8,7 +8,7 @@ use crate::violation::Violation;
 pub(super) fn judge(history: &History) -> Result<(), Violation> {
     for session in 0..history.sessions.len() {
         // What was sent with RETAIN may have been read; `super::retained` judges that.
-        let live = |d: &&Delivery| !d.again && !d.retain && history.session_of(d.connection) == Some(session);
+        let live = |d: &&Delivery| !d.retain && history.session_of(d.connection) == Some(session);
         let mut seen: Vec<(Stream, usize)> = Vec::new();
         let mut delivered: Vec<usize> = Vec::new();
         for delivery in history.deliveries.iter().filter(live) {

@@ -38,7 +38,7 @@ fn is_refused(message: &Message) -> bool {
 
 /// A message that was read for a subscription was not replaced before that was asked for.
 fn nothing_that_was_replaced_is_sent(history: &History) -> Result<(), Violation> {
-    for delivery in history.deliveries.iter().filter(|d| d.retain) {
+    for delivery in history.deliveries.iter().filter(|d| d.retain && !d.dup) {
         let Some((number, message)) = message_of(history, delivery) else {
             continue;
         };
@@ -84,7 +84,7 @@ fn reads<'h>(history: &'h History, connection: usize, topic: &'h str, until: At)
 /// live. What is acknowledged and what is not have no order among each other.
 fn nothing_older_follows_something_newer(history: &History) -> Result<(), Violation> {
     let forgotten = |b| matches!(b, Broken::Storage | Broken::Lease { .. });
-    for (at, delivery) in history.deliveries.iter().enumerate().filter(|(_, d)| !d.again) {
+    for (at, delivery) in history.deliveries.iter().enumerate().filter(|(_, d)| !d.dup) {
         let Some((number, message)) = message_of(history, delivery) else {
             continue;
         };
@@ -129,7 +129,8 @@ fn what_is_retained_is_sent(history: &History) -> Result<(), Violation> {
             continue;
         };
         let is_new = || {
-            let earlier = |r: &&Request| r.connection == request.connection && r.filter == request.filter;
+            let session = history.session_of(request.connection);
+            let earlier = |r: &&Request| history.session_of(r.connection) == session && r.filter == request.filter;
             let mut earlier = history.requests.iter().take(at).filter(earlier);
             earlier.all(|r| r.options.is_none())
         };

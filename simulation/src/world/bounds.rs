@@ -18,6 +18,11 @@ impl World {
         }
         // Wills wait for their delay at most as long.
         self.pass(9_000)?;
+        let longest_s = self.history.connections.iter().map(|c| c.expiry_s).max().unwrap_or(0);
+        if longest_s > 0 {
+            // Sessions expire, and so do durable filters that none of them confirmed.
+            self.pass(u64::from(longest_s.max(60)) * 1_000 + 5_000)?;
+        }
         for (number, proxy) in self.proxies.iter().enumerate() {
             for seat in &proxy.seats {
                 let stats = seat.worker.stats();
@@ -54,6 +59,11 @@ impl World {
                 publications_waiting,
                 held_bytes,
                 reads_waiting,
+                sessions_stored,
+                durable_filters,
+                queued_rows,
+                queued_messages,
+                packets,
                 ..
             } = shard.gauges;
             let left = [
@@ -65,6 +75,11 @@ impl World {
                 ("publications", publications_waiting),
                 ("held bytes", held_bytes),
                 ("reads", reads_waiting),
+                ("stored sessions", sessions_stored),
+                ("durable filters", durable_filters),
+                ("queued rows", queued_rows),
+                ("queued messages", queued_messages),
+                ("QoS 2 publications", packets),
             ];
             nothing_left(&format!("shard {}", shard.shard), &left)?;
         }

@@ -10,7 +10,7 @@ use freshet_proxy_core::worker::{Actions, Worker, WorkerSettings};
 use freshet_storage_contract::{Answer, DeliveryControl, IncarnationId, MonotonicMs, NumberedDelivery, Operation};
 
 use super::{Channel, World};
-use crate::client::SERVER_INFLIGHT;
+use crate::client::{SERVER_INFLIGHT, SESSION_EXPIRY_311_S};
 use crate::history::Broken;
 
 /// QoS 1 and 2 publications that a client may have unacknowledged.
@@ -137,6 +137,7 @@ fn config() -> ProxyConfig {
     };
     config.mqtt.receive_maximum = RECEIVE_MAXIMUM;
     config.mqtt.topic_alias_maximum = 2;
+    config.mqtt.session_expiry_311_s = SESSION_EXPIRY_311_S;
     config.client_limits.inflight = SERVER_INFLIGHT;
     config
 }
