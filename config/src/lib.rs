@@ -5,8 +5,12 @@
 //! does not know is passed over, so that neighbouring versions read each other's files. Leaves out reading, watching
 //! and checking: the resource has been validated before it becomes a file.
 
+mod authorization;
 mod proxy;
 mod storage;
 
-pub use proxy::{ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, ProxyConfig, SlowConsumer};
+pub use authorization::{Action, AuthorizationConfig, AuthorizationRule, Effect};
+pub use proxy::{
+    ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, ProxyConfig, SharedStrategy, SlowConsumer,
+};
 pub use storage::{QueueLimits, RetainedLimits, StorageConfig};

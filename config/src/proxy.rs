@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::authorization::AuthorizationConfig;
+
 /// The file `proxy.json`. A running proxy takes up a changed file without dropping clients; each field says how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -17,6 +19,8 @@ pub struct ProxyConfig {
     pub mqtt: MqttConfig,
     /// New connections.
     pub client_limits: ClientLimits,
+    /// Live.
+    pub authorization: AuthorizationConfig,
     /// MQTT 5.0 CONNACK names the proxy in the user property `freshet-proxy`. New connections.
     pub proxy_in_connack: bool,
     /// `error | warn | info | debug | trace`. Live.
@@ -35,6 +39,7 @@ impl Default for ProxyConfig {
             listeners: vec![ListenerConfig::default()],
             mqtt: MqttConfig::default(),
             client_limits: ClientLimits::default(),
+            authorization: AuthorizationConfig::default(),
             proxy_in_connack: false,
             log_level: "info".to_owned(),
             drain_linger_ms: 5_000,
@@ -84,6 +89,8 @@ pub struct MqttConfig {
     /// How long an answer is held while storage cannot give it, in ms, before MQTT 5.0 gets DISCONNECT 0x88 and
     /// 3.1.1 a close. Default 30,000.
     pub publish_hold_ms: u64,
+    /// Highest QoS of a PUBLISH, a will and a subscription, 0 to 2. Default 2.
+    pub max_qos: u8,
     /// QoS 1 and 2 PUBLISH packets that a client may have unacknowledged (MQTT 5.0, 3.2.2.3.3). Default 100. Minimum 1.
     pub receive_maximum: u16,
     /// Topic aliases a client may use (MQTT 5.0, 3.2.2.3.8). Default 16; 0 = none.
@@ -98,6 +105,8 @@ pub struct MqttConfig {
     pub session_expiry_311_s: u32,
     /// Longest Session Expiry Interval that is granted, in seconds; `u32::MAX`: for ever. Default 604,800.
     pub max_session_expiry_s: u32,
+    /// Which member of a shared subscription gets a message. Default: the one with the fewest in flight.
+    pub shared_strategy: SharedStrategy,
     /// What happens to a clean session whose outbound buffer is full.
     pub slow_consumer: SlowConsumer,
 }
@@ -106,6 +115,7 @@ impl Default for MqttConfig {
     fn default() -> Self {
         Self {
             publish_hold_ms: 30_000,
+            max_qos: 2,
             receive_maximum: 100,
             topic_alias_maximum: 16,
             max_topic_levels: 128,
@@ -113,9 +123,19 @@ impl Default for MqttConfig {
             max_client_id_bytes: 1_024,
             session_expiry_311_s: 86_400,
             max_session_expiry_s: 604_800,
+            shared_strategy: SharedStrategy::LeastInflight,
             slow_consumer: SlowConsumer::DropOldest,
         }
     }
+}
+
+/// How the receiver of a message of a shared subscription is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SharedStrategy {
+    /// Members take turns.
+    RoundRobin,
+    /// The member with the fewest messages in flight.
+    LeastInflight,
 }
 
 /// Answer to a clean session that does not read as fast as its subscriptions deliver. QoS 0 is shed in either case.

@@ -60,7 +60,7 @@ pub use properties::{Property, SubscriptionIdentifiers, UserProperties};
 pub use protocol_version::{Protocol, ProtocolVersion};
 pub use qos::QoS;
 pub use reason_code::{ConnectReturnCode, ReasonCode, Sender};
-pub use topic::{SharedFilter, TopicError, TopicFilter, TopicName, topic_matches};
+pub use topic::{SharedFilter, TopicError, TopicFilter, TopicName, filter_covers, filters_overlap, topic_matches};
 pub use utf8::validate_utf8;
 pub use varint::{MAX_VARINT, Varint, decode_varint, encode_varint, varint_bytes};
 

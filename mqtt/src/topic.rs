@@ -5,10 +5,12 @@
 
 mod filter;
 mod name;
+mod relation;
 mod shared;
 
 pub use filter::{TopicFilter, topic_matches};
 pub use name::TopicName;
+pub use relation::{filter_covers, filters_overlap};
 pub use shared::SharedFilter;
 
 use std::fmt;

@@ -14,7 +14,7 @@ use freshet_config::ProxyConfig;
 use freshet_process::{ConfigReloads, LogLevel, health_routes, listen, metrics_routes, serve_admin};
 use freshet_proxy_core::exchange::WorkerId;
 use freshet_proxy_core::link::{Link, LinkSettings, MAX_WORKERS};
-use freshet_proxy_core::worker::{Worker, WorkerSettings};
+use freshet_proxy_core::worker::{Worker, WorkerSettings, strategy_of};
 use freshet_storage_contract::{ClusterUid, IncarnationId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -253,6 +253,7 @@ fn seats(
         proxy_name: settings.name.clone(),
         workers,
         delivery_credit_bytes: MemoryBounds::divide(settings.memory_budget_bytes, workers).delivery_credit_bytes,
+        shared_strategy: strategy_of(config.mqtt.shared_strategy),
     };
     let incarnation = IncarnationId(random_u128().context("no random incarnation")?);
     let mut others = Vec::new();

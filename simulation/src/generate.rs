@@ -115,12 +115,14 @@ impl Draw<'_> {
         let slot = self.random.below(SLOTS);
         let proxy = self.random.below(self.proxies);
         if self.random.chance(self.kind.cuts) {
-            return match self.random.below(5) {
+            return match self.random.below(6) {
                 0 | 1 => Action::Cut {
                     proxy,
                     noticed: self.random.chance(50),
                 },
                 2 => Action::Freeze { proxy },
+                // Long enough for a lease to end: what is broken for a moment only is the easy case.
+                3 => Action::Pass { ms: 8_000 },
                 _ => Action::Mend { proxy },
             };
         }

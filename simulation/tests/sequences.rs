@@ -1,15 +1,16 @@
 //! Random sequences of client actions, lost connections, takeovers and failures, judged by the reference model.
 //!
-//! `FRESHET_SIMULATION_SECONDS` says how long (default 5), `FRESHET_SIMULATION_SEED` runs one seed and prints
-//! everything that was said.
+//! `FRESHET_SIMULATION_SECONDS` says how long (default 5), `FRESHET_SIMULATION_FIRST` the seed to begin with (default 0:
+//! the same sequences each time), `FRESHET_SIMULATION_SEED` runs one seed and prints everything that was said.
 #![expect(clippy::panic, reason = "helpers of a test fail it")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use freshet_simulation::{Failure, Sequence, run, run_traced, shrink};
 
 const SECONDS: &str = "FRESHET_SIMULATION_SECONDS";
+const FIRST: &str = "FRESHET_SIMULATION_FIRST";
 const SEED: &str = "FRESHET_SIMULATION_SEED";
 
 #[test]
@@ -21,9 +22,7 @@ fn every_sequence_keeps_every_rule() {
         }
         return;
     }
-    let first = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs() << 20);
+    let first = number_from(FIRST).unwrap_or(0);
     println!("seeds from {first:#x}");
     let length = Duration::from_secs(number_from(SECONDS).unwrap_or(5));
     let started = Instant::now();

@@ -92,6 +92,7 @@ mod tests {
     fn settings_mean_what_they_mean_to_the_operator() {
         let (proxy, storage) = parsed(
             "{listeners: [{name: other, port: 2883, maxConnections: 7}], limits: {client: {maxPacket: 2Mi}}, \
+             authorization: {rules: [{effect: Deny, actions: [Subscribe], filters: [a/b]}]}, \
              mqtt: {publishHold: 5s, slowConsumer: Disconnect}, storage: {shards: 3, placement: {rules: ['dev/{key}/#']}}}",
         );
         assert_eq!((proxy.listeners[0].port, proxy.listeners[0].max_connections), (2883, 7));
@@ -99,6 +100,7 @@ mod tests {
             (proxy.client_limits.max_packet_bytes, proxy.mqtt.publish_hold_ms),
             (2 << 20, 5_000)
         );
+        assert_eq!(proxy.authorization.rules[0].filters, ["a/b"]);
         assert_eq!(
             (storage.shards, storage.placement_rules.as_slice()),
             (3, &["dev/{key}/#".to_owned()][..])
@@ -116,6 +118,10 @@ mod tests {
             (
                 "{listeners: [{name: a, protocol: quic, port: 1}]}",
                 "spec.listeners[0].protocol",
+            ),
+            (
+                "{authorization: {rules: [{effect: Deny, actions: [Publish], filters: ['a/#/b']}]}}",
+                "spec.authorization.rules[0].filters",
             ),
             (
                 "{storage: {placement: {rules: ['a/{key}', '{key}/b']}}}",

@@ -21,6 +21,8 @@ use crate::{
 
 /// Charged for an item, or a part of one, beside its bytes. More than its fields take on the wire.
 const OVERHEAD_BYTES: usize = 64;
+/// A lease and what became of its message.
+const SETTLED_BYTES: usize = 32;
 
 /// What operations are charged with where they wait: at least their size on the wire, and about their size in memory.
 #[must_use]
@@ -75,6 +77,7 @@ impl Item for Operation {
                 Self::Release(release) => exchange_bytes(&release.of),
                 Self::Pull(pull) => pull.filters.iter().map(|f| OVERHEAD_BYTES + f.topic_filter.len()).sum(),
                 Self::Fetch(fetch) => positions_bytes(fetch.positions.len()),
+                Self::SettleShared(settle) => settle.settled.len() * SETTLED_BYTES,
             }
     }
 
@@ -163,7 +166,8 @@ impl Item for Answer {
                 | Self::SessionUpdated { .. }
                 | Self::UpdateRefused { .. }
                 | Self::EnsureRefused { .. }
-                | Self::Released { .. } => 0,
+                | Self::Released { .. }
+                | Self::SharedSettled { .. } => 0,
                 Self::SessionAttached { session, .. } => session.as_deref().map_or(0, stored_bytes),
                 Self::Published { outcomes, .. } => outcomes.len(),
                 Self::TakeOver { client_id, .. } => client_id.len(),
@@ -205,6 +209,7 @@ impl Item for NumberedDelivery {
                 Delivery::Marker { .. } | Delivery::Overrun | Delivery::Started { .. } => 0,
                 Delivery::Pulled { messages, .. } => pulled_bytes(messages),
                 Delivery::Fetched { messages, .. } => fetched_bytes(messages),
+                Delivery::Shared(shared) => OVERHEAD_BYTES + shared.message.charged_bytes(),
                 Delivery::Retained { messages, next, .. } => {
                     messages.iter().map(|m| m.message.charged_bytes()).sum::<usize>()
                         + next.as_ref().map_or(0, |n| n.len())
@@ -224,6 +229,7 @@ pub(crate) fn change_bytes(change: &InterestChange) -> usize {
     OVERHEAD_BYTES
         + match change {
             InterestChange::Add { topic_filter, .. } => topic_filter.len(),
+            InterestChange::SetGroup(group) => group.share_name.len() + group.topic_filter.len(),
             InterestChange::Remove { .. } => 0,
         }
 }

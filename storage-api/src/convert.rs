@@ -10,6 +10,7 @@ mod delivery;
 mod operation;
 mod parts;
 mod session;
+mod shared;
 
 #[cfg(test)]
 mod arbitrary;

@@ -1,4 +1,5 @@
-//! What the embedded Kubernetes takes from Debian: asked for by the file that is needed, installed only when missing.
+//! What the embedded Kubernetes and the tests take from Debian: asked for by the file that is needed, installed only
+//! when missing.
 
 use std::path::Path;
 
@@ -22,6 +23,14 @@ pub enum Group {
     Images,
     /// MQTT clients that somebody else wrote.
     Clients,
+    /// Running what is written in Python, and installing its packages.
+    Python,
+    /// Running what is written in JavaScript, and installing its packages.
+    Node,
+    /// Compiling and running what is written in Java, and fetching its libraries.
+    Java,
+    /// MQTT brokers that somebody else wrote.
+    Brokers,
 }
 
 /// A file that is needed, and the package that brings it.
@@ -80,12 +89,24 @@ const CLIENTS: &[Needed] = &[
     program("stdbuf", "coreutils"),
 ];
 
+const PYTHON: &[Needed] = &[program("python3", "python3"), path("/usr/bin/pip3", "python3-pip")];
+
+const NODE: &[Needed] = &[program("node", "nodejs"), program("npm", "npm")];
+
+const JAVA: &[Needed] = &[program("javac", "default-jdk-headless"), program("mvn", "maven")];
+
+const BROKERS: &[Needed] = &[program("mosquitto", "mosquitto")];
+
 impl Group {
     fn needed(self) -> &'static [Needed] {
         match self {
             Self::Nodes => NODES,
             Self::Images => IMAGES,
             Self::Clients => CLIENTS,
+            Self::Python => PYTHON,
+            Self::Node => NODE,
+            Self::Java => JAVA,
+            Self::Brokers => BROKERS,
         }
     }
 }

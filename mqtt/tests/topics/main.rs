@@ -1,9 +1,10 @@
-//! The matcher of topic filters, compared with one that was written in another way.
+//! The matcher of topic filters, compared with one that was written in another way, and what is said of two filters.
 
 #![allow(clippy::expect_used, reason = "every item of this crate is part of a test")]
 
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod character_matcher;
+mod relations;
 
 use character_matcher::matches_by_characters;
 use freshet_mqtt::{TopicFilter, TopicName};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::RESERVED_PORTS;
+use crate::authorization::Authorization;
 use crate::limits::Limits;
 use crate::listener::Listener;
 use crate::mqtt::Mqtt;
@@ -88,6 +89,8 @@ pub struct MqttClusterSpec {
     pub storage: Storage,
     /// What the MQTT specifications leave to the server.
     pub mqtt: Mqtt,
+    /// Which topics clients may publish and subscribe to.
+    pub authorization: Authorization,
     /// Bounds per client and of the whole cluster.
     pub limits: Limits,
     /// What the processes tell.

@@ -7,6 +7,7 @@
 //! A field stands here only when something works by it. The last sentence of a field's documentation says how a change
 //! is taken up: `Live.`, `New connections.`, `New revision.` (new pods), or `Immutable.`.
 
+mod authorization;
 mod cluster;
 mod crd;
 mod limits;
@@ -21,11 +22,12 @@ mod status;
 mod storage;
 mod text;
 
+pub use authorization::{Action, Authorization, AuthorizationRule, Effect};
 pub use cluster::{MqttCluster, MqttClusterSpec};
 pub use crd::mqtt_cluster_crd;
 pub use limits::{ClientLimits, ClusterLimits, Limits, SessionLimits};
 pub use listener::{Listener, ListenerProtocol};
-pub use mqtt::{Mqtt, SlowConsumer};
+pub use mqtt::{Mqtt, SharedStrategy, SlowConsumer};
 pub use observability::{LogLevel, Observability};
 pub use pod::{Image, ImagePullSecret, PodTemplateOverlay, PullPolicy, Resources, Scheduling};
 pub use proxy::{Drain, Proxy};

@@ -19,6 +19,10 @@ pub struct Mqtt {
     /// Default `30s`; from `0s` to `10m`. Live.
     #[schemars(extend("x-kubernetes-validations" = duration_between("mqtt.willGraceOnMove", "0s", "10m")))]
     pub will_grace_on_move: DurationText,
+    /// Highest QoS that is offered. A client that publishes with more is disconnected (MQTT 5.0: 0x9B), one that comes with
+    /// such a will is refused; a subscription is granted no more. Default 2; 0 to 2. New connections.
+    #[schemars(range(min = 0, max = 2))]
+    pub max_qos: u8,
     /// QoS 1 and 2 messages that a client may have unacknowledged (MQTT 5.0, 3.2.2.3.3). Default 100; 1 to 65535. New
     /// connections.
     #[schemars(range(min = 1, max = 65535))]
@@ -41,6 +45,9 @@ pub struct Mqtt {
     /// Bytes of a client id. Default 1024; 23 to 65535, because 23 must be accepted (MQTT 5.0, 3.1.3.1). New connections.
     #[schemars(range(min = 23, max = 65535))]
     pub max_client_id_bytes: u16,
+    /// Which member of a shared subscription gets a message: `LeastInflight` or `RoundRobin`, among those with room.
+    /// `LeastInflight`: the one with the fewest unacknowledged messages. Default `LeastInflight`. Live.
+    pub shared_strategy: SharedStrategy,
     /// What happens to a client of a clean session that does not read as fast as its subscriptions deliver: `DropOldest`
     /// or `Disconnect`. QoS 0 is shed in either case. New connections.
     pub slow_consumer: SlowConsumer,
@@ -51,15 +58,28 @@ impl Default for Mqtt {
         Self {
             publish_hold: "30s".into(),
             will_grace_on_move: "30s".into(),
+            max_qos: 2,
             receive_maximum: 100,
             topic_alias_maximum: 16,
             session_expiry_311: "24h".into(),
             max_topic_levels: 128,
             max_topic_bytes: 4096,
             max_client_id_bytes: 1024,
+            shared_strategy: SharedStrategy::LeastInflight,
             slow_consumer: SlowConsumer::DropOldest,
         }
     }
+}
+
+/// How the receiver of a message of a shared subscription is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum SharedStrategy {
+    /// Members take turns.
+    RoundRobin,
+    /// The member with the fewest messages in flight.
+    #[default]
+    LeastInflight,
 }
 
 /// Answer to a client that does not read as fast as its subscriptions deliver.

@@ -4,6 +4,7 @@
 //! let in. Called once per reconcile, and by the condition `Stalled` when it fails.
 
 mod asked;
+mod authorization;
 mod image;
 mod overlay;
 
@@ -11,7 +12,8 @@ use std::fmt;
 use std::time::Duration;
 
 use freshet_config::{
-    ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, QueueLimits, RetainedLimits, SlowConsumer,
+    AuthorizationConfig, ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, QueueLimits, RetainedLimits,
+    SharedStrategy, SlowConsumer,
 };
 use freshet_operator_api as api;
 use freshet_storage_contract::{ClusterUid, Placement};
@@ -57,6 +59,8 @@ pub struct ValidatedCluster {
     pub storage: ValidatedStorage,
     /// What the MQTT specifications leave to the server.
     pub mqtt: MqttConfig,
+    /// Which topics clients may publish and subscribe to.
+    pub authorization: AuthorizationConfig,
     /// Bounds per client.
     pub client_limits: ClientLimits,
     /// Bounds of retained messages.
@@ -232,6 +236,7 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
             ),
         },
         mqtt: mqtt_of(spec, &mut check),
+        authorization: authorization::authorization_of(&spec.authorization, &mut check),
         client_limits: client_limits_of(&spec.limits.client, &mut check),
         retained_limits: RetainedLimits {
             messages: spec.limits.cluster.retained_messages,
@@ -411,6 +416,7 @@ fn mqtt_of(spec: &api::MqttClusterSpec, check: &mut Check) -> MqttConfig {
     let max_session_expiry_s = seconds("spec.limits.cluster.sessionExpiry", &spec.limits.cluster.session_expiry);
     MqttConfig {
         publish_hold_ms: millis(check.duration("spec.mqtt.publishHold", &mqtt.publish_hold)),
+        max_qos: mqtt.max_qos,
         receive_maximum: mqtt.receive_maximum,
         topic_alias_maximum: mqtt.topic_alias_maximum,
         max_topic_levels: mqtt.max_topic_levels,
@@ -418,6 +424,10 @@ fn mqtt_of(spec: &api::MqttClusterSpec, check: &mut Check) -> MqttConfig {
         max_client_id_bytes: mqtt.max_client_id_bytes,
         session_expiry_311_s,
         max_session_expiry_s,
+        shared_strategy: match mqtt.shared_strategy {
+            api::SharedStrategy::RoundRobin => SharedStrategy::RoundRobin,
+            api::SharedStrategy::LeastInflight => SharedStrategy::LeastInflight,
+        },
         slow_consumer: match mqtt.slow_consumer {
             api::SlowConsumer::DropOldest => SlowConsumer::DropOldest,
             api::SlowConsumer::Disconnect => SlowConsumer::Disconnect,

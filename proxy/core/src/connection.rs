@@ -8,8 +8,10 @@ mod acknowledge;
 mod alias;
 mod connect;
 pub(crate) mod durable;
+pub(crate) mod explanation;
 mod inbound;
 mod inflight;
+pub(crate) mod leases;
 pub(crate) mod message;
 pub(crate) mod outbound;
 mod packet;
@@ -134,7 +136,7 @@ pub(crate) struct Ending {
     pub(crate) reason: DisconnectReason,
     pub(crate) refused: Option<DecodeError>,
     /// CONNACK before the end, for a connection that has not got one.
-    pub(crate) connack: Option<(ProtocolVersion, ReasonCode)>,
+    pub(crate) connack: Option<(Peer, ReasonCode)>,
 }
 
 impl From<DisconnectReason> for Ending {

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    DeliverySeq, DetachReason, ExactlyOnce, Fetch, FetchedMessage, FilterId, FilterShards, Message, Placement,
+    DeliverySeq, DetachReason, ExactlyOnce, Fetch, FetchedMessage, FilterId, FilterShards, Lease, Message, Placement,
     Position, PublishOutcome, Pull, PulledMessage, RegisteredSession, RequestId, RetainedMessage, SessionEpoch,
-    SessionRefusal, ShardId, StoredSession, Term, UpdateSession, Will,
+    SessionRefusal, Settlement, ShardId, SharedMessage, StoredSession, Term, UpdateSession, Will,
 };
 
 /// Index of a worker within its proxy, 0 to `workers - 1`.
@@ -41,6 +41,15 @@ pub fn worker_of(request: RequestId) -> WorkerId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct PublishTicket(pub u64);
 
+/// A worker's members of a shared subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GroupPart {
+    /// How many.
+    pub members: u32,
+    /// Messages that they can have in flight together.
+    pub window: u32,
+}
+
 /// From a worker to the link.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ToLink {
@@ -66,6 +75,25 @@ pub enum ToLink {
         /// sessions of this shard. Each join then tells where the subscription begins, unless
         /// [`ToWorker::SubscriptionRefused`] comes in their place.
         durable: Option<ShardId>,
+        /// Of a shared subscription, whose topic filter is the whole `$share/name/filter`: the worker's members with this
+        /// one.
+        group: Option<GroupPart>,
+    },
+    /// The worker's members of a shared subscription are others, and still some.
+    ResizeGroup {
+        /// The whole `$share/name/filter`.
+        topic_filter: Bytes,
+        /// The members there are now.
+        part: GroupPart,
+    },
+    /// What became of messages of a shared subscription.
+    Settle {
+        /// The shard.
+        shard: ShardId,
+        /// The proxy's name for the group.
+        filter_id: FilterId,
+        /// The messages.
+        settled: Vec<(Lease, Settlement)>,
     },
     /// The worker's last client of this filter has gone.
     Unsubscribe {
@@ -202,6 +230,17 @@ pub enum ToWorker {
         /// Its position, when a durable filter has queued it.
         position: Option<Position>,
     },
+    /// A message for one of this worker's members of a shared subscription.
+    Shared {
+        /// The shard.
+        shard: ShardId,
+        /// Term of the number.
+        term: Term,
+        /// To be given back by [`ToLink::Accepted`].
+        seq: DeliverySeq,
+        /// The message.
+        shared: SharedMessage,
+    },
     /// Deliveries of this shard were lost: sessions that have a QoS >= 1 subscription there are closed with 0x97.
     Overrun {
         /// The shard.
@@ -283,6 +322,8 @@ pub enum ToWorker {
         placement: Arc<Placement>,
         /// Whether storage keeps sessions that outlive their connection.
         keeps_sessions: bool,
+        /// Whether storage knows shared subscriptions.
+        shares: bool,
     },
     /// The link has lost storage or its lease. Connections stay; nothing of QoS >= 1 is acknowledged until
     /// [`ToWorker::StorageBack`].

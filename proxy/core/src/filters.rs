@@ -4,6 +4,9 @@
 //! them. Matching is storage's: nothing here looks at a topic. A filter lives while it has a subscriber or while the
 //! link owes its name. Leaves out the session's own list of filters.
 
+mod group;
+mod membership;
+mod permission;
 mod shard_set;
 mod subscribers;
 
@@ -11,11 +14,14 @@ use std::hash::Hasher;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use freshet_mqtt::{QoS, topic_matches};
+use freshet_mqtt::{QoS, TopicFilter, topic_matches};
 use freshet_storage_contract::{FilterId, FilterShards, ShardId};
 use hashbrown::{HashMap, HashTable};
 use siphasher::sip::SipHasher13;
 
+use self::group::Group;
+pub(crate) use self::group::Load;
+use self::permission::{Permission, Rules};
 pub(crate) use self::shard_set::ShardSet;
 use self::subscribers::Subscribers;
 
@@ -71,8 +77,11 @@ struct Filter {
     /// Requests that the link has not answered with the filter's name.
     unnamed: u32,
     subscribers: Subscribers,
+    permission: Permission,
     /// Boxed: there for milliseconds of a subscription's life.
     joining: Option<Box<Joining>>,
+    /// There when it is a shared subscription.
+    group: Option<Box<Group>>,
 }
 
 /// What became of a filter when a subscriber left.
@@ -91,6 +100,7 @@ pub(crate) struct FilterTable {
     by_name: HashTable<u32>,
     by_id: HashMap<FilterId, u32, FixedState>,
     keys: (u64, u64),
+    rules: Rules,
 }
 
 impl FilterTable {
@@ -102,6 +112,7 @@ impl FilterTable {
             by_name: HashTable::new(),
             by_id: HashMap::default(),
             keys,
+            rules: Rules::default(),
         }
     }
 
@@ -130,12 +141,22 @@ impl FilterTable {
     }
 
     fn insert(&mut self, topic_filter: &[u8]) -> FilterKey {
+        let is_shared = str::from_utf8(topic_filter)
+            .ok()
+            .and_then(|filter| TopicFilter::parse(filter).ok())
+            .is_some_and(|filter| filter.shared().is_some());
         let filter = Filter {
+            group: is_shared.then(|| {
+                let [.., high, low] = hash(self.keys, topic_filter).to_be_bytes();
+                let first = u16::from_be_bytes([high, low]);
+                Box::new(Group::new(Bytes::copy_from_slice(topic_filter), first))
+            }),
             topic_filter: topic_filter.into(),
             filter_id: None,
             shards: None,
             unnamed: 0,
             subscribers: Subscribers::None,
+            permission: Permission::default(),
             joining: None,
         };
         let at = match self.free.pop() {
@@ -224,6 +245,9 @@ impl FilterTable {
         let filter = self.get_mut(key)?;
         filter.subscribers.remove(slot)?;
         filter.forget_joining(slot);
+        if let Some(group) = &mut filter.group {
+            group.remove(slot);
+        }
         Some(self.release(key))
     }
 
@@ -232,23 +256,34 @@ impl FilterTable {
         self.get(key)?.subscribers.get(slot)
     }
 
-    /// Calls `take` for each subscriber that deliveries of `shard` belong to.
-    pub(crate) fn for_each_of(&self, filter_id: FilterId, shard: ShardId, mut take: impl FnMut(&Subscriber)) {
+    /// Calls `take` for each subscriber that deliveries of `shard` belong to. False: the rules keep the message from them.
+    pub(crate) fn for_each_of(&self, filter_id: FilterId, shard: ShardId, mut take: impl FnMut(&Subscriber)) -> bool {
         let Some(filter) = self.by_id.get(&filter_id).and_then(|at| self.get(FilterKey(*at))) else {
-            return;
+            return true;
         };
+        if !self.may_deliver(filter) {
+            return false;
+        }
         filter.subscribers.for_each(|subscriber| {
             if !subscriber.joining || filter.has_joined(subscriber.slot, shard) {
                 take(subscriber);
             }
         });
+        true
     }
 
-    /// Calls `take` for each subscription that concerns `shard`.
+    /// Calls `take` for each subscription that concerns `shard`, shared ones apart: what is lost of them goes to
+    /// another member.
     pub(crate) fn for_each_at(&self, shard: ShardId, mut take: impl FnMut(&Subscriber)) {
         let at_shard =
             |f: &&Filter| matches!(f.shards, Some(FilterShards::All)) || f.shards == Some(FilterShards::One(shard));
-        for filter in self.filters.iter().flatten().filter(at_shard) {
+        for filter in self
+            .filters
+            .iter()
+            .flatten()
+            .filter(at_shard)
+            .filter(|f| f.group.is_none())
+        {
             filter.subscribers.for_each(&mut take);
         }
     }
@@ -266,7 +301,7 @@ impl FilterTable {
     /// Whether the filter matches.
     pub(crate) fn matches(&self, key: FilterKey, topic_name: &str) -> bool {
         let topic_filter = self.get(key).and_then(|f| str::from_utf8(&f.topic_filter).ok());
-        topic_filter.is_some_and(|topic_filter| topic_matches(topic_filter, topic_name))
+        topic_filter.is_some_and(|topic_filter| !self.is_group(key) && topic_matches(topic_filter, topic_name))
     }
 
     /// The topic filter.

@@ -3,6 +3,7 @@
 //! `worker` owns connections and speaks MQTT; `link` owns what one proxy has with storage; `exchange` is what they
 //! tell each other. The shell (`freshet-proxy`, `freshet standalone`) brings sockets, clocks, threads and streams.
 
+mod authorization;
 mod connection;
 pub mod exchange;
 mod filters;

@@ -10,6 +10,7 @@ mod arrivals;
 mod attachment;
 mod ensures;
 mod filters;
+mod groups;
 mod naming;
 mod outputs;
 mod owed;
@@ -27,7 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_storage_contract::{
-    ClusterUid, DeliveryControl, IncarnationId, MonotonicMs, Operation, Placement, RequestId, ShardId, Term,
+    ClusterUid, DeliveryControl, IncarnationId, MonotonicMs, Operation, Placement, RequestId, Settlement, ShardId,
+    SharedStrategy, Term,
 };
 
 use self::ensures::Ensures;
@@ -62,6 +64,8 @@ pub struct LinkSettings {
     pub workers: u16,
     /// Bytes of deliveries that storage may have on their way to this proxy.
     pub delivery_credit_bytes: u64,
+    /// How members of shared subscriptions are chosen.
+    pub shared_strategy: SharedStrategy,
 }
 
 /// Gauges of a link, for metrics.
@@ -173,14 +177,29 @@ impl Link {
         self.lease.map(|l| l.next_renewal.min(l.ends))
     }
 
+    /// Has members of shared subscriptions chosen in another way.
+    pub fn set_shared_strategy(&mut self, strategy: SharedStrategy) {
+        if std::mem::replace(&mut self.settings.shared_strategy, strategy) == strategy {
+            return;
+        }
+        for link in &mut self.shards {
+            for change in self.filters.groups_of_shard(link.shard, strategy) {
+                link.change(change);
+            }
+        }
+    }
+
     /// Ends a turn: puts what this turn has brought into frames, interest first, so that whoever subscribed before a
     /// publication gets it.
     pub fn flush(&mut self, out: &mut LinkOutputs) {
         if self.lease.is_none() {
             return;
         }
+        // A group that the proxy leaves takes its leases with it: what has ended is said before.
+        out.operations
+            .extend(self.turn.extract_if(.., |operation| is_end(operation)));
         for link in &mut self.shards {
-            while let Some(delta) = link.next_delta(&self.filters) {
+            while let Some(delta) = link.next_delta(&self.filters, self.settings.shared_strategy) {
                 out.operations.push(Operation::Interest(delta));
             }
         }
@@ -242,6 +261,13 @@ impl Link {
             .get_mut(usize::from(shard.0))
             .ok_or(Violation::UnknownShard(shard))
     }
+}
+
+/// Whether messages of a shared subscription have found their end. What is given back goes behind the deltas, which may
+/// say that there is no room for more.
+fn is_end(operation: &Operation) -> bool {
+    let is_done = |settled: &(_, Settlement)| settled.1 == Settlement::Done;
+    matches!(operation, Operation::SettleShared(settle) if settle.settled.iter().all(is_done))
 }
 
 fn published(answered: &Answered) -> ToWorker {

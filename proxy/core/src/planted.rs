@@ -44,14 +44,10 @@ mod switch {
         StrayReleaseSucceeds,
         /// A QoS 2 PUBLISH that comes again is taken for a new message.
         RepeatedPublishRouted,
-        /// SUBACK leaves when the first shard has confirmed, not the last.
-        SubackAtFirstShard,
         /// The old connection is not ended when another takes over.
         TakeoverPassedOver,
         /// DISCONNECT does not delete the will.
         WillOnDisconnect,
-        /// Retained messages are handed to the worker ahead of what storage sent before them.
-        RetainedOvertakes,
         /// Subscribers are not told that their proxy's lease was lost.
         LossUntold,
     }
@@ -68,10 +64,8 @@ mod switch {
             Self::IdFreeAtPubrec,
             Self::StrayReleaseSucceeds,
             Self::RepeatedPublishRouted,
-            Self::SubackAtFirstShard,
             Self::TakeoverPassedOver,
             Self::WillOnDisconnect,
-            Self::RetainedOvertakes,
             Self::LossUntold,
         ];
     }

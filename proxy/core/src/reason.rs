@@ -48,6 +48,8 @@ reasons! {
     TopicAliasInvalid = "topic_alias_invalid",
     /// A topic name over the server's own limits, where nothing but the end of the connection can say so.
     TopicNameInvalid = "topic_name_invalid",
+    /// A QoS over the announced maximum.
+    QosNotSupported = "qos_not_supported",
     /// More unacknowledged publications than announced.
     ReceiveMaximumExceeded = "receive_maximum_exceeded",
     /// A protocol name or level that is not spoken.
@@ -104,6 +106,7 @@ impl DisconnectReason {
             Self::PacketTooLarge => ReasonCode::PacketTooLarge,
             Self::TopicAliasInvalid => ReasonCode::TopicAliasInvalid,
             Self::TopicNameInvalid => ReasonCode::TopicNameInvalid,
+            Self::QosNotSupported => ReasonCode::QosNotSupported,
             Self::ReceiveMaximumExceeded => ReasonCode::ReceiveMaximumExceeded,
             Self::QuotaExceeded | Self::SlowConsumer | Self::Overrun => ReasonCode::QuotaExceeded,
             Self::TakenOver => ReasonCode::SessionTakenOver,
@@ -123,6 +126,7 @@ impl DisconnectReason {
             Self::ProtocolError => ReasonCode::ProtocolError,
             Self::PacketTooLarge => ReasonCode::PacketTooLarge,
             Self::TopicNameInvalid => ReasonCode::TopicNameInvalid,
+            Self::QosNotSupported => ReasonCode::QosNotSupported,
             Self::UnsupportedProtocolVersion => ReasonCode::UnsupportedProtocolVersion,
             Self::ClientIdentifierNotValid => ReasonCode::ClientIdentifierNotValid,
             Self::BadAuthenticationMethod => ReasonCode::BadAuthenticationMethod,

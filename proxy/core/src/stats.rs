@@ -1,5 +1,7 @@
 //! What a worker has counted. Plain numbers: the shell turns them into metrics, nobody looks up a label per message.
 
+use freshet_mqtt::ReasonCode;
+
 use crate::reason::DisconnectReason;
 
 /// Counters and gauges of one worker. Counters only grow; `..._now` are gauges.
@@ -27,8 +29,16 @@ pub struct WorkerStats {
     pub publishes_sent: [u64; 3],
     /// PUBLISH packets that repeated an unacknowledged one of the same connection.
     pub publishes_repeated: u64,
-    /// Publications acknowledged and dropped because the client may not make them (`$SYS`).
+    /// Publications dropped because the client may not make them: `$SYS`, `spec.authorization`.
     pub publishes_not_authorized: u64,
+    /// Publications refused because their topic is longer or has more levels than it may.
+    pub publishes_topic_invalid: u64,
+    /// Topic filters of SUBSCRIBE that the rules do not allow.
+    pub subscriptions_not_authorized: u64,
+    /// Topic filters of SUBSCRIBE over the bound of their session, or over one of storage.
+    pub subscriptions_over_quota: u64,
+    /// Topic filters of SUBSCRIBE over the limits on length and levels, or of a kind that is not offered.
+    pub subscriptions_not_taken: u64,
     /// Publications refused by a limit of the user on retained messages.
     pub publishes_over_quota: u64,
     /// QoS 0 publications dropped because storage was away and the bound on outstanding bytes was reached.
@@ -47,6 +57,8 @@ pub struct WorkerStats {
     pub deliveries_too_large: u64,
     /// Messages not sent because a client asked for no local ones.
     pub deliveries_not_local: u64,
+    /// Messages kept from the subscribers of a filter that the rules do not allow any more.
+    pub deliveries_not_authorized: u64,
     /// Messages that a client refused with an error in PUBACK or PUBREC.
     pub deliveries_refused: u64,
     /// Retained messages put into clients' queues.
@@ -75,6 +87,8 @@ pub struct WorkerStats {
     pub deliveries_repeated: u64,
     /// Messages that were to be sent again and that storage no longer had.
     pub deliveries_gone: u64,
+    /// Messages of shared subscriptions that a client left unacknowledged, for another member.
+    pub shared_returned: u64,
     /// Times that a session had no room for a live message and went on from what is queued.
     pub sessions_fallen_behind: u64,
 }
@@ -94,6 +108,10 @@ impl Default for WorkerStats {
             publishes_sent: [0; 3],
             publishes_repeated: 0,
             publishes_not_authorized: 0,
+            publishes_topic_invalid: 0,
+            subscriptions_not_authorized: 0,
+            subscriptions_over_quota: 0,
+            subscriptions_not_taken: 0,
             publishes_over_quota: 0,
             publishes_shed: 0,
             publishes_outstanding_now: 0,
@@ -103,6 +121,7 @@ impl Default for WorkerStats {
             deliveries_expired: 0,
             deliveries_too_large: 0,
             deliveries_not_local: 0,
+            deliveries_not_authorized: 0,
             deliveries_refused: 0,
             retained_delivered: 0,
             unknown_acknowledgements: 0,
@@ -117,6 +136,7 @@ impl Default for WorkerStats {
             deliveries_pulled: 0,
             deliveries_repeated: 0,
             deliveries_gone: 0,
+            shared_returned: 0,
             sessions_fallen_behind: 0,
         }
     }
@@ -127,6 +147,15 @@ impl WorkerStats {
     #[must_use]
     pub fn disconnects_by(&self, reason: DisconnectReason) -> u64 {
         self.disconnects.get(reason.index()).copied().unwrap_or(0)
+    }
+
+    /// Counts a topic filter that SUBACK refuses with `code`.
+    pub(crate) fn count_refused_subscription(&mut self, code: ReasonCode) {
+        *match code {
+            ReasonCode::NotAuthorized => &mut self.subscriptions_not_authorized,
+            ReasonCode::QuotaExceeded => &mut self.subscriptions_over_quota,
+            _ => &mut self.subscriptions_not_taken,
+        } += 1;
     }
 
     pub(crate) fn count_disconnect(&mut self, reason: DisconnectReason) {

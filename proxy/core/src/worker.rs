@@ -20,6 +20,7 @@ mod requests;
 mod session_updates;
 mod settings;
 mod shared;
+mod shared_subscriptions;
 mod slots;
 mod stage;
 mod token;
@@ -34,6 +35,7 @@ use freshet_storage_contract::{DeliverySeq, MonotonicMs, ShardId, Term};
 pub use self::actions::{Actions, Fact, PeerClose, Received, Refusal};
 pub use self::drain::DrainPace;
 pub use self::settings::WorkerSettings;
+pub use self::shared_subscriptions::strategy_of;
 pub use self::stage::PendingOutput;
 pub use self::token::{ConnectionToken, ListenerIndex};
 
@@ -155,6 +157,8 @@ impl Worker {
         self.resume_paused(now, out);
         self.tell_urgent_updates(now, out);
         self.tell_other_updates(now, out);
+        self.reopen_groups(now, out);
+        self.shared.settlements.tell(out);
     }
 
     fn on_timer(&mut self, token: ConnectionToken, bucket: u64, now: MonotonicMs, out: &mut Actions) {
@@ -194,6 +198,8 @@ impl Worker {
             .into_iter()
             .chain(drain)
             .chain(self.shared.session_updates.next())
+            .chain((!self.shared.settlements.is_empty()).then_some(MonotonicMs(0)))
+            .chain(self.shared.closed_groups.next())
             .min()
     }
 
@@ -207,11 +213,13 @@ impl Worker {
         }
         self.resume_paused(now, out);
         self.tell_urgent_updates(now, out);
+        self.shared.settlements.tell(out);
     }
 
-    /// Takes up a changed configuration: for connections that come from now on.
+    /// Takes up a changed configuration: rules about publishing and subscribing for all connections, the rest for those
+    /// that come from now on.
     pub fn reload(&mut self, config: Arc<ProxyConfig>) {
-        self.shared.config = config;
+        self.shared.reload(config);
     }
 
     /// Counters and gauges.

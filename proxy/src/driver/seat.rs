@@ -8,6 +8,7 @@ use std::task::Context;
 use freshet_config::ProxyConfig;
 use freshet_proxy_core::exchange::{ToLink, ToWorker, WorkerId};
 use freshet_proxy_core::link::{Link, LinkOutputs};
+use freshet_proxy_core::worker::strategy_of;
 use freshet_storage_contract::MonotonicMs;
 
 use super::report::LinkReport;
@@ -104,6 +105,7 @@ impl Seat {
     /// Takes up a changed configuration.
     pub(super) fn reload(&mut self, config: &ProxyConfig, now: MonotonicMs) {
         if let Self::Here(here) = self {
+            here.link.set_shared_strategy(strategy_of(config.mqtt.shared_strategy));
             here.storage.reload(config, now);
         }
     }

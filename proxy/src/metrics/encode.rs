@@ -177,6 +177,22 @@ impl Snapshot {
             [
                 ([("reason", "not_authorized")], self.sum(|s| s.publishes_not_authorized)),
                 ([("reason", "quota_exceeded")], self.sum(|s| s.publishes_over_quota)),
+                (
+                    [("reason", "topic_name_invalid")],
+                    self.sum(|s| s.publishes_topic_invalid),
+                ),
+            ],
+        )?;
+        e.counters(
+            "subscriptions_refused",
+            "Topic filters that SUBACK refused, by reason",
+            [
+                (
+                    [("reason", "not_authorized")],
+                    self.sum(|s| s.subscriptions_not_authorized),
+                ),
+                ([("reason", "quota_exceeded")], self.sum(|s| s.subscriptions_over_quota)),
+                ([("reason", "not_taken")], self.sum(|s| s.subscriptions_not_taken)),
             ],
         )?;
         e.counters(
@@ -192,6 +208,10 @@ impl Snapshot {
                 ([("reason", "expired")], self.sum(|s| s.deliveries_expired)),
                 ([("reason", "packet_too_large")], self.sum(|s| s.deliveries_too_large)),
                 ([("reason", "refused_by_client")], self.sum(|s| s.deliveries_refused)),
+                (
+                    [("reason", "not_authorized")],
+                    self.sum(|s| s.deliveries_not_authorized),
+                ),
                 ([("reason", "unclaimed")], self.sum(|s| s.deliveries_unclaimed)),
                 ([("reason", "gone_from_storage")], self.sum(|s| s.deliveries_gone)),
             ],
@@ -205,6 +225,11 @@ impl Snapshot {
             "deliveries_repeated",
             "Messages sent again to clients that came back without having acknowledged them",
             self.sum(|s| s.deliveries_repeated),
+        )?;
+        e.counter(
+            "shared_returned",
+            "Messages of shared subscriptions given back for another member: theirs had gone, or none had room",
+            self.sum(|s| s.shared_returned),
         )?;
         e.counter(
             "sessions_fallen_behind",

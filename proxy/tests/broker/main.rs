@@ -17,6 +17,7 @@ mod messages;
 mod process;
 mod relay;
 mod sessions;
+mod shared;
 mod slow_consumer;
 mod storage_lost;
 mod takeover;

@@ -23,7 +23,9 @@ fn judge_connection(history: &History, connection: &Connection) -> Result<(), Br
     if connection.accepted.is_none() && connection.ended.is_none() {
         return Err(("CONNECT is answered", "it was not".to_owned()));
     }
-    if let Some(code) = connection.refused {
+    if let Some(code) = connection.refused
+        && !(code == ReasonCode::ServerUnavailable && was_held(history, connection))
+    {
         return Err(("a valid CONNECT is accepted", format!("{code:?}")));
     }
     if let Some(ended) = connection.ended
@@ -96,11 +98,7 @@ fn has_reason_to_end(history: &History, connection: &Connection, ended: At) -> R
             connection.opened,
             ended,
         );
-    let waited_ms = connection.ended.map_or(0, |e| e.ms);
-    let was_held = history
-        .faults
-        .iter()
-        .any(|f| matches!(f.what, Broken::Streams { .. } | Broken::Storage) && waited_ms >= f.ms + HOLD_MS);
+    let was_held = was_held(history, connection);
     let explained = match connection.told {
         Some(ReasonCode::SessionTakenOver) => is_taken_over || asked_again && has_lost,
         Some(ReasonCode::QuotaExceeded) => has_lost,
@@ -114,6 +112,16 @@ fn has_reason_to_end(history: &History, connection: &Connection, ended: At) -> R
     }
     let told = connection.told;
     Err(("nobody is thrown out without a reason", format!("told {told:?}")))
+}
+
+/// What the client asked may have waited for storage for as long as anything is held.
+fn was_held(history: &History, connection: &Connection) -> bool {
+    let ended_ms = connection.ended.map_or(0, |e| e.ms);
+    let is_away = |what| matches!(what, Broken::Streams { .. } | Broken::Storage);
+    history
+        .faults
+        .iter()
+        .any(|f| is_away(f.what) && ended_ms >= f.ms + HOLD_MS)
 }
 
 /// Of all connections of a client id one is alive at the end, at most (MQTT-3.1.4-3).

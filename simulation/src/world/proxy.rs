@@ -7,7 +7,9 @@ use freshet_config::ProxyConfig;
 use freshet_proxy_core::exchange::{ToLink, ToWorker, WorkerId};
 use freshet_proxy_core::link::{Link, LinkOutputs, LinkSettings};
 use freshet_proxy_core::worker::{Actions, Worker, WorkerSettings};
-use freshet_storage_contract::{Answer, DeliveryControl, IncarnationId, MonotonicMs, NumberedDelivery, Operation};
+use freshet_storage_contract::{
+    Answer, DeliveryControl, IncarnationId, MonotonicMs, NumberedDelivery, Operation, SharedStrategy,
+};
 
 use super::{Channel, World};
 use crate::client::{SERVER_INFLIGHT, SESSION_EXPIRY_311_S};
@@ -55,6 +57,7 @@ impl Proxy {
             proxy_name: format!("proxy-{number}"),
             workers,
             delivery_credit_bytes: 64 << 10,
+            shared_strategy: SharedStrategy::LeastInflight,
         };
         let seat = |id| {
             let settings = WorkerSettings {

@@ -17,3 +17,4 @@ mod broker;
 mod command_line;
 mod messages;
 mod sessions;
+mod shared;

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    DeliverySeq, FetchedMessage, FilterId, InterestVersion, Message, Position, PulledMessage, RequestId, ShardId, Term,
+    DeliverySeq, FetchedMessage, FilterId, InterestVersion, Message, Position, PulledMessage, RequestId, ShardId,
+    SharedMessage, Term,
 };
 
 /// A delivery with its number. Numbers of one (shard, term, incarnation) have no gaps.
@@ -59,6 +60,8 @@ pub enum Delivery {
         /// Where a subscription that asked for it begins.
         position: Position,
     },
+    /// A message for one member of a shared subscription.
+    Shared(SharedMessage),
     /// A chunk of what is queued for a session.
     Pulled {
         /// The request.

@@ -15,6 +15,7 @@ mod message;
 mod operation;
 mod placement;
 mod session;
+mod shared;
 mod time;
 
 pub use attach::{AttachProxy, AttachRefusal, Attached, Feature, PROTOCOL_VERSION, ShardAttachment, ShardResume};
@@ -34,5 +35,8 @@ pub use session::{
     Cursor, EnsureDurable, ExactlyOnce, Fetch, FetchedMessage, MAX_FETCHED, OutboundExchange, OutboundStage, Pull,
     PullFilter, PulledMessage, Release, SESSIONS_FEATURE, SessionChange, StoredSession, StoredSubscription,
     SubscriptionStart, UpdateSession,
+};
+pub use shared::{
+    Lease, SHARED_SUBSCRIPTIONS_FEATURE, SettleShared, Settlement, SharedGroup, SharedMessage, SharedStrategy,
 };
 pub use time::MonotonicMs;

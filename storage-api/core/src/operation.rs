@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     EnsureDurable, Fetch, FilterId, InterestVersion, Message, Position, PublishSeq, Pull, Release, RequestId,
-    SessionEpoch, ShardId, StoredSession, UpdateSession, Will,
+    SessionEpoch, SettleShared, ShardId, SharedGroup, StoredSession, UpdateSession, Will,
 };
 
 /// From a proxy to storage. Operations of one link are taken in the order in which they were sent.
@@ -52,6 +52,8 @@ pub enum Operation {
     Fetch(Fetch),
     /// Ends a QoS 2 exchange of a publisher.
     Release(Release),
+    /// Settles messages of a shared subscription.
+    SettleShared(SettleShared),
 }
 
 /// From storage to a proxy.
@@ -118,6 +120,11 @@ pub enum Answer {
         /// Whether the shard knew the exchange. None did: reason code 0x92.
         found: bool,
     },
+    /// Messages of a shared subscription are settled.
+    SharedSettled {
+        /// The request.
+        request: RequestId,
+    },
 }
 
 /// Changes of what a proxy wants of a shard. One version = one delta; storage takes `version = last + 1` only, unless
@@ -144,7 +151,9 @@ pub enum InterestChange {
         /// Topic Filter, UTF-8.
         topic_filter: Bytes,
     },
-    /// It no longer does.
+    /// The proxy has members of a group.
+    SetGroup(SharedGroup),
+    /// It no longer does. What was leased for a group goes to other members.
     Remove {
         /// The proxy's name for the filter.
         filter_id: FilterId,

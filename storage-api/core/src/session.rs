@@ -28,7 +28,7 @@ pub struct StoredSession {
 /// A subscription of a stored session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredSubscription {
-    /// Topic Filter, UTF-8.
+    /// Topic Filter, UTF-8; of a shared subscription the whole `$share/name/filter`.
     pub topic_filter: Bytes,
     /// Options as they were granted.
     pub options: SubscriptionOptions,
@@ -120,6 +120,10 @@ pub enum SessionChange {
         position: Position,
         /// QoS it is sent with: 1 or 2.
         qos: QoS,
+        /// The shared subscription it came by, as `$share/name/filter`: the message is this session's from now on
+        /// (`[MQTT-4.8.2-4]`), its lease settled, and its bytes are kept until the exchange or the session has ended.
+        /// For QoS 2 alone; QoS 1 is returned to the group when the connection ends.
+        shared: Option<Bytes>,
     },
     /// PUBREC has arrived.
     Received {
@@ -146,7 +150,7 @@ pub struct EnsureDurable {
     pub shard: ShardId,
     /// Shard of the client id.
     pub session_shard: ShardId,
-    /// Topic Filter, UTF-8.
+    /// Topic Filter, UTF-8; of a shared subscription the whole `$share/name/filter`.
     pub topic_filter: Bytes,
 }
 

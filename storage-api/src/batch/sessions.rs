@@ -1,5 +1,6 @@
 //! What stored sessions, and what is asked about them, are charged with on a stream: never less than on the wire.
 
+use bytes::Bytes;
 use freshet_storage_contract::{
     Cursor, ExactlyOnce, FetchedMessage, Message, PulledMessage, SessionChange, StoredSession, StoredSubscription,
 };
@@ -34,9 +35,8 @@ pub(super) fn session_change_bytes(change: &SessionChange) -> usize {
         SessionChange::Subscribe(subscription) => OVERHEAD_BYTES + subscription_bytes(subscription),
         SessionChange::Unsubscribe { topic_filter } => OVERHEAD_BYTES + topic_filter.len(),
         SessionChange::Advance(cursor) => OVERHEAD_BYTES + cursor_bytes(cursor),
-        SessionChange::Sending { .. } | SessionChange::Received { .. } | SessionChange::Completed { .. } => {
-            OVERHEAD_BYTES
-        }
+        SessionChange::Sending { shared, .. } => OVERHEAD_BYTES + shared.as_ref().map_or(0, Bytes::len),
+        SessionChange::Received { .. } | SessionChange::Completed { .. } => OVERHEAD_BYTES,
     }
 }
 

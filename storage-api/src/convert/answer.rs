@@ -50,6 +50,9 @@ impl From<Answer> for proto::Answer {
                 request: Some(request.0),
                 found,
             }),
+            Answer::SharedSettled { request } => Member::SharedSettled(proto::SharedSettled {
+                request: Some(request.0),
+            }),
         };
         Self { answer: Some(member) }
     }
@@ -108,6 +111,9 @@ impl TryFrom<proto::Answer> for Answer {
             Member::Released(released) => Self::Released {
                 request: RequestId(required(released.request, "Released.request")?),
                 found: released.found,
+            },
+            Member::SharedSettled(settled) => Self::SharedSettled {
+                request: RequestId(required(settled.request, "SharedSettled.request")?),
             },
         })
     }

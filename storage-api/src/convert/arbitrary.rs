@@ -1,6 +1,7 @@
 //! Any value of the contract, for property tests.
 
 mod sessions;
+mod shared;
 
 use bytes::Bytes;
 use freshet_storage_contract::{
@@ -94,6 +95,7 @@ fn change() -> impl Strategy<Value = InterestChange> {
         any::<u32>().prop_map(|id| InterestChange::Remove {
             filter_id: FilterId(id)
         }),
+        shared::interest_change(),
     ]
 }
 
@@ -158,6 +160,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
             }
         ),
         sessions::operation(),
+        shared::operation(),
         (
             any::<u64>(),
             shard(),
@@ -208,6 +211,7 @@ pub(super) fn answer() -> impl Strategy<Value = Answer> {
                 session: session.map(Box::new),
             }),
         sessions::answer(),
+        shared::answer(),
         (
             any::<u64>(),
             prop_oneof![Just(SessionRefusal::QuotaExceeded), Just(SessionRefusal::Superseded)]
@@ -235,6 +239,7 @@ fn delivery() -> impl Strategy<Value = Delivery> {
                 }
             }),
         sessions::delivery(),
+        shared::delivery(),
         any::<u64>().prop_map(|version| Delivery::Marker {
             version: InterestVersion(version)
         }),

@@ -127,6 +127,7 @@ impl From<Delivery> for proto::Delivery {
                 messages: messages.into_iter().map(Into::into).collect(),
                 answered: Some(answered),
             }),
+            Delivery::Shared(shared) => Member::Shared(shared.into()),
         };
         Self { delivery: Some(member) }
     }
@@ -192,6 +193,7 @@ impl TryFrom<proto::Delivery> for Delivery {
                 messages: list(fetched.messages, "Fetched.messages", TryInto::try_into)?,
                 answered: required(fetched.answered, "Fetched.answered")?,
             },
+            Member::Shared(shared) => Self::Shared(shared.try_into()?),
         })
     }
 }

@@ -40,6 +40,7 @@ impl From<Operation> for proto::Operation {
             Operation::Release(release) => Member::Release(release.into()),
             Operation::Pull(pull) => Member::Pull(pull.into()),
             Operation::Fetch(fetch) => Member::Fetch(fetch.into()),
+            Operation::SettleShared(settle) => Member::SettleShared(settle.into()),
         };
         Self {
             operation: Some(member),
@@ -76,6 +77,7 @@ impl TryFrom<proto::Operation> for Operation {
             Member::Release(release) => Self::Release(release.try_into()?),
             Member::Pull(pull) => Self::Pull(pull.try_into()?),
             Member::Fetch(fetch) => Self::Fetch(fetch.try_into()?),
+            Member::SettleShared(settle) => Self::SettleShared(settle.try_into()?),
         })
     }
 }
@@ -116,6 +118,7 @@ impl From<InterestChange> for proto::InterestChange {
                 filter_id: Some(filter_id.0),
                 topic_filter,
             }),
+            InterestChange::SetGroup(group) => Change::SetGroup(group.into()),
             InterestChange::Remove { filter_id } => Change::Remove(proto::RemoveInterest {
                 filter_id: Some(filter_id.0),
             }),
@@ -138,6 +141,7 @@ impl TryFrom<proto::InterestChange> for InterestChange {
                 filter_id: FilterId(required(add.filter_id, "AddInterest.filter_id")?),
                 topic_filter: topic_filter(&add.topic_filter, "AddInterest.topic_filter")?,
             },
+            Change::SetGroup(group) => Self::SetGroup(group.try_into()?),
             Change::Remove(remove) => Self::Remove {
                 filter_id: FilterId(required(remove.filter_id, "RemoveInterest.filter_id")?),
             },

@@ -4,6 +4,7 @@
 //! `cargo test -p freshet-storage-api -- --ignored record_frames_that_are_not_there`.
 
 mod sessions;
+mod shared;
 
 use std::{fs, path::PathBuf};
 
@@ -341,7 +342,7 @@ fn record_frames_that_are_not_there() {
         record(&format!("answer-refused-{index}"), frame.encode_to_vec());
     }
     record("answers", Answer::frame(answers()).encode_to_vec());
-    for (name, bytes) in sessions::frames() {
+    for (name, bytes) in sessions::frames().into_iter().chain(shared::frames()) {
         record(name, bytes);
     }
     record("deliveries", NumberedDelivery::frame(deliveries()).encode_to_vec());

@@ -58,6 +58,28 @@ fn sending(qos: i32) -> proto::Sending {
         shard: Some(0),
         position: Some(0),
         qos,
+        shared: None,
+    }
+}
+
+fn set_group(group: proto::SharedGroup) -> Member {
+    let change = proto::interest_change::Change::SetGroup(group);
+    Member::Interest(proto::InterestDelta {
+        shard: Some(0),
+        version: 1,
+        changes: vec![proto::InterestChange { change: Some(change) }],
+        ..Default::default()
+    })
+}
+
+fn group() -> proto::SharedGroup {
+    proto::SharedGroup {
+        filter_id: Some(1),
+        share_name: Bytes::from_static(b"g"),
+        topic_filter: Bytes::from_static(b"a/#"),
+        strategy: proto::SharedStrategy::RoundRobin.into(),
+        members: 1,
+        window: 1,
     }
 }
 
@@ -65,6 +87,14 @@ fn sending(qos: i32) -> proto::Sending {
 fn a_missing_field_is_named() {
     let client_id = Bytes::from_static(b"c");
     for (member, field) in [
+        (
+            set_group(proto::SharedGroup { members: 0, ..group() }),
+            "SharedGroup.members",
+        ),
+        (
+            set_group(proto::SharedGroup { window: 0, ..group() }),
+            "SharedGroup.window",
+        ),
         (
             Member::Publish(proto::PublishBatch {
                 first: 1,
@@ -268,6 +298,31 @@ fn an_invalid_field_is_named() {
         (
             update(Change::Sending(sending(proto::Qos::AtMostOnce.into()))),
             "Sending.qos",
+        ),
+        (
+            update(Change::Sending(proto::Sending {
+                shared: Some(Bytes::from_static(b"a/b")),
+                ..sending(proto::Qos::ExactlyOnce.into())
+            })),
+            "Sending.shared",
+        ),
+        (
+            set_group(proto::SharedGroup {
+                share_name: Bytes::from_static(b"a/b"),
+                ..group()
+            }),
+            "SharedGroup.share_name",
+        ),
+        (
+            set_group(proto::SharedGroup {
+                topic_filter: Bytes::from_static(b"$share/g/a"),
+                ..group()
+            }),
+            "SharedGroup.topic_filter",
+        ),
+        (
+            set_group(proto::SharedGroup { strategy: 9, ..group() }),
+            "SharedGroup.strategy",
         ),
     ] {
         let error = operation(member).unwrap_err();

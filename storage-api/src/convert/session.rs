@@ -29,7 +29,7 @@ pub(super) fn packet_id(value: u32, field: &'static str) -> Result<PacketId, Wir
     })
 }
 
-fn position(value: Option<u64>, field: &'static str) -> Result<Position, WireError> {
+pub(super) fn position(value: Option<u64>, field: &'static str) -> Result<Position, WireError> {
     required(value, field).map(Position)
 }
 
@@ -50,6 +50,18 @@ fn subscription_filter(value: &Bytes, field: &'static str) -> Result<Bytes, Wire
         field,
         why: "not a topic filter",
     })?;
+    Ok(copied(value))
+}
+
+/// The whole filter of a shared subscription, as bytes of its own.
+fn group_name(value: &Bytes, field: &'static str) -> Result<Bytes, WireError> {
+    let is_shared = TopicFilter::parse(utf8(value, field)?).is_ok_and(|filter| filter.shared().is_some());
+    if !is_shared {
+        return Err(WireError::Invalid {
+            field,
+            why: "not a shared subscription",
+        });
+    }
     Ok(copied(value))
 }
 
@@ -225,11 +237,13 @@ impl From<SessionChange> for proto::SessionChange {
                 shard,
                 position,
                 qos,
+                shared,
             } => Change::Sending(proto::Sending {
                 packet_id: packet_id.get().into(),
                 shard: Some(shard.0.into()),
                 position: Some(position.0),
                 qos: proto::Qos::from(qos).into(),
+                shared,
             }),
             SessionChange::Received { packet_id } => Change::Received(proto::Received {
                 packet_id: packet_id.get().into(),
@@ -262,6 +276,10 @@ impl TryFrom<proto::SessionChange> for SessionChange {
                 shard: shard(sending.shard, "Sending.shard")?,
                 position: position(sending.position, "Sending.position")?,
                 qos: exchange_qos(sending.qos, "Sending.qos")?,
+                shared: sending
+                    .shared
+                    .map(|name| group_name(&name, "Sending.shared"))
+                    .transpose()?,
             },
             Change::Received(received) => Self::Received {
                 packet_id: packet_id(received.packet_id, "Received.packet_id")?,
@@ -292,7 +310,7 @@ impl TryFrom<proto::EnsureDurable> for EnsureDurable {
             request: RequestId(required(ensure.request, "EnsureDurable.request")?),
             shard: shard(ensure.shard, "EnsureDurable.shard")?,
             session_shard: shard(ensure.session_shard, "EnsureDurable.session_shard")?,
-            topic_filter: topic_filter(&ensure.topic_filter, "EnsureDurable.topic_filter")?,
+            topic_filter: subscription_filter(&ensure.topic_filter, "EnsureDurable.topic_filter")?,
         })
     }
 }

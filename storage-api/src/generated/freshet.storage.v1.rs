@@ -160,7 +160,7 @@ pub struct IncarnationGone {
 pub struct Operation {
     #[prost(
         oneof = "operation::Operation",
-        tags = "1, 2, 3, 4, 5, 6, 7, 20, 21, 22, 30, 31"
+        tags = "1, 2, 3, 4, 5, 6, 7, 20, 21, 22, 30, 31, 50"
     )]
     pub operation: ::core::option::Option<operation::Operation>,
 }
@@ -192,6 +192,8 @@ pub mod operation {
         Pull(super::Pull),
         #[prost(message, tag = "31")]
         Fetch(super::Fetch),
+        #[prost(message, tag = "50")]
+        SettleShared(super::SettleShared),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -213,7 +215,7 @@ pub struct InterestDelta {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InterestChange {
-    #[prost(oneof = "interest_change::Change", tags = "1, 2")]
+    #[prost(oneof = "interest_change::Change", tags = "1, 2, 10")]
     pub change: ::core::option::Option<interest_change::Change>,
 }
 /// Nested message and enum types in `InterestChange`.
@@ -224,6 +226,8 @@ pub mod interest_change {
         Add(super::AddInterest),
         #[prost(message, tag = "2")]
         Remove(super::RemoveInterest),
+        #[prost(message, tag = "10")]
+        SetGroup(super::SharedGroup),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -237,6 +241,24 @@ pub struct AddInterest {
 pub struct RemoveInterest {
     #[prost(uint32, optional, tag = "1")]
     pub filter_id: ::core::option::Option<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SharedGroup {
+    #[prost(uint32, optional, tag = "1")]
+    pub filter_id: ::core::option::Option<u32>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub share_name: ::prost::bytes::Bytes,
+    /// Without `$share` prefix.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub topic_filter: ::prost::bytes::Bytes,
+    #[prost(enumeration = "SharedStrategy", tag = "4")]
+    pub strategy: i32,
+    /// Not 0.
+    #[prost(uint32, tag = "5")]
+    pub members: u32,
+    /// Not 0.
+    #[prost(uint32, tag = "6")]
+    pub window: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PublishBatch {
@@ -351,7 +373,7 @@ pub struct Unsubscribe {
     #[prost(bytes = "bytes", tag = "1")]
     pub topic_filter: ::prost::bytes::Bytes,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Sending {
     #[prost(uint32, tag = "1")]
     pub packet_id: u32,
@@ -361,6 +383,9 @@ pub struct Sending {
     pub position: ::core::option::Option<u64>,
     #[prost(enumeration = "Qos", tag = "4")]
     pub qos: i32,
+    /// `$share/name/filter` of a leased message that the session takes.
+    #[prost(bytes = "bytes", optional, tag = "5")]
+    pub shared: ::core::option::Option<::prost::bytes::Bytes>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Received {
@@ -428,8 +453,33 @@ pub struct Fetch {
     pub positions: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SettleShared {
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+    #[prost(uint32, optional, tag = "2")]
+    pub shard: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "3")]
+    pub filter_id: ::core::option::Option<u32>,
+    #[prost(message, repeated, tag = "4")]
+    pub settled: ::prost::alloc::vec::Vec<SettledLease>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettledLease {
+    #[prost(message, optional, tag = "1")]
+    pub lease: ::core::option::Option<SharedLease>,
+    #[prost(enumeration = "Settlement", tag = "2")]
+    pub settlement: i32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SharedLease {
+    #[prost(fixed64, optional, tag = "1")]
+    pub position: ::core::option::Option<u64>,
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Answer {
-    #[prost(oneof = "answer::Answer", tags = "1, 2, 3, 4, 5, 20, 21, 22, 23")]
+    #[prost(oneof = "answer::Answer", tags = "1, 2, 3, 4, 5, 20, 21, 22, 23, 50")]
     pub answer: ::core::option::Option<answer::Answer>,
 }
 /// Nested message and enum types in `Answer`.
@@ -454,6 +504,8 @@ pub mod answer {
         EnsureRefused(super::EnsureRefused),
         #[prost(message, tag = "23")]
         Released(super::Released),
+        #[prost(message, tag = "50")]
+        SharedSettled(super::SharedSettled),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -516,6 +568,11 @@ pub struct Released {
     #[prost(bool, tag = "2")]
     pub found: bool,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SharedSettled {
+    #[prost(uint64, optional, tag = "1")]
+    pub request: ::core::option::Option<u64>,
+}
 /// Deliveries of one shard and term with consecutive numbers.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DeliveryRun {
@@ -531,7 +588,7 @@ pub struct DeliveryRun {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Delivery {
-    #[prost(oneof = "delivery::Delivery", tags = "1, 2, 3, 4, 20, 30, 31")]
+    #[prost(oneof = "delivery::Delivery", tags = "1, 2, 3, 4, 20, 30, 31, 50")]
     pub delivery: ::core::option::Option<delivery::Delivery>,
 }
 /// Nested message and enum types in `Delivery`.
@@ -552,6 +609,8 @@ pub mod delivery {
         Pulled(super::Pulled),
         #[prost(message, tag = "31")]
         Fetched(super::Fetched),
+        #[prost(message, tag = "50")]
+        Shared(super::SharedMessage),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -632,6 +691,16 @@ pub struct FetchedMessage {
     pub position: ::core::option::Option<u64>,
     #[prost(message, optional, tag = "2")]
     pub message: ::core::option::Option<Message>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SharedMessage {
+    #[prost(uint32, optional, tag = "1")]
+    pub filter_id: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "2")]
+    pub message: ::core::option::Option<Message>,
+    /// Absent: QoS 0, nobody settles it.
+    #[prost(message, optional, tag = "3")]
+    pub lease: ::core::option::Option<SharedLease>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeliveryControl {
@@ -763,6 +832,35 @@ pub struct OutboundExchange {
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
+pub enum SharedStrategy {
+    Unspecified = 0,
+    RoundRobin = 1,
+    LeastInflight = 2,
+}
+impl SharedStrategy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SHARED_STRATEGY_UNSPECIFIED",
+            Self::RoundRobin => "SHARED_STRATEGY_ROUND_ROBIN",
+            Self::LeastInflight => "SHARED_STRATEGY_LEAST_INFLIGHT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SHARED_STRATEGY_UNSPECIFIED" => Some(Self::Unspecified),
+            "SHARED_STRATEGY_ROUND_ROBIN" => Some(Self::RoundRobin),
+            "SHARED_STRATEGY_LEAST_INFLIGHT" => Some(Self::LeastInflight),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
 pub enum DetachReason {
     Unspecified = 0,
     ByClient = 1,
@@ -792,6 +890,35 @@ impl DetachReason {
             "DETACH_REASON_WILL_DUE" => Some(Self::WillDue),
             "DETACH_REASON_MOVED" => Some(Self::Moved),
             "DETACH_REASON_TAKEN_OVER" => Some(Self::TakenOver),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Settlement {
+    Unspecified = 0,
+    Done = 1,
+    Returned = 2,
+}
+impl Settlement {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SETTLEMENT_UNSPECIFIED",
+            Self::Done => "SETTLEMENT_DONE",
+            Self::Returned => "SETTLEMENT_RETURNED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SETTLEMENT_UNSPECIFIED" => Some(Self::Unspecified),
+            "SETTLEMENT_DONE" => Some(Self::Done),
+            "SETTLEMENT_RETURNED" => Some(Self::Returned),
             _ => None,
         }
     }

@@ -102,6 +102,10 @@ pub(crate) enum Command {
     DropOldQueued { age_ms: u64, limit: usize },
     /// A QoS 2 publication is released by its publisher.
     Release { of: Box<ExactlyOnce> },
+    /// Some proxy has members of a group, or none has any more.
+    ShareGroup { group: Bytes, is_live: bool },
+    /// Messages of a group that nobody needs any more.
+    SettleShared { group: Bytes, positions: Vec<Position> },
 }
 
 /// A publication as it goes into the log.

@@ -6,7 +6,7 @@
 use freshet_config::StorageConfig;
 use freshet_storage_contract::{
     Answer, AttachProxy, AttachRefusal, Attached, DeliveryControl, Feature, IncarnationId, MonotonicMs, Operation,
-    PROTOCOL_VERSION, Placement, PlacementError, SESSIONS_FEATURE, ShardId, Term,
+    PROTOCOL_VERSION, Placement, PlacementError, SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, ShardId, Term,
 };
 
 use crate::facts::{LinkFault, StorageFact};
@@ -24,7 +24,7 @@ const LOWEST_VERSION: u32 = 1;
 /// How often notes that answer notes are carried within one call; what is left leaves with the next.
 const NOTE_ROUNDS: usize = 4;
 /// Features beyond the base of the protocol version.
-const FEATURES: [&str; 1] = [SESSIONS_FEATURE];
+const FEATURES: [&str; 2] = [SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE];
 
 /// All shards of one node, and the incarnations of proxies.
 #[derive(Debug)]
@@ -247,6 +247,11 @@ impl StorageCore {
             Operation::Release(release) => {
                 if let Some(shard) = find(shards, release.shard, key, &mut turn) {
                     shard.release_packet(key, release, &mut turn);
+                }
+            }
+            Operation::SettleShared(settle) => {
+                if let Some(shard) = find(shards, settle.shard, key, &mut turn) {
+                    shard.settle_shared(key, &settle, &mut turn);
                 }
             }
         }

@@ -6,8 +6,10 @@
 //! Leaves out leases and links (`crate::incarnations`) and the order between shards (`crate::node`).
 
 mod connections;
+mod deltas;
 mod departure;
 mod exchange;
+mod groups;
 mod intake;
 mod interest;
 mod peers;
@@ -17,6 +19,7 @@ mod refusals;
 mod ring;
 mod routing;
 mod sessions;
+mod shared;
 mod stored;
 mod ticking;
 mod wills;
@@ -27,11 +30,10 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use freshet_storage_contract::{
-    DeliverySeq, InterestChange, InterestDelta, MonotonicMs, Position, ShardAttachment, ShardId, ShardResume, Term,
-};
+use freshet_storage_contract::{DeliverySeq, MonotonicMs, Position, ShardAttachment, ShardId, ShardResume, Term};
 
 pub(crate) use self::exchange::Notes;
+use self::groups::Groups;
 use self::intake::Intake;
 use self::interest::{Interest, NotAdded, Subscriber};
 use self::peers::{Peer, Peers};
@@ -43,7 +45,6 @@ use crate::facts::{LinkFault, StorageFact};
 use crate::hash::KeyedHash;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog, ENTRY_VERSION, Entry, LogClock};
-use crate::planted::planted;
 use crate::settings::StorageSettings;
 use crate::state::State;
 use crate::stats::{ShardCounters, ShardGauges, ShardStats};
@@ -56,10 +57,13 @@ pub(crate) struct Shard<L> {
     id: ShardId,
     term: Term,
     log: L,
+    /// Position of the last entry that was handed in.
+    proposed: Position,
     clock: LogClock,
     state: State,
     peers: Peers,
     interest: Interest,
+    groups: Groups,
     intake: Intake,
     sessions: Registry,
     /// Peers whose lease has ended and whose filters and sessions are being removed, oldest first.
@@ -93,10 +97,12 @@ impl<L: CommitLog> Shard<L> {
             id,
             term,
             log,
+            proposed: Position::default(),
             clock: LogClock::new(0, now),
             state: State::new(hash.clone()),
             peers: Peers::default(),
             interest: Interest::new(hash.clone()),
+            groups: Groups::default(),
             intake: Intake::default(),
             sessions: Registry::new(hash),
             departing: VecDeque::new(),
@@ -130,6 +136,7 @@ impl<L: CommitLog> Shard<L> {
         self.last_epoch = 0;
         self.peers = Peers::default();
         self.interest = Interest::new(hash.clone());
+        self.groups.clear();
         self.intake = Intake::default();
         self.sessions = Registry::new(hash);
         self.departing.clear();
@@ -140,6 +147,9 @@ impl<L: CommitLog> Shard<L> {
             self.propose(Command::SuspendSessions, turn);
         }
         self.begin_hold(turn.settings, turn.now);
+        if !self.is_holding() {
+            self.end_unnamed_groups(turn);
+        }
         self.settle(turn);
     }
 
@@ -167,6 +177,12 @@ impl<L: CommitLog> Shard<L> {
         };
         peer.publisher.linked();
         peer.refusals.linked();
+        // What was answered while there was no link comes before what is answered on this one.
+        if let Some(frame) = turn.frame(key) {
+            for (seq, outcome) in peer.publisher.unconfirmed() {
+                frame.outcome(self.id, seq, outcome);
+            }
+        }
         let attachment = ShardAttachment {
             shard: self.id,
             term: self.term,
@@ -175,6 +191,7 @@ impl<L: CommitLog> Shard<L> {
             overrun: !resumed,
         };
         self.repeat_takeovers(key, turn);
+        self.give_stalled(key, turn);
         attachment
     }
 
@@ -182,104 +199,6 @@ impl<L: CommitLog> Shard<L> {
     pub(crate) fn unlink(&mut self, key: PeerKey, turn: &mut Turn<'_>) {
         self.grant_without(key, turn);
         self.settle(turn);
-    }
-
-    /// Takes a delta of interest, and confirms it in the stream of deliveries.
-    pub(crate) fn change_interest(&mut self, key: PeerKey, delta: &InterestDelta, turn: &mut Turn<'_>) {
-        let routes_already = !self.is_holding();
-        let Some(peer) = self.peers.get_mut(key) else { return };
-        let last = peer.interest_version;
-        if delta.version > last {
-            if !delta.complete && last.0.checked_add(1) != Some(delta.version.0) {
-                let fault = LinkFault::InterestGap {
-                    shard: self.id,
-                    last,
-                    found: delta.version,
-                };
-                turn.fault(key, fault);
-                return;
-            }
-            if delta.complete {
-                self.interest.remove_some(key.slot, &mut peer.filters, usize::MAX);
-            }
-            let was_incomplete = peer.filters.is_incomplete();
-            for change in &delta.changes {
-                match change {
-                    InterestChange::Remove { filter_id } => {
-                        self.interest.remove(key.slot, &mut peer.filters, *filter_id);
-                    }
-                    InterestChange::Add {
-                        filter_id,
-                        topic_filter,
-                    } => {
-                        let others = turn.usage.interest_bytes.saturating_sub(self.counted.interest_bytes);
-                        let used = others.saturating_add(self.interest.bytes() + self.state.queues.filter_bytes());
-                        let room = turn.settings.interest_bytes.saturating_sub(used);
-                        let added = self.interest.add(
-                            key.slot,
-                            &mut peer.filters,
-                            *filter_id,
-                            topic_filter,
-                            turn.placement,
-                            room,
-                        );
-                        if let Err(why) = added {
-                            self.counters.filters_refused_total += 1;
-                            if why == NotAdded::TooManyMissing {
-                                let what = "filters that do not fit";
-                                turn.fault(key, LinkFault::TooMuchUnderWay { shard: self.id, what });
-                                return;
-                            }
-                        }
-                    }
-                }
-            }
-            peer.interest_version = delta.version;
-            // One that had filters names all of them.
-            let is_late = std::mem::take(&mut peer.owes_interest) && delta.complete && routes_already;
-            if is_late && !planted!(LateInterestUntold) {
-                // What was routed since the hold passed its subscribers by, and its publishers have been answered.
-                peer.ring.push_overrun(turn.now);
-                self.counters.interest_late_total += 1;
-                if let Some(incarnation) = turn.proxies.get(key).map(|i| i.id) {
-                    let shard = self.id;
-                    turn.out.fact(StorageFact::InterestLate { incarnation, shard });
-                }
-            }
-            if peer.filters.is_incomplete()
-                && !was_incomplete
-                && let Some(incarnation) = turn.proxies.get(key).map(|i| i.id)
-            {
-                turn.out.fact(StorageFact::InterestFull {
-                    incarnation,
-                    shard: self.id,
-                });
-            }
-        }
-        self.confirm_interest(key, turn);
-        self.settle(turn);
-    }
-
-    /// Puts a marker into the stream, unless some filter of the proxy does not act.
-    fn confirm_interest(&mut self, key: PeerKey, turn: &mut Turn<'_>) {
-        let Some(peer) = self.peers.get_mut(key) else { return };
-        if peer.filters.is_incomplete() {
-            return;
-        }
-        peer.ring.push_marker(peer.interest_version, turn.now);
-        if peer.ring.is_beyond_bound() {
-            turn.fault(
-                key,
-                LinkFault::TooMuchUnderWay {
-                    shard: self.id,
-                    what: "unacknowledged deliveries",
-                },
-            );
-            return;
-        }
-        self.watch_silence(turn);
-        self.send(key, turn);
-        self.serve_reads(key, turn);
     }
 
     /// Takes an acknowledgement of deliveries.
@@ -316,6 +235,7 @@ impl<L: CommitLog> Shard<L> {
         self.release();
         self.send(key, turn);
         self.serve_reads(key, turn);
+        self.give_stalled(key, turn);
         self.settle(turn);
     }
 
@@ -346,11 +266,12 @@ impl<L: CommitLog> Shard<L> {
     /// Proposes a change of the state. It acts in [`Self::advance`].
     fn propose(&mut self, command: Command, turn: &Turn<'_>) -> Position {
         let log_time_ms = self.clock.log_time_ms(turn.now);
-        self.log.propose(Entry {
+        self.proposed = self.log.propose(Entry {
             version: ENTRY_VERSION,
             log_time_ms,
             command,
-        })
+        });
+        self.proposed
     }
 
     /// Ends a call: applies what is committed, sums up, and notes when something is due.
@@ -415,6 +336,10 @@ impl<L: CommitLog> Shard<L> {
             sessions_offline: self.state.sessions.offline(),
             session_bytes: self.session_bytes(),
             durable_filters: self.state.queues.len() as u64,
+            shared_groups: self.state.queues.groups() as u64,
+            shared_groups_online: self.groups.len() as u64,
+            shared_leases: self.groups.leases(),
+            shared_kept: self.state.queues.kept() as u64,
             queued_rows: self.state.queues.rows(),
             queued_messages: self.state.queues.messages() as u64,
             queued_bytes: self.queued_bytes(),

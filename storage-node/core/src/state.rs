@@ -18,7 +18,7 @@ use freshet_storage_contract::{Message, Position, QoS, ShardId};
 pub(crate) use self::effects::Effects;
 pub(crate) use self::notes::Note;
 use self::packets::{Packets, Seen};
-pub(crate) use self::queues::{Dropped, Matched, Queues, own_copy};
+pub(crate) use self::queues::{Dropped, Matched, QueueId, Queues, Taken, own_copy};
 pub(crate) use self::retained::{ReadEnd, RetainedSet};
 pub(crate) use self::sessions::StoredSessions;
 pub(crate) use self::wills::{OnReturn, WillRow, Wills};
@@ -51,8 +51,8 @@ pub(crate) enum Applied {
     Gone(u64),
     /// A publication acts.
     Published {
-        /// Some light queue has it.
-        queued: bool,
+        /// What has it.
+        taken: Taken,
         /// What the limits on queues dropped for it.
         dropped: Dropped,
     },
@@ -141,6 +141,11 @@ impl State {
                 let came_ms = log_time_ms.saturating_sub(*age_ms);
                 Applied::Gone(self.queues.drop_older(came_ms, *limit))
             }
+            Command::ShareGroup { group, is_live } => {
+                self.queues.set_live(group, *is_live);
+                Applied::Done
+            }
+            Command::SettleShared { group, positions } => Applied::Gone(self.queues.settle(group, positions)),
             Command::Release { of } => done(self.packets.release(of)),
             of_session => self.change_session(of_session, log_time_ms),
         }
@@ -207,13 +212,13 @@ impl State {
         if message.retain {
             self.retained.put(message, position, log_time_ms);
         }
-        let (queued, dropped) = if message.qos == QoS::AtMostOnce {
-            (false, Dropped::default())
+        let (taken, dropped) = if message.qos == QoS::AtMostOnce {
+            (Taken::default(), Dropped::default())
         } else {
             self.queues
                 .push(position, message, &publish.matched, publish.limits, log_time_ms)
         };
-        Applied::Published { queued, dropped }
+        Applied::Published { taken, dropped }
     }
 
     fn take_note(&mut self, from: ShardId, note: &Note, log_time_ms: u64) {
@@ -229,6 +234,8 @@ impl State {
                 self.sessions.has_packets(client_id, *generation, from, &mut self.notes);
             }
             Note::ForgetPackets { client_id, generation } => self.packets.forget(client_id, *generation),
+            Note::Keep { group, position } => self.queues.keep(group, *position),
+            Note::ReleaseKept { position } => self.queues.release_kept(*position),
         }
     }
 }
@@ -317,7 +324,7 @@ mod tests {
             publish: Some(publish(message("w", payload))),
         };
         let published = Applied::Published {
-            queued: false,
+            taken: Taken::default(),
             dropped: Dropped::default(),
         };
         assert_eq!(state.apply(Position(1), &entry(effect("first"))), published);

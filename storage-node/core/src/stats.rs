@@ -49,6 +49,14 @@ pub struct ShardGauges {
     pub session_bytes: u64,
     /// Durable filters.
     pub durable_filters: u64,
+    /// Shared subscriptions: groups that have members.
+    pub shared_groups: u64,
+    /// Of these, with members that are connected.
+    pub shared_groups_online: u64,
+    /// Messages of groups that proxies have and have not settled.
+    pub shared_leases: u64,
+    /// Messages of groups that stored sessions have taken for themselves.
+    pub shared_kept: u64,
     /// Rows of light queues.
     pub queued_rows: u64,
     /// Messages that some light queue names.
@@ -134,6 +142,12 @@ pub struct ShardCounters {
     pub session_updates_total: u64,
     /// Of these, refused.
     pub session_updates_refused_total: u64,
+    /// Messages of groups given to proxies, each time.
+    pub shared_deliveries_total: u64,
+    /// Of these, settled for good.
+    pub shared_settled_total: u64,
+    /// Of these, that came back.
+    pub shared_returned_total: u64,
     /// Sessions attached.
     pub attaches_total: u64,
     /// Attaches refused for a limit.

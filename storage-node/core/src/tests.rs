@@ -7,6 +7,7 @@ mod publishing;
 mod resuming;
 mod retained;
 mod sessions;
+mod shared;
 mod stored;
 mod wills;
 

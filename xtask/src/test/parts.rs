@@ -102,7 +102,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             ],
             cleanup: Vec::new(),
         },
-        simulation::part(SIMULATION_SECONDS),
+        simulation::part(SIMULATION_SECONDS, 0),
         Part {
             name: "fuzz",
             what: "every fuzz target for a while",
@@ -113,6 +113,23 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             name: "standalone",
             what: "the broker in one process, over sockets",
             steps: tests_named(&standalone, &[], 15 * MINUTE),
+            cleanup: Vec::new(),
+        },
+        Part {
+            name: "clients",
+            what: "stock MQTT clients through the same scripts, in both versions",
+            steps: vec![
+                // Both programs, also when this part runs alone.
+                Step::new(
+                    cargo(&["build", "--release", "--locked", "--workspace", "--bins"]),
+                    40 * MINUTE,
+                ),
+                // The first run installs interpreters, a compiler and the libraries.
+                Step::new(
+                    cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"]),
+                    20 * MINUTE,
+                ),
+            ],
             cleanup: Vec::new(),
         },
         Part {

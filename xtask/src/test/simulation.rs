@@ -1,6 +1,7 @@
 //! The simulation: random sequences judged by the reference model, and the mistakes that it has to find.
 //!
-//! Part of `make test` for a minute, and of `make soak` for as long as one likes.
+//! Part of `make test` for a minute, with the same sequences each time, and of `make soak` for as long as one likes, with
+//! others each time.
 
 use std::time::Duration;
 
@@ -12,10 +13,11 @@ pub(super) const PACKAGE: &str = "freshet-simulation";
 /// How long the tests may take beside the sequences that they run: compiling, and making a sequence that fails shorter.
 const ALLOWANCE: Duration = Duration::from_secs(20 * 60);
 
-/// Runs sequences for `seconds`.
-pub(crate) fn part(seconds: u64) -> Part {
+/// Runs sequences for `seconds`, from the seed `first` on.
+pub(crate) fn part(seconds: u64, first: u64) -> Part {
     let sequences = cargo_test(&["--test", "sequences", "--", "--nocapture"])
-        .env("FRESHET_SIMULATION_SECONDS", seconds.to_string());
+        .env("FRESHET_SIMULATION_SECONDS", seconds.to_string())
+        .env("FRESHET_SIMULATION_FIRST", first.to_string());
     // The cores are compiled anew with the mistakes in them.
     let faults = cargo_test(&["--features", "freshet-simulation/planted-faults"]).args([
         "--test",

@@ -49,6 +49,7 @@ fn proxy_config(cluster: &ValidatedCluster) -> ProxyConfig {
         listeners: cluster.listeners.clone(),
         mqtt: cluster.mqtt.clone(),
         client_limits: cluster.client_limits.clone(),
+        authorization: cluster.authorization.clone(),
         proxy_in_connack: cluster.proxy_in_connack,
         log_level: cluster.log_level.as_str().to_owned(),
         drain_linger_ms: millis(cluster.proxy.drain_linger),

@@ -36,6 +36,7 @@ fn an_empty_spec_is_a_cluster_with_the_defaults_of_the_processes() {
     assert_eq!(cluster.mqtt, MqttConfig::default());
     assert_eq!(cluster.client_limits, ClientLimits::default());
     assert_eq!(cluster.retained_limits, RetainedLimits::default());
+    assert_eq!(cluster.authorization, AuthorizationConfig::default());
     assert_eq!((cluster.proxy.replicas, cluster.proxy.workers), (2, 2));
     assert_eq!((cluster.storage.replicas, cluster.storage.shards), (1, 8));
     assert_eq!(cluster.proxy.pods.image, "freshet/proxy:1.0.0");
@@ -96,6 +97,10 @@ fn every_problem_is_named_with_its_field() {
         "proxy": {"drain": {"timeout": "soon"}, "podTemplate": {"spce": {}, "x": 1}},
         "storage": {"shards": 70000, "placement": {"rules": ["a/+"]}},
         "limits": {"client": {"maxPacket": "5Gi"}},
+        "authorization": {"rules": [
+            {"effect": "Deny", "actions": ["Publish"], "filters": ["a/#", "a/#/b"]},
+            {"effect": "Deny", "actions": ["Publish"], "filters": ["$share/g/a"]},
+        ]},
     }));
     for field in [
         "spec.proxy.drain.timeout",
@@ -103,6 +108,8 @@ fn every_problem_is_named_with_its_field() {
         "spec.storage.shards",
         "spec.storage.placement",
         "spec.limits.client.maxPacket",
+        "spec.authorization.rules[0].filters",
+        "spec.authorization.rules[1].filters",
     ] {
         assert!(problem.contains(&format!("{field}: ")), "{field} in {problem}");
     }

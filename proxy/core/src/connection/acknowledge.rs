@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 
 use freshet_mqtt::{PubRel, ReasonCode};
+use freshet_storage_contract::Settlement;
 
 use super::inflight::Acknowledged;
 use super::{Connection, Context, Ending};
@@ -72,9 +73,15 @@ impl Connection {
 
     /// What was acknowledged for good is done with.
     fn finish_exchange(&mut self, packet_id: NonZeroU16, acknowledged: Option<Acknowledged>, cx: &mut Context<'_>) {
-        if acknowledged == Some(Acknowledged::Expected)
-            && let Some(durable) = self.durable_mut()
-        {
+        if acknowledged != Some(Acknowledged::Expected) {
+            return;
+        }
+        let leases = self.cold.session.as_mut().and_then(|session| session.leases.as_mut());
+        if let Some(lease) = leases.and_then(|leases| leases.remove(packet_id)) {
+            // With an error, too: nobody else gets it (MQTT-4.8.2-6).
+            cx.shared.settlements.add(&lease, Settlement::Done);
+        }
+        if let Some(durable) = self.durable_mut() {
             durable.finish(packet_id, cx.now);
             self.schedule_update(cx);
             self.read_on(cx);

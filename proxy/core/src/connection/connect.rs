@@ -4,8 +4,8 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use bytes::Bytes;
 use freshet_mqtt::{
-    ConnAck, ConnAckProperties, Connect, DecodeError, DecodeErrorKind, DecodeLimits, MAX_PACKET_BYTES, Protocol,
-    ProtocolVersion, ReasonCode, UserProperties, Will as ConnectWill,
+    ConnAck, ConnAckProperties, Connect, DecodeError, DecodeErrorKind, DecodeLimits, MAX_PACKET_BYTES, Peer, Protocol,
+    ProtocolVersion, QoS, ReasonCode, UserProperties, Will as ConnectWill,
 };
 use freshet_storage_contract::{Message, Placement, PublisherId, SessionEpoch, SessionRefusal, StoredSession, Will};
 
@@ -32,7 +32,8 @@ impl Connection {
     pub(super) fn on_connect(&mut self, body: &[u8], cx: &mut Context<'_>) -> Result<Step, Ending> {
         let connect = Connect::decode(body, &DecodeLimits::default()).map_err(|error| refuse_undecoded(body, error))?;
         self.version = connect.protocol.version;
-        self.check_connect(&connect, cx).map_err(|reason| self.refuse(reason))?;
+        self.check_connect(&connect, cx)
+            .map_err(|reason| self.refuse_as(&peer_of(&connect), reason))?;
         let assigned = connect.client_id.is_empty();
         let client_id = if assigned {
             cx.shared.assign_client_id()
@@ -87,6 +88,13 @@ impl Connection {
             if !topic_is_allowed(will.topic_name, config) {
                 return Err(DisconnectReason::TopicNameInvalid);
             }
+            // MQTT-3.2.2-12
+            if will.qos > self.max_qos() {
+                return Err(DisconnectReason::QosNotSupported);
+            }
+            if !cx.shared.authorization.may_publish(will.topic_name) {
+                return Err(DisconnectReason::WillNotAllowed);
+            }
         }
         if cx.shared.drain.is_some() {
             return Err(DisconnectReason::ServerShutdown);
@@ -112,8 +120,8 @@ impl Connection {
             epoch: None,
             publisher: PublisherId::default(),
             will: None,
-            max_packet_bytes: properties.maximum_packet_size.map_or(MAX_PACKET_BYTES, NonZeroU32::get),
-            request_problem_information: properties.request_problem_information.unwrap_or(true),
+            max_packet_bytes: peer_of(connect).max_packet_bytes,
+            request_problem_information: peer_of(connect).request_problem_information,
             expires_at_once: properties.session_expiry_interval.unwrap_or(0) == 0,
             is_bridge: connect.protocol.bridge,
             subscriptions: Vec::new(),
@@ -123,8 +131,14 @@ impl Connection {
             outbound_aliases: (alias_max > 0).then(|| Box::new(OutboundAliases::new(alias_max))),
             requests: None,
             durable: None,
+            leases: None,
             disconnect_expiry_s: None,
         }
+    }
+
+    /// Highest QoS that is offered to the client.
+    pub(super) fn max_qos(&self) -> QoS {
+        QoS::from_bits(self.cold.config.mqtt.max_qos).unwrap_or(QoS::ExactlyOnce)
     }
 
     /// For how long the session outlives its connection, in seconds. 3.1.1 cannot say so: its sessions that are not
@@ -220,18 +234,21 @@ impl Connection {
         let (Some(attaching), Some(session)) = (self.cold.attaching.take(), &mut self.cold.session) else {
             return Ok(());
         };
-        let client_id = session.client_id.clone();
-        if session.durable.is_some() {
+        let (client_id, is_bridge) = (session.client_id.clone(), session.is_bridge);
+        let is_durable = session.durable.is_some();
+        // One that does not fit ends a connection that was never accepted: no other packet may come first (MQTT-3.2.0-1).
+        self.send_connack(&attaching, &client_id, attaching.session_present.unwrap_or(false), cx)?;
+        if is_durable {
             cx.shared.stats.durable_sessions_now += 1;
         }
         let fact = Fact::Connected {
             token: cx.token,
-            client_id: client_id.clone(),
+            client_id,
             assigned: attaching.assigned,
             peer: self.cold.peer,
             listener: self.cold.listener,
             version: self.version,
-            bridge: session.is_bridge,
+            bridge: is_bridge,
             keep_alive_s: self.keep_alive_s,
             clean_start: attaching.clean_start,
         };
@@ -241,8 +258,6 @@ impl Connection {
         cx.shared.stats.connects_accepted += 1;
         self.phase = Phase::Connected;
         self.last_received = cx.now;
-        let session_present = attaching.session_present.unwrap_or(false);
-        self.send_connack(&attaching, &client_id, session_present, cx)?;
         self.resume_exchanges(cx)?;
         self.arm(cx);
         // What came behind CONNECT waits.
@@ -266,13 +281,15 @@ impl Connection {
             session_expiry_interval: (attaching.requested_expiry_s != attaching.granted_expiry_s)
                 .then_some(attaching.granted_expiry_s),
             receive_maximum: NonZeroU16::new(config.mqtt.receive_maximum),
+            // MQTT-3.2.2-9: QoS 2 is said by saying nothing.
+            maximum_qos: Some(self.max_qos()).filter(|qos| *qos < QoS::ExactlyOnce),
             maximum_packet_size: NonZeroU32::new(config.client_limits.max_packet_bytes),
             // MQTT-3.2.2-16
             assigned_client_identifier: attaching
                 .assigned
                 .then(|| str::from_utf8(client_id).unwrap_or_default()),
             topic_alias_maximum: Some(config.mqtt.topic_alias_maximum),
-            shared_subscription_available: Some(false),
+            shared_subscription_available: Some(cx.shared.shares),
             // MQTT-3.2.2-21
             server_keep_alive_seconds: (keep_alive_s != attaching.requested_keep_alive_s).then_some(keep_alive_s),
             user_properties: UserProperties::from_pairs(user_property.as_slice()),
@@ -298,8 +315,11 @@ impl Connection {
 
     /// The end of a connection whose CONNECT was understood.
     pub(crate) fn refuse(&self, reason: DisconnectReason) -> Ending {
-        let version = self.version;
-        let code = match (reason, version.has_properties()) {
+        self.refuse_as(&self.peer(), reason)
+    }
+
+    fn refuse_as(&self, peer: &Peer, reason: DisconnectReason) -> Ending {
+        let code = match (reason, peer.version.has_properties()) {
             // 3.1.1 has no word for these two; that the service is unavailable says what to do.
             (DisconnectReason::QuotaExceeded | DisconnectReason::ServerBusy, false) => {
                 Some(ReasonCode::ServerUnavailable)
@@ -309,7 +329,7 @@ impl Connection {
         Ending {
             reason,
             refused: None,
-            connack: code.map(|code| (version, code)),
+            connack: code.map(|code| (*peer, code)),
         }
     }
 }
@@ -327,8 +347,18 @@ fn refuse_undecoded(body: &[u8], error: DecodeError) -> Ending {
             .filter(|v| v.has_properties()),
     };
     Ending {
-        connack: version.map(|version| (version, error.reason_code)),
+        connack: version.map(|version| (Peer::new(version), error.reason_code)),
         ..Ending::from(error)
+    }
+}
+
+/// What a CONNECT says of how its client is to be answered.
+fn peer_of(connect: &Connect<'_>) -> Peer {
+    let properties = &connect.properties;
+    Peer {
+        version: connect.protocol.version,
+        max_packet_bytes: properties.maximum_packet_size.map_or(MAX_PACKET_BYTES, NonZeroU32::get),
+        request_problem_information: properties.request_problem_information.unwrap_or(true),
     }
 }
 

@@ -18,7 +18,7 @@ use foldhash::fast::FixedState;
 use freshet_mqtt::QoS;
 use freshet_storage_contract::{
     Cursor as StoredCursor, MonotonicMs, Position, SessionChange, SessionEpoch, ShardId, StoredSession,
-    SubscriptionStart,
+    StoredSubscription, SubscriptionStart,
 };
 use hashbrown::HashMap;
 
@@ -43,6 +43,8 @@ pub(crate) struct Place {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exchange {
     pub(crate) place: Place,
+    /// It came by a shared subscription.
+    is_shared: bool,
     qos: QoS,
     /// PUBLISH was written, on this connection or an earlier one.
     is_sent: bool,
@@ -75,9 +77,12 @@ pub(crate) struct Durable {
     expiry_s: u32,
     /// Storage had it before this connection.
     pub(crate) is_resumed: bool,
+    /// In order of shards.
     cursors: Vec<Cursor>,
     /// Filters that are queued for it, and since when at each of their shards.
     readers: HashMap<FilterKey, Vec<SubscriptionStart>, FixedState>,
+    /// Shared subscriptions, and since when at each of their shards. They have queues of their own.
+    groups: HashMap<FilterKey, Vec<SubscriptionStart>, FixedState>,
     exchanges: HashMap<NonZeroU16, Exchange, FixedState>,
     updates: Updates,
     pub(crate) releases: Releases,
@@ -98,6 +103,7 @@ impl Durable {
             is_resumed: false,
             cursors: Vec::new(),
             readers: HashMap::default(),
+            groups: HashMap::default(),
             exchanges: HashMap::default(),
             updates: Updates::default(),
             releases: Releases::default(),
@@ -113,7 +119,9 @@ impl Durable {
             is_resumed: true,
             ..Self::begin(stored.generation, shard, expiry_s)
         };
-        let starts = stored.subscriptions.iter().flat_map(|s| &s.starts).map(|s| s.shard);
+        let is_group = |s: &&StoredSubscription| s.topic_filter.starts_with(b"$share/");
+        let own = stored.subscriptions.iter().filter(|s| !is_group(s));
+        let starts = own.flat_map(|s| &s.starts).map(|s| s.shard);
         let mut shards: Vec<_> = starts.chain(stored.cursors.iter().map(|c| c.shard)).collect();
         shards.sort_unstable();
         shards.dedup();
@@ -143,15 +151,28 @@ impl Durable {
         }
         starts.push(start);
         starts.sort_unstable_by_key(|start| start.shard);
-        match self.cursors.iter_mut().find(|c| c.shard == start.shard) {
-            Some(cursor) => cursor.add_start(start.position),
-            None => self.cursors.push(Cursor::begin(start.shard, start.position)),
+        match self.cursors.binary_search_by_key(&start.shard, |c| c.shard) {
+            Ok(at) => {
+                if let Some(cursor) = self.cursors.get_mut(at) {
+                    cursor.add_start(start.position);
+                }
+            }
+            Err(at) => self.cursors.insert(at, Cursor::begin(start.shard, start.position)),
+        }
+    }
+
+    /// A shared subscription begins at a shard.
+    pub(crate) fn begin_group_at(&mut self, key: FilterKey, start: SubscriptionStart) {
+        let starts = self.groups.entry(key).or_default();
+        if !starts.iter().any(|known| known.shard == start.shard) {
+            starts.push(start);
+            starts.sort_unstable_by_key(|start| start.shard);
         }
     }
 
     /// Whether the filter is queued for the session, or is about to be.
     pub(crate) fn reads(&self, key: FilterKey) -> bool {
-        self.readers.contains_key(&key)
+        self.readers.contains_key(&key) || self.groups.contains_key(&key)
     }
 
     /// Whether storage has not said yet that it keeps the subscription as it is.
@@ -161,12 +182,14 @@ impl Durable {
 
     /// Where the filter begins.
     pub(crate) fn starts(&self, key: FilterKey) -> &[SubscriptionStart] {
-        self.readers.get(&key).map(Vec::as_slice).unwrap_or_default()
+        let starts = self.readers.get(&key).or_else(|| self.groups.get(&key));
+        starts.map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The place of the session at a shard, if it reads there.
     pub(crate) fn cursor_mut(&mut self, shard: ShardId) -> Option<&mut Cursor> {
-        self.cursors.iter_mut().find(|c| c.shard == shard)
+        let at = self.cursors.binary_search_by_key(&shard, |c| c.shard).ok()?;
+        self.cursors.get_mut(at)
     }
 
     /// A queued message is not sent after all.
@@ -188,6 +211,7 @@ impl Durable {
             (None, Some(place)) => {
                 let exchange = Exchange {
                     place,
+                    is_shared: false,
                     qos,
                     is_sent: true,
                     is_stored: false,
@@ -204,12 +228,25 @@ impl Durable {
         self.exchanges.get(&packet_id).is_none_or(|e| e.is_stored)
     }
 
+    /// A message of a shared subscription that was not sent is to go to another member. False: storage has been told
+    /// that it is this session's.
+    pub(crate) fn give_back(&mut self, packet_id: NonZeroU16) -> bool {
+        let is_free = self.updates.withdraw_sending(packet_id);
+        if is_free {
+            self.exchanges.remove(&packet_id);
+        }
+        is_free
+    }
+
     /// The exchange has ended.
     pub(crate) fn finish(&mut self, packet_id: NonZeroU16, now: MonotonicMs) {
         let Some(exchange) = self.exchanges.remove(&packet_id) else {
             return;
         };
-        if let Some(cursor) = self.cursor_mut(exchange.place.shard) {
+        // A group has a queue of its own; another copy of the message may be the session's by another filter.
+        if !exchange.is_shared
+            && let Some(cursor) = self.cursor_mut(exchange.place.shard)
+        {
             cursor.done(exchange.place.position);
         }
         // What was reserved and not committed is on its way to storage, too.

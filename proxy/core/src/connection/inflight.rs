@@ -66,6 +66,16 @@ impl Inflight {
         self.used < self.window + u16::from(planted!(WindowOfOneMore))
     }
 
+    /// How many packet ids are in use.
+    pub(crate) fn used(&self) -> u16 {
+        self.used
+    }
+
+    /// How many may be.
+    pub(crate) fn window(&self) -> u16 {
+        self.window
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.used == 0
     }

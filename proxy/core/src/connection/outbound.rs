@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freshet_mqtt::{PacketId, QoS};
+use freshet_storage_contract::FilterId;
 
 use super::durable::Place;
+use super::leases::SharedLease;
 use super::message::OutMessage;
 
 /// Subscription identifiers of one delivery.
@@ -57,6 +59,8 @@ pub(crate) struct Queued {
     pub(crate) packet_id: Option<PacketId>,
     /// Where it is kept, for a session that outlives its connection.
     pub(crate) place: Option<Place>,
+    /// It came by a shared subscription, and storage waits for what becomes of it.
+    pub(crate) lease: Option<Box<SharedLease>>,
     number: u32,
 }
 
@@ -70,6 +74,7 @@ impl Queued {
             is_repeated: false,
             packet_id: None,
             place: None,
+            lease: None,
             number: 0,
         }
     }
@@ -120,6 +125,29 @@ impl Outbound {
         queued.inspect(|q| self.queued_bytes -= q.message.charged_bytes())
     }
 
+    /// How many messages of QoS 1 and 2 wait.
+    pub(crate) fn reliable_len(&self) -> usize {
+        self.reliable.len()
+    }
+
+    /// Takes out what came by a shared subscription and has no packet id yet.
+    pub(crate) fn take_shared(&mut self, filter_id: FilterId) -> Vec<SharedLease> {
+        let is_of_group = |queued: &mut Queued| {
+            let lease = queued.lease.as_ref();
+            queued.packet_id.is_none() && lease.is_some_and(|lease| lease.filter_id == filter_id)
+        };
+        let mut taken = Vec::new();
+        self.reliable.retain_mut(|queued| {
+            if !is_of_group(queued) {
+                return true;
+            }
+            self.queued_bytes -= queued.message.charged_bytes();
+            taken.extend(queued.lease.take().map(|lease| *lease));
+            false
+        });
+        taken
+    }
+
     /// Messages of QoS 1 and 2, oldest first.
     pub(crate) fn reliable_mut(&mut self) -> impl Iterator<Item = &mut Queued> {
         self.reliable.iter_mut()
@@ -142,10 +170,10 @@ impl Outbound {
     }
 
     /// Drops the oldest QoS 1 or 2 message.
-    pub(crate) fn drop_reliable(&mut self) -> bool {
+    pub(crate) fn drop_reliable(&mut self) -> Option<Queued> {
         let dropped = self.reliable.pop_front();
         self.queued_bytes -= dropped.as_ref().map_or(0, |q| q.message.charged_bytes());
-        dropped.is_some()
+        dropped
     }
 
     /// Whether a message could be written.

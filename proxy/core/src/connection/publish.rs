@@ -3,13 +3,14 @@
 use std::num::NonZeroU16;
 
 use bytes::Bytes;
-use freshet_mqtt::{EncodeError, PubAck, PubComp, PubRec, Publish, QoS, ReasonCode};
+use freshet_mqtt::{EncodeError, PubComp, PubRec, Publish, QoS, ReasonCode};
 use freshet_storage_contract::{ExactlyOnce, Message, PublishOutcome};
 
 use super::alias::AliasError;
 use super::connect::topic_is_allowed;
 use super::inbound::Arrival;
-use super::{Connection, Context, Ending, Pause, Step};
+use super::{Connection, Context, Ending, Pause, Step, explanation};
+use crate::authorization::Authorization;
 use crate::exchange::ToLink;
 use crate::planted::planted;
 use crate::reason::DisconnectReason;
@@ -64,6 +65,10 @@ impl Connection {
         if self.is_leaving {
             return Ok(Step::Hold(Pause::Leaving));
         }
+        // MQTT 5.0, 3.2.2.3.4
+        if publish.qos > self.max_qos() {
+            return Err(DisconnectReason::QosNotSupported.into());
+        }
         self.define_alias(publish)?;
         if let Some(packet_id) = publish.packet_id
             && let Some(step) = self.check_window(packet_id, publish.qos, cx)?
@@ -87,7 +92,7 @@ impl Connection {
         {
             *count += 1;
         }
-        let message = match self.message_of(publish, body_bytes) {
+        let message = match self.message_of(publish, body_bytes, &cx.shared.authorization) {
             Ok(message) => self.mark_exactly_once(message, publish.packet_id, cx),
             Err(refused) => return self.refuse_publish(publish, refused, cx).map(|()| Step::Next),
         };
@@ -143,8 +148,8 @@ impl Connection {
             Arrival::IdInUse => {
                 let code = ReasonCode::PacketIdentifierInUse;
                 self.answer(cx, |peer, out| match qos {
-                    QoS::ExactlyOnce => PubRec::new(packet_id, code).encode(peer, out),
-                    _ => PubAck::new(packet_id, code).encode(peer, out),
+                    QoS::ExactlyOnce => explanation::pubrec(packet_id, code).encode(peer, out),
+                    _ => explanation::puback(packet_id, code).encode(peer, out),
                 })?;
             }
         }
@@ -171,7 +176,12 @@ impl Connection {
     }
 
     /// The message of a PUBLISH, copied once. `Err`: the reason code of its refusal.
-    fn message_of(&self, publish: &Publish<'_>, body_bytes: usize) -> Result<Message, ReasonCode> {
+    fn message_of(
+        &self,
+        publish: &Publish<'_>,
+        body_bytes: usize,
+        authorization: &Authorization,
+    ) -> Result<Message, ReasonCode> {
         let session = self.cold.session.as_ref();
         let topic_name = match (publish.topic_name, publish.properties.topic_alias) {
             ("", Some(alias)) => session
@@ -184,6 +194,9 @@ impl Connection {
         }
         if !topic_is_allowed(topic_name, &self.cold.config.mqtt) {
             return Err(ReasonCode::TopicNameInvalid);
+        }
+        if !authorization.may_publish(topic_name) {
+            return Err(ReasonCode::NotAuthorized);
         }
         // The rest of the body holds payload and properties.
         let rest_bytes = body_bytes.saturating_sub(publish.topic_name.len());
@@ -227,9 +240,12 @@ impl Connection {
     fn refuse_publish(&mut self, publish: &Publish<'_>, code: ReasonCode, cx: &mut Context<'_>) -> Result<(), Ending> {
         if code == ReasonCode::NotAuthorized {
             cx.shared.stats.publishes_not_authorized += 1;
-        } else if publish.packet_id.is_none() || !self.version.has_properties() {
-            // There is no other answer (MQTT 5.0, 4.13.2; MQTT-3.3.5-2 of 3.1.1).
-            return Err(DisconnectReason::TopicNameInvalid.into());
+        } else {
+            cx.shared.stats.publishes_topic_invalid += 1;
+            if publish.packet_id.is_none() || !self.version.has_properties() {
+                // There is no other answer (MQTT 5.0, 4.13.2; MQTT-3.3.5-2 of 3.1.1).
+                return Err(DisconnectReason::TopicNameInvalid.into());
+            }
         }
         let Some(packet_id) = publish.packet_id else {
             return Ok(());
@@ -285,8 +301,8 @@ impl Connection {
             let mut bytes = 0;
             while let Some(answer) = inbound.pop_answer() {
                 bytes += match answer.qos {
-                    QoS::ExactlyOnce => PubRec::new(answer.packet_id, answer.reason_code).encode(peer, out)?,
-                    _ => PubAck::new(answer.packet_id, answer.reason_code).encode(peer, out)?,
+                    QoS::ExactlyOnce => explanation::pubrec(answer.packet_id, answer.reason_code).encode(peer, out)?,
+                    _ => explanation::puback(answer.packet_id, answer.reason_code).encode(peer, out)?,
                 };
             }
             Ok(bytes)

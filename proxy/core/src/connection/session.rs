@@ -7,6 +7,7 @@ use freshet_storage_contract::{MonotonicMs, PublisherId, RequestId, SessionEpoch
 use super::alias::{InboundAliases, OutboundAliases};
 use super::durable::Durable;
 use super::inflight::Inflight;
+use super::leases::Leases;
 use super::subscribe::PendingSuback;
 use crate::filters::FilterKey;
 
@@ -32,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) requests: Option<Box<Requests>>,
     /// There when the session outlives its connection.
     pub(crate) durable: Option<Box<Durable>>,
+    /// Messages of shared subscriptions in flight.
+    pub(crate) leases: Option<Box<Leases>>,
     /// Session Expiry Interval of DISCONNECT, in seconds.
     pub(crate) disconnect_expiry_s: Option<u32>,
 }

@@ -3,17 +3,17 @@
 //! SUBACK leaves when every shard of every filter has confirmed. A subscription that is already there keeps its place:
 //! its options change at once and nothing is missed (MQTT-3.8.4-3).
 
+use std::borrow::Cow;
 use std::num::NonZeroU16;
 
-use freshet_mqtt::{ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeFilter};
+use freshet_mqtt::{ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeFilter, TopicFilter};
 use freshet_storage_contract::{FilterShards, MonotonicMs, RequestId, SessionChange, ShardId};
 
 use super::connect::topic_is_allowed;
 use super::durable::Held;
 use super::session::Session;
-use super::{Connection, Context, Ending, Pause, Step};
+use super::{Connection, Context, Ending, Pause, Step, explanation};
 use crate::filters::{FilterKey, ShardSet, Subscriber};
-use crate::planted::planted;
 use crate::worker::{ConnectionToken, Read, Request};
 
 /// A SUBSCRIBE without SUBACK.
@@ -98,7 +98,7 @@ impl SubscribeRequest {
             return false;
         }
         self.joined_count += 1;
-        Some(self.joined_count) == self.shards || planted!(SubackAtFirstShard)
+        Some(self.joined_count) == self.shards
     }
 
     /// A shard's last retained message has come.
@@ -119,6 +119,7 @@ impl Connection {
         let Some(placement) = cx.shared.placement.clone() else {
             return Ok(Step::Hold(Pause::Window));
         };
+        let max_qos = self.max_qos();
         let Some(session) = &mut self.cold.session else {
             return Ok(Step::Next);
         };
@@ -130,16 +131,21 @@ impl Connection {
         let suback = session.requests_mut().next_suback;
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut requests = Vec::new();
-        for filter in subscribe.filters.iter() {
-            let name = filter.topic_filter.as_str();
-            let code = if filter.topic_filter.shared().is_some() {
+        for mut filter in subscribe.filters.iter() {
+            // MQTT 5.0, 3.2.2.3.4: granted less, not refused (MQTT-3.2.2-10)
+            filter.options.qos = filter.options.qos.min(max_qos);
+            let name = name_of(filter.topic_filter);
+            let name = name.as_ref();
+            let code = if filter.topic_filter.shared().is_some() && !cx.shared.shares {
                 Err(ReasonCode::SharedSubscriptionsNotSupported)
             } else if !topic_is_allowed(name, &config.mqtt) {
                 Err(ReasonCode::TopicFilterInvalid)
+            } else if !cx.shared.authorization.may_subscribe(filter.topic_filter.unshared()) {
+                Err(ReasonCode::NotAuthorized)
             } else {
                 let limit = config.client_limits.subscriptions as usize;
                 let identifier = subscribe.subscription_identifier.unwrap_or(0);
-                add_subscription(session, &filter, identifier, limit, cx)
+                add_subscription(session, (&filter, name), identifier, limit, cx)
             };
             let granted = match code {
                 Ok(added) => {
@@ -160,7 +166,7 @@ impl Connection {
                         joined: ShardSet::default(),
                         joined_count: 0,
                         read_count: 0,
-                        reads: match placement.shards_of_filter(name) {
+                        reads: match placement.shards_of_filter(filter.topic_filter.unshared()) {
                             _ if !added.wants_retained => 0,
                             FilterShards::One(_) => 1,
                             FilterShards::All => placement.shards(),
@@ -168,7 +174,10 @@ impl Connection {
                     });
                     granted(filter.options.qos)
                 }
-                Err(code) => code,
+                Err(code) => {
+                    cx.shared.stats.count_refused_subscription(code);
+                    code
+                }
             };
             codes.push(granted);
         }
@@ -310,7 +319,9 @@ impl Connection {
     fn send_suback(&mut self, packet_id: NonZeroU16, codes: &[ReasonCode], cx: &mut Context<'_>) -> Result<(), Ending> {
         // MQTT-3.8.4-6: one code per filter, in order.
         self.answer(cx, |peer, out| {
-            SubAck::new(packet_id, ReasonCodes::from_slice(codes)).encode(peer, out)
+            let mut suback = SubAck::new(packet_id, ReasonCodes::from_slice(codes));
+            suback.reason_string = codes.iter().find_map(|code| explanation::of_subscribe(*code));
+            suback.encode(peer, out)
         })
     }
 }
@@ -327,12 +338,13 @@ struct Added {
 /// Adds a subscription or replaces its options.
 fn add_subscription(
     session: &mut Session,
-    filter: &SubscribeFilter<'_>,
+    (filter, name): (&SubscribeFilter<'_>, &str),
     identifier: u32,
     limit: usize,
     cx: &mut Context<'_>,
 ) -> Result<Added, ReasonCode> {
-    let (slot, name, options) = (cx.token.slot(), filter.topic_filter.as_str().as_bytes(), filter.options);
+    let (slot, name, options) = (cx.token.slot(), name.as_bytes(), filter.options);
+    let is_shared = filter.topic_filter.shared().is_some();
     let filters = &mut cx.shared.filters;
     let known_as = filters
         .find(name)
@@ -346,7 +358,7 @@ fn add_subscription(
         slot,
         identifier,
         options.qos,
-        options.no_local || session.is_bridge,
+        options.no_local || (session.is_bridge && !is_shared),
         options.retain_as_published || session.is_bridge,
     );
     let key = filters.want(name);
@@ -364,8 +376,11 @@ fn add_subscription(
         session.subscriptions.push(key);
         cx.shared.stats.subscriptions_now += 1;
     }
+    filters.join_group(key, slot, session.inflight.window());
     // MQTT-3.3.1-9 to -11
     let wants_retained = match options.retain_handling {
+        // MQTT 5.0, 4.8.2: not for a shared subscription.
+        _ if is_shared => false,
         RetainHandling::Send => true,
         RetainHandling::SendIfNew => !known,
         RetainHandling::DoNotSend => false,
@@ -377,6 +392,16 @@ fn add_subscription(
         is_changed,
         durable,
     })
+}
+
+/// The name of a subscription. `$queue/filter` is another way to write `$share/$queue/filter`.
+pub(super) fn name_of(topic_filter: TopicFilter<'_>) -> Cow<'_, str> {
+    match topic_filter.shared() {
+        Some(shared) if !topic_filter.as_str().starts_with("$share/") => {
+            Cow::Owned(format!("$share/{}/{}", shared.group, shared.filter))
+        }
+        _ => Cow::Borrowed(topic_filter.as_str()),
+    }
 }
 
 fn granted(qos: freshet_mqtt::QoS) -> ReasonCode {

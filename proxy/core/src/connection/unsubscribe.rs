@@ -1,11 +1,13 @@
 //! UNSUBSCRIBE and UNSUBACK (MQTT 5.0, 3.10 and 3.11), and the other ways in which a subscription ends.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use freshet_mqtt::{ReasonCode, TopicFilter, Unsubscribe};
 use freshet_storage_contract::{RequestId, SessionChange};
 
 use super::durable::Held;
-use super::subscribe::SubAckPart;
+use super::subscribe::{SubAckPart, name_of};
 use super::{Connection, Context, Ending};
 use crate::filters::FilterKey;
 use crate::worker::Request;
@@ -18,7 +20,7 @@ impl Connection {
         for topic_filter in packet.filters.iter() {
             let code = self.remove_subscription(topic_filter, cx)?;
             if code == ReasonCode::Success {
-                gone.push(topic_filter.as_str());
+                gone.push(name_of(topic_filter));
             }
             codes.push(code);
         }
@@ -27,7 +29,7 @@ impl Connection {
             return self.send_unsuback(packet_id, &codes, cx);
         };
         // UNSUBACK waits for storage, or the next connection could have the subscription again.
-        let unsubscribe = |topic_filter: &str| SessionChange::Unsubscribe {
+        let unsubscribe = |topic_filter: Cow<'_, str>| SessionChange::Unsubscribe {
             topic_filter: Bytes::copy_from_slice(topic_filter.as_bytes()),
         };
         for topic_filter in gone {
@@ -45,7 +47,7 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Result<ReasonCode, Ending> {
         let slot = cx.token.slot();
-        let found = cx.shared.filters.find(topic_filter.as_str().as_bytes());
+        let found = cx.shared.filters.find(name_of(topic_filter).as_bytes());
         let found = found.filter(|key| cx.shared.filters.subscriber(*key, slot).is_some());
         let Some(key) = found else {
             return Ok(ReasonCode::NoSubscriptionExisted);
@@ -65,6 +67,14 @@ impl Connection {
             }
         }
         session.subscriptions.retain(|k| *k != key);
+        // What has not been sent is for the members that stay.
+        if cx.shared.filters.is_group(key)
+            && let (Some(filter_id), Some(outbound)) = (cx.shared.filters.filter_id(key), &mut self.outbound)
+        {
+            for lease in outbound.take_shared(filter_id) {
+                cx.shared.return_lease(&lease);
+            }
+        }
         let open = session.requests.as_ref().map(|r| r.open.clone()).unwrap_or_default();
         let released = cx.shared.filters.unsubscribe(key, slot);
         cx.shared.stats.subscriptions_now = cx.shared.stats.subscriptions_now.saturating_sub(1);
@@ -80,7 +90,7 @@ impl Connection {
             }
         }
         if let Some(released) = released {
-            cx.shared.tell_release(released, cx.out);
+            cx.shared.tell_left(key, released, cx.out);
         }
         Ok(())
     }
@@ -134,7 +144,7 @@ impl Connection {
         for key in std::mem::take(&mut session.subscriptions) {
             cx.shared.stats.subscriptions_now = cx.shared.stats.subscriptions_now.saturating_sub(1);
             if let Some(released) = cx.shared.filters.unsubscribe(key, slot) {
-                cx.shared.tell_release(released, cx.out);
+                cx.shared.tell_left(key, released, cx.out);
             }
         }
     }

@@ -4,9 +4,10 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use freshet_mqtt::{ProtocolVersion, PublishHead, PublishLayout, QoS, SubscriptionIdentifiers};
-use freshet_storage_contract::MonotonicMs;
+use freshet_storage_contract::{MonotonicMs, Settlement};
 
 use super::alias::Aliased;
+use super::leases::SharedLease;
 use super::message::OutMessage;
 use super::outbound::Queued;
 use super::session::Session;
@@ -36,10 +37,13 @@ impl Connection {
         let Some(session) = &mut self.cold.session else { return };
         while stage.len() < max_bytes {
             // Without storage nothing of QoS 1 and 2 goes out: the session may be another proxy's by now.
-            let Some(queued) = outbound.pop(|next| !shared.storage_away && may_send(session, next)) else {
+            let Some(mut queued) = outbound.pop(|next| !shared.storage_away && may_send(session, next)) else {
                 break;
             };
             let written = write_message(session, self.version, &queued, stage, &mut shared.stats, now);
+            if let Some(lease) = queued.lease.take() {
+                settle_lease(session, lease, queued.qos, written, shared);
+            }
             if session.durable.is_some() && queued.qos.is_acknowledged() {
                 settle_message(session, &queued, written, now);
                 session.schedule_update(token, shared, now);
@@ -107,6 +111,19 @@ fn settle_message(session: &mut Session, queued: &Queued, written: Written, now:
                 durable.skip(place);
             }
         }
+    }
+}
+
+/// What became of a message of a shared subscription. At QoS 1 that is known when the client acknowledges it; what was
+/// sent at QoS 2 goes to nobody else (MQTT-4.8.2-5).
+fn settle_lease(session: &mut Session, lease: Box<SharedLease>, qos: QoS, written: Written, shared: &mut Shared) {
+    match written {
+        Written::Sent(Some(packet_id)) if qos == QoS::AtLeastOnce => {
+            session.leases.get_or_insert_default().insert(packet_id, lease);
+        }
+        // Storage has it as the session's own.
+        _ if qos == QoS::ExactlyOnce && session.durable.is_some() => {}
+        Written::Sent(_) | Written::Skipped => shared.settlements.add(&lease, Settlement::Done),
     }
 }
 

@@ -12,7 +12,6 @@ use super::sessions::Granted;
 use super::workers::WorkerSet;
 use super::{Link, LinkOutputs, Violation, published};
 use crate::exchange::{ToWorker, WorkerId, worker_of};
-use crate::planted::planted;
 
 impl Link {
     /// Takes an answer from the stream of operations.
@@ -58,6 +57,9 @@ impl Link {
                     self.ensures.withdraw(request);
                     out.tell(worker_of(request), ToWorker::SubscriptionRefused { request });
                 }
+            }
+            Answer::SharedSettled { request } => {
+                self.owed.answered(request);
             }
             Answer::Released { request, found } => {
                 if let Some((request, found)) = self.owed.released(request, found) {
@@ -194,11 +196,23 @@ impl Link {
                             more,
                         },
                     );
-                    if planted!(RetainedOvertakes)
-                        && let Some(events) = out.to_workers.get_mut(usize::from(worker.0))
-                    {
-                        events.rotate_right(1 + usize::from(chunk.first));
-                    }
+                }
+            }
+            Delivery::Shared(shared) => {
+                let bytes = shared.message.charged_bytes() as u64;
+                // Without members here the shard is about to learn that, and gives the message to others.
+                let worker = self.filters.next_worker(shared.filter_id);
+                let mut workers = WorkerSet::default();
+                worker.into_iter().for_each(|worker| workers.insert(worker));
+                link.acceptance.handed_over(workers, bytes);
+                if let Some(worker) = worker {
+                    let event = ToWorker::Shared {
+                        shard,
+                        term,
+                        seq,
+                        shared,
+                    };
+                    out.tell(worker, event);
                 }
             }
             Delivery::Started { request, position } => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use freshet_storage_contract::{
     AttachProxy, Attached, DeliveryControl, Feature, IncarnationId, MonotonicMs, PROTOCOL_VERSION, Placement,
-    SESSIONS_FEATURE, ShardAttachment, ShardId, ShardResume, Term,
+    SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, ShardAttachment, ShardId, ShardResume, Term,
 };
 
 use super::publications::Answered;
@@ -23,7 +23,10 @@ impl Link {
             incarnation: self.incarnation,
             proxy_name: self.settings.proxy_name.clone(),
             protocol_version: PROTOCOL_VERSION,
-            features: vec![Feature(SESSIONS_FEATURE.to_owned())],
+            features: vec![
+                Feature(SESSIONS_FEATURE.to_owned()),
+                Feature(SHARED_SUBSCRIPTIONS_FEATURE.to_owned()),
+            ],
             highest_term: self.highest_term,
             resume: self
                 .shards
@@ -82,10 +85,11 @@ impl Link {
         self.turn.extend(self.owed.resume());
         self.turn.extend(self.ensures.resume());
         self.turn.extend(self.sessions.resume());
-        let keeps_sessions = attached.features.iter().any(|feature| feature.0 == SESSIONS_FEATURE);
+        let has = |name: &str| attached.features.iter().any(|feature| feature.0 == name);
         out.tell_all(&ToWorker::StorageBack {
             placement,
-            keeps_sessions,
+            keeps_sessions: has(SESSIONS_FEATURE),
+            shares: has(SHARED_SUBSCRIPTIONS_FEATURE),
         });
         for (worker, asked) in std::mem::take(&mut self.before_placement) {
             self.handle_worker(worker, asked, out);

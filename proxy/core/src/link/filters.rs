@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use freshet_storage_contract::{FilterId, FilterShards, ShardId};
+use freshet_storage_contract::{FilterId, FilterShards, InterestChange, ShardId, SharedStrategy};
 use hashbrown::HashMap;
 
+use super::groups::Group;
 use super::workers::WorkerSet;
-use crate::exchange::WorkerId;
+use crate::exchange::{GroupPart, WorkerId};
 
 /// All filters of a proxy.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ struct Filter {
     topic_filter: Bytes,
     shards: FilterShards,
     workers: WorkerSet,
+    /// There when it is a shared subscription.
+    group: Option<Box<Group>>,
 }
 
 /// What [`Filters::add`] found.
@@ -61,7 +64,8 @@ impl Filters {
         }
         self.last_id = self.last_id.checked_add(1)?;
         let filter_id = FilterId(self.last_id);
-        let shards = shards_of(topic_filter);
+        let group = Group::parse(topic_filter);
+        let shards = shards_of(group.as_ref().map_or(topic_filter.as_ref(), Group::topic_filter));
         let mut workers = WorkerSet::default();
         workers.insert(worker);
         self.by_topic_filter.insert(topic_filter.clone(), filter_id);
@@ -71,6 +75,7 @@ impl Filters {
                 topic_filter: topic_filter.clone(),
                 shards,
                 workers,
+                group: group.map(Box::new),
             },
         );
         Some(Added {
@@ -80,16 +85,43 @@ impl Filters {
         })
     }
 
-    /// `worker` no longer wants it. Returns the filter's shards when nobody does any more.
-    pub(super) fn remove(&mut self, worker: WorkerId, filter_id: FilterId) -> Option<FilterShards> {
+    /// `worker` no longer wants it. Returns the filter's shards, and what they are to be told.
+    pub(super) fn remove(
+        &mut self,
+        worker: WorkerId,
+        filter_id: FilterId,
+        strategy: SharedStrategy,
+    ) -> Option<(FilterShards, InterestChange)> {
         let filter = self.by_id.get_mut(&filter_id)?;
         filter.workers.remove(worker);
         if !filter.workers.is_empty() {
-            return None;
+            let group = filter.group.as_mut()?;
+            group.resize(worker, GroupPart::default());
+            return Some((filter.shards, group.change(filter_id, strategy)));
         }
         let gone = self.by_id.remove(&filter_id)?;
         self.by_topic_filter.remove(&gone.topic_filter);
-        Some(gone.shards)
+        Some((gone.shards, InterestChange::Remove { filter_id }))
+    }
+
+    /// `worker` has other members of a shared subscription. Returns its shards, and what they are to be told.
+    pub(super) fn resize(
+        &mut self,
+        worker: WorkerId,
+        topic_filter: &Bytes,
+        part: GroupPart,
+        strategy: SharedStrategy,
+    ) -> Option<(FilterShards, InterestChange)> {
+        let filter_id = *self.by_topic_filter.get(topic_filter)?;
+        let filter = self.by_id.get_mut(&filter_id)?;
+        let group = filter.group.as_mut()?;
+        group.resize(worker, part);
+        Some((filter.shards, group.change(filter_id, strategy)))
+    }
+
+    /// The worker that gets the next message of a shared subscription.
+    pub(super) fn next_worker(&mut self, filter_id: FilterId) -> Option<WorkerId> {
+        self.by_id.get_mut(&filter_id)?.group.as_mut()?.next_worker()
     }
 
     /// Workers that have any of `filter_ids`.
@@ -105,12 +137,28 @@ impl Filters {
         self.by_id.get(&filter_id).is_some_and(|f| f.workers.contains(worker))
     }
 
-    /// Filters that concern `shard`, for a complete delta.
-    pub(super) fn of_shard(&self, shard: ShardId) -> impl Iterator<Item = (FilterId, &Bytes)> {
+    /// All that `shard` is to be told, for a complete delta.
+    pub(super) fn of_shard(&self, shard: ShardId, strategy: SharedStrategy) -> impl Iterator<Item = InterestChange> {
         self.by_id
             .iter()
             .filter(move |(_, f)| f.shards == FilterShards::All || f.shards == FilterShards::One(shard))
-            .map(|(id, f)| (*id, &f.topic_filter))
+            .map(move |(filter_id, filter)| match &filter.group {
+                Some(group) => group.change(*filter_id, strategy),
+                None => InterestChange::Add {
+                    filter_id: *filter_id,
+                    topic_filter: filter.topic_filter.clone(),
+                },
+            })
+    }
+
+    /// Shared subscriptions that `shard` is to be told again.
+    pub(super) fn groups_of_shard(
+        &self,
+        shard: ShardId,
+        strategy: SharedStrategy,
+    ) -> impl Iterator<Item = InterestChange> {
+        let all = self.of_shard(shard, strategy);
+        all.filter(|change| matches!(change, InterestChange::SetGroup(_)))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -127,6 +175,7 @@ impl Filters {
 mod tests {
     use super::*;
 
+    const STRATEGY: SharedStrategy = SharedStrategy::RoundRobin;
     const ONE: FilterShards = FilterShards::One(ShardId(1));
 
     #[test]
@@ -137,8 +186,10 @@ mod tests {
         assert!(first.is_new);
         let second = filters.add(WorkerId(1), &name, |_| ONE).unwrap();
         assert_eq!(second, Added { is_new: false, ..first });
-        assert_eq!(filters.remove(WorkerId(0), first.filter_id), None);
-        assert_eq!(filters.remove(WorkerId(1), first.filter_id), Some(ONE));
+        assert_eq!(filters.remove(WorkerId(0), first.filter_id, STRATEGY), None);
+        let filter_id = first.filter_id;
+        let gone = Some((ONE, InterestChange::Remove { filter_id }));
+        assert_eq!(filters.remove(WorkerId(1), filter_id, STRATEGY), gone);
         let third = filters.add(WorkerId(0), &name, |_| ONE).unwrap();
         assert_ne!(third.filter_id, first.filter_id, "names are never used again");
     }
@@ -148,7 +199,7 @@ mod tests {
         let mut filters = Filters::default();
         filters.add(WorkerId(0), &Bytes::from_static(b"a"), |_| ONE);
         filters.add(WorkerId(0), &Bytes::from_static(b"#"), |_| FilterShards::All);
-        assert_eq!(filters.of_shard(ShardId(1)).count(), 2);
-        assert_eq!(filters.of_shard(ShardId(2)).count(), 1);
+        assert_eq!(filters.of_shard(ShardId(1), STRATEGY).count(), 2);
+        assert_eq!(filters.of_shard(ShardId(2), STRATEGY).count(), 1);
     }
 }

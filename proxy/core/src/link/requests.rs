@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    AttachSession, ExactlyOnce, FilterId, FilterShards, InterestChange, Message, Operation, Placement, PublishOutcome,
-    Release, RequestId, ShardId,
+    AttachSession, ExactlyOnce, FilterShards, InterestChange, Message, Operation, Placement, PublishOutcome, Release,
+    RequestId, SettleShared, ShardId,
 };
 
 use super::ensures::Ensure;
 use super::{Link, LinkOutputs};
-use crate::exchange::{PublishTicket, ToLink, ToWorker, WorkerId};
+use crate::exchange::{GroupPart, PublishTicket, ToLink, ToWorker, WorkerId};
 
 /// [`ToLink::Subscribe`].
 struct Subscribe {
@@ -16,6 +16,7 @@ struct Subscribe {
     topic_filter: Bytes,
     retained: bool,
     durable: Option<ShardId>,
+    group: Option<GroupPart>,
 }
 
 impl Link {
@@ -32,16 +33,40 @@ impl Link {
                 topic_filter,
                 retained,
                 durable,
+                group,
             } => {
                 let subscribe = Subscribe {
                     request,
                     topic_filter,
                     retained,
                     durable,
+                    group,
                 };
                 self.subscribe(worker, &subscribe, &placement, out);
             }
-            ToLink::Unsubscribe { filter_id } => self.unsubscribe(worker, filter_id),
+            ToLink::Unsubscribe { filter_id } => {
+                let left = self.filters.remove(worker, filter_id, self.settings.shared_strategy);
+                self.change_interest(left, &placement);
+            }
+            ToLink::ResizeGroup { topic_filter, part } => {
+                let strategy = self.settings.shared_strategy;
+                let resized = self.filters.resize(worker, &topic_filter, part, strategy);
+                self.change_interest(resized, &placement);
+            }
+            ToLink::Settle {
+                shard,
+                filter_id,
+                settled,
+            } => {
+                let request = self.next_request();
+                let settle = SettleShared {
+                    request,
+                    shard,
+                    filter_id,
+                    settled,
+                };
+                self.ask(request, shard, Operation::SettleShared(settle));
+            }
             ToLink::MoreRetained { request, shard } => {
                 let chunk = self.next_request();
                 if self.reads.go_on(request, shard, chunk) {
@@ -165,6 +190,7 @@ impl Link {
             ref topic_filter,
             retained,
             durable,
+            group,
         } = *subscribe;
         let shards_of = |f: &[u8]| std::str::from_utf8(f).map_or(FilterShards::All, |f| placement.shards_of_filter(f));
         let Some(added) = self.filters.add(worker, topic_filter, shards_of) else {
@@ -172,6 +198,8 @@ impl Link {
             return;
         };
         let (filter_id, shards) = (added.filter_id, added.shards);
+        let strategy = self.settings.shared_strategy;
+        let resized = group.and_then(|part| self.filters.resize(worker, topic_filter, part, strategy));
         out.tell(
             worker,
             ToWorker::Subscribed {
@@ -200,7 +228,9 @@ impl Link {
             let Some(link) = self.shards.get_mut(usize::from(shard.0)) else {
                 continue;
             };
-            if added.is_new {
+            if let Some((_, change)) = &resized {
+                link.change(change.clone());
+            } else if added.is_new {
                 link.change(InterestChange::Add {
                     filter_id,
                     topic_filter: topic_filter.clone(),
@@ -215,14 +245,11 @@ impl Link {
         }
     }
 
-    fn unsubscribe(&mut self, worker: WorkerId, filter_id: FilterId) {
-        let (Some(shards), Some(placement)) = (self.filters.remove(worker, filter_id), self.placement.as_deref())
-        else {
-            return;
-        };
+    fn change_interest(&mut self, changed: Option<(FilterShards, InterestChange)>, placement: &Placement) {
+        let Some((shards, change)) = changed else { return };
         for shard in shards_in(shards, placement) {
             if let Some(link) = self.shards.get_mut(usize::from(shard.0)) {
-                link.change(InterestChange::Remove { filter_id });
+                link.change(change.clone());
             }
         }
     }

@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-use freshet_storage_contract::{InterestChange, InterestDelta, InterestVersion, RequestId, ShardId, Term};
+use freshet_storage_contract::{
+    InterestChange, InterestDelta, InterestVersion, RequestId, ShardId, SharedStrategy, Term,
+};
 
 use super::acceptance::Acceptance;
 use super::filters::Filters;
@@ -66,14 +67,10 @@ impl ShardLink {
     }
 
     /// The next delta to send before anything else of this turn; none: all changes have been told.
-    pub(super) fn next_delta(&mut self, filters: &Filters) -> Option<InterestDelta> {
+    pub(super) fn next_delta(&mut self, filters: &Filters, strategy: SharedStrategy) -> Option<InterestDelta> {
         let complete = std::mem::take(&mut self.complete);
         if complete {
-            let add = |(filter_id, f): (_, &Bytes)| InterestChange::Add {
-                filter_id,
-                topic_filter: f.clone(),
-            };
-            self.changes = filters.of_shard(self.shard).map(add).collect();
+            self.changes = filters.of_shard(self.shard, strategy).collect();
         } else if self.changes.is_empty() {
             return None;
         }
@@ -127,15 +124,19 @@ fn charged_bytes(change: &InterestChange) -> usize {
     CHANGE_OVERHEAD_BYTES
         + match change {
             InterestChange::Add { topic_filter, .. } => topic_filter.len(),
+            InterestChange::SetGroup(group) => group.share_name.len() + group.topic_filter.len(),
             InterestChange::Remove { .. } => 0,
         }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use freshet_storage_contract::FilterId;
 
     use super::*;
+
+    const STRATEGY: SharedStrategy = SharedStrategy::RoundRobin;
 
     fn add(id: u32) -> InterestChange {
         InterestChange::Add {
@@ -149,7 +150,7 @@ mod tests {
         let mut shard = ShardLink::new(ShardId(0));
         shard.change(add(1));
         assert!(!shard.join(RequestId(1)));
-        let delta = shard.next_delta(&Filters::default()).unwrap();
+        let delta = shard.next_delta(&Filters::default(), STRATEGY).unwrap();
         assert_eq!((delta.version, delta.complete), (InterestVersion(1), false));
         assert_eq!(shard.confirm(InterestVersion(1)), [RequestId(1)]);
         assert!(shard.join(RequestId(2)), "nothing is pending");
@@ -160,10 +161,10 @@ mod tests {
         let mut shard = ShardLink::new(ShardId(0));
         shard.change(add(1));
         shard.join(RequestId(1));
-        shard.next_delta(&Filters::default());
+        shard.next_delta(&Filters::default(), STRATEGY);
         shard.change(add(2));
         shard.join(RequestId(2));
-        shard.next_delta(&Filters::default());
+        shard.next_delta(&Filters::default(), STRATEGY);
         assert_eq!(shard.confirm(InterestVersion(1)), [RequestId(1)]);
         assert_eq!(shard.confirm(InterestVersion(2)), [RequestId(2)]);
     }
@@ -174,10 +175,10 @@ mod tests {
         shard.change(add(1));
         shard.join(RequestId(1));
         shard.begin_anew();
-        let delta = shard.next_delta(&Filters::default()).unwrap();
+        let delta = shard.next_delta(&Filters::default(), STRATEGY).unwrap();
         assert!(delta.complete);
         assert_eq!(shard.confirm(delta.version), [RequestId(1)]);
-        assert_eq!(shard.next_delta(&Filters::default()), None);
+        assert_eq!(shard.next_delta(&Filters::default(), STRATEGY), None);
     }
 
     #[test]
@@ -191,7 +192,7 @@ mod tests {
         }
         shard.begin_anew();
         shard.join(RequestId(1));
-        let deltas: Vec<_> = std::iter::from_fn(|| shard.next_delta(&filters)).collect();
+        let deltas: Vec<_> = std::iter::from_fn(|| shard.next_delta(&filters, STRATEGY)).collect();
         assert!(deltas.len() > 1);
         assert_eq!(deltas.iter().map(|d| d.changes.len()).sum::<usize>(), 20_000);
         for (index, delta) in deltas.iter().enumerate() {
@@ -211,7 +212,7 @@ mod tests {
         shard.change(add(1));
         shard.join(RequestId(1));
         shard.withdraw(RequestId(1));
-        shard.next_delta(&Filters::default());
+        shard.next_delta(&Filters::default(), STRATEGY);
         assert!(shard.confirm(InterestVersion(1)).is_empty());
     }
 }

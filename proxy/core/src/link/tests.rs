@@ -1,5 +1,6 @@
 //! The link against a hand-played storage.
 
+mod groups;
 mod sessions;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ fn link() -> (Link, LinkOutputs) {
         proxy_name: "proxy-1".to_owned(),
         workers: 2,
         delivery_credit_bytes: 1 << 20,
+        shared_strategy: SharedStrategy::LeastInflight,
     };
     (Link::new(settings, IncarnationId(7)), LinkOutputs::new(2))
 }
@@ -79,6 +81,7 @@ fn subscribe(counter: u64, retained: bool) -> ToLink {
         topic_filter,
         retained,
         durable: None,
+        group: None,
     }
 }
 

@@ -58,9 +58,10 @@ impl Worker {
     ) {
         let mut targets = std::mem::take(&mut self.targets);
         for filter_id in filter_ids {
-            self.shared
-                .filters
-                .for_each_of(*filter_id, shard, |s| targets.subscribers.push(*s));
+            let filters = &self.shared.filters;
+            if !filters.for_each_of(*filter_id, shard, |s| targets.subscribers.push(*s)) {
+                self.shared.stats.deliveries_not_authorized += 1;
+            }
         }
         if filter_ids.len() > 1 {
             // Subscriptions of one client side by side.
@@ -284,11 +285,17 @@ fn offer(
             offered = Offered::TooSlow;
             break;
         }
-        shared.stats.deliveries_dropped += 1;
-        if !outbound.drop_reliable() {
-            // What is left cannot be dropped: it is half written.
-            offered = Offered::Dropped;
-            break;
+        let dropped = outbound.drop_reliable();
+        match dropped.as_ref().map(|dropped| &dropped.lease) {
+            // Another member may have room for it.
+            Some(Some(lease)) => shared.return_lease(lease),
+            Some(None) => shared.stats.deliveries_dropped += 1,
+            None => {
+                shared.stats.deliveries_dropped += 1;
+                // What is left cannot be dropped: it is half written.
+                offered = Offered::Dropped;
+                break;
+            }
         }
     }
     if offered == Offered::Queued {

@@ -1,12 +1,14 @@
 //! The end of a connection: what the client is told, what storage is told, what is given back.
 
-use freshet_mqtt::{ConnAck, Disconnect, Peer, Sender};
+use freshet_mqtt::{ConnAck, Disconnect, QoS, Sender};
 use freshet_storage_contract::{DetachReason, MonotonicMs};
 
 use super::Worker;
 use super::actions::{Actions, Fact, PeerClose};
 use super::leaving::Leaving;
+use super::shared::Shared;
 use super::token::{ConnectionToken, ListenerIndex};
+use crate::connection::explanation;
 use crate::connection::session::Session;
 use crate::connection::{Connection, Context, Ending, Phase};
 use crate::planted::planted;
@@ -87,6 +89,7 @@ impl Worker {
         connection.phase = Phase::Closing;
         connection.paused = None;
         let kept = std::mem::take(&mut connection.input);
+        return_leases(connection, cx.shared);
         if let Some(outbound) = &mut connection.outbound {
             outbound.drop_messages();
         }
@@ -132,18 +135,43 @@ impl Worker {
 
 /// Says why, as far as the version and the phase allow (MQTT 5.0, 4.13; MQTT-3.14.1-1).
 fn tell_client(connection: &mut Connection, ending: &Ending, cx: &mut Context<'_>) {
-    if let Some((version, code)) = ending.connack {
-        let peer = Peer {
-            version,
-            ..connection.peer()
-        };
+    if let Some((peer, code)) = ending.connack {
+        let reason_string = explanation::of_ending(ending);
+        let mut connack = ConnAck::new(code);
+        connack.properties.reason_string = reason_string.as_deref();
         // The client is gone either way when its maximum packet size leaves no room for this.
-        let _ = connection.answer(cx, |_, out| ConnAck::new(code).encode(&peer, out));
+        let _ = connection.answer(cx, |_, out| connack.encode(&peer, out));
     } else if connection.phase == Phase::Connected
         && connection.version.has_properties()
         && let Some(code) = ending.reason.disconnect_code()
     {
-        let _ = connection.answer(cx, |peer, out| Disconnect::new(code).encode(Sender::Server, peer, out));
+        let reason_string = explanation::of_ending(ending);
+        let disconnect = Disconnect {
+            reason_string: reason_string.as_deref(),
+            ..Disconnect::new(code)
+        };
+        let _ = connection.answer(cx, |peer, out| disconnect.encode(Sender::Server, peer, out));
+    }
+}
+
+/// What the client of a shared subscription was given and has not acknowledged goes to another member.
+fn return_leases(connection: &mut Connection, shared: &mut Shared) {
+    let Some(session) = &mut connection.cold.session else {
+        return;
+    };
+    let in_flight = session.leases.take().map(|leases| leases.into_sorted());
+    for lease in in_flight.into_iter().flatten() {
+        shared.return_lease(&lease);
+    }
+    for queued in connection.outbound.iter_mut().flat_map(|o| o.reliable_mut()) {
+        let Some(lease) = queued.lease.take() else { continue };
+        let is_own = match (queued.packet_id, &mut session.durable) {
+            (Some(packet_id), Some(durable)) if queued.qos == QoS::ExactlyOnce => !durable.give_back(packet_id),
+            _ => false,
+        };
+        if !is_own {
+            shared.return_lease(&lease);
+        }
     }
 }
 

@@ -55,6 +55,15 @@ impl Worker {
                 self.deliver(shard, &filter_ids, message, position, now, out);
                 self.accept_delivery(shard, term, seq);
             }
+            ToWorker::Shared {
+                shard,
+                term,
+                seq,
+                shared,
+            } => {
+                self.deliver_shared(shard, shared, now, out);
+                self.accept_delivery(shard, term, seq);
+            }
             ToWorker::Overrun { shard } => self.on_overrun(shard, now, out),
             ToWorker::SessionAttached {
                 request,
@@ -131,7 +140,9 @@ impl Worker {
             ToWorker::StorageBack {
                 placement,
                 keeps_sessions,
+                shares,
             } => {
+                self.shared.shares = shares;
                 self.shared.keeps_sessions = keeps_sessions;
                 self.on_storage_back(&placement, now, out);
             }
@@ -191,7 +202,12 @@ impl Worker {
         self.shared.filters.joined(key, token.slot(), shard);
         let durable = self.connections.get_mut(token).and_then(|c| c.durable_mut());
         if let (Some(position), Some(durable)) = (start, durable) {
-            durable.begin_at(key, SubscriptionStart { shard, position });
+            let start = SubscriptionStart { shard, position };
+            if self.shared.filters.is_group(key) {
+                durable.begin_group_at(key, start);
+            } else {
+                durable.begin_at(key, start);
+            }
         }
         if request.join(shard) {
             self.shared.filters.joined_everywhere(key, token.slot());

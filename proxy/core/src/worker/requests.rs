@@ -132,6 +132,7 @@ impl Shared {
                     topic_filter,
                     retained: false,
                     durable: request.durable,
+                    group: self.filters.group_part(request.key),
                 });
             }
             _ => {}
@@ -172,6 +173,7 @@ impl Shared {
                         topic_filter,
                         retained: true,
                         durable: request.durable,
+                        group: None,
                     });
                 }
                 (Read::More(_, shard), Some(Request::Subscribe(request))) => {
@@ -219,9 +221,19 @@ impl Shared {
         out.to_link.push(ToLink::Withdraw { request: id });
     }
 
+    /// A subscriber has left the filter: tells the link, if it has to know.
+    pub(crate) fn tell_left(&mut self, key: FilterKey, released: Released, out: &mut Actions) {
+        if released == Released::Kept {
+            self.tell_group(key, out);
+        }
+        self.tell_release(released, out);
+    }
+
     /// Tells the link of a filter that nobody has.
     pub(crate) fn tell_release(&mut self, released: Released, out: &mut Actions) {
         if let Released::Gone(filter_id) = released {
+            // With a group go its leases: those that have ended are to be known before.
+            self.settlements.tell(out);
             out.to_link.push(ToLink::Unsubscribe { filter_id });
         }
         self.stats.filters_now = self.filters.len() as u64;

@@ -16,7 +16,9 @@ use super::publications::{Publication, Publications};
 use super::requests::{Reads, RequestTable};
 use super::session_updates::SessionUpdates;
 use super::settings::WorkerSettings;
+use super::shared_subscriptions::{ClosedGroups, Settlements};
 use super::token::ConnectionToken;
+use crate::authorization::Authorization;
 use crate::connection::message::OutMessage;
 use crate::connection::spare::Spare;
 use crate::exchange::PublishTicket;
@@ -32,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) settings: WorkerSettings,
     /// For connections that come.
     pub(crate) config: Arc<ProxyConfig>,
+    /// For all connections.
+    pub(crate) authorization: Arc<Authorization>,
     pub(crate) filters: FilterTable,
     pub(crate) clients: Clients,
     pub(crate) timers: Timers,
@@ -40,12 +44,16 @@ pub(crate) struct Shared {
     pub(crate) reads: Reads,
     pub(crate) leaving: LeavingSessions,
     pub(crate) session_updates: SessionUpdates,
+    pub(crate) settlements: Settlements,
+    pub(crate) closed_groups: ClosedGroups,
     pub(crate) spare: Spare,
     /// None until storage was reached for the first time.
     pub(crate) placement: Option<Arc<Placement>>,
     pub(crate) storage_away: bool,
     /// Storage keeps sessions that outlive their connection.
     pub(crate) keeps_sessions: bool,
+    /// Storage knows shared subscriptions.
+    pub(crate) shares: bool,
     pub(crate) drain: Option<Drain>,
     /// Connections whose CONNECT came before the first placement.
     pub(crate) waiting_for_placement: Vec<ConnectionToken>,
@@ -61,9 +69,13 @@ impl Shared {
     pub(crate) fn new(settings: WorkerSettings, config: Arc<ProxyConfig>) -> Self {
         let keys = settings.random_keys;
         let reads = (settings.outbound_bytes / OUTBOUND_BYTES_PER_READ).clamp(16, 1_024);
+        let authorization = Arc::new(Authorization::new(&config.authorization));
+        let mut filters = FilterTable::new(keys);
+        filters.set_authorization(authorization.clone());
         Self {
             config,
-            filters: FilterTable::new(keys),
+            authorization,
+            filters,
             clients: Clients::new(keys),
             timers: Timers::default(),
             publications: Publications::default(),
@@ -72,10 +84,13 @@ impl Shared {
             reads: Reads::new(u32::try_from(reads).unwrap_or(16)),
             leaving: LeavingSessions::default(),
             session_updates: SessionUpdates::default(),
+            settlements: Settlements::default(),
+            closed_groups: ClosedGroups::default(),
             spare: Spare::default(),
             placement: None,
             storage_away: true,
             keeps_sessions: false,
+            shares: false,
             drain: None,
             waiting_for_placement: Vec::new(),
             waiting_for_budget: VecDeque::new(),
@@ -84,6 +99,15 @@ impl Shared {
             assigned_client_ids: 0,
             settings,
         }
+    }
+
+    /// Takes up a changed configuration: what was announced to present connections stays as it was.
+    pub(crate) fn reload(&mut self, config: Arc<ProxyConfig>) {
+        if config.authorization != self.config.authorization {
+            self.authorization = Arc::new(Authorization::new(&config.authorization));
+            self.filters.set_authorization(self.authorization.clone());
+        }
+        self.config = config;
     }
 
     /// Takes note of a publication that goes to the link.
@@ -123,12 +147,16 @@ impl Shared {
 
     /// Bytes of messages that a client with this limit may have queued now.
     pub(crate) fn outbound_limit(&self, own_limit: u32) -> usize {
-        let own_limit = own_limit as usize;
+        self.outbound_share().min(own_limit as usize)
+    }
+
+    /// Bytes of messages that no client may have more of queued now, whatever its own limit.
+    pub(crate) fn outbound_share(&self) -> usize {
         if self.stats.outbound_bytes_now < self.settings.outbound_bytes {
-            return own_limit;
+            return usize::MAX;
         }
         let share = self.settings.outbound_bytes / self.stats.clients_now.max(1);
-        own_limit.min(usize::try_from(share).unwrap_or(usize::MAX))
+        usize::try_from(share).unwrap_or(usize::MAX)
     }
 
     /// A message for clients' queues.

@@ -56,6 +56,11 @@ impl Connections {
             .filter(|_| slot.generation == token.generation())
     }
 
+    /// The connection in a slot.
+    pub(crate) fn at_slot(&self, at: u32) -> Option<&Connection> {
+        self.slots.get(at as usize)?.connection.as_ref()
+    }
+
     /// The connection in a slot, with its token.
     pub(crate) fn in_slot(&mut self, at: u32) -> Option<(ConnectionToken, &mut Connection)> {
         let slot = self.slots.get_mut(at as usize)?;

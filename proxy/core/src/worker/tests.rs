@@ -1,5 +1,6 @@
 //! What clients see of a worker, with a small storage behind it that runs in the same thread.
 
+mod authorization;
 mod bench;
 mod bounds;
 mod connack;
@@ -7,7 +8,10 @@ mod connect;
 mod deliver;
 mod drain;
 mod exchanges;
+mod explanations;
+mod groups;
 mod keep_alive;
+mod limits;
 mod malformed;
 mod publish;
 mod random;

@@ -12,17 +12,18 @@ use proptest::{
     prelude::*,
 };
 
+use super::shared::group_name;
 use super::{client_id, epoch, message, shard, topic_filter};
 
 fn packet_id() -> impl Strategy<Value = PacketId> {
     (1_u16..).prop_map(|id| PacketId::new(id).unwrap())
 }
 
-fn position() -> impl Strategy<Value = Position> {
+pub(super) fn position() -> impl Strategy<Value = Position> {
     any::<u64>().prop_map(Position)
 }
 
-fn request() -> impl Strategy<Value = RequestId> {
+pub(super) fn request() -> impl Strategy<Value = RequestId> {
     any::<u64>().prop_map(RequestId)
 }
 
@@ -109,14 +110,20 @@ fn change() -> impl Strategy<Value = SessionChange> {
         subscription().prop_map(SessionChange::Subscribe),
         topic_filter().prop_map(|topic_filter| SessionChange::Unsubscribe { topic_filter }),
         cursor().prop_map(SessionChange::Advance),
-        (packet_id(), shard(), position(), exchange_qos()).prop_map(|(packet_id, shard, position, qos)| {
-            SessionChange::Sending {
+        (
+            packet_id(),
+            shard(),
+            position(),
+            exchange_qos(),
+            option::of(group_name())
+        )
+            .prop_map(|(packet_id, shard, position, qos, shared)| SessionChange::Sending {
                 packet_id,
                 shard,
                 position,
                 qos,
-            }
-        }),
+                shared,
+            }),
         packet_id().prop_map(|packet_id| SessionChange::Received { packet_id }),
         packet_id().prop_map(|packet_id| SessionChange::Completed { packet_id }),
     ]
@@ -137,14 +144,16 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
                 changes,
             })
         ),
-        (request(), shard(), shard(), topic_filter()).prop_map(|(request, shard, session_shard, topic_filter)| {
-            Operation::EnsureDurable(EnsureDurable {
-                request,
-                shard,
-                session_shard,
-                topic_filter,
-            })
-        }),
+        (request(), shard(), shard(), prop_oneof![topic_filter(), group_name()]).prop_map(
+            |(request, shard, session_shard, topic_filter)| {
+                Operation::EnsureDurable(EnsureDurable {
+                    request,
+                    shard,
+                    session_shard,
+                    topic_filter,
+                })
+            }
+        ),
         (request(), shard(), exactly_once()).prop_map(|(request, shard, of)| Operation::Release(Release {
             request,
             shard,

@@ -117,6 +117,7 @@ fn operations() -> Vec<Operation> {
                     shard: ShardId(0),
                     position: POSITION,
                     qos: QoS::ExactlyOnce,
+                    shared: None,
                 },
                 SessionChange::Received {
                     packet_id: packet_id(1),

@@ -35,12 +35,13 @@ impl<L: CommitLog> Shard<L> {
             };
             self.end_connection(session, End::ProxyLost, turn);
         }
+        let no_groups = self.remove_some_groups(key, REMOVED_PER_TICK, turn);
         let Some(peer) = self.peers.any_mut(key) else {
             self.departing.pop_front();
             return;
         };
         let no_filters = self.interest.remove_some(key.slot, &mut peer.filters, REMOVED_PER_TICK);
-        if no_filters && peer.sessions.is_empty() {
+        if no_filters && no_groups && peer.sessions.is_empty() {
             self.peers.remove(key);
             self.departing.pop_front();
         }

@@ -167,6 +167,7 @@ impl<L: CommitLog> Shard<L> {
     /// The hold is over: what was held is submitted in order.
     pub(super) fn end_hold(&mut self, turn: &mut Turn<'_>) -> usize {
         self.intake.hold_until = None;
+        self.end_unnamed_groups(turn);
         let held = self.intake.held.len();
         self.submit_held(turn);
         held
@@ -224,7 +225,7 @@ impl<L: CommitLog> Shard<L> {
                 publication,
             });
         } else {
-            self.route(publication, None, turn);
+            self.route(publication, None, false, turn);
         }
     }
 
@@ -319,10 +320,20 @@ impl<L: CommitLog> Shard<L> {
         while let Some((position, entry)) = self.log.next_committed() {
             let applied = self.state.apply(position, &entry);
             self.note_applied(&entry.command, applied);
+            match &entry.command {
+                Command::ShareGroup { group, is_live: true } => {
+                    self.bind_group(group, turn);
+                    self.confirm_behind(position, turn);
+                }
+                Command::ReceiveNotes { notes, .. } => self.note_taken(notes, turn),
+                _ => {}
+            }
             if let Some(waiting) = self.intake.in_flight.pop_front_if(|w| w.position == Some(position)) {
                 match applied {
-                    Applied::Published { queued, .. } => {
-                        self.route(waiting.publication, queued.then_some(position), turn);
+                    Applied::Published { taken, .. } => {
+                        let position = taken.durable.then_some(position);
+                        self.route(waiting.publication, position, taken.shared, turn);
+                        self.give_reached(turn);
                     }
                     // It was routed when it came first.
                     Applied::Repeated => self.finish(waiting.publication.source, 0, PublishOutcome::Delivered),
@@ -330,7 +341,7 @@ impl<L: CommitLog> Shard<L> {
                 }
             }
             while let Some(behind) = self.intake.in_flight.pop_front_if(|w| w.position.is_none()) {
-                self.route(behind.publication, None, turn);
+                self.route(behind.publication, None, false, turn);
             }
             while let Some(awaited) = self.awaited.pop_front_if(|a| a.position == position) {
                 self.reply(awaited, applied, turn);
@@ -341,14 +352,14 @@ impl<L: CommitLog> Shard<L> {
     /// Counts what an entry did, and notes what its source shard is to be told.
     fn note_applied(&mut self, command: &Command, applied: Applied) {
         let counters = &mut self.counters;
-        if let Applied::Published { queued, dropped } = applied {
-            counters.queued_total += u64::from(queued);
+        if let Applied::Published { taken, dropped } = applied {
+            counters.queued_total += u64::from(taken.durable || taken.shared);
             counters.queue_dropped_count_total += dropped.by_count;
             counters.queue_dropped_bytes_total += dropped.by_bytes;
         }
         match (command, applied) {
             (Command::ReceiveEffect { from, number, .. }, _) => self.confirmations.push((*from, *number)),
-            (Command::EnsureDurable { .. } | Command::ReceiveNotes { .. }, _) => {
+            (Command::EnsureDurable { .. } | Command::ReceiveNotes { .. } | Command::ShareGroup { .. }, _) => {
                 self.intake.filters_in_flight = self.intake.filters_in_flight.saturating_sub(1);
             }
             (Command::FireWill { .. } | Command::SendWill { .. }, Applied::Done) => counters.wills_published_total += 1,

@@ -96,11 +96,7 @@ impl Interest {
         let text = std::str::from_utf8(topic_filter).map_err(|_| NotAdded::Malformed)?;
         let kind = FilterKind::of(text).ok_or(NotAdded::Malformed)?;
         if kind.bytes > room {
-            if filters.missing.len() >= MAX_MISSING {
-                return Err(NotAdded::TooManyMissing);
-            }
-            filters.missing.insert(filter_id, ());
-            return Err(NotAdded::Full);
+            return filters.add_missing(filter_id);
         }
         let subscriber = Subscriber { slot, filter_id };
         let at = self.index.insert(topic_filter, kind, subscriber);
@@ -160,6 +156,23 @@ impl Interest {
 }
 
 impl PeerFilters {
+    /// A filter goes beyond the bound.
+    ///
+    /// # Errors
+    /// [`NotAdded::Full`] or [`NotAdded::TooManyMissing`].
+    pub(crate) fn add_missing(&mut self, filter_id: FilterId) -> Result<(), NotAdded> {
+        if self.missing.len() >= MAX_MISSING {
+            return Err(NotAdded::TooManyMissing);
+        }
+        self.missing.insert(filter_id, ());
+        Err(NotAdded::Full)
+    }
+
+    /// A filter is named again, or no longer wanted.
+    pub(crate) fn remove_missing(&mut self, filter_id: FilterId) {
+        self.missing.remove(&filter_id);
+    }
+
     /// Whether some filter of the proxy does not act.
     pub(crate) fn is_incomplete(&self) -> bool {
         !self.missing.is_empty()

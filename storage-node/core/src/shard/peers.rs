@@ -1,15 +1,19 @@
 //! What a shard has of each proxy, in the slots of `crate::incarnations`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use freshet_storage_contract::{DeliverySeq, InterestVersion, MonotonicMs, RequestId, SessionEpoch};
+use freshet_storage_contract::{
+    DeliverySeq, FilterId, InterestVersion, MonotonicMs, Position, RequestId, SessionEpoch,
+};
 
+use super::groups::GroupAt;
 use super::interest::PeerFilters;
 use super::publisher::Publisher;
 use super::reads::Read;
 use super::refusals::Refusals;
 use super::ring::Ring;
+use crate::hash::NumberMap;
 use crate::incarnations::PeerKey;
 
 /// A connection that went elsewhere.
@@ -27,6 +31,12 @@ pub(crate) struct Peer {
     /// The proxy had another leader before this one, and may have filters that this one has not been told of.
     pub(crate) owes_interest: bool,
     pub(crate) filters: PeerFilters,
+    /// Shared subscriptions of which it has members.
+    pub(super) groups: NumberMap<FilterId, GroupAt>,
+    /// Of these, those that have messages for it while it cannot take deliveries.
+    pub(super) stalled: BTreeSet<GroupAt>,
+    /// Its interest is confirmed when this entry of the log has been applied.
+    pub(super) confirms_behind: Option<Position>,
     pub(crate) ring: Ring,
     pub(crate) publisher: Publisher,
     /// Reads that wait for room in the ring, or for filters that do not fit.
@@ -51,6 +61,9 @@ impl Peer {
             interest_version: InterestVersion(0),
             owes_interest: false,
             filters: PeerFilters::default(),
+            groups: NumberMap::default(),
+            stalled: BTreeSet::new(),
+            confirms_behind: None,
             ring: Ring::new(ring_bytes, received, now),
             publisher: Publisher::default(),
             reads: VecDeque::new(),

@@ -163,6 +163,12 @@ impl Publisher {
         self.answered_at_renewal = self.last_answered() - self.answered.len() as u64;
     }
 
+    /// Outcomes that the proxy may not have heard, in order.
+    pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (PublishSeq, PublishOutcome)> {
+        let before = self.last_answered() - self.answered.len() as u64;
+        (before + 1..).map(PublishSeq).zip(self.answered.iter().copied())
+    }
+
     /// Numbers whose outcome is kept for a proxy that asks again.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> std::ops::RangeInclusive<u64> {

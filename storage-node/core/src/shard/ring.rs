@@ -136,6 +136,11 @@ impl Ring {
         self.bytes < self.limit_bytes
     }
 
+    /// Whether a message that is leased to the proxy can be added now, or should go elsewhere or wait.
+    pub(crate) fn takes_leased(&self) -> bool {
+        self.overrun.is_none() && !self.silent && self.has_room()
+    }
+
     /// Whether even markers have grown beyond what a proxy that reads could leave there.
     pub(crate) fn is_beyond_bound(&self) -> bool {
         self.bytes > self.limit_bytes.saturating_mul(2)
@@ -434,6 +439,7 @@ fn aged_answer(delivery: &Delivery, waited: Duration) -> Delivery {
         Delivery::Retained { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
         Delivery::Pulled { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
         Delivery::Fetched { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
+        Delivery::Shared(shared) => age(&mut shared.message),
         Delivery::Message { .. } | Delivery::Marker { .. } | Delivery::Overrun | Delivery::Started { .. } => {}
     }
     delivery

@@ -12,8 +12,15 @@ use crate::log::CommitLog;
 use crate::turn::Turn;
 
 impl<L: CommitLog> Shard<L> {
-    /// Puts one copy into the ring of each proxy that wants the message; `position` is where it is queued, if it is.
-    pub(super) fn route(&mut self, publication: Publication, position: Option<Position>, turn: &mut Turn<'_>) {
+    /// Puts one copy into the ring of each proxy that wants the message; `position` is where durable filters have queued
+    /// it, if one has, and `is_shared` tells whether groups have.
+    pub(super) fn route(
+        &mut self,
+        publication: Publication,
+        position: Option<Position>,
+        is_shared: bool,
+        turn: &mut Turn<'_>,
+    ) {
         let Publication { source, message } = publication;
         let mut found = std::mem::take(&mut self.found);
         self.interest.find(&message.topic_name, &mut found);
@@ -62,14 +69,15 @@ impl<L: CommitLog> Shard<L> {
         }
         found.clear();
         self.found = found;
-        let outcome = if receivers == 0 && position.is_none() {
+        let is_shared = self.share_qos_0(&message, turn) || is_shared;
+        let outcome = if receivers == 0 && position.is_none() && !is_shared {
             PublishOutcome::NoMatchingSubscribers
         } else {
             PublishOutcome::Delivered
         };
         self.finish(source, waited, outcome);
         self.release();
-        if receivers > 0 {
+        if receivers > 0 || is_shared {
             self.watch_silence(turn);
         }
     }

@@ -22,27 +22,26 @@ const MAX_SESSION_BYTES: u64 = 2 << 20;
 pub(super) struct Awaited {
     pub(super) position: Position,
     peer: PeerKey,
-    request: RequestId,
     reply: Reply,
 }
 
 /// What is answered.
 #[derive(Debug)]
-enum Reply {
-    SessionAttached { client_id: Bytes, epoch: SessionEpoch },
-    SessionUpdated,
-    Started,
-    Released,
+pub(super) enum Reply {
+    SessionAttached {
+        request: RequestId,
+        client_id: Bytes,
+        epoch: SessionEpoch,
+    },
+    SessionUpdated(RequestId),
+    Started(RequestId),
+    Released(RequestId),
+    SharedSettled(RequestId),
 }
 
 impl<L: CommitLog> Shard<L> {
-    fn answer_when_applied(&mut self, position: Position, peer: PeerKey, request: RequestId, reply: Reply) {
-        self.awaited.push_back(Awaited {
-            position,
-            peer,
-            request,
-            reply,
-        });
+    pub(super) fn answer_when_applied(&mut self, position: Position, peer: PeerKey, reply: Reply) {
+        self.awaited.push_back(Awaited { position, peer, reply });
     }
 
     /// Answers an attach with its epoch: at once when nothing is stored of the client, now or then.
@@ -67,7 +66,12 @@ impl<L: CommitLog> Shard<L> {
         };
         let position = self.propose(command, turn);
         let client_id = client_id.clone();
-        self.answer_when_applied(position, key, request, Reply::SessionAttached { client_id, epoch });
+        let reply = Reply::SessionAttached {
+            request,
+            client_id,
+            epoch,
+        };
+        self.answer_when_applied(position, key, reply);
         self.advance(turn);
     }
 
@@ -166,7 +170,7 @@ impl<L: CommitLog> Shard<L> {
         };
         let position = self.propose(command, turn);
         if let Some(request) = request {
-            self.answer_when_applied(position, key, request, Reply::SessionUpdated);
+            self.answer_when_applied(position, key, Reply::SessionUpdated(request));
         }
         self.settle(turn);
     }
@@ -194,48 +198,48 @@ impl<L: CommitLog> Shard<L> {
         };
         let position = self.propose(command, turn);
         self.intake.filters_in_flight += 1;
-        self.answer_when_applied(position, key, request, Reply::Started);
+        self.answer_when_applied(position, key, Reply::Started(request));
         self.settle(turn);
     }
 
     /// Bytes that count towards the bound on filters.
     pub(super) fn filter_bytes(&self) -> u64 {
-        self.interest.bytes() + self.state.queues.filter_bytes()
+        self.interest.bytes() + self.groups.bytes() + self.state.queues.filter_bytes()
     }
 
     /// Ends a QoS 2 exchange of a publisher.
     pub(crate) fn release_packet(&mut self, key: PeerKey, release: Release, turn: &mut Turn<'_>) {
         let Release { request, of, .. } = release;
         let position = self.propose(Command::Release { of: Box::new(of) }, turn);
-        self.answer_when_applied(position, key, request, Reply::Released);
+        self.answer_when_applied(position, key, Reply::Released(request));
         self.settle(turn);
     }
 
     /// Gives an answer whose entry has been applied.
     pub(super) fn reply(&mut self, awaited: Awaited, applied: Applied, turn: &mut Turn<'_>) {
-        let Awaited {
-            position,
-            peer,
-            request,
-            reply,
-        } = awaited;
+        let Awaited { position, peer, reply } = awaited;
         match reply {
-            Reply::SessionAttached { client_id, epoch } => {
+            Reply::SessionAttached {
+                request,
+                client_id,
+                epoch,
+            } => {
                 self.answer_attached(peer, request, &client_id, epoch, turn);
             }
-            Reply::SessionUpdated if applied == Applied::Done => {
+            Reply::SessionUpdated(request) if applied == Applied::Done => {
                 turn.answer(peer, Answer::SessionUpdated { request });
             }
-            Reply::SessionUpdated => {
+            Reply::SessionUpdated(request) => {
                 self.counters.session_updates_refused_total += 1;
                 let refusal = SessionRefusal::Superseded;
                 turn.answer(peer, Answer::UpdateRefused { request, refusal });
             }
-            Reply::Started => self.tell_started(peer, request, position, turn),
-            Reply::Released => {
+            Reply::Started(request) => self.tell_started(peer, request, position, turn),
+            Reply::Released(request) => {
                 let found = applied == Applied::Done;
                 turn.answer(peer, Answer::Released { request, found });
             }
+            Reply::SharedSettled(request) => turn.answer(peer, Answer::SharedSettled { request }),
         }
     }
 

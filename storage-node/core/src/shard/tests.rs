@@ -1,13 +1,15 @@
 //! A shard over a log that takes its time: the order of what waits for it, and effects between shards.
 
+mod shared;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use freshet_config::StorageConfig;
 use freshet_storage_contract::{
-    Answer, AttachSession, Delivery, EnsureDurable, ExactlyOnce, FilterId, IncarnationId, InterestVersion, Message,
-    PacketId, Placement, Position, PublishBatch, PublishOutcome, PublishSeq, PublisherId, QoS, RequestId, SessionEpoch,
-    UpdateSession,
+    Answer, AttachSession, Delivery, EnsureDurable, ExactlyOnce, FilterId, IncarnationId, InterestChange,
+    InterestDelta, InterestVersion, Message, PacketId, Placement, Position, PublishBatch, PublishOutcome, PublishSeq,
+    PublisherId, QoS, RequestId, SessionEpoch, UpdateSession,
 };
 
 use super::*;

@@ -21,6 +21,10 @@ pub(crate) enum Note {
     HasPackets { client_id: Bytes, generation: SessionEpoch },
     /// To a shard of messages: the generation has ended.
     ForgetPackets { client_id: Bytes, generation: SessionEpoch },
+    /// To a shard of messages: a session has taken a message of a shared subscription for itself.
+    Keep { group: Bytes, position: Position },
+    /// To a shard of messages: the session has done with it.
+    ReleaseKept { position: Position },
 }
 
 impl Charged for Note {
@@ -29,6 +33,8 @@ impl Charged for Note {
             Self::Confirm { topic_filter, .. } | Self::Drop { topic_filter, .. } => topic_filter.len() as u64,
             Self::Trim { filters } => filters.iter().map(|(f, _)| f.len() as u64 + OVERHEAD_BYTES).sum(),
             Self::HasPackets { client_id, .. } | Self::ForgetPackets { client_id, .. } => client_id.len() as u64,
+            Self::Keep { group, .. } => group.len() as u64,
+            Self::ReleaseKept { .. } => 0,
         };
         bytes + OVERHEAD_BYTES
     }

@@ -1,9 +1,13 @@
-//! Durable filters of a shard, each with its light queue: the positions of the messages that match it.
+//! The light queues of a shard: the positions of the messages that match a filter.
 //!
-//! One for all sessions of a session shard that have the filter: the session shard says when the first one has it
-//! ([`Queues::confirm`]), when the last one has gone ([`Queues::drop_filter`]), and below which position nobody needs
-//! anything ([`Queues::trim`]). Message bytes are kept once, as long as some queue names them ([`messages`]).
+//! A *durable filter* is one queue for all sessions of a session shard that have the filter. That shard says when the
+//! first one has it, when the last one has gone ([`filters`]), and below which position nobody needs anything
+//! ([`Queues::trim`]). A *group* is one queue for all members of a shared subscription, whose rows go one by one
+//! ([`groups`]). Message bytes are kept once, as long as some queue names them ([`messages`]).
 
+mod filters;
+mod groups;
+mod kept;
 mod messages;
 mod pull;
 
@@ -14,50 +18,73 @@ use freshet_config::QueueLimits;
 use freshet_storage_contract::{Message, Position, ShardId};
 use slab::Slab;
 
+pub(crate) use self::groups::{group_name, is_group};
+use self::kept::Kept;
 use self::messages::Messages;
 pub(crate) use self::messages::own_copy;
-use crate::filters::{At, FilterIndex, FilterKind};
+use crate::filters::{At, FilterIndex};
 use crate::hash::KeyedHash;
 
-/// How long a durable filter acts before a session has it, ms of log time.
-const UNCONFIRMED_MS: u64 = 60_000;
 /// What a position in a light queue is charged with, in bytes: the row, and the message's reference to its queue.
 const ROW_BYTES: u64 = 16;
-/// What a durable filter costs beside its registration, in bytes.
-const FILTER_OVERHEAD_BYTES: u64 = 192;
-
 /// Names a light queue. The same on every replica: it is given by the entries that make and remove them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct QueueId(u32);
 
-/// The durable filters of a shard and what is queued for them.
+/// A queue's shard of sessions, none for a group, and its filter, a group's with its prefix.
+type Name = (Option<ShardId>, Bytes);
+
+/// The light queues of a shard and what is in them.
 #[derive(Debug)]
 pub(crate) struct Queues {
-    filters: Slab<DurableFilter>,
-    by_name: BTreeMap<(ShardId, Bytes), QueueId>,
+    queues: Slab<LightQueue>,
+    by_name: BTreeMap<Name, QueueId>,
     index: FilterIndex<QueueId>,
-    /// Grows with every change of the set of filters.
+    /// Grows with every change of the set of queues.
     version: u64,
-    /// Filters that no session has, by the log time at which they go.
-    unconfirmed: BTreeSet<(u64, QueueId)>,
+    /// What no session has, by the log time at which it goes.
+    unconfirmed: BTreeSet<(u64, QueueId, ShardId)>,
     messages: Messages,
+    kept: Kept,
     rows: u64,
     filter_bytes: u64,
+    /// Of the queues, groups.
+    groups: usize,
+    /// Groups that the last message went to.
+    reached: Vec<QueueId>,
 }
 
 #[derive(Debug)]
-struct DurableFilter {
-    topic_filter: Bytes,
-    session_shard: ShardId,
+struct LightQueue {
+    name: Name,
     at: At,
     charged_bytes: u64,
-    /// Position of the last request for it.
-    ensured: Position,
-    /// When the filter goes unless a session has it by then; none: one has it.
-    goes_ms: Option<u64>,
+    /// Shards of sessions that have it or have asked for it. Of a durable filter one.
+    holds: Vec<Hold>,
+    /// Of a group: some proxy has members.
+    is_live: bool,
     rows: VecDeque<Position>,
     /// Bytes charged for the messages of its rows.
     row_bytes: u64,
+}
+
+/// Why a queue is there.
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    session_shard: ShardId,
+    /// Position of the last request for the queue.
+    ensured: Position,
+    /// When the hold ends unless a session has the filter by then; none: one has it.
+    goes_ms: Option<u64>,
+}
+
+/// Which queues have taken a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Taken {
+    /// Some durable filter's.
+    pub(crate) durable: bool,
+    /// Some group's.
+    pub(crate) shared: bool,
 }
 
 /// The queues that a message belongs to, as the leader found them.
@@ -81,20 +108,28 @@ pub(crate) struct Dropped {
 impl Queues {
     pub(crate) fn new(hash: KeyedHash) -> Self {
         Self {
-            filters: Slab::new(),
+            queues: Slab::new(),
             by_name: BTreeMap::new(),
             index: FilterIndex::new(hash),
             version: 0,
             unconfirmed: BTreeSet::new(),
             messages: Messages::default(),
+            kept: Kept::default(),
             rows: 0,
             filter_bytes: 0,
+            groups: 0,
+            reached: Vec::new(),
         }
     }
 
     /// Durable filters.
     pub(crate) fn len(&self) -> usize {
-        self.filters.len()
+        self.queues.len() - self.groups
+    }
+
+    /// Groups.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups
     }
 
     /// Rows of all light queues.
@@ -109,23 +144,12 @@ impl Queues {
 
     /// Bytes charged for messages and rows.
     pub(crate) fn bytes(&self) -> u64 {
-        self.messages.bytes() + self.rows * ROW_BYTES
+        self.messages.bytes() + self.kept.bytes() + self.rows * ROW_BYTES
     }
 
-    /// Bytes charged for durable filters.
+    /// Bytes charged for the filters of queues.
     pub(crate) fn filter_bytes(&self) -> u64 {
         self.filter_bytes
-    }
-
-    /// What another durable filter would be charged with; none: it is malformed. 0: it is there.
-    pub(crate) fn cost_of(&self, session_shard: ShardId, topic_filter: &Bytes) -> Option<u64> {
-        let kind = FilterKind::of(std::str::from_utf8(topic_filter).ok()?)?;
-        let is_there = self.by_name.contains_key(&(session_shard, topic_filter.clone()));
-        Some(if is_there {
-            0
-        } else {
-            kind.bytes + topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES
-        })
     }
 
     /// Finds the queues of a message.
@@ -143,128 +167,7 @@ impl Queues {
         message.charged_bytes() as u64 + matched.queues.len() as u64 * ROW_BYTES
     }
 
-    /// Makes a filter act from `position` on.
-    pub(super) fn ensure(
-        &mut self,
-        session_shard: ShardId,
-        topic_filter: &Bytes,
-        position: Position,
-        log_time_ms: u64,
-    ) {
-        let Some(id) = self.find_or_add(session_shard, topic_filter) else {
-            return;
-        };
-        let Some(filter) = self.filters.get_mut(id.0 as usize) else {
-            return;
-        };
-        let is_new = filter.ensured == Position::default();
-        filter.ensured = position;
-        if is_new || filter.goes_ms.is_some() {
-            self.set_goes(id, Some(log_time_ms.saturating_add(UNCONFIRMED_MS)));
-        }
-    }
-
-    /// A session shard has the filter, as of the request at `ensured`. One that is gone begins again.
-    pub(super) fn confirm(&mut self, session_shard: ShardId, topic_filter: &Bytes, ensured: Position) {
-        let Some(id) = self.find_or_add(session_shard, topic_filter) else {
-            return;
-        };
-        if let Some(filter) = self.filters.get_mut(id.0 as usize) {
-            filter.ensured = filter.ensured.max(ensured);
-        }
-        self.set_goes(id, None);
-    }
-
-    /// No session has the filter any more; a request behind `ensured` lets it act for its time.
-    pub(super) fn drop_filter(
-        &mut self,
-        session_shard: ShardId,
-        topic_filter: &Bytes,
-        ensured: Position,
-        log_time_ms: u64,
-    ) {
-        let Some(id) = self.by_name.get(&(session_shard, topic_filter.clone())).copied() else {
-            return;
-        };
-        if self
-            .filters
-            .get(id.0 as usize)
-            .is_some_and(|filter| filter.ensured > ensured)
-        {
-            self.set_goes(id, Some(log_time_ms.saturating_add(UNCONFIRMED_MS)));
-        } else {
-            self.remove(id);
-        }
-    }
-
-    /// Removes up to `limit` filters that no session has and whose time has passed; returns how many.
-    pub(super) fn expire_filters(&mut self, log_time_ms: u64, limit: usize) -> usize {
-        let mut count = 0;
-        while count < limit
-            && let Some((goes_ms, id)) = self.unconfirmed.first().copied()
-            && goes_ms <= log_time_ms
-        {
-            self.remove(id);
-            count += 1;
-        }
-        count
-    }
-
-    fn find_or_add(&mut self, session_shard: ShardId, topic_filter: &Bytes) -> Option<QueueId> {
-        let name = (session_shard, topic_filter.clone());
-        if let Some(id) = self.by_name.get(&name) {
-            return Some(*id);
-        }
-        let kind = FilterKind::of(std::str::from_utf8(topic_filter).ok()?)?;
-        let own = Bytes::copy_from_slice(topic_filter);
-        let charged_bytes = kind.bytes + own.len() as u64 + FILTER_OVERHEAD_BYTES;
-        let entry = self.filters.vacant_entry();
-        // Four billion filters go far beyond the bound on them.
-        let id = QueueId(u32::try_from(entry.key()).unwrap_or(u32::MAX));
-        entry.insert(DurableFilter {
-            at: self.index.insert(&own, kind, id),
-            topic_filter: own.clone(),
-            session_shard,
-            charged_bytes,
-            ensured: Position::default(),
-            goes_ms: None,
-            rows: VecDeque::new(),
-            row_bytes: 0,
-        });
-        self.by_name.insert((session_shard, own), id);
-        self.filter_bytes += charged_bytes;
-        self.version += 1;
-        Some(id)
-    }
-
-    fn set_goes(&mut self, id: QueueId, goes_ms: Option<u64>) {
-        let Some(filter) = self.filters.get_mut(id.0 as usize) else {
-            return;
-        };
-        if let Some(before) = std::mem::replace(&mut filter.goes_ms, goes_ms) {
-            self.unconfirmed.remove(&(before, id));
-        }
-        if let Some(after) = goes_ms {
-            self.unconfirmed.insert((after, id));
-        }
-    }
-
-    fn remove(&mut self, id: QueueId) {
-        self.set_goes(id, None);
-        let Some(filter) = self.filters.try_remove(id.0 as usize) else {
-            return;
-        };
-        self.index.remove(filter.at, id);
-        self.by_name.remove(&(filter.session_shard, filter.topic_filter));
-        self.filter_bytes -= filter.charged_bytes;
-        self.version += 1;
-        self.rows -= filter.rows.len() as u64;
-        for position in filter.rows {
-            self.messages.release(position);
-        }
-    }
-
-    /// Queues a message of QoS >= 1; returns whether any queue has it, and what the limits dropped for it.
+    /// Queues a message of QoS >= 1; returns what has taken it, and what the limits dropped for it.
     pub(super) fn push(
         &mut self,
         position: Position,
@@ -272,7 +175,8 @@ impl Queues {
         matched: &Matched,
         limits: QueueLimits,
         log_time_ms: u64,
-    ) -> (bool, Dropped) {
+    ) -> (Taken, Dropped) {
+        self.reached.clear();
         let again;
         let queues = if matched.version == self.version {
             &matched.queues
@@ -281,44 +185,48 @@ impl Queues {
             again = self.find(&message.topic_name);
             &again.queues
         };
-        let mut dropped = Dropped::default();
+        let (mut taken, mut dropped) = (Taken::default(), Dropped::default());
         if queues.is_empty() {
-            return (false, dropped);
+            return (taken, dropped);
         }
         let bytes = message.charged_bytes() as u64;
         self.messages.insert(position, message, queues, log_time_ms);
         for id in queues {
-            let Some(filter) = self.filters.get_mut(id.0 as usize) else {
+            let Some(queue) = self.queues.get_mut(id.0 as usize) else {
                 continue;
             };
-            filter.rows.push_back(position);
-            filter.row_bytes += bytes;
-            self.rows += 1;
-            while limits.messages > 0 && filter.rows.len() as u64 > limits.messages {
-                dropped.by_count += drop_oldest(filter, &mut self.messages, &mut self.rows);
+            if queue.is_group() {
+                taken.shared = true;
+                self.reached.push(*id);
+            } else {
+                taken.durable = true;
             }
-            while limits.bytes > 0 && filter.row_bytes > limits.bytes && !filter.rows.is_empty() {
-                dropped.by_bytes += drop_oldest(filter, &mut self.messages, &mut self.rows);
+            queue.rows.push_back(position);
+            queue.row_bytes += bytes;
+            self.rows += 1;
+            while limits.messages > 0 && queue.rows.len() as u64 > limits.messages {
+                dropped.by_count += drop_oldest(queue, &mut self.messages, &mut self.rows);
+            }
+            while limits.bytes > 0 && queue.row_bytes > limits.bytes && !queue.rows.is_empty() {
+                dropped.by_bytes += drop_oldest(queue, &mut self.messages, &mut self.rows);
             }
         }
-        (true, dropped)
+        (taken, dropped)
     }
 
     /// Nobody of the session shard needs anything of the filter up to `through`.
     pub(super) fn trim(&mut self, session_shard: ShardId, topic_filter: &Bytes, through: Position) {
-        let Some(filter) = self
+        let Some(queue) = self
             .by_name
-            .get(&(session_shard, topic_filter.clone()))
-            .and_then(|id| self.filters.get_mut(id.0 as usize))
+            .get(&(Some(session_shard), topic_filter.clone()))
+            .and_then(|id| self.queues.get_mut(id.0 as usize))
         else {
             return;
         };
-        while filter.rows.front().is_some_and(|position| *position <= through) {
-            drop_oldest(filter, &mut self.messages, &mut self.rows);
+        while queue.rows.front().is_some_and(|position| *position <= through) {
+            drop_oldest(queue, &mut self.messages, &mut self.rows);
         }
-        if filter.rows.is_empty() && filter.rows.capacity() > IDLE_CAPACITY {
-            filter.rows = VecDeque::new();
-        }
+        queue.give_back();
     }
 
     /// Removes up to `limit` messages whose expiry interval has passed; returns how many rows went.
@@ -348,18 +256,32 @@ impl Queues {
     fn remove_message(&mut self, position: Position) -> u64 {
         let mut gone = 0;
         for id in self.messages.queues_of(position) {
-            let Some(filter) = self.filters.get_mut(id.0 as usize) else {
-                continue;
-            };
-            if let Ok(at) = filter.rows.binary_search(&position) {
-                filter.rows.remove(at);
-                filter.row_bytes -= self.messages.bytes_of(position);
-                self.rows -= 1;
-                gone += 1;
-            }
+            gone += u64::from(self.remove_row(id, position));
         }
         self.messages.remove(position);
         gone
+    }
+
+    /// Removes one row of a queue. False: it was not there.
+    fn remove_row(&mut self, id: QueueId, position: Position) -> bool {
+        let Some(queue) = self.queues.get_mut(id.0 as usize) else {
+            return false;
+        };
+        let Ok(at) = queue.rows.binary_search(&position) else {
+            return false;
+        };
+        queue.rows.remove(at);
+        queue.row_bytes -= self.messages.bytes_of(position);
+        queue.give_back();
+        self.rows -= 1;
+        self.messages.release(position);
+        true
+    }
+
+    /// A message with what remains of its expiry interval, and whether that has passed.
+    pub(crate) fn read(&self, position: Position, log_time_ms: u64) -> Option<(Message, bool)> {
+        let queued = self.messages.read(position, log_time_ms);
+        queued.or_else(|| self.kept.read(position, log_time_ms))
     }
 
     /// When the first message expires, ms of log time.
@@ -374,17 +296,30 @@ impl Queues {
 
     /// When the first filter that no session has goes, ms of log time.
     pub(crate) fn next_unconfirmed(&self) -> Option<u64> {
-        self.unconfirmed.first().map(|(goes_ms, _)| *goes_ms)
+        self.unconfirmed.first().map(|(goes_ms, ..)| *goes_ms)
     }
 }
 
 /// An empty queue gives back what it has beyond this many rows.
 const IDLE_CAPACITY: usize = 64;
 
+impl LightQueue {
+    fn is_group(&self) -> bool {
+        self.name.0.is_none()
+    }
+
+    /// An empty queue keeps little.
+    fn give_back(&mut self) {
+        if self.rows.is_empty() && self.rows.capacity() > IDLE_CAPACITY {
+            self.rows = VecDeque::new();
+        }
+    }
+}
+
 /// Takes the first row off a queue; returns 1.
-fn drop_oldest(filter: &mut DurableFilter, messages: &mut Messages, rows: &mut u64) -> u64 {
-    if let Some(position) = filter.rows.pop_front() {
-        filter.row_bytes -= messages.bytes_of(position);
+fn drop_oldest(queue: &mut LightQueue, messages: &mut Messages, rows: &mut u64) -> u64 {
+    if let Some(position) = queue.rows.pop_front() {
+        queue.row_bytes -= messages.bytes_of(position);
         *rows -= 1;
         messages.release(position);
     }

@@ -262,9 +262,12 @@ impl StoredSessions {
 
     fn end(&mut self, client_id: &Bytes, notes: &mut Effects<Note>) {
         self.set_connected(client_id, true, None);
-        let Some(row) = self.rows.remove(client_id) else { return };
+        let Some(mut row) = self.rows.remove(client_id) else {
+            return;
+        };
         self.bytes -= row.bytes(client_id);
         row.remove_readers(&mut self.readers, notes);
+        row.release_all_kept(notes);
         for shard in &row.packets_at {
             notes.send(
                 *shard,

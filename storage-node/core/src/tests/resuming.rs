@@ -45,6 +45,23 @@ fn what_was_acknowledged_does_not_come_again() {
 }
 
 #[test]
+fn what_was_answered_without_a_link_comes_before_what_is_answered_on_the_next_one() {
+    let mut w = world();
+    for proxy in [A, B, C] {
+        w.attach(proxy);
+    }
+    w.subscribe(B, 1, "a");
+    w.subscribe(C, 1, "b");
+    w.publish(A, qos_1("a", "1"));
+    w.publish(A, qos_1("b", "2"));
+    w.lose_link(A);
+    w.acknowledge(B);
+    w.attach(A);
+    w.acknowledge(C);
+    assert_eq!(w.take_outcomes(A), [(1, Delivered), (2, Delivered)]);
+}
+
+#[test]
 fn what_was_received_on_the_old_link_may_be_acknowledged_on_the_new_one() {
     let mut w = world();
     w.attach(A);
@@ -74,7 +91,7 @@ fn a_broken_link_within_a_second_is_noticed_by_no_publisher() {
 }
 
 #[test]
-fn an_outcome_lost_with_the_link_is_given_again_when_asked_for() {
+fn an_outcome_lost_with_the_link_is_given_again_on_the_next_one_and_when_asked_for() {
     let mut w = world();
     w.attach(A);
     w.attach(B);
@@ -86,7 +103,7 @@ fn an_outcome_lost_with_the_link_is_given_again_when_asked_for() {
     w.acknowledge(B);
     let again = w.attach(A);
     assert_eq!(again.attachments[0].publish_seq, PublishSeq(2));
-    assert_eq!(w.take_outcomes(A), []);
+    assert_eq!(w.take_outcomes(A), [(1, NoMatchingSubscribers), (2, Delivered)]);
     w.publish_as(
         A,
         S0,

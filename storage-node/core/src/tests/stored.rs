@@ -24,7 +24,7 @@ fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
-fn subscription(filter: &str, starts: Vec<SubscriptionStart>) -> SessionChange {
+pub(super) fn subscription(filter: &str, starts: Vec<SubscriptionStart>) -> SessionChange {
     SessionChange::Subscribe(StoredSubscription {
         topic_filter: bytes(filter),
         options: SubscriptionOptions::new(QoS::AtLeastOnce),
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Attaches a session that is there, and returns its epoch and what was stored.
-    fn resume(&mut self, proxy: u128, request: u64, client: &str) -> (SessionEpoch, StoredSession) {
+    pub(super) fn resume(&mut self, proxy: u128, request: u64, client: &str) -> (SessionEpoch, StoredSession) {
         match self.attach_stored(proxy, request, client, false) {
             Answer::SessionAttached {
                 epoch,
@@ -66,7 +66,7 @@ impl World {
     }
 
     /// Attaches a session that is not there.
-    fn begin(&mut self, proxy: u128, request: u64, client: &str) -> SessionEpoch {
+    pub(super) fn begin(&mut self, proxy: u128, request: u64, client: &str) -> SessionEpoch {
         match self.attach_stored(proxy, request, client, false) {
             Answer::SessionAttached {
                 epoch,
@@ -83,7 +83,7 @@ impl World {
     }
 
     /// Asks for a durable filter at each of its shards.
-    fn ensure(&mut self, proxy: u128, client: &str, filter: &str) -> Vec<SubscriptionStart> {
+    pub(super) fn ensure(&mut self, proxy: u128, client: &str, filter: &str) -> Vec<SubscriptionStart> {
         let session_shard = self.session_shard(client);
         let mut starts = Vec::new();
         for shard in self.shards_of(filter) {
@@ -107,7 +107,13 @@ impl World {
         starts
     }
 
-    fn update(&mut self, proxy: u128, client: &str, epoch: SessionEpoch, changes: Vec<SessionChange>) -> Answer {
+    pub(super) fn update(
+        &mut self,
+        proxy: u128,
+        client: &str,
+        epoch: SessionEpoch,
+        changes: Vec<SessionChange>,
+    ) -> Answer {
         let update = UpdateSession {
             request: Some(RequestId(88)),
             client_id: bytes(client),
@@ -200,6 +206,7 @@ impl World {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.2-23", "5.0:4.5.0-1", "3.1.1:3.1.2-5", "3.1.1:4.5.0-1"))]
 fn a_session_finds_its_subscriptions_and_what_it_has_missed() {
     let mut w = World::new(settings(4));
     w.attach(A);
@@ -303,6 +310,7 @@ fn what_every_reader_has_done_with_is_no_longer_kept() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.2-4", "5.0:3.1.4-4", "3.1.1:3.1.4-3"))]
 fn a_clean_start_ends_the_session_and_what_waits_for_it() {
     let mut w = World::new(settings(4));
     w.attach(A);
@@ -393,6 +401,7 @@ fn exchanges_are_handed_over_with_their_messages() {
         shard: S0,
         position: chunk.messages[at].position,
         qos: QoS::ExactlyOnce,
+        shared: None,
     };
     let received = SessionChange::Received {
         packet_id: PacketId::new(9).unwrap(),

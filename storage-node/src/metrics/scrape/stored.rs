@@ -1,4 +1,4 @@
-//! Sessions that outlive their connection, and what is queued for them.
+//! Sessions that outlive their connection, shared subscriptions, and what is queued for them.
 
 use std::fmt;
 
@@ -8,6 +8,7 @@ impl Scrape {
     pub(super) fn encode_stored(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
         self.encode_sessions(out)?;
         self.encode_queues(out)?;
+        self.encode_groups(out)?;
         self.encode_queue_losses(out)
     }
 
@@ -47,9 +48,12 @@ impl Scrape {
 
     fn encode_queues(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
         let shards = &self.stats.shards;
-        out.gauges_by_shard("queued_messages", "Messages queued for stored sessions", shards, |g| {
-            g.queued_messages
-        })?;
+        out.gauges_by_shard(
+            "queued_messages",
+            "Messages queued for stored sessions and shared subscriptions",
+            shards,
+            |g| g.queued_messages,
+        )?;
         out.gauges_by_shard("queued_bytes", "Bytes of what is queued", shards, |g| g.queued_bytes)?;
         out.gauge(
             "queued_rows",
@@ -86,6 +90,43 @@ impl Scrape {
             "publishes_known",
             "QoS 2 publications that a session repeated",
             self.counters(|c| c.publishes_known_total),
+        )
+    }
+
+    fn encode_groups(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
+        let online = self.gauges(|g| g.shared_groups_online);
+        let groups = self.gauges(|g| g.shared_groups);
+        out.gauges_by(
+            "shared_groups",
+            "Shared subscriptions at each shard, by whether some member is connected",
+            "connected",
+            [("true", online), ("false", groups.saturating_sub(online))],
+        )?;
+        out.gauges_by_shard(
+            "shared_leases",
+            "Messages of shared subscriptions that proxies have and have not settled",
+            &self.stats.shards,
+            |g| g.shared_leases,
+        )?;
+        out.gauge(
+            "shared_kept",
+            "QoS 2 messages of shared subscriptions that stored sessions have taken",
+            self.gauges(|g| g.shared_kept),
+        )?;
+        out.counter(
+            "shared_deliveries",
+            "Messages of shared subscriptions given to proxies",
+            self.counters(|c| c.shared_deliveries_total),
+        )?;
+        out.counter(
+            "shared_settled",
+            "Messages of shared subscriptions that a member has done with",
+            self.counters(|c| c.shared_settled_total),
+        )?;
+        out.counter(
+            "shared_returned",
+            "Messages of shared subscriptions that came back and went to another member",
+            self.counters(|c| c.shared_returned_total),
         )
     }
 

@@ -50,8 +50,7 @@ impl Session {
             .filter_map(|key| self.stored_subscription(*key, filters, slot))
             .collect();
         subscriptions.sort_unstable_by(|a, b| a.topic_filter.cmp(&b.topic_filter));
-        let mut cursors: Vec<_> = durable.cursors.iter().map(super::Cursor::stored).collect();
-        cursors.sort_unstable_by_key(|cursor| cursor.shard);
+        let cursors = durable.cursors.iter().map(super::Cursor::stored).collect();
         Some(Box::new(StoredSession {
             generation: durable.generation,
             subscriptions,

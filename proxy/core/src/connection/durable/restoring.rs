@@ -58,8 +58,15 @@ impl Connection {
                 session.subscriptions.push(key);
                 cx.shared.stats.subscriptions_now += 1;
             }
+            cx.shared
+                .filters
+                .join_group(key, cx.token.slot(), session.inflight.window());
             for start in &subscription.starts {
-                durable.begin_at(key, *start);
+                if cx.shared.filters.is_group(key) {
+                    durable.begin_group_at(key, *start);
+                } else {
+                    durable.begin_at(key, *start);
+                }
             }
             requests.push(SubscribeRequest::restored(cx.token, key));
         }
@@ -72,6 +79,7 @@ impl Connection {
             };
             let known = Exchange {
                 place,
+                is_shared: false,
                 qos: exchange.qos,
                 is_sent: true,
                 is_stored: true,

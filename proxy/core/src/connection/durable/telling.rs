@@ -35,14 +35,22 @@ impl Durable {
                 return;
             };
             queued.packet_id = Some(packet_id);
+            // A message of a group becomes the session's own with its packet id.
+            let lease = queued.lease.as_ref().filter(|_| queued.qos == QoS::ExactlyOnce);
+            let of_group = lease.map(|shared| Place {
+                shard: shared.shard,
+                position: shared.lease.position,
+            });
             // A packet id of QoS 2 must be known even when its message is kept nowhere: the client remembers it.
-            let place = match (queued.place, queued.qos) {
+            let place = match (queued.place.or(of_group), queued.qos) {
                 (Some(place), _) => place,
                 (None, QoS::ExactlyOnce) => elsewhere,
                 (None, _) => continue,
             };
+            queued.place = Some(place);
             let exchange = Exchange {
                 place,
+                is_shared: lease.is_some(),
                 qos: queued.qos,
                 is_sent: false,
                 is_stored: false,
@@ -55,6 +63,7 @@ impl Durable {
                     shard: place.shard,
                     position: place.position,
                     qos: queued.qos,
+                    shared: lease.map(|shared| shared.name.clone()),
                 };
                 self.updates.push(sending, Some(Held::Publish(packet_id)), now);
             }
@@ -83,6 +92,7 @@ impl Durable {
     /// A subscription has gone, and with it the places that only it had.
     pub(crate) fn unsubscribe(&mut self, key: FilterKey) -> Vec<RequestId> {
         self.readers.remove(&key);
+        self.groups.remove(&key);
         let readers = &self.readers;
         let mut pulls = Vec::new();
         self.cursors.retain(|cursor| {
@@ -116,6 +126,7 @@ impl Durable {
                 shard,
                 position,
                 qos: QoS::AtLeastOnce,
+                shared: None,
             };
             self.updates.push(sending, None, now);
         }

@@ -121,6 +121,19 @@ impl Updates {
         std::mem::take(&mut self.pending).into_iter().map(|batch| batch.changes)
     }
 
+    /// Storage need not hear of a message any more that waits to be sent. False: it has, or is about to.
+    pub(crate) fn withdraw_sending(&mut self, packet_id: NonZeroU16) -> bool {
+        let is_it =
+            |change: &SessionChange| matches!(change, SessionChange::Sending { packet_id: id, .. } if *id == packet_id);
+        for batch in &mut self.pending {
+            if let Some(at) = batch.changes.iter().position(is_it) {
+                batch.changes.remove(at);
+                return true;
+            }
+        }
+        false
+    }
+
     /// The update on its way was answered. Returns what waited for it, in order.
     pub(crate) fn answered(&mut self, request: RequestId) -> Vec<Held> {
         let Some((_, number)) = self.under_way.take_if(|(id, _)| *id == request) else {

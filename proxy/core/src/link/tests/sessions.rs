@@ -1,7 +1,8 @@
 //! What the link carries for sessions that outlive their connection.
 
 use freshet_storage_contract::{
-    ExactlyOnce, Feature, PacketId, Pull, PulledMessage, SESSIONS_FEATURE, SessionRefusal, UpdateSession,
+    ExactlyOnce, Feature, PacketId, Pull, PulledMessage, SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE,
+    SessionRefusal, UpdateSession,
 };
 
 use super::*;
@@ -12,6 +13,7 @@ fn durable(counter: u64, retained: bool) -> ToLink {
         topic_filter: Bytes::from_static(b"a/+"),
         retained,
         durable: Some(ShardId(0)),
+        group: None,
     }
 }
 
@@ -38,19 +40,26 @@ fn again(link: &mut Link, out: &mut LinkOutputs, term: Term) {
 }
 
 #[test]
-fn workers_are_told_whether_storage_keeps_sessions() {
-    for features in [vec![], vec![Feature(SESSIONS_FEATURE.to_owned())]] {
+fn workers_are_told_what_storage_knows() {
+    let [sessions, shares] = [SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE].map(|name| Feature(name.to_owned()));
+    for features in [vec![], vec![sessions.clone()], vec![sessions.clone(), shares.clone()]] {
         let (mut link, mut out) = link();
-        assert_eq!(link.attach_frame().features, [Feature(SESSIONS_FEATURE.to_owned())]);
+        assert_eq!(link.attach_frame().features, [sessions.clone(), shares.clone()]);
         let attached = Attached {
             features: features.clone(),
             ..welcome(T1, 0, 0)
         };
         link.attached(&attached, MonotonicMs(0), &mut out).unwrap();
-        let Some(ToWorker::StorageBack { keeps_sessions, .. }) = out.to_workers[0].first() else {
+        let Some(ToWorker::StorageBack {
+            keeps_sessions,
+            shares: knows_shares,
+            ..
+        }) = out.to_workers[0].first()
+        else {
             panic!("{:?}", out.to_workers)
         };
-        assert_eq!(*keeps_sessions, !features.is_empty());
+        assert_eq!(*keeps_sessions, features.contains(&sessions));
+        assert_eq!(*knows_shares, features.contains(&shares));
     }
 }
 

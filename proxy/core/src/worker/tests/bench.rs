@@ -123,6 +123,7 @@ impl Bench {
         self.tell(ToWorker::StorageBack {
             placement,
             keeps_sessions: true,
+            shares: true,
         });
     }
 
@@ -240,6 +241,11 @@ impl Bench {
         self.subscribe_with(client, topic_filter, SubscriptionOptions::new(qos), None)
     }
 
+    /// Sends a SUBSCRIBE and leaves its answer unread.
+    pub(super) fn send_subscribe(&mut self, client: Client, topic_filter: &str, qos: QoS) {
+        self.send_subscribe_with(client, topic_filter, SubscriptionOptions::new(qos), None);
+    }
+
     pub(super) fn subscribe_with(
         &mut self,
         client: Client,
@@ -247,6 +253,17 @@ impl Bench {
         options: SubscriptionOptions,
         subscription_identifier: Option<u32>,
     ) -> Vec<Seen> {
+        self.send_subscribe_with(client, topic_filter, options, subscription_identifier);
+        self.read(client)
+    }
+
+    fn send_subscribe_with(
+        &mut self,
+        client: Client,
+        topic_filter: &str,
+        options: SubscriptionOptions,
+        subscription_identifier: Option<u32>,
+    ) {
         let filters = [SubscribeFilter {
             topic_filter: TopicFilter::parse(topic_filter).unwrap(),
             options,
@@ -258,7 +275,6 @@ impl Bench {
             filters: SubscribeFilters::from_slice(&filters),
         };
         self.send(client, ClientPacket::Subscribe(subscribe));
-        self.read(client)
     }
 
     pub(super) fn unsubscribe(&mut self, client: Client, topic_filter: &str) -> Vec<Seen> {

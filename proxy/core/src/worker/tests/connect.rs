@@ -81,7 +81,7 @@ fn connack_says_what_the_server_keeps_to() {
     assert_eq!(connack.maximum_packet_size, Some(1 << 20));
     assert_eq!(connack.topic_alias_maximum, Some(16));
     assert_eq!(connack.server_keep_alive, Some(240));
-    assert_eq!(connack.shared_subscription_available, Some(false));
+    assert_eq!(connack.shared_subscription_available, Some(true));
     assert_eq!(
         connack.user_properties,
         [("freshet-proxy".to_owned(), "proxy-1".to_owned())]

@@ -56,6 +56,28 @@ fn a_new_message_goes_out_with_dup_0_and_an_unused_id_until_it_is_acknowledged()
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:4.4.0-1"))]
+fn nothing_is_sent_again_while_the_connection_lasts() {
+    for version in BOTH {
+        let mut bench = Bench::new();
+        let client = bench.client(version, "c");
+        bench.subscribe(client, "a", QoS::ExactlyOnce);
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce] {
+            bench.deliver(message("a", b"x", qos));
+        }
+        let sent = bench.read_publishes(client);
+        let released = sent[2].packet_id.unwrap();
+        bench.pubrec(client, released);
+        assert_eq!(bench.read(client), [Seen::PubRel(released, ReasonCode::Success)]);
+        for _ in 0..24 * 60 {
+            bench.pass_ms(60_000);
+            bench.send(client, ClientPacket::PingReq);
+            assert_eq!(bench.read(client), [Seen::PingResp]);
+        }
+    }
+}
+
+#[test]
 #[cfg_attr(false, shows("5.0:4.3.2-5", "3.1.1:4.3.2-2"))]
 fn after_puback_the_same_id_is_a_new_message_whatever_its_dup() {
     for version in BOTH {

@@ -58,6 +58,10 @@ fn connack_announces_the_interval_that_is_granted_when_it_is_another() {
 }
 
 #[test]
+#[cfg_attr(
+    false,
+    shows("5.0:3.1.2-4", "5.0:3.1.2-6", "5.0:3.2.2-3", "3.1.1:3.1.2-6", "3.1.1:3.2.2-2")
+)]
 fn a_session_of_either_version_is_found_again_until_it_is_cleaned() {
     // MQTT-3.1.2-4, MQTT-3.1.2-5, MQTT-3.2.2-2, MQTT-3.2.2-3
     for version in [V5, V311] {
@@ -113,12 +117,14 @@ fn storage_that_keeps_no_sessions_is_announced() {
     bench.tell(crate::exchange::ToWorker::StorageBack {
         placement,
         keeps_sessions: false,
+        shares: true,
     });
     let (_, connack) = connect(&mut bench, V5, "c");
     assert_eq!(connack.session_expiry_interval, Some(0));
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.1.2-5", "5.0:4.4.0-1"))]
 fn a_session_that_is_taken_over_goes_on_with_all_that_it_had() {
     // MQTT-3.1.4-3
     let mut bench = Bench::new();

@@ -1,5 +1,6 @@
 //! Link and storage in one, small enough to be read: two shards, answers in the order of the questions.
 
+mod groups;
 mod kept;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -9,11 +10,12 @@ use bytes::Bytes;
 use freshet_mqtt::topic_matches;
 use freshet_storage_contract::{
     ClusterUid, DeliverySeq, DetachReason, FilterId, FilterShards, Message, Placement, PublishOutcome, RequestId,
-    RetainedMessage, SessionEpoch, SessionRefusal, ShardId, Term,
+    RetainedMessage, SessionEpoch, SessionRefusal, ShardId, SharedMessage, Term,
 };
 
+use self::groups::{Groups, shared_filter};
 use self::kept::Kept;
-use crate::exchange::{PublishTicket, ToLink, ToWorker};
+use crate::exchange::{GroupPart, PublishTicket, ToLink, ToWorker};
 
 /// The other side of a worker.
 pub(super) struct Storage {
@@ -31,6 +33,7 @@ pub(super) struct Storage {
     /// Changes of sessions are not answered by themselves.
     pub(super) hold_updates: bool,
     pub(super) kept: Kept,
+    pub(super) groups: Groups,
     pub(super) held_publications: VecDeque<(PublishTicket, Message)>,
     pub(super) held: VecDeque<ToLink>,
     /// Retained messages of one chunk.
@@ -64,6 +67,7 @@ impl Storage {
             hold_subscriptions: false,
             hold_updates: false,
             kept: Kept::new(100),
+            groups: Groups::default(),
             held_publications: VecDeque::new(),
             held: VecDeque::new(),
             chunk: 100,
@@ -118,7 +122,19 @@ impl Storage {
                 topic_filter,
                 retained,
                 durable,
-            } => self.subscribe(request, &topic_filter, retained, durable.is_some()),
+                group,
+            } => {
+                assert_eq!(group.is_some(), shared_filter(&topic_filter).is_some());
+                self.subscribe(request, &topic_filter, retained, durable.is_some());
+                if let Some(part) = group {
+                    self.resize(&topic_filter, part);
+                }
+            }
+            ToLink::ResizeGroup { topic_filter, part } => self.resize(&topic_filter, part),
+            ToLink::Settle { filter_id, settled, .. } => {
+                self.groups.settle(filter_id, &settled);
+                self.give();
+            }
             ToLink::UpdateSession(_) if self.hold_updates => self.held.push_back(said),
             ToLink::UpdateSession(update) => {
                 let request = update.request.expect("every update asks for an answer");
@@ -147,6 +163,7 @@ impl Storage {
                     self.filters.remove(&filter_id).is_some(),
                     "unsubscribed from what it did not have"
                 );
+                self.groups.remove(filter_id);
             }
             ToLink::MoreRetained { request, shard } => self.read(request, shard),
             ToLink::Withdraw { request } => self.reads.retain(|key, _| key.0 != request),
@@ -196,6 +213,8 @@ impl Storage {
     }
 
     fn shards_of(&self, topic_filter: &[u8]) -> (FilterShards, Vec<ShardId>) {
+        let unshared = shared_filter(topic_filter);
+        let topic_filter = unshared.as_deref().unwrap_or(topic_filter);
         let shards = self.placement.shards_of_filter(str::from_utf8(topic_filter).unwrap());
         match shards {
             FilterShards::One(shard) => (shards, vec![shard]),
@@ -281,16 +300,18 @@ impl Storage {
         let matching = self
             .filters
             .iter()
-            .filter(|(_, name)| topic_matches(str::from_utf8(name).unwrap(), &topic));
+            .filter(|(_, name)| shared_filter(name).is_none() && topic_matches(str::from_utf8(name).unwrap(), &topic));
         let filter_ids: Arc<[FilterId]> = matching.map(|(id, _)| *id).collect();
         let position = self.kept.append(&message);
+        let is_shared = self.groups.matches(&topic);
+        let live = self.groups.append(&message);
+        self.share(live);
+        self.give();
         if filter_ids.is_empty() {
-            return position.is_some();
+            return position.is_some() || is_shared;
         }
         let shard = self.placement.shard_of_topic(&topic);
-        let seq = self.seqs.entry(shard).or_default();
-        *seq += 1;
-        let seq = DeliverySeq(*seq);
+        let seq = self.next_seq(shard);
         self.answers.push_back(ToWorker::Deliver {
             shard,
             term: TERM,
@@ -300,5 +321,40 @@ impl Storage {
             position,
         });
         true
+    }
+
+    fn next_seq(&mut self, shard: ShardId) -> DeliverySeq {
+        let seq = self.seqs.entry(shard).or_default();
+        *seq += 1;
+        DeliverySeq(*seq)
+    }
+
+    fn resize(&mut self, topic_filter: &Bytes, part: GroupPart) {
+        let id = self.filters.iter().find(|(_, name)| *name == topic_filter);
+        // Its subscription may be held back.
+        if let Some((id, _)) = id {
+            self.groups.resize(*id, topic_filter, part);
+            self.give();
+        }
+    }
+
+    fn give(&mut self) {
+        let given = self.groups.give();
+        self.share(given);
+    }
+
+    fn share(&mut self, given: Vec<SharedMessage>) {
+        for shared in given {
+            let shard = self
+                .placement
+                .shard_of_topic(str::from_utf8(&shared.message.topic_name).unwrap());
+            let seq = self.next_seq(shard);
+            self.answers.push_back(ToWorker::Shared {
+                shard,
+                term: TERM,
+                seq,
+                shared,
+            });
+        }
     }
 }

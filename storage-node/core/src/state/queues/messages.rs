@@ -92,13 +92,13 @@ impl Messages {
     /// The message with what remains of its expiry interval, begun seconds counted in full, and whether it has passed.
     pub(super) fn read(&self, position: Position, log_time_ms: u64) -> Option<(Message, bool)> {
         let queued = self.by_position.get(&position)?;
-        let mut message = queued.message.clone();
-        message.message_expiry_interval_s = queued.expires_ms.map(|expires_ms| {
-            let remaining_s = expires_ms.saturating_sub(log_time_ms).div_ceil(1_000);
-            u32::try_from(remaining_s).unwrap_or(u32::MAX)
-        });
-        let has_expired = queued.expires_ms.is_some_and(|expires_ms| expires_ms <= log_time_ms);
-        Some((message, has_expired))
+        Some(remaining(&queued.message, queued.expires_ms, log_time_ms))
+    }
+
+    /// The message as it came, and when it expires.
+    pub(super) fn get(&self, position: Position) -> Option<(&Message, Option<u64>)> {
+        let queued = self.by_position.get(&position)?;
+        Some((&queued.message, queued.expires_ms))
     }
 
     pub(super) fn next_expiry(&self) -> Option<u64> {
@@ -116,6 +116,17 @@ impl Messages {
             .first_key_value()
             .map(|(position, queued)| (*position, queued.came_ms))
     }
+}
+
+/// A message with what remains of its expiry interval, begun seconds counted in full, and whether it has passed.
+pub(super) fn remaining(message: &Message, expires_ms: Option<u64>, log_time_ms: u64) -> (Message, bool) {
+    let mut message = message.clone();
+    message.message_expiry_interval_s = expires_ms.map(|expires_ms| {
+        let remaining_s = expires_ms.saturating_sub(log_time_ms).div_ceil(1_000);
+        u32::try_from(remaining_s).unwrap_or(u32::MAX)
+    });
+    let has_expired = expires_ms.is_some_and(|expires_ms| expires_ms <= log_time_ms);
+    (message, has_expired)
 }
 
 /// The message in one allocation of its own: what is kept for long does not keep the frame that brought it.

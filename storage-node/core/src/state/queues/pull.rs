@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use freshet_storage_contract::{FetchedMessage, Position, Pull, PulledMessage};
 
-use super::{DurableFilter, Queues};
+use super::{LightQueue, Queues};
 
 /// Positions that one pull looks at.
 const POSITIONS_PER_PULL: usize = 4_096;
@@ -30,12 +30,12 @@ impl Queues {
             expired: 0,
         };
         let max_messages = usize::try_from(pull.max_messages).unwrap_or(usize::MAX).max(1);
-        let queues: Vec<Option<&DurableFilter>> = pull
+        let queues: Vec<Option<&LightQueue>> = pull
             .filters
             .iter()
             .map(|f| {
-                let id = self.by_name.get(&(pull.session_shard, f.topic_filter.clone()))?;
-                self.filters.get(id.0 as usize)
+                let id = self.by_name.get(&(Some(pull.session_shard), f.topic_filter.clone()))?;
+                self.queues.get(id.0 as usize)
             })
             .collect();
         // Next row of each queue: its position, and which filter and row it is.
@@ -99,7 +99,7 @@ impl Queues {
     ) -> (Vec<FetchedMessage>, usize) {
         let (mut messages, mut bytes) = (Vec::new(), 0_usize);
         for (looked_at, position) in positions.iter().enumerate() {
-            let Some((message, _)) = self.messages.read(*position, log_time_ms) else {
+            let Some((message, _)) = self.read(*position, log_time_ms) else {
                 continue;
             };
             bytes = bytes.saturating_add(message.charged_bytes());

@@ -26,7 +26,7 @@ fn name(filter: &'static str) -> Bytes {
 }
 
 impl Queues {
-    fn publish(&mut self, position: u64, topic: &str, limits: QueueLimits, log_time_ms: u64) -> (bool, Dropped) {
+    fn publish(&mut self, position: u64, topic: &str, limits: QueueLimits, log_time_ms: u64) -> (Taken, Dropped) {
         let matched = self.find(topic.as_bytes());
         self.push(Position(position), &message(topic, "x"), &matched, limits, log_time_ms)
     }
@@ -158,7 +158,7 @@ fn the_end_of_the_last_reader_leaves_a_filter_to_who_has_just_asked_for_it() {
     q.ensure(S, &name("a"), Position(9), 500);
     q.drop_filter(S, &name("a"), Position(1), 1_000);
     assert_eq!(q.len(), 1, "the request at 9 is not known to who dropped it");
-    assert!(q.publish(10, "a", NO_LIMITS, 1_000).0);
+    assert!(q.publish(10, "a", NO_LIMITS, 1_000).0.durable);
     assert_eq!(q.expire_filters(61_000, 9), 1);
     assert_eq!(q.messages(), 0);
 }

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    Cursor, OutboundExchange, OutboundStage, Position, SessionChange, SessionEpoch, ShardId, StoredSession,
+    Cursor, OutboundExchange, OutboundStage, PacketId, Position, SessionChange, SessionEpoch, ShardId, StoredSession,
     StoredSubscription, SubscriptionStart,
 };
 
 use super::readers::Readers;
 use crate::state::effects::Effects;
 use crate::state::notes::Note;
+use crate::state::queues::{group_name, is_group};
 
 /// What a session costs beside its client id, in bytes.
 const SESSION_OVERHEAD_BYTES: u64 = 384;
@@ -33,7 +34,17 @@ pub(super) struct SessionRow {
     pub(super) stored: StoredSession,
     /// Shards that keep QoS 2 publications of this generation.
     pub(super) packets_at: Vec<ShardId>,
+    /// Messages of shared subscriptions that are kept for its exchanges.
+    kept: Vec<KeptAt>,
     subscription_bytes: u64,
+}
+
+/// A message that its shard keeps for an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct KeptAt {
+    packet_id: PacketId,
+    shard: ShardId,
+    position: Position,
 }
 
 impl SessionRow {
@@ -46,13 +57,14 @@ impl SessionRow {
             subscription_bytes: stored.subscriptions.iter().map(subscription_bytes).sum(),
             stored,
             packets_at: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
     /// Bytes that the session of `client_id` is charged with.
     pub(super) fn bytes(&self, client_id: &Bytes) -> u64 {
         let beyond: usize = self.stored.cursors.iter().map(|c| c.beyond.len()).sum();
-        let entries = self.stored.cursors.len() + self.stored.outbound.len();
+        let entries = self.stored.cursors.len() + self.stored.outbound.len() + self.kept.len();
         let numbers = beyond + self.packets_at.len();
         SESSION_OVERHEAD_BYTES
             + client_id.len() as u64
@@ -65,7 +77,7 @@ impl SessionRow {
     pub(super) fn add_readers(&self, readers: &mut Readers, notes: &mut Effects<Note>) {
         for subscription in &self.stored.subscriptions {
             for start in &subscription.starts {
-                let floor = self.floor(*start);
+                let floor = self.floor(&subscription.topic_filter, *start);
                 readers.add(start.shard, &subscription.topic_filter, floor, start.position, notes);
             }
         }
@@ -75,13 +87,31 @@ impl SessionRow {
     pub(super) fn remove_readers(&self, readers: &mut Readers, notes: &mut Effects<Note>) {
         for subscription in &self.stored.subscriptions {
             for start in &subscription.starts {
-                readers.remove(start.shard, &subscription.topic_filter, self.floor(*start), notes);
+                let floor = self.floor(&subscription.topic_filter, *start);
+                readers.remove(start.shard, &subscription.topic_filter, floor, notes);
             }
         }
     }
 
-    /// Up to where a subscription needs nothing of a shard.
-    fn floor(&self, start: SubscriptionStart) -> Position {
+    /// The session has ended: nothing is kept for its exchanges any more.
+    pub(super) fn release_all_kept(&mut self, notes: &mut Effects<Note>) {
+        for KeptAt { shard, position, .. } in self.kept.drain(..) {
+            notes.send(shard, Note::ReleaseKept { position });
+        }
+    }
+
+    fn release_kept(&mut self, packet_id: PacketId, notes: &mut Effects<Note>) {
+        if let Some(at) = self.kept.iter().position(|kept| kept.packet_id == packet_id) {
+            let KeptAt { shard, position, .. } = self.kept.swap_remove(at);
+            notes.send(shard, Note::ReleaseKept { position });
+        }
+    }
+
+    /// Up to where a subscription needs nothing of a shard. Members of a group have no place of their own in it.
+    fn floor(&self, topic_filter: &[u8], start: SubscriptionStart) -> Position {
+        if is_group(topic_filter) {
+            return start.position;
+        }
         self.cursor(start.shard)
             .map_or(start.position, |cursor| cursor.acknowledged.max(start.position))
     }
@@ -102,6 +132,7 @@ impl SessionRow {
                 shard,
                 position,
                 qos,
+                shared,
             } => {
                 let exchange = OutboundExchange {
                     packet_id: *packet_id,
@@ -110,20 +141,46 @@ impl SessionRow {
                     qos: *qos,
                     stage: OutboundStage::Sent,
                 };
-                let outbound = &mut self.stored.outbound;
-                match outbound.iter_mut().find(|e| e.packet_id == *packet_id) {
-                    // Asked again after a broken link: how far it has come stands.
-                    Some(same) if same.shard == *shard && same.position == *position => {}
-                    Some(other) => *other = exchange,
-                    None => outbound.push(exchange),
-                }
+                self.send(exchange, shared.as_ref().and_then(group_name), notes);
             }
             SessionChange::Received { packet_id } => {
                 if let Some(exchange) = self.stored.outbound.iter_mut().find(|e| e.packet_id == *packet_id) {
                     exchange.stage = OutboundStage::Received;
                 }
+                // It is never sent again (MQTT-4.3.3-6).
+                self.release_kept(*packet_id, notes);
             }
-            SessionChange::Completed { packet_id } => self.stored.outbound.retain(|e| e.packet_id != *packet_id),
+            SessionChange::Completed { packet_id } => {
+                self.stored.outbound.retain(|e| e.packet_id != *packet_id);
+                self.release_kept(*packet_id, notes);
+            }
+        }
+    }
+
+    /// An exchange begins; of a message of `group` the session takes that for itself.
+    fn send(&mut self, exchange: OutboundExchange, group: Option<Bytes>, notes: &mut Effects<Note>) {
+        let OutboundExchange {
+            packet_id,
+            shard,
+            position,
+            ..
+        } = exchange;
+        let outbound = &mut self.stored.outbound;
+        match outbound.iter_mut().find(|e| e.packet_id == packet_id) {
+            // Asked again after a broken link: how far it has come stands.
+            Some(same) if same.shard == shard && same.position == position => return,
+            Some(other) => *other = exchange,
+            None => outbound.push(exchange),
+        }
+        self.release_kept(packet_id, notes);
+        if let Some(group) = group {
+            let kept = KeptAt {
+                packet_id,
+                shard,
+                position,
+            };
+            self.kept.push(kept);
+            notes.send(shard, Note::Keep { group, position });
         }
     }
 
@@ -142,8 +199,11 @@ impl SessionRow {
             subscription.starts.clone_from(&known.starts);
         } else {
             for start in &subscription.starts {
-                self.begin_cursor(*start);
-                readers.add(start.shard, &filter, self.floor(*start), start.position, notes);
+                if !is_group(&filter) {
+                    self.begin_cursor(*start);
+                }
+                let floor = self.floor(&filter, *start);
+                readers.add(start.shard, &filter, floor, start.position, notes);
             }
         }
         self.subscription_bytes += subscription_bytes(&subscription);
@@ -188,6 +248,7 @@ impl SessionRow {
         let subscriptions = &self.stored.subscriptions;
         subscriptions
             .iter()
+            .filter(|s| !is_group(&s.topic_filter))
             .any(|s| s.starts.iter().any(|start| start.shard == shard))
             || self.stored.outbound.iter().any(|e| e.shard == shard)
     }
@@ -203,7 +264,7 @@ impl SessionRow {
         let gone = self.stored.subscriptions.remove(at);
         self.subscription_bytes -= subscription_bytes(&gone);
         for start in &gone.starts {
-            readers.remove(start.shard, topic_filter, self.floor(*start), notes);
+            readers.remove(start.shard, topic_filter, self.floor(topic_filter, *start), notes);
         }
         for start in &gone.starts {
             if !self.reads(start.shard) {
@@ -230,7 +291,8 @@ impl SessionRow {
         if acknowledged == from {
             return;
         }
-        for subscription in &self.stored.subscriptions {
+        let own = self.stored.subscriptions.iter().filter(|s| !is_group(&s.topic_filter));
+        for subscription in own {
             for start in subscription.starts.iter().filter(|s| s.shard == to.shard) {
                 readers.advance(
                     to.shard,
@@ -249,7 +311,7 @@ pub(super) fn cost_of(change: &SessionChange) -> u64 {
         // A filter is charged where its readers are, too.
         SessionChange::Subscribe(subscription) => subscription_bytes(subscription) * 2,
         SessionChange::Advance(cursor) => ENTRY_BYTES + cursor.beyond.len() as u64 * NUMBER_BYTES,
-        SessionChange::Sending { .. } => ENTRY_BYTES,
+        SessionChange::Sending { .. } => ENTRY_BYTES * 2,
         SessionChange::Unsubscribe { .. } | SessionChange::Received { .. } | SessionChange::Completed { .. } => 0,
     }
 }

@@ -262,6 +262,7 @@ fn an_exchange_goes_from_sent_to_received_to_done() {
         shard: T0,
         position: Position(position),
         qos: QoS::ExactlyOnce,
+        shared: None,
     };
     b.update("c", 1, &[sending(2, 10), sending(1, 11)]);
     b.update(
@@ -350,6 +351,7 @@ fn what_is_charged_is_given_back() {
                     shard: T0,
                     position: Position(9),
                     qos: QoS::AtLeastOnce,
+                    shared: None,
                 },
             ],
         );

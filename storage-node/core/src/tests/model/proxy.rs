@@ -208,7 +208,8 @@ impl SimProxy {
                 Delivery::Retained { .. }
                 | Delivery::Started { .. }
                 | Delivery::Pulled { .. }
-                | Delivery::Fetched { .. } => panic!("nobody asked"),
+                | Delivery::Fetched { .. }
+                | Delivery::Shared(_) => panic!("nobody asked"),
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::*;
 
 #[test]
+#[cfg_attr(false, shows("5.0:4.1.0-2"))]
 fn a_session_ends_when_its_interval_has_passed_and_its_queue_with_it() {
     let mut w = World::new(settings(4));
     w.attach(A);
@@ -26,6 +27,25 @@ fn a_session_ends_when_its_interval_has_passed_and_its_queue_with_it() {
     );
     assert_eq!(w.counter(|c| c.sessions_expired_total), 1);
     w.begin(A, 2, "c");
+}
+
+#[test]
+#[cfg_attr(false, shows("5.0:4.1.0-1", "3.1.1:4.1.0-1"))]
+fn a_session_lasts_as_long_as_its_connection_and_then_for_its_interval() {
+    const INTERVAL_MS: u64 = 1_000_000;
+    let mut w = world();
+    w.attach(A);
+    let epoch = w.begin(A, 1, "c");
+    w.subscribe_stored(A, "c", epoch, "a");
+    w.pass_ms_with(3 * INTERVAL_MS, &[A]);
+    w.publish(A, qos_1("a", "x"));
+    w.disconnect(A, "c", epoch, None);
+    w.pass_ms_with(INTERVAL_MS - 1_000, &[A]);
+    let (_, session) = w.resume(A, 2, "c");
+    assert_eq!(session.generation, epoch);
+    assert_eq!(session.subscriptions[0].topic_filter, bytes("a"));
+    let chunk = w.pull(A, "c", S0, session.cursors[0].acknowledged, &["a"]);
+    assert_eq!(payloads(&chunk.messages), ["x"]);
 }
 
 #[test]
@@ -104,6 +124,7 @@ fn a_durable_filter_that_no_session_takes_is_removed() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:3.3.2-5", "5.0:3.3.2-6"))]
 fn messages_expire_in_their_queues_and_pulls_say_what_remains() {
     let mut w = world();
     w.attach(A);

@@ -7,6 +7,7 @@ use crate::exchange::ToLink;
 use crate::worker::tests::seen::Seen;
 
 #[test]
+#[cfg_attr(false, shows("5.0:4.3.3-10", "5.0:4.3.3-12"))]
 fn a_publish_that_is_repeated_on_a_new_connection_is_one_message() {
     // MQTT-4.3.3-10
     let mut bench = Bench::new();

@@ -196,6 +196,7 @@ fn apply(session: &mut StoredSession, change: SessionChange) {
             shard,
             position,
             qos,
+            shared: _,
         } => {
             session.outbound.retain(|e| e.packet_id != packet_id);
             session.outbound.push(OutboundExchange {

@@ -1,0 +1,65 @@
+//! Shared subscriptions in the table of filters: who is a member, and which of them is next.
+//!
+//! Rules of authorization may have changed since a member subscribed: a group whose filter is denied is closed until it
+//! is allowed again.
+
+use bytes::Bytes;
+use freshet_storage_contract::{FilterId, SharedStrategy};
+
+use super::{FilterKey, FilterTable, Load, Subscriber};
+use crate::exchange::GroupPart;
+
+impl FilterTable {
+    /// A subscriber of a shared subscription becomes a member; `window`: what may be in flight towards it.
+    pub(crate) fn join_group(&mut self, key: FilterKey, slot: u32, window: u16) {
+        if let Some(group) = self.get_mut(key).and_then(|f| f.group.as_mut()) {
+            group.add(slot, window);
+        }
+    }
+
+    /// Whether it is a shared subscription.
+    pub(crate) fn is_group(&self, key: FilterKey) -> bool {
+        self.get(key).is_some_and(|f| f.group.is_some())
+    }
+
+    /// The members of a shared subscription.
+    pub(crate) fn group_part(&self, key: FilterKey) -> Option<GroupPart> {
+        Some(self.get(key)?.group.as_ref()?.part())
+    }
+
+    /// The whole name of a shared subscription.
+    pub(crate) fn group_name(&self, filter_id: FilterId) -> Option<Bytes> {
+        let filter = self.get(FilterKey(*self.by_id.get(&filter_id)?))?;
+        Some(filter.group.as_ref()?.name.clone())
+    }
+
+    /// No member of a shared subscription has room: nothing more is to come. None: that is known.
+    pub(crate) fn close_group(&mut self, filter_id: FilterId) -> Option<FilterKey> {
+        let key = FilterKey(*self.by_id.get(&filter_id)?);
+        let group = self.get_mut(key)?.group.as_mut()?;
+        group.close().then_some(key)
+    }
+
+    /// A closed group goes on if a member has room. None: it is not closed.
+    pub(crate) fn reopen_group(&mut self, key: FilterKey, load: impl Fn(u32) -> Option<Load>) -> Option<bool> {
+        let may_deliver = self.may_deliver(self.get(key)?);
+        let group = self.get_mut(key)?.group.as_mut()?;
+        group.is_closed().then(|| may_deliver && group.reopen(load))
+    }
+
+    /// The member of a shared subscription that gets the next message; none: no member has room, or may have it.
+    pub(crate) fn choose_member(
+        &mut self,
+        filter_id: FilterId,
+        strategy: SharedStrategy,
+        load: impl Fn(u32) -> Option<Load>,
+    ) -> Option<Subscriber> {
+        let key = FilterKey(*self.by_id.get(&filter_id)?);
+        if !self.may_deliver(self.get(key)?) {
+            return None;
+        }
+        let filter = self.get_mut(key)?;
+        let slot = filter.group.as_mut()?.choose(strategy, load)?;
+        filter.subscribers.get(slot).copied()
+    }
+}

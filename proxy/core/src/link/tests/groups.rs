@@ -1,0 +1,160 @@
+//! What the link carries for shared subscriptions.
+
+use freshet_storage_contract::{FilterId, InterestChange, Lease, SharedGroup, SharedMessage};
+
+use super::*;
+use crate::exchange::GroupPart;
+
+const NAME: &[u8] = b"$share/g/a";
+const OTHER: WorkerId = WorkerId(1);
+
+fn part(members: u32, window: u32) -> GroupPart {
+    GroupPart { members, window }
+}
+
+fn join(link: &mut Link, worker: WorkerId, counter: u64, group: GroupPart, out: &mut LinkOutputs) {
+    let subscribe = ToLink::Subscribe {
+        request: request_id(worker, counter),
+        topic_filter: Bytes::from_static(NAME),
+        retained: false,
+        durable: None,
+        group: Some(group),
+    };
+    link.handle_worker(worker, subscribe, out);
+}
+
+fn resize(link: &mut Link, worker: WorkerId, part: GroupPart, out: &mut LinkOutputs) {
+    let topic_filter = Bytes::from_static(NAME);
+    link.handle_worker(worker, ToLink::ResizeGroup { topic_filter, part }, out);
+}
+
+/// What the shard is told of the group in the next turn.
+fn told(link: &mut Link, out: &mut LinkOutputs) -> Vec<SharedGroup> {
+    link.flush(out);
+    let mut told = Vec::new();
+    for operation in out.operations.drain(..) {
+        let Operation::Interest(delta) = operation else {
+            continue;
+        };
+        told.extend(delta.changes.into_iter().filter_map(|change| match change {
+            InterestChange::SetGroup(group) => Some(group),
+            _ => None,
+        }));
+    }
+    told
+}
+
+fn lease(number: u64) -> Lease {
+    Lease {
+        position: Position(number),
+        number,
+    }
+}
+
+fn shared(filter_id: FilterId, number: u64) -> Delivery {
+    Delivery::Shared(SharedMessage {
+        filter_id,
+        message: message("a"),
+        lease: Some(lease(number)),
+    })
+}
+
+fn settle(link: &mut Link, filter_id: FilterId, settlement: Settlement, out: &mut LinkOutputs) {
+    let settle = ToLink::Settle {
+        shard: ShardId(0),
+        filter_id,
+        settled: vec![(lease(1), settlement)],
+    };
+    link.handle_worker(WORKER, settle, out);
+}
+
+#[test]
+fn the_members_of_all_workers_are_one_part_of_the_group() {
+    let (mut link, mut out) = attached_link();
+    join(&mut link, WORKER, 1, part(1, 10), &mut out);
+    join(&mut link, OTHER, 1, part(2, 30), &mut out);
+    let last = told(&mut link, &mut out).pop().unwrap();
+    assert_eq!((&last.share_name[..], &last.topic_filter[..]), (&b"g"[..], &b"a"[..]));
+    assert_eq!((last.members, last.window), (3, 40));
+    resize(&mut link, OTHER, part(2, 0), &mut out);
+    let last = told(&mut link, &mut out).pop().unwrap();
+    assert_eq!((last.members, last.window), (3, 10), "it has no room");
+    let filter_id = last.filter_id;
+    link.handle_worker(OTHER, ToLink::Unsubscribe { filter_id }, &mut out);
+    assert_eq!(
+        told(&mut link, &mut out).pop().map(|g| (g.members, g.window)),
+        Some((1, 10))
+    );
+    link.set_shared_strategy(SharedStrategy::RoundRobin);
+    let strategies: Vec<_> = told(&mut link, &mut out).into_iter().map(|g| g.strategy).collect();
+    assert_eq!(strategies, [SharedStrategy::RoundRobin]);
+    link.set_shared_strategy(SharedStrategy::RoundRobin);
+    assert_eq!(told(&mut link, &mut out), []);
+}
+
+#[test]
+fn each_message_goes_to_one_worker_that_has_room() {
+    let (mut link, mut out) = attached_link();
+    join(&mut link, WORKER, 1, part(1, 10), &mut out);
+    join(&mut link, OTHER, 1, part(1, 10), &mut out);
+    let filter_id = told(&mut link, &mut out)[0].filter_id;
+    let count = |out: &mut LinkOutputs| {
+        [0, 1].map(|worker: usize| {
+            let events = std::mem::take(&mut out.to_workers[worker]);
+            events.iter().filter(|e| matches!(e, ToWorker::Shared { .. })).count()
+        })
+    };
+    for number in 1..=6 {
+        link.handle_delivery(delivery(number, shared(filter_id, number)), &mut out)
+            .unwrap();
+    }
+    assert_eq!(count(&mut out), [3, 3]);
+    resize(&mut link, WORKER, part(1, 0), &mut out);
+    for number in 7..=10 {
+        link.handle_delivery(delivery(number, shared(filter_id, number)), &mut out)
+            .unwrap();
+    }
+    assert_eq!(count(&mut out), [0, 4]);
+}
+
+#[test]
+fn what_has_ended_is_said_before_the_proxy_leaves_the_group_and_what_goes_back_behind() {
+    let (mut link, mut out) = attached_link();
+    join(&mut link, WORKER, 1, part(1, 10), &mut out);
+    let filter_id = told(&mut link, &mut out)[0].filter_id;
+    link.handle_worker(WORKER, ToLink::Unsubscribe { filter_id }, &mut out);
+    settle(&mut link, filter_id, Settlement::Returned, &mut out);
+    settle(&mut link, filter_id, Settlement::Done, &mut out);
+    link.flush(&mut out);
+    let order = out.operations.iter().map(|operation| match operation {
+        Operation::SettleShared(settle) => format!("{:?}", settle.settled[0].1),
+        Operation::Interest(_) => "interest".to_owned(),
+        other => panic!("{other:?}"),
+    });
+    let order: Vec<String> = order.collect();
+    assert_eq!(order, ["Done", "interest", "Returned"]);
+}
+
+#[test]
+fn a_settlement_is_told_again_until_it_is_answered() {
+    let (mut link, mut out) = attached_link();
+    join(&mut link, WORKER, 1, part(1, 10), &mut out);
+    let filter_id = told(&mut link, &mut out)[0].filter_id;
+    settle(&mut link, filter_id, Settlement::Done, &mut out);
+    let again = |link: &mut Link, out: &mut LinkOutputs| {
+        link.lost(out);
+        link.attached(&welcome(T1, 1, 0), MonotonicMs(9), out).unwrap();
+        out.operations.clear();
+        link.flush(out);
+        let settles = out.operations.iter().filter_map(|operation| match operation {
+            Operation::SettleShared(settle) => Some(settle.request),
+            _ => None,
+        });
+        settles.collect::<Vec<_>>()
+    };
+    link.flush(&mut out);
+    let asked = again(&mut link, &mut out);
+    let [request] = asked[..] else { panic!("{asked:?}") };
+    link.handle_answer(Answer::SharedSettled { request }, &mut out).unwrap();
+    assert_eq!(again(&mut link, &mut out), []);
+}
