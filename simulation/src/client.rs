@@ -26,9 +26,6 @@ use crate::violation::Violation;
 /// Names of the client ids.
 const CLIENT_IDS: [&str; crate::action::IDENTITIES] = ["c0", "c1", "c2", "c3"];
 
-/// For how long a 3.1.1 session outlives its connection, seconds.
-pub(crate) const SESSION_EXPIRY_311_S: u32 = 60;
-
 /// What a client may send is bounded by this until CONNACK says otherwise (MQTT 5.0, 3.2.2.3.3).
 const RECEIVE_MAXIMUM_UNLESS_SAID: u16 = u16::MAX;
 
@@ -117,11 +114,7 @@ impl Client {
             version: options.version,
             clean_start: options.clean_start,
             max_packet_bytes: options.max_packet_bytes,
-            expiry_s: match options.version {
-                ProtocolVersion::V5 => options.expiry_s,
-                _ if options.clean_start => 0,
-                _ => SESSION_EXPIRY_311_S,
-            },
+            expiry_s: options.session_expiry_s(),
             will,
             opened,
             accepted: None,
@@ -187,8 +180,11 @@ impl Client {
         self.send(&ClientPacket::Connect(connect));
     }
 
-    /// What the next connection of the session goes on with.
+    /// What the next connection of the session goes on with. A session may end with its connection.
     pub(crate) fn take_memory(&mut self) -> Memory {
+        if self.options.session_expiry_s() == 0 {
+            return Memory::default();
+        }
         Memory {
             session: self.session.take(),
             exchanges: std::mem::take(&mut self.exchanges),

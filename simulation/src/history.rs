@@ -91,6 +91,8 @@ pub(crate) enum How {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) connections: Vec<usize>,
+    /// It was there when the client first heard of it, so that nobody knows its subscriptions.
+    pub(crate) is_unknown: bool,
 }
 
 /// An application message; named by its index, which it carries as payload.
@@ -247,6 +249,11 @@ impl History {
     /// The session of a connection; none: CONNECT was not accepted.
     pub(crate) fn session_of(&self, connection: usize) -> Option<usize> {
         Some(self.connections.get(connection)?.accepted?.session)
+    }
+
+    /// Sessions whose subscriptions are known.
+    pub(crate) fn known_sessions(&self) -> impl Iterator<Item = (usize, &Session)> {
+        self.sessions.iter().enumerate().filter(|(_, session)| !session.is_unknown)
     }
 
     /// Whether anything broke at all.

@@ -3,7 +3,8 @@
 use freshet_mqtt::{ConnAck, DecodeLimits, FixedHeader, ReasonCode, ServerPacket};
 
 use super::Client;
-use crate::history::{Accepted, History, Session};
+use crate::action::SESSION_EXPIRY_311_S;
+use crate::history::{Accepted, Connection, History, Session};
 use crate::violation::Violation;
 
 impl Client {
@@ -72,6 +73,24 @@ impl Client {
         }
     }
 
+    /// Whether the session that is present is the one that the client remembers: what came between may have begun
+    /// another.
+    fn knows_its_session(&self, history: &History) -> bool {
+        let session = self.session.and_then(|session| history.sessions.get(session));
+        let Some(session) = session.filter(|session| !session.is_unknown) else {
+            return false;
+        };
+        let Some(last) = session.connections.last().copied() else {
+            return false;
+        };
+        let Some((before, rest)) = history.connections.get(last..self.connection).and_then(<[_]>::split_first) else {
+            return false;
+        };
+        let keeps_it = |c: &Connection| !c.clean_start && c.expiry_s >= SESSION_EXPIRY_311_S;
+        let mut between = rest.iter().filter(|c| c.identity == before.identity).peekable();
+        between.peek().is_none() || before.expiry_s >= SESSION_EXPIRY_311_S && between.all(keeps_it)
+    }
+
     fn on_connack(&mut self, connack: &ConnAck<'_>, history: &mut History) -> Result<(), Violation> {
         let at = history.next();
         let ms = history.now_ms;
@@ -91,7 +110,8 @@ impl Client {
             }
             return Ok(());
         }
-        if !session_present {
+        let is_unknown = session_present && !self.knows_its_session(history);
+        if !session_present || is_unknown {
             self.session = None;
             self.exchanges.clear();
             self.received.clear();
@@ -103,6 +123,7 @@ impl Client {
         } else {
             history.sessions.push(Session {
                 connections: vec![self.connection],
+                is_unknown,
             });
             history.sessions.len() - 1
         };

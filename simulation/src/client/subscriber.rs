@@ -192,6 +192,12 @@ impl Client {
                 self.owe(Owed::Comp(packet_id));
                 Ok(())
             }
+            // The server has given up a message that an earlier connection was sent.
+            Some(received) if received.stage == Stage::OwesPubRec && !received.is_of_connection => {
+                received.stage = Stage::OwesPubComp;
+                self.owe(Owed::Comp(packet_id));
+                Ok(())
+            }
             Some(received) if received.stage == Stage::AwaitsPubRel && code == ReasonCode::Success => {
                 received.stage = Stage::OwesPubComp;
                 self.owe(Owed::Comp(packet_id));

@@ -42,7 +42,7 @@ fn reaches_its_receivers(history: &History, number: usize, message: &Message) ->
     let Some(until) = routed_until(history, message) else {
         return Ok(());
     };
-    for (session, of) in history.sessions.iter().enumerate() {
+    for (session, of) in history.known_sessions() {
         let connection = of.connections.last().and_then(|c| history.connections.get(*c));
         let Some(connection) = connection.filter(|c| c.is_alive()) else {
             continue;
@@ -131,7 +131,7 @@ fn somebody_matched(history: &History, number: usize, message: &Message) -> Resu
     if history.has_broken(lost, 0, At::MAX) {
         return Ok(());
     }
-    for (session, of) in history.sessions.iter().enumerate() {
+    for (session, of) in history.known_sessions() {
         let connection = of.connections.last().and_then(|c| history.connections.get(*c));
         let was_there = connection.is_some_and(|c| {
             c.accepted.is_some_and(|a| a.at < message.sent) && c.ended.is_none_or(|e| e.at > answered.at)

@@ -2,7 +2,7 @@
 
 use freshet_mqtt::ReasonCode;
 
-use crate::history::{At, Broken, Connection, History, How};
+use crate::history::{At, Broken, Connection, Fault, History, How};
 use crate::violation::Violation;
 
 /// How long an answer is held while storage cannot give it, ms.
@@ -50,7 +50,14 @@ fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -
         if connection.clean_start {
             return Err((rule, "it began clean".to_owned()));
         }
-        if earlier.all(|c| c.expiry_s == 0) {
+        let earlier: Vec<&Connection> = earlier.collect();
+        let is_last_known = one_after_another(&earlier, connection);
+        let outlives = |c: &Connection| c.expiry_s > 0;
+        let can_be = match earlier.last() {
+            Some(last) if is_last_known => outlives(last),
+            _ => earlier.iter().any(|c| outlives(c)),
+        };
+        if !can_be {
             return Err((rule, "none was to outlive its connection".to_owned()));
         }
         return Ok(());
@@ -60,9 +67,17 @@ fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -
         return Ok(());
     };
     let forgotten = |b| b == Broken::Storage;
+    // A proxy that cannot be reached is given up for lost, and its connections with it.
+    let unreachable = |f: &&Fault| f.at > last.opened && f.what == (Broken::Streams { proxy: last.proxy });
+    let unreachable_ms = history.faults.iter().find(unreachable).map_or(u64::MAX, |f| f.ms);
+    let gone_ms = ended.ms.min(unreachable_ms);
     let is_certain = !connection.clean_start
-        && accepted.ms.saturating_sub(ended.ms) < u64::from(last.expiry_s) * 1_000
+        && accepted.ms.saturating_sub(gone_ms) < u64::from(last.expiry_s) * 1_000
         && !history.has_broken(forgotten, last.opened, accepted.at)
+        // Another device may have come first.
+        && !history.connections.iter().any(|c| {
+            c.identity == connection.identity && c.opened > connection.opened && c.opened < accepted.at
+        })
         // A connection of another device may still be under way.
         && earlier.all(|c| c.all_read.is_some_and(|at| at < last.opened) || c.expiry_s > 0);
     if is_certain {
@@ -72,6 +87,13 @@ fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -
         ));
     }
     Ok(())
+}
+
+/// Whether each connection was accepted before the next one began, so that all know which was the last.
+fn one_after_another(earlier: &[&Connection], last: &Connection) -> bool {
+    let next = earlier.iter().skip(1).copied().chain([last]);
+    let mut pairs = earlier.iter().zip(next);
+    pairs.all(|(before, next)| before.accepted.is_some_and(|a| a.at < next.opened))
 }
 
 /// The server ends connections that were taken over, and those that it could not serve for a long time; it says which.

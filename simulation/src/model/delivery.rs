@@ -18,7 +18,7 @@ enum Origin {
 }
 
 pub(super) fn judge(history: &History) -> Result<(), Violation> {
-    for session in 0..history.sessions.len() {
+    for (session, _) in history.known_sessions() {
         judge_session(history, session)?;
     }
     Ok(())
@@ -105,15 +105,22 @@ fn origins(history: &History, session: usize, delivery: &Delivery) -> Result<Vec
 /// wants that (MQTT-3.3.1-12, -13), without those that leave out the client's own messages (MQTT-3.8.3-3).
 fn is_live(history: &History, session: usize, message: &Message, delivery: &Delivery) -> bool {
     let own = is_own(history, session, message);
+    let has_identifiers = has_properties(history, delivery);
+    let was_queued = delivery.qos.is_acknowledged() && may_have_been_queued(history, delivery);
     let filters = filters(history, session, message.topic, message.sent, delivery.at);
     let mut choices: Vec<Vec<&Options>> = vec![Vec::new()];
     for filter in &filters {
         let mut extended = Vec::new();
         for chosen in &choices {
             for state in &filter.states {
-                let mut chosen = chosen.clone();
-                chosen.extend(state.filter(|options| !(options.no_local && own)));
-                extended.push(chosen);
+                let acts = |options: &&Options| !(options.no_local && own);
+                let mut with = chosen.clone();
+                with.extend(state.filter(acts));
+                extended.push(with);
+                // Nothing is kept for a subscription of QoS 0: what was kept for another has only that one's.
+                if was_queued && state.is_some_and(|options| options.qos == QoS::AtMostOnce) {
+                    extended.push(chosen.clone());
+                }
             }
         }
         choices = extended;
@@ -122,13 +129,27 @@ fn is_live(history: &History, session: usize, message: &Message, delivery: &Deli
         let Some(highest) = chosen.iter().map(|options| options.qos).max() else {
             return false;
         };
-        let mut identifiers: Vec<u32> = chosen.iter().filter_map(|options| options.identifier).collect();
+        let identifiers = chosen.iter().filter_map(|options| options.identifier);
+        let mut identifiers: Vec<u32> = identifiers.filter(|_| has_identifiers).collect();
         identifiers.sort_unstable();
         let keeps_retain = chosen.iter().any(|options| options.retain_as_published);
         delivery.qos == highest.min(message.qos)
             && delivery.identifiers == identifiers
             && delivery.retain == (keeps_retain && message.retain)
     })
+}
+
+/// Whether the packet can carry identifiers: a session may come back with another version.
+fn has_properties(history: &History, delivery: &Delivery) -> bool {
+    let connection = history.connections.get(delivery.connection);
+    connection.is_some_and(|c| c.version.has_properties())
+}
+
+/// Whether a message may have come out of what was queued for an absence, instead of live.
+fn may_have_been_queued(history: &History, delivery: &Delivery) -> bool {
+    let connection = history.connections.get(delivery.connection);
+    let is_resumed = connection.is_some_and(|c| c.accepted.is_some_and(|a| a.session_present));
+    is_resumed || connection.is_some_and(|c| c.expiry_s > 0) && history.has_any_broken()
 }
 
 /// A message is passed on with what is left of its expiry interval (MQTT-3.3.2-6), and not once nothing is left of it

@@ -6,7 +6,7 @@ use crate::history::{Broken, Delivery, History};
 use crate::violation::Violation;
 
 pub(super) fn judge(history: &History) -> Result<(), Violation> {
-    for session in 0..history.sessions.len() {
+    for (session, _) in history.known_sessions() {
         // What was sent with RETAIN may have been read; `super::retained` judges that.
         let live = |d: &&Delivery| !d.retain && history.session_of(d.connection) == Some(session);
         let mut seen: Vec<(Stream, usize)> = Vec::new();

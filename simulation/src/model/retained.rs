@@ -45,6 +45,9 @@ fn nothing_that_was_replaced_is_sent(history: &History) -> Result<(), Violation>
         let Some(session) = history.session_of(delivery.connection) else {
             continue;
         };
+        if history.sessions.get(session).is_some_and(|s| s.is_unknown) {
+            continue;
+        }
         // It may have come live.
         let wants_retain = |options: &crate::history::Options| options.retain_as_published;
         let live = filters(history, session, message.topic, message.sent, delivery.at)

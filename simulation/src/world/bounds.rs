@@ -6,6 +6,9 @@ use super::World;
 use crate::history::How;
 use crate::violation::Violation;
 
+/// For how long a durable filter is there that no session has, seconds.
+const UNCONFIRMED_S: u64 = 60;
+
 impl World {
     /// All clients go; what they leave in memory is what a server that runs for months piles up.
     ///
@@ -20,8 +23,8 @@ impl World {
         self.pass(9_000)?;
         let longest_s = self.history.connections.iter().map(|c| c.expiry_s).max().unwrap_or(0);
         if longest_s > 0 {
-            // Sessions expire, and so do durable filters that none of them confirmed.
-            self.pass(u64::from(longest_s.max(60)) * 1_000 + 5_000)?;
+            // Sessions expire, and then durable filters that were asked for again after the last of them confirmed one.
+            self.pass((u64::from(longest_s) + UNCONFIRMED_S) * 1_000 + 5_000)?;
         }
         for (number, proxy) in self.proxies.iter().enumerate() {
             for seat in &proxy.seats {

@@ -12,7 +12,8 @@ use freshet_storage_contract::{
 };
 
 use super::{Channel, World};
-use crate::client::{SERVER_INFLIGHT, SESSION_EXPIRY_311_S};
+use crate::action::SESSION_EXPIRY_311_S;
+use crate::client::SERVER_INFLIGHT;
 use crate::history::Broken;
 
 /// QoS 1 and 2 publications that a client may have unacknowledged.

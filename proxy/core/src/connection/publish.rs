@@ -352,7 +352,7 @@ impl Connection {
         }
         let shard = durable.releases.take_shard(packet_id).filter(|_| known);
         let request = cx.shared.requests.add(Request::Release(cx.token));
-        durable.releases.ask(request, packet_id, cx.now);
+        durable.releases.ask(request, packet_id, known, cx.now);
         let of = ExactlyOnce {
             client_id: session.client_id.clone(),
             generation: durable.generation,

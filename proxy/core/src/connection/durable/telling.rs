@@ -292,13 +292,14 @@ impl Connection {
     /// # Errors
     /// [`Ending`].
     pub(crate) fn on_released(&mut self, request: RequestId, found: bool, cx: &mut Context<'_>) -> Result<(), Ending> {
-        let Some(packet_id) = self.durable_mut().and_then(|d| d.releases.answered(request)) else {
+        let Some((packet_id, is_known)) = self.durable_mut().and_then(|d| d.releases.answered(request)) else {
             return Ok(());
         };
         if self.paused == Some(Pause::Window) {
             cx.shared.to_resume.push(cx.token);
         }
-        let code = if found {
+        // Storage without memory does not know what was published before.
+        let code = if found || is_known {
             ReasonCode::Success
         } else {
             ReasonCode::PacketIdentifierNotFound

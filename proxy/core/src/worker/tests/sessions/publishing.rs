@@ -49,6 +49,17 @@ fn pubcomp_waits_for_the_release() {
 }
 
 #[test]
+fn a_release_that_storage_has_forgotten_succeeds_on_the_connection_that_was_sent_pubrec() {
+    let mut bench = Bench::new();
+    let (client, _) = connect(&mut bench, V5, "c");
+    bench.publish(client, "a", b"x", QoS::ExactlyOnce, 7);
+    assert_eq!(bench.read(client), [Seen::PubRec(7, ReasonCode::Success)]);
+    bench.storage.kept.exactly_once.clear();
+    bench.pubrel(client, 7);
+    assert_eq!(bench.read(client), [Seen::PubComp(7, ReasonCode::Success)]);
+}
+
+#[test]
 fn a_pubrel_of_an_earlier_connection_is_asked_of_all_shards() {
     let mut bench = Bench::new();
     let (client, _) = connect(&mut bench, V5, "c");
