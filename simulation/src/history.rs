@@ -253,7 +253,10 @@ impl History {
 
     /// Sessions whose subscriptions are known.
     pub(crate) fn known_sessions(&self) -> impl Iterator<Item = (usize, &Session)> {
-        self.sessions.iter().enumerate().filter(|(_, session)| !session.is_unknown)
+        self.sessions
+            .iter()
+            .enumerate()
+            .filter(|(_, session)| !session.is_unknown)
     }
 
     /// Whether anything broke at all.

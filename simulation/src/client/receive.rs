@@ -83,7 +83,11 @@ impl Client {
         let Some(last) = session.connections.last().copied() else {
             return false;
         };
-        let Some((before, rest)) = history.connections.get(last..self.connection).and_then(<[_]>::split_first) else {
+        let Some((before, rest)) = history
+            .connections
+            .get(last..self.connection)
+            .and_then(<[_]>::split_first)
+        else {
             return false;
         };
         let keeps_it = |c: &Connection| !c.clean_start && c.expiry_s >= SESSION_EXPIRY_311_S;

@@ -74,6 +74,8 @@ fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -
     let is_certain = !connection.clean_start
         && accepted.ms.saturating_sub(gone_ms) < u64::from(last.expiry_s) * 1_000
         && !history.has_broken(forgotten, last.opened, accepted.at)
+        // A proxy that was given up may have had the session for this connection already.
+        && (connection.expiry_s >= last.expiry_s || !history.has_any_broken())
         // Another device may have come first.
         && !history.connections.iter().any(|c| {
             c.identity == connection.identity && c.opened > connection.opened && c.opened < accepted.at

@@ -166,6 +166,8 @@ fn keeps_its_expiry(history: &History, number: usize, delivery: &Delivery) -> Re
     let passed_s = delivery.ms.saturating_sub(message.sent_ms).div_ceil(1_000) + 1;
     let holds = match (expected, delivery.expiry_s) {
         (None, None) => true,
+        // It may have been sent again on a connection whose version has no properties.
+        (Some(_), None) => message.attempts > 1,
         (Some(whole), Some(left)) => left > 0 && left <= whole && u64::from(left) + passed_s >= u64::from(whole),
         _ => false,
     };

@@ -87,7 +87,10 @@ fn reads<'h>(history: &'h History, connection: usize, topic: &'h str, until: At)
 /// live. What is acknowledged and what is not have no order among each other.
 fn nothing_older_follows_something_newer(history: &History) -> Result<(), Violation> {
     let forgotten = |b| matches!(b, Broken::Storage | Broken::Lease { .. });
-    for (at, delivery) in history.deliveries.iter().enumerate().filter(|(_, d)| !d.dup) {
+    for (at, delivery) in history.deliveries.iter().enumerate() {
+        if delivery.dup || is_known_to_the_session(history, at) {
+            continue;
+        }
         let Some((number, message)) = message_of(history, delivery) else {
             continue;
         };
@@ -114,6 +117,17 @@ fn nothing_older_follows_something_newer(history: &History) -> Result<(), Violat
         }
     }
     Ok(())
+}
+
+/// Whether a delivery is of a message that an earlier connection of the session was sent.
+fn is_known_to_the_session(history: &History, at: usize) -> bool {
+    let session = |d: &Delivery| history.session_of(d.connection);
+    history.deliveries.get(at).is_some_and(|delivery| {
+        let is_same = |d: &Delivery| {
+            d.connection != delivery.connection && d.message == delivery.message && session(d) == session(delivery)
+        };
+        history.deliveries.iter().take(at).any(is_same)
+    })
 }
 
 fn message_of<'h>(history: &'h History, delivery: &Delivery) -> Option<(usize, &'h Message)> {

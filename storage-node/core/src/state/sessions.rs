@@ -113,7 +113,10 @@ impl StoredSessions {
         let known = self.rows.get(client_id).map(|row| (row.epoch, row.stored.generation));
         match (known, session) {
             (Some((held, _)), _) if held > epoch => {}
-            (Some((_, generation)), Some(session)) if generation == session.generation => {
+            // Of a connection that is ending its proxy knows no more than that.
+            (Some((held, generation)), _)
+                if session.map_or(held == epoch && expiry_interval_s > 0, |s| s.generation == generation) =>
+            {
                 self.set_connected(client_id, true, None);
                 if let Some(row) = self.rows.get_mut(client_id) {
                     row.epoch = epoch;

@@ -8,6 +8,10 @@ use std::collections::VecDeque;
 
 use freshet_storage_contract::{Cursor as StoredCursor, Position, RequestId, ShardId};
 
+/// Positions that are noted in front of a session that is behind. Beyond, a message whose subscription was changed to
+/// QoS 0 and back meanwhile may come a second time.
+const MAX_NOTED: usize = 256;
+
 /// A session's place at one shard.
 #[derive(Debug)]
 pub(crate) struct Cursor {
@@ -93,6 +97,27 @@ impl Cursor {
             self.open.insert(at, open);
         }
         self.pass(position);
+    }
+
+    /// The client is sent a message live and at QoS 0, and is not to get it again should its subscription be granted
+    /// more later.
+    pub(crate) fn sent_at_most_once(&mut self, position: Position) {
+        if position <= self.handed {
+            return;
+        }
+        let is_in_tail = self.mode == Mode::Tail;
+        let goes_with_handed = is_in_tail && self.open.is_empty();
+        if !goes_with_handed
+            && self.open.len() < MAX_NOTED
+            && let Err(at) = self.open.binary_search_by_key(&position, |o| o.position)
+        {
+            let is_done = true;
+            self.open.insert(at, Open { position, is_done });
+        }
+        if is_in_tail {
+            self.pass(position);
+        }
+        self.is_changed = true;
     }
 
     /// Everything up to `position` has been looked at.
@@ -252,6 +277,27 @@ mod tests {
         assert_eq!(acknowledged(&cursor), (1, vec![]), "2 goes with what comes behind it");
         cursor.done(at(3));
         assert_eq!(acknowledged(&cursor), (3, vec![]));
+    }
+
+    #[test]
+    fn what_was_sent_at_most_once_is_not_read_again() {
+        let mut cursor = Cursor::begin(SHARD, at(0));
+        cursor.sent_at_most_once(at(1));
+        assert!(cursor.take_change().is_some());
+        assert_eq!(acknowledged(&cursor), (1, vec![]));
+        cursor.hand_over(at(2));
+        cursor.sent_at_most_once(at(3));
+        assert!(cursor.has(at(3)));
+        assert_eq!(acknowledged(&cursor), (1, vec![3]), "the client has not acknowledged 2");
+        cursor.done(at(2));
+        assert_eq!(acknowledged(&cursor), (3, vec![]));
+        cursor.leave_tail();
+        cursor.sent_at_most_once(at(5));
+        assert!(cursor.has(at(5)) && !cursor.has(at(4)), "4 has not been read yet");
+        cursor.hand_over(at(4));
+        cursor.done(at(4));
+        cursor.pass(at(6));
+        assert_eq!(acknowledged(&cursor), (6, vec![]));
     }
 
     #[test]
