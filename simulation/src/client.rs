@@ -15,7 +15,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use freshet_mqtt::{ClientPacket, Connect, Disconnect, PacketId, Peer, ProtocolVersion, ReasonCode, Will};
 
 use self::publisher::Exchange;
-pub(crate) use self::publisher::Publication;
+pub(crate) use self::publisher::{Publication, SERVER_RECEIVE_MAXIMUM};
 use self::requests::Pending;
 use self::subscriber::Received;
 pub(crate) use self::subscriber::SERVER_INFLIGHT;

@@ -8,6 +8,9 @@ use super::{Client, Owed};
 use crate::history::{Answered, History, Message};
 use crate::violation::Violation;
 
+/// QoS 1 and 2 publications that a client may have unacknowledged, by the server's configuration.
+pub(crate) const SERVER_RECEIVE_MAXIMUM: u16 = 3;
+
 /// A PUBLISH with a packet id whose exchange has not ended.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -52,7 +55,12 @@ pub(crate) struct Publication {
 impl Client {
     /// Publishes, unless the server's Receive Maximum forbids it for now.
     pub(crate) fn publish(&mut self, publication: &Publication, history: &mut History) {
-        let has_room = self.exchanges.len() < usize::from(self.receive_maximum);
+        // A session of 3.1.1 may go on with 5.0, where the server's Receive Maximum counts.
+        let most = match self.options.session_expiry_s() {
+            0 => self.receive_maximum,
+            _ => self.receive_maximum.min(SERVER_RECEIVE_MAXIMUM),
+        };
+        let has_room = self.exchanges.len() < usize::from(most);
         if !self.is_connected || publication.qos != QoS::AtMostOnce && !has_room {
             return;
         }

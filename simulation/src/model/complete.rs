@@ -66,9 +66,10 @@ fn reaches_its_receivers(history: &History, number: usize, message: &Message) ->
         };
         let wants_reliable =
             |f: &Filter<'_>| f.is_certain() && f.states.iter().flatten().all(|o| o.qos.is_acknowledged());
+        let own = is_own(history, session, message);
         let is_promised = filters(history, session, message.topic, message.sent, At::MAX)
             .iter()
-            .any(wants_reliable);
+            .any(|f| wants_reliable(f) && (!own || f.is_never_no_local()));
         let has_missed = history.has_broken(given_up, message.sent, At::MAX)
             || history.has_broken(|b| b == Broken::Storage, 0, message.sent);
         // Only what QoS 1 and 2 are kept for a client that is away.

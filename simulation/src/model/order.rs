@@ -21,8 +21,9 @@ pub(super) fn judge(history: &History) -> Result<(), Violation> {
             if history.has_broken(forgotten, sent, delivery.at) {
                 continue;
             }
-            // Only what comes for the first time has an order.
-            if delivered.contains(&number) {
+            // Only what is sent for the first time has an order: what the publisher sends again may be routed again.
+            let is_repeated = history.messages.get(number).is_some_and(|m| m.attempts > 1);
+            if delivered.contains(&number) || is_repeated {
                 continue;
             }
             delivered.push(number);
