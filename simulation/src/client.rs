@@ -121,6 +121,7 @@ impl Client {
             refused: None,
             ended: None,
             all_read: None,
+            all_read_ms: 0,
             told: None,
             pings: 0,
             unanswered: Vec::new(),

@@ -245,7 +245,7 @@ impl Draw<'_> {
             retain,
             empty: retain && random.chance(20),
             padding: if random.chance(8) { 200 } else { 0 },
-            expiry_s: if random.chance(8) { 2 } else { 0 },
+            expiry_s: if random.chance(12) { random.pick(&[2, 10]) } else { 0 },
             alias: random.chance(30),
         }
     }

@@ -45,6 +45,8 @@ pub(crate) struct Connection {
     pub(crate) ended: Option<Ended>,
     /// When the server had been given everything that the client had sent, and the end of it.
     pub(crate) all_read: Option<At>,
+    /// The world's time then, ms.
+    pub(crate) all_read_ms: u64,
     /// What the server's DISCONNECT said.
     pub(crate) told: Option<ReasonCode>,
     /// Pings without answer.
@@ -222,6 +224,15 @@ impl History {
             ms: self.now_ms,
             what,
         });
+    }
+
+    /// The server has been given everything that a client has sent, and the end of it.
+    pub(crate) fn all_read(&mut self, connection: usize) {
+        let (at, ms) = (self.next(), self.now_ms);
+        if let Some(connection) = self.connections.get_mut(connection) {
+            connection.all_read = Some(at);
+            connection.all_read_ms = ms;
+        }
     }
 
     pub(crate) fn ended(&mut self, connection: usize, how: How) {

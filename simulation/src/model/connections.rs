@@ -7,6 +7,8 @@ use crate::violation::Violation;
 
 /// How long an answer is held while storage cannot give it, ms.
 const HOLD_MS: u64 = 30_000;
+/// By how much later than asked a session may be found expired, ms.
+const EXPIRY_SLACK_MS: u64 = 1_000;
 
 pub(super) fn judge(history: &History) -> Result<(), Violation> {
     for (number, connection) in history.connections.iter().enumerate() {
@@ -60,6 +62,12 @@ fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -
         // A proxy that was given up asks again, and finds what it had begun.
         let proxy = connection.proxy;
         let is_asked_again = history.has_broken(|b| b == (Broken::Lease { proxy }), connection.opened, accepted.at);
+        if let Some(last) = earlier.last().filter(|_| is_last_known && !history.has_any_broken())
+            && last.all_read.is_some_and(|at| at < connection.opened)
+            && accepted.ms > last.all_read_ms + u64::from(last.expiry_s) * 1_000 + EXPIRY_SLACK_MS
+        {
+            return Err((rule, format!("it had expired: {last:?}")));
+        }
         if !can_be && !is_asked_again {
             return Err((rule, "none was to outlive its connection".to_owned()));
         }
@@ -84,7 +92,7 @@ fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -
             c.identity == connection.identity && c.opened > connection.opened && c.opened < accepted.at
         })
         // A connection of another device may still be under way.
-        && earlier.all(|c| c.all_read.is_some_and(|at| at < last.opened) || c.expiry_s > 0);
+        && earlier.all(|c| c.accepted.is_some() && c.all_read.is_some_and(|at| at < last.opened) || c.expiry_s > 0);
     if is_certain {
         return Err((
             "a session outlives its connection",

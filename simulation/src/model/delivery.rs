@@ -41,7 +41,14 @@ fn judge_session(history: &History, session: usize) -> Result<(), Violation> {
         let Some(message) = history.messages.get(number) else {
             continue;
         };
-        let copies = copies_allowed(history, message) + renumbered(history, session);
+        let of_message = |d: &&Delivery| new(d) && d.message == Some(number);
+        // Packet ids of QoS 2 are handed over even when a proxy is lost.
+        let keeps_its_id = |d: &Delivery| d.qos == QoS::ExactlyOnce;
+        let renumbered = match history.deliveries.iter().filter(of_message).all(keeps_its_id) {
+            true => 0,
+            false => renumbered(history, session),
+        };
+        let copies = copies_allowed(history, message) + renumbered;
         if !can_be_explained(&origins, &mut Vec::new(), copies) {
             return Err(Violation::new(
                 "a message comes as often as its QoS allows",
@@ -168,7 +175,14 @@ fn keeps_its_expiry(history: &History, number: usize, delivery: &Delivery) -> Re
         (None, None) => true,
         // It may have been sent again on a connection whose version has no properties.
         (Some(_), None) => message.attempts > 1,
-        (Some(whole), Some(left)) => left > 0 && left <= whole && u64::from(left) + passed_s >= u64::from(whole),
+        (Some(whole), Some(left)) => {
+            left > 0 && left <= whole && u64::from(left) + passed_s >= u64::from(whole) && {
+                // What is held on its way to storage, or sent again, begins to age later.
+                let may_be_younger = message.attempts > 1 || message.is_will || history.has_any_broken();
+                let aged_s = delivery.ms.saturating_sub(message.sent_ms) / 1_000;
+                may_be_younger || u64::from(left) + aged_s <= u64::from(whole) + 1
+            }
+        }
         _ => false,
     };
     if holds {

@@ -16,6 +16,7 @@ use self::readers::Readers;
 use self::row::SessionRow;
 use super::effects::Effects;
 use super::notes::Note;
+use crate::planted::planted;
 
 /// A Session Expiry Interval that never passes (MQTT 5.0, 3.1.2.11.2).
 const NEVER_S: u32 = u32::MAX;
@@ -78,7 +79,7 @@ impl StoredSessions {
         expiry_interval_s: u32,
         notes: &mut Effects<Note>,
     ) -> bool {
-        if clean_start {
+        if clean_start && !planted!(CleanStartKeepsSession) {
             self.end(client_id, notes);
         }
         if self.rows.contains_key(client_id) {
@@ -294,7 +295,8 @@ impl StoredSessions {
 }
 
 fn end_ms(expiry_interval_s: u32, log_time_ms: u64) -> Option<u64> {
-    (expiry_interval_s != NEVER_S).then(|| log_time_ms.saturating_add(u64::from(expiry_interval_s) * 1_000))
+    (expiry_interval_s != NEVER_S && !planted!(SessionExpiryIgnored))
+        .then(|| log_time_ms.saturating_add(u64::from(expiry_interval_s) * 1_000))
 }
 
 #[cfg(test)]

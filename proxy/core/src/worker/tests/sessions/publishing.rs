@@ -53,7 +53,7 @@ fn a_release_that_storage_has_forgotten_succeeds_on_the_connection_that_was_sent
     let mut bench = Bench::new();
     let (client, _) = connect(&mut bench, V5, "c");
     bench.publish(client, "a", b"x", QoS::ExactlyOnce, 7);
-    assert_eq!(bench.read(client), [Seen::PubRec(7, ReasonCode::Success)]);
+    assert!(matches!(bench.read(client)[..], [Seen::PubRec(7, _)]));
     bench.storage.kept.exactly_once.clear();
     bench.pubrel(client, 7);
     assert_eq!(bench.read(client), [Seen::PubComp(7, ReasonCode::Success)]);
