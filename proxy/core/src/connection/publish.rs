@@ -227,6 +227,7 @@ impl Connection {
             client_id: session.client_id.clone(),
             generation: durable.generation,
             packet_id,
+            epoch: session.epoch,
         }));
         if let (Some(placement), Ok(topic_name)) = (&cx.shared.placement, str::from_utf8(&message.topic_name)) {
             durable
@@ -357,6 +358,7 @@ impl Connection {
             client_id: session.client_id.clone(),
             generation: durable.generation,
             packet_id,
+            epoch: session.epoch,
         };
         cx.out.to_link.push(ToLink::Release { request, shard, of });
         self.arm(cx);
