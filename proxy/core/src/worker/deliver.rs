@@ -89,6 +89,10 @@ impl Worker {
             };
             let Some(mut queued) = merge(connection, subscriptions, &message) else {
                 self.shared.stats.deliveries_not_local += 1;
+                let cursor = connection.durable_mut().and_then(|durable| durable.cursor_mut(shard));
+                if let (Some(cursor), Some(position)) = (cursor, position) {
+                    cursor.pass_over(position);
+                }
                 continue;
             };
             if !is_in_tail(connection, shard, position, &mut queued) {
@@ -230,7 +234,7 @@ fn is_in_tail(connection: &mut Connection, shard: ShardId, position: Option<Posi
         return true;
     };
     if !queued.qos.is_acknowledged() {
-        cursor.sent_at_most_once(position);
+        cursor.pass_over(position);
         return true;
     }
     let is_new = cursor.mode == Mode::Tail && !cursor.has(position);

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 
 use freshet_storage_contract::{Cursor as StoredCursor, Position, RequestId, ShardId};
 
-/// Positions that are noted in front of a session that is behind. Beyond, a message whose subscription was changed to
-/// QoS 0 and back meanwhile may come a second time.
+/// Positions that are noted in front of a session that is behind. Beyond, a message that was passed over
+/// may come when its subscription is changed meanwhile.
 const MAX_NOTED: usize = 256;
 
 /// A session's place at one shard.
@@ -99,9 +99,9 @@ impl Cursor {
         self.pass(position);
     }
 
-    /// The client is sent a message live and at QoS 0, and is not to get it again should its subscription be granted
-    /// more later.
-    pub(crate) fn sent_at_most_once(&mut self, position: Position) {
+    /// A message has come to its end although nobody will acknowledge it: it was sent at QoS 0, or it is the client's own.
+    /// It is not to be read later, when the subscription may have other options.
+    pub(crate) fn pass_over(&mut self, position: Position) {
         if position <= self.handed {
             return;
         }
@@ -280,19 +280,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_at_most_once_is_not_read_again() {
+    fn what_was_passed_over_is_not_read_again() {
         let mut cursor = Cursor::begin(SHARD, at(0));
-        cursor.sent_at_most_once(at(1));
+        cursor.pass_over(at(1));
         assert!(cursor.take_change().is_some());
         assert_eq!(acknowledged(&cursor), (1, vec![]));
         cursor.hand_over(at(2));
-        cursor.sent_at_most_once(at(3));
+        cursor.pass_over(at(3));
         assert!(cursor.has(at(3)));
         assert_eq!(acknowledged(&cursor), (1, vec![3]), "the client has not acknowledged 2");
         cursor.done(at(2));
         assert_eq!(acknowledged(&cursor), (3, vec![]));
         cursor.leave_tail();
-        cursor.sent_at_most_once(at(5));
+        cursor.pass_over(at(5));
         assert!(cursor.has(at(5)) && !cursor.has(at(4)), "4 has not been read yet");
         cursor.hand_over(at(4));
         cursor.done(at(4));
