@@ -48,7 +48,7 @@ fn judge_session(history: &History, session: usize) -> Result<(), Violation> {
             true => 0,
             false => renumbered(history, session),
         };
-        let copies = copies_allowed(history, message) + renumbered;
+        let copies = copies_allowed(history, message) * (1 + renumbered);
         if !can_be_explained(&origins, &mut Vec::new(), copies) {
             return Err(Violation::new(
                 "a message comes as often as its QoS allows",
@@ -179,7 +179,9 @@ fn keeps_its_expiry(history: &History, number: usize, delivery: &Delivery) -> Re
             left > 0 && left <= whole && u64::from(left) + passed_s >= u64::from(whole) && {
                 // What is held on its way to storage, or sent again, begins to age later.
                 let may_be_younger = message.attempts > 1 || message.is_will || history.has_any_broken();
-                let aged_s = delivery.ms.saturating_sub(message.sent_ms) / 1_000;
+                // It may lie in the client's socket for as long as that does not read.
+                let accepted_ms = to.accepted.map_or(0, |accepted| accepted.ms);
+                let aged_s = accepted_ms.saturating_sub(message.sent_ms) / 1_000;
                 may_be_younger || u64::from(left) + aged_s <= u64::from(whole) + 1
             }
         }
@@ -223,11 +225,12 @@ fn copies_allowed(history: &History, message: &Message) -> usize {
     }
     // What had no answer is sent again to storage that knows nothing of it.
     let until = message.answered.map_or(At::MAX, |a| a.at);
-    // A session that outlives its connection is known again.
-    let is_kept = history
+    // At QoS 2 a session that outlives its connection is known again.
+    let outlives = history
         .connections
         .get(message.connection)
         .is_some_and(|c| c.expiry_s > 0);
+    let is_kept = outlives && message.qos == QoS::ExactlyOnce;
     let forgotten = |b| b == Broken::Storage || matches!(b, Broken::Lease { .. }) && !(is_kept && !message.is_will);
     let again = history.times_broken(forgotten, message.sent, until);
     match message.qos {

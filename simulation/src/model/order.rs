@@ -7,14 +7,18 @@ use crate::violation::Violation;
 
 pub(super) fn judge(history: &History) -> Result<(), Violation> {
     for (session, _) in history.known_sessions() {
-        // What was sent with RETAIN may have been read; `super::retained` judges that.
-        let live = |d: &&Delivery| !d.retain && history.session_of(d.connection) == Some(session);
+        let of_session = |d: &&Delivery| history.session_of(d.connection) == Some(session);
         let mut seen: Vec<(Stream, usize)> = Vec::new();
         let mut delivered: Vec<usize> = Vec::new();
-        for delivery in history.deliveries.iter().filter(live) {
+        for delivery in history.deliveries.iter().filter(of_session) {
             let Some((number, stream)) = stream_of(history, delivery) else {
                 continue;
             };
+            // What was sent with RETAIN may have been read; `super::retained` judges that.
+            if delivery.retain {
+                delivered.push(number);
+                continue;
+            }
             // What had no answer comes again, and may find subscribers that it did not have before.
             let forgotten = |b| matches!(b, Broken::Storage | Broken::Lease { .. });
             let sent = history.messages.get(number).map_or(0, |m| m.sent);

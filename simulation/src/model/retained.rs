@@ -42,12 +42,10 @@ fn nothing_that_was_replaced_is_sent(history: &History) -> Result<(), Violation>
         let Some((number, message)) = message_of(history, delivery) else {
             continue;
         };
-        let Some(session) = history.session_of(delivery.connection) else {
+        let session = history.session_of(delivery.connection);
+        let Some(session) = session.filter(|_| !is_of_unknown(history, delivery)) else {
             continue;
         };
-        if history.sessions.get(session).is_some_and(|s| s.is_unknown) {
-            continue;
-        }
         // It may have come live.
         let wants_retain = |options: &crate::history::Options| options.retain_as_published;
         let live = filters(history, session, message.topic, message.sent, delivery.at)
@@ -88,7 +86,7 @@ fn reads<'h>(history: &'h History, connection: usize, topic: &'h str, until: At)
 fn nothing_older_follows_something_newer(history: &History) -> Result<(), Violation> {
     let forgotten = |b| matches!(b, Broken::Storage | Broken::Lease { .. });
     for (at, delivery) in history.deliveries.iter().enumerate() {
-        if delivery.dup || is_known_to_the_session(history, at) {
+        if delivery.dup || is_of_unknown(history, delivery) || is_known_to_the_session(history, at) {
             continue;
         }
         let Some((number, message)) = message_of(history, delivery) else {
@@ -117,6 +115,13 @@ fn nothing_older_follows_something_newer(history: &History) -> Result<(), Violat
         }
     }
     Ok(())
+}
+
+/// Whether nobody knows what the session of a delivery was subscribed to.
+fn is_of_unknown(history: &History, delivery: &Delivery) -> bool {
+    let session = history.session_of(delivery.connection);
+    let session = session.and_then(|session| history.sessions.get(session));
+    session.is_some_and(|session| session.is_unknown)
 }
 
 /// Whether a delivery is of a message that an earlier connection of the session was sent.
