@@ -803,6 +803,8 @@ pub struct ExactlyOnce {
     pub generation: ::core::option::Option<SessionEpoch>,
     #[prost(uint32, tag = "3")]
     pub packet_id: u32,
+    #[prost(message, optional, tag = "4")]
+    pub epoch: ::core::option::Option<SessionEpoch>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StoredSession {

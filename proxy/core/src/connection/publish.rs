@@ -228,6 +228,7 @@ impl Connection {
             client_id: session.client_id.clone(),
             generation: durable.generation,
             packet_id,
+            epoch: session.epoch,
         }));
         if let (Some(placement), Ok(topic_name)) = (&cx.shared.placement, str::from_utf8(&message.topic_name)) {
             durable
@@ -357,11 +358,12 @@ impl Connection {
         }
         let shard = durable.releases.take_shard(packet_id).filter(|_| known);
         let request = cx.shared.requests.add(Request::Release(cx.token));
-        durable.releases.ask(request, packet_id, cx.now);
+        durable.releases.ask(request, packet_id, known, cx.now);
         let of = ExactlyOnce {
             client_id: session.client_id.clone(),
             generation: durable.generation,
             packet_id,
+            epoch: session.epoch,
         };
         cx.out.to_link.push(ToLink::Release { request, shard, of });
         self.arm(cx);

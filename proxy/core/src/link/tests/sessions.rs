@@ -242,6 +242,7 @@ fn a_release_whose_shard_is_unknown_goes_to_all_and_is_answered_once() {
         client_id: Bytes::from_static(b"c"),
         generation: SessionEpoch::default(),
         packet_id: PacketId::MIN,
+        epoch: None,
     };
     let request = request_id(WORKER, 5);
     let shard = None;
