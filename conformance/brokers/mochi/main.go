@@ -25,6 +25,8 @@ func main() {
 	capabilities.MaximumPacketSize = maxPacketBytes
 	capabilities.ReceiveMaximum = receiveMaximum
 	capabilities.TopicAliasMaximum = topicAliases
+	// With its default every message would get an expiry interval of a day.
+	capabilities.MaximumMessageExpiryInterval = 0
 	// Its Paho mode and its other compatibilities, all of which the specification does not know, stay off.
 	server := mqtt.New(&mqtt.Options{
 		Capabilities: capabilities,

@@ -10,6 +10,7 @@ use freshet_mqtt::{
     ServerPacket, UserProperties,
 };
 
+use super::words::written;
 use crate::message::Version;
 
 /// Longer payloads are told by their size.
@@ -162,7 +163,7 @@ impl Telling {
         if self.manual && publish.packet_id.is_some() {
             text.push_str(" #?");
         }
-        let _ = write!(text, " {} q{}", topic.replace(&self.own, "%"), publish.qos.bits());
+        let _ = write!(text, " {} q{}", written(topic, &self.own), publish.qos.bits());
         for (word, is_set) in [("r", publish.retain), ("dup", publish.dup)] {
             if is_set {
                 let _ = write!(text, " {word}");
@@ -190,7 +191,7 @@ impl Telling {
             let _ = write!(text, " type={content_type}");
         }
         if let Some(topic) = properties.response_topic {
-            let _ = write!(text, " response={}", topic.replace(&self.own, "%"));
+            let _ = write!(text, " response={}", written(topic, &self.own));
         }
         if let Some(data) = properties.correlation_data {
             let _ = write!(text, " correlation={}", String::from_utf8_lossy(data));
@@ -278,7 +279,7 @@ pub(crate) fn take<T>(
         Ok(None) => return None,
         Ok(Some(header)) => header,
         Err(error) => {
-            let told = look(Err(format!("MALFORMED {error}")));
+            let told = look(Err(format!("MALFORMED header ({error})")));
             received.clear();
             return Some(told);
         }
@@ -286,7 +287,7 @@ pub(crate) fn take<T>(
     let body = header.body(received)?;
     let told = match ServerPacket::decode(version, header, body, &DecodeLimits::default()) {
         Ok(packet) => look(Ok(&packet)),
-        Err(error) => look(Err(format!("MALFORMED {} ({error})", header.packet_type.name()))),
+        Err(_) => look(Err(format!("MALFORMED {}", header.packet_type.name()))),
     };
     received.drain(..header.packet_bytes() as usize);
     Some(told)

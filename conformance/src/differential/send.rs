@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, bail};
 
-use super::words::{Word, split};
+use super::words::{Word, meant, split};
 use crate::message::Version;
 
 /// What a packet asks of the connection.
@@ -410,7 +410,7 @@ fn raw(words: &[&str], own: &str, at: &mut usize) -> anyhow::Result<Vec<u8>> {
         } else if *word == "]" {
             break;
         } else if let Some(text) = word.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')) {
-            bytes.extend(string(&text.replace('%', own)));
+            bytes.extend(string(&meant(text, own)));
         } else {
             bytes.push(u8::from_str_radix(word, 16).with_context(|| format!("`{word}` is no byte"))?);
         }

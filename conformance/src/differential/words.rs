@@ -17,6 +17,21 @@ pub(crate) enum Word {
     Plain(String),
 }
 
+/// Characters that nobody sees, and how scripts write them.
+const ESCAPES: [(&str, &str); 2] = [("\\uFEFF", "\u{FEFF}"), ("\\u0001", "\u{1}")];
+
+/// Puts what is meant in place of what is written: `own` for each `%`, and characters that nobody sees.
+pub(crate) fn meant(written: &str, own: &str) -> String {
+    let replace = |text: String, (written, meant): (&str, &str)| text.replace(written, meant);
+    ESCAPES.into_iter().fold(written.replace('%', own), replace)
+}
+
+/// The other way.
+pub(crate) fn written(meant: &str, own: &str) -> String {
+    let replace = |text: String, (written, meant): (&str, &str)| text.replace(meant, written);
+    ESCAPES.into_iter().fold(meant.replace(own, "%"), replace)
+}
+
 /// Splits a packet, with `own` in place of each `%`.
 ///
 /// # Errors
@@ -32,7 +47,7 @@ pub(crate) fn split(packet: &str, own: &str) -> anyhow::Result<Vec<Word>> {
             continue;
         }
         let (word, behind) = rest.split_once(' ').unwrap_or((rest, ""));
-        words.push(word_of(&word.replace('%', own))?);
+        words.push(word_of(&meant(word, own))?);
         rest = behind.trim_start();
     }
     Ok(words)
@@ -78,6 +93,12 @@ mod tests {
                 plain("#"),
             ]
         );
+    }
+
+    #[test]
+    fn what_nobody_sees_is_written_out() {
+        assert_eq!(written(&meant("%/\\uFEFF", "~a"), "~a"), "%/\\uFEFF");
+        assert_eq!(meant("%/\\u0001", "~a"), "~a/\u{1}");
     }
 
     #[test]
