@@ -131,9 +131,9 @@ impl Tally {
                 Ok(played) if played.findings.is_empty() => {
                     self.passed += 1;
                     if played.differences == 0 {
-                        same += 1
+                        same += 1;
                     } else {
-                        differ += 1
+                        differ += 1;
                     }
                 }
                 Ok(played) => {

@@ -106,7 +106,7 @@ fn difference(page: &mut String, script: &Script, expect: &Expect, row: &Row) {
         "| {} | {} | {} | {} | {right} | {} |",
         script.name,
         brokers.join(", "),
-        ways.join(" or "),
+        ways.join(" or ") + if row.in_any_order { ", in any order" } else { "" },
         told(&expect.packets(version)),
         row.why
     );

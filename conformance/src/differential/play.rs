@@ -152,16 +152,17 @@ impl Stage<'_> {
     /// Returns whether what follows makes sense for this broker.
     async fn expect(&mut self, expect: &Expect) -> bool {
         let Play { version, kind, .. } = self.play;
+        let row = expect.row(kind, version);
+        let in_any_order = row.map_or(expect.in_any_order, |row| row.in_any_order || expect.in_any_order);
         let mut usual = expect.packets(version);
-        if expect.in_any_order {
+        if in_any_order {
             usual.sort_unstable();
         }
-        let row = expect.row(kind, version);
         let mut ways = row.map_or_else(|| vec![usual.clone()], |row| row.alternatives(version));
-        if expect.in_any_order {
+        if in_any_order {
             ways.iter_mut().for_each(|way| way.sort_unstable());
         }
-        let seen = self.client(expect.client).expect(&ways, expect.in_any_order).await;
+        let seen = self.client(expect.client).expect(&ways, in_any_order).await;
         match (seen, row) {
             (Ok(()), None) => {}
             (Ok(()), Some(row)) => {

@@ -72,6 +72,8 @@ pub(crate) struct Row {
     pub(crate) brokers: Vec<(Kind, Option<Version>)>,
     /// Packets, separated by `;`. Alternatives, for a broker that is not always the same, are separated by `//`.
     seen: &'static str,
+    /// The broker keeps no order: written as `~` in front of the packets.
+    pub(crate) in_any_order: bool,
     pub(crate) verdict: Verdict,
     /// What the script does next says nothing about this broker.
     pub(crate) stops: bool,
@@ -321,6 +323,10 @@ fn read_row(row: &'static str) -> anyhow::Result<Row> {
         bail!("not `brokers | what they do | verdict | why`");
     };
     ensure!(!why.is_empty(), "no reason");
+    let (seen, in_any_order) = match seen.strip_prefix("~ ") {
+        Some(seen) => (seen, true),
+        None => (seen, false),
+    };
     let (verdict, stops) = match verdict.strip_suffix(", stops") {
         Some(verdict) => (verdict, true),
         None => (verdict, false),
@@ -336,6 +342,7 @@ fn read_row(row: &'static str) -> anyhow::Result<Row> {
     Ok(Row {
         brokers: brokers.collect::<anyhow::Result<_>>()?,
         seen,
+        in_any_order,
         verdict: match verdict {
             "wrong" => Verdict::Wrong,
             "open" => Verdict::Open,
