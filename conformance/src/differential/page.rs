@@ -16,7 +16,8 @@ Below is each case in which another broker does something else, and who is right
 is not in the table fails the run, and so does one that is gone. `conformance differences --script will` runs some of them.
 
 Packet identifiers that a broker chooses, reason strings, and what CONNACK announces are compared where a script is about
-them. A reason code that is not named is 0x00.
+them. A reason code that is not named is 0x00. `MALFORMED` is a packet that is not well formed in its version, `#A` the first
+packet identifier that a broker chooses, `%` the topic level that belongs to one run of a script alone.
 ";
 
 const VERDICTS: &str = "
@@ -165,5 +166,39 @@ fn left_out(page: &mut String, groups: &[(&str, Vec<Script>)]) {
     page.push_str("\n## Left out\n\n| script | broker | reason |\n| --- | --- | --- |\n");
     for (script, kind, reason) in rows {
         let _ = writeln!(page, "| {script} | {} | {reason} |", kind.name());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::differential::script::read_all;
+
+    #[test]
+    fn every_script_and_every_reason_stands_on_the_page() {
+        let groups = read_all().unwrap();
+        let page = build(&groups);
+        for script in groups.iter().flat_map(|(_, scripts)| scripts) {
+            let row = format!("| {} | {} |", script.name, script.what);
+            assert!(page.contains(&row), "{row}");
+            for (_, row) in script.differences() {
+                assert!(page.contains(row.why), "{}", row.why);
+            }
+        }
+    }
+
+    #[test]
+    fn columns_are_never_broken() {
+        let page = build(&read_all().unwrap());
+        let mut columns = 0;
+        for line in page.lines() {
+            if !line.starts_with('|') {
+                columns = 0;
+                continue;
+            }
+            let here = line.matches('|').count();
+            assert!(columns == 0 || columns == here, "{line}");
+            columns = here;
+        }
     }
 }

@@ -361,3 +361,134 @@ fn kind(word: &str) -> anyhow::Result<Kind> {
 fn version(name: &str) -> Version {
     if name == "3.1.1" { Version::V311 } else { Version::V5 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCRIPT: &str = "\
+== one: shows something
+5.0 3.3.1-5 4.7
+a+ CONNECT
+a<5 PUBACK #1 0x10
+a<3 PUBACK #1
+a< CLOSED
+    mochi/5 | PUBACK #1 0x87 // nothing | open, stops | 3.4: why
+
+a<~ PUBLISH %/a q1 sid=1 \"x\"
+a<~ DISCONNECT 0x81
+    mosquitto | ~ CLOSED; CLOSED | wrong | 4.7: why
+";
+
+    fn expectations(script: &Script) -> Vec<&Expect> {
+        let steps = script.steps.iter();
+        steps
+            .filter_map(|step| match step {
+                Step::Expect(expect) => Some(expect),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_script_is_read() {
+        let scripts = read(SCRIPT).unwrap();
+        let [first, second] = expectations(&scripts[0])[..] else {
+            panic!("an empty line parts expectations of the same client");
+        };
+        assert_eq!(first.packets(Version::V5), ["PUBACK #1 0x10", "CLOSED"]);
+        assert_eq!(first.packets(Version::V311), ["PUBACK #1", "CLOSED"]);
+        assert!(first.row(Kind::Mochi, Version::V311).is_none());
+        let row = first.row(Kind::Mochi, Version::V5).unwrap();
+        assert!(row.stops && row.verdict == Verdict::Open);
+        assert_eq!(row.alternatives(Version::V5), [vec!["PUBACK #1 0x87"], vec![]]);
+        assert!(second.in_any_order);
+        assert!(second.row(Kind::Mosquitto, Version::V311).unwrap().in_any_order);
+    }
+
+    #[test]
+    fn what_3_1_1_does_not_have_is_not_expected_of_it() {
+        let scripts = read(SCRIPT).unwrap();
+        let second = expectations(&scripts[0])[1];
+        assert_eq!(second.packets(Version::V311), ["PUBLISH %/a q1 \"x\""]);
+    }
+
+    #[test]
+    fn a_difference_has_a_reason() {
+        let without = "== one: shows\na< CLOSED\n    mochi | nothing | wrong |\n";
+        assert!(read(without).is_err());
+    }
+
+    /// Statements of both versions, as `mqtt/statements` lists them.
+    fn catalogue(version: Version) -> Vec<String> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../mqtt/statements/{}.txt", version.name()));
+        let text = std::fs::read_to_string(file).unwrap();
+        let numbers = text.lines().filter_map(|line| line.split_once(" | "));
+        numbers.map(|(number, _)| number.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_statements_that_scripts_and_verdicts_name_exist() {
+        let known = Version::ALL.map(|version| (version, catalogue(version)));
+        let is_known = |only: Option<Version>, number: &str| {
+            let mut of = known
+                .iter()
+                .filter(|(version, _)| only.is_none_or(|only| only == *version));
+            !number.contains('-') || of.any(|(_, numbers)| numbers.iter().any(|known| known == number))
+        };
+        for (_, scripts) in read_all().unwrap() {
+            for script in &scripts {
+                for (version, number) in &script.about {
+                    assert!(is_known(Some(*version), number), "{}: {number}", script.name);
+                }
+                for (_, row) in script.differences() {
+                    let words = row.why.split([' ', ',', ':', ';', '(', ')']);
+                    let numbers = words.filter(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+                    for number in numbers {
+                        assert!(is_known(None, number), "{}: {number}", script.name);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_scripts_have_a_name() {
+        let all = read_all().unwrap();
+        let mut names: Vec<&str> = all
+            .iter()
+            .flat_map(|(_, scripts)| scripts)
+            .map(|script| script.name)
+            .collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn behind_the_end_of_a_script_for_a_broker_nothing_is_said_of_it() {
+        for (_, scripts) in read_all().unwrap() {
+            for script in &scripts {
+                for kind in Kind::ALL {
+                    for version in Version::ALL {
+                        let rows = script.differences().filter(|(_, row)| row.is_for(kind, version));
+                        let behind = rows.skip_while(|(_, row)| !row.stops).count();
+                        assert!(behind <= 1, "{} {}", script.name, kind.word());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_known_to_be_wrong_with_freshet() {
+        for (_, scripts) in read_all().unwrap() {
+            let rows = scripts.iter().flat_map(Script::differences);
+            for (expect, row) in rows {
+                let is_ours = row.brokers.iter().any(|(kind, _)| *kind == Kind::Freshet);
+                assert!(!is_ours, "line {}", expect.line);
+            }
+        }
+    }
+}
