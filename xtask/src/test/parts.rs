@@ -121,7 +121,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
         noise::part(NOISE_SECONDS),
         Part {
             name: "clients",
-            what: "stock MQTT clients through the same scripts, in both versions",
+            what: "stock MQTT clients and brokers of others through the same scripts, in both versions",
             steps: vec![
                 // Both programs, also when this part runs alone.
                 Step::new(
@@ -132,6 +132,11 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
                 Step::new(
                     cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"]),
                     20 * MINUTE,
+                ),
+                Step::new(
+                    cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"])
+                        .args(["--", "differences"]),
+                    10 * MINUTE,
                 ),
             ],
             cleanup: Vec::new(),
