@@ -1,7 +1,7 @@
 //! Messages for sessions that outlive their connection: live, after an absence, and again.
 
 use freshet_mqtt::{QoS, ReasonCode, SubscriptionOptions};
-use freshet_storage_contract::OutboundStage;
+use freshet_storage_contract::{OutboundStage, SessionChange};
 
 use super::*;
 use crate::exchange::ToLink;
