@@ -119,10 +119,11 @@ fn a_session_whose_connection_is_ending_is_kept_when_its_proxy_comes_back() {
     w.pass_ms_with(8_000, &[B]);
     let shard = w.session_shard("c");
     let sessions = vec![registered("c", epoch, None)];
-    w.attach(A);
-    w.operate(A, Operation::RegisterSessions { shard, sessions });
+    // The lease has run out: it is another incarnation.
+    w.attach(C);
+    w.operate(C, Operation::RegisterSessions { shard, sessions });
     w.publish(B, qos_1("a", "x"));
-    w.disconnect(A, "c", epoch, None);
+    w.disconnect(C, "c", epoch, None);
     let (_, session) = w.resume(B, 2, "c");
     let chunk = w.pull(B, "c", S0, session.cursors[0].acknowledged, &["a"]);
     assert_eq!(payloads(&chunk.messages), ["x"]);
