@@ -12,7 +12,9 @@
 //! | how fast and when a count may change | `bounds.rs`, `scaler.rs` |
 //! | replaying a trace, and making one | `backtest.rs`, `trace.rs` |
 
-pub mod bounds;
+pub mod backtest;
+mod bounds;
+mod capacity;
 mod decision;
 mod number;
 mod reactive;
@@ -21,6 +23,7 @@ mod sample;
 mod scaler;
 mod settings;
 mod signal;
+pub mod trace;
 
 pub use decision::{Decision, Reason};
 pub use reactive::Demand;

@@ -11,6 +11,8 @@ use crate::signal::PerSignal;
 pub struct Sample {
     /// When, since the Unix epoch: seasons are days and weeks.
     pub at: Duration,
+    /// Active proxies that were measured.
+    pub proxies: Option<u32>,
     /// Sums over the active proxies.
     pub values: PerSignal<Option<f64>>,
     /// Round trip of a publish to its acknowledgement, P99, in milliseconds.

@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::{Changes, Greatest};
+use crate::capacity::LearnedCapacity;
 use crate::decision::{Decision, Held, Reason};
 use crate::number::{count_up, fraction};
 use crate::reactive::{Demand, Panic, find_demand};
 use crate::recent::Recent;
 use crate::sample::Sample;
 use crate::settings::Settings;
-use crate::signal::PerSignal;
 
 /// Decides how many proxies a cluster needs.
 ///
@@ -31,6 +31,7 @@ struct Memory {
     panic: Panic,
     recommended: Greatest,
     changes: Changes,
+    capacity: LearnedCapacity,
 }
 
 impl Scaler {
@@ -45,9 +46,12 @@ impl Scaler {
     /// Takes a sample in.
     pub fn observe(&mut self, sample: &Sample) {
         let windows = &self.settings.windows;
-        self.memory
-            .recent
-            .push(sample.sane(), windows.stable.max(windows.panic));
+        let sample = sample.sane();
+        let memory = &mut self.memory;
+        memory.recent.push(sample, windows.stable.max(windows.panic));
+        if let Some(proxies) = sample.proxies {
+            memory.capacity.learn(&memory.recent, proxies, &self.settings, sample.at);
+        }
     }
 
     /// Decides how many proxies there are to be, when `current` are asked for.
@@ -96,8 +100,8 @@ impl Scaler {
     }
 
     fn find_demand(&mut self, now: Duration, current: u32) -> Option<Demand> {
-        let capacity: PerSignal<Option<f64>> = self.settings.targets;
         let memory = &mut self.memory;
+        let capacity = memory.capacity.carried(&self.settings);
         find_demand(
             &memory.recent,
             &mut memory.panic,

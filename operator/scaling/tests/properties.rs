@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use freshet_scaling::{PerSignal, Sample, Scaler, Settings, Signal};
+use freshet_scaling::{Sample, Scaler, Settings, Signal};
 use proptest::prelude::*;
 
 /// One step of a run.
@@ -99,8 +99,8 @@ fn run(settings: &Settings, steps: &[Step], mut look: impl FnMut(&Tick)) {
             if let Some([connections, publishes]) = values {
                 let mut sample = Sample {
                     at: now,
-                    values: PerSignal::of(|_| None),
-                    round_trip_p99_ms: None,
+                    proxies: Some(count),
+                    ..Sample::default()
                 };
                 sample.values[Signal::Connections] = connections;
                 sample.values[Signal::PublishesInPerSecond] = publishes;
