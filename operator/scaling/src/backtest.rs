@@ -137,7 +137,7 @@ fn needed(row: &TraceRow, settings: &Settings, share: f64) -> u32 {
 /// A policy with what it remembers.
 enum Decider {
     Scaler(Box<Scaler>),
-    Hpa(Hpa),
+    Hpa(Box<Hpa>),
     Oracle(Vec<u32>),
 }
 
@@ -150,7 +150,7 @@ impl Decider {
                 settings.predict.enabled = false;
                 Self::Scaler(Box::new(Scaler::new(settings)))
             }
-            Policy::Hpa => Self::Hpa(Hpa::new(settings.clone())),
+            Policy::Hpa => Self::Hpa(Box::new(Hpa::new(settings.clone()))),
             Policy::Oracle => Self::Oracle(oracle::needed_within_delay(trace, settings)),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::forecast::Method;
 use crate::signal::Signal;
 
 /// What was decided.
@@ -53,6 +54,25 @@ pub enum Reason {
         capacity: f64,
         /// Whether that was learned from round trips rather than set.
         is_learned: bool,
+        /// What keeps the count from being that.
+        held: Option<Held>,
+    },
+    /// The load of the next minutes decides.
+    Forecast {
+        /// The signal that will need the most.
+        signal: Signal,
+        /// Upper end of its interval, over all proxies.
+        high: f64,
+        /// Share of the outcomes within the interval, in percent.
+        confidence_percent: f64,
+        /// How far ahead.
+        within: Duration,
+        /// Proxies that it needs.
+        needs: u32,
+        /// What each carries at most.
+        capacity: f64,
+        /// How that was foreseen.
+        method: Method,
         /// What keeps the count from being that.
         held: Option<Held>,
     },
@@ -119,6 +139,30 @@ impl fmt::Display for Reason {
                     "{} {value:.0} needs {needs} proxies at {capacity:.0} each{learned}",
                     signal.name()
                 )?;
+                held.map_or(Ok(()), |held| write!(f, "; {held}"))
+            }
+            Self::Forecast {
+                signal,
+                high,
+                confidence_percent,
+                within,
+                needs,
+                capacity,
+                method,
+                held,
+            } => {
+                write!(
+                    f,
+                    "{} forecast {high:.0} ({confidence_percent:.0} %) within {} s, ",
+                    signal.name(),
+                    within.as_secs()
+                )?;
+                match method {
+                    Method::Season { minutes } => write!(f, "as it was {} h before", minutes / 60)?,
+                    Method::Trend => f.write_str("as it rises")?,
+                    Method::Present => f.write_str("as it sways")?,
+                }
+                write!(f, ", needs {needs} proxies at {capacity:.0} each")?;
                 held.map_or(Ok(()), |held| write!(f, "; {held}"))
             }
             Self::Kept { needs, by } => write!(f, "{needs} would be enough now, but {by}"),

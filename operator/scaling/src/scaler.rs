@@ -3,15 +3,42 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::bounds::{Changes, Greatest};
 use crate::capacity::LearnedCapacity;
 use crate::decision::{Decision, Held, Reason};
+use crate::forecast::{Forecast, Forecaster};
 use crate::number::{count_up, fraction};
 use crate::reactive::{Demand, Panic, find_demand};
 use crate::recent::Recent;
 use crate::sample::Sample;
 use crate::settings::Settings;
+
+/// Version of [`Scaler::state`]. Another one is not read.
+const STATE_VERSION: u32 = 1;
+
+/// Why a state is not taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum StateError {
+    /// Not a state.
+    #[error("the scaler's state cannot be read")]
+    Unreadable,
+    /// A state of another version.
+    #[error("the scaler's state has version {0}, and this one reads version {STATE_VERSION}")]
+    Version(u32),
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    version: u32,
+    memory: Memory,
+}
 
 /// Decides how many proxies a cluster needs.
 ///
@@ -32,6 +59,7 @@ struct Memory {
     recommended: Greatest,
     changes: Changes,
     capacity: LearnedCapacity,
+    forecaster: Forecaster,
 }
 
 impl Scaler {
@@ -43,14 +71,47 @@ impl Scaler {
         }
     }
 
+    /// A scaler that goes on where another one, in another process, was when it gave its [`Self::state`].
+    ///
+    /// # Errors
+    /// [`StateError`] for what is no state, or one of another version: the caller begins with [`Self::new`].
+    pub fn restore(settings: Settings, state: &str) -> Result<Self, StateError> {
+        let Versioned { version } = serde_json::from_str(state).map_err(|_| StateError::Unreadable)?;
+        if version != STATE_VERSION {
+            return Err(StateError::Version(version));
+        }
+        let State { memory, .. } = serde_json::from_str(state).map_err(|_| StateError::Unreadable)?;
+        Ok(Self { settings, memory })
+    }
+
+    /// All that is remembered, as a text that fits a ConfigMap.
+    pub fn state(&self) -> String {
+        // Maps with keys that are no text are what cannot be written, and there are none.
+        serde_json::to_string(&State {
+            version: STATE_VERSION,
+            memory: self.memory.clone(),
+        })
+        .unwrap_or_default()
+    }
+
+    /// Takes other settings from now on; what was learned stays.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// Takes a sample in.
     pub fn observe(&mut self, sample: &Sample) {
         let windows = &self.settings.windows;
         let sample = sample.sane();
         let memory = &mut self.memory;
         memory.recent.push(sample, windows.stable.max(windows.panic));
+        if self.settings.predict.enabled {
+            memory.forecaster.observe(&sample, &self.settings);
+        }
         if let Some(proxies) = sample.proxies {
-            memory.capacity.learn(&memory.recent, proxies, &self.settings, sample.at);
+            memory
+                .capacity
+                .learn(&memory.recent, proxies, &self.settings, sample.at);
         }
     }
 
@@ -73,6 +134,8 @@ impl Scaler {
         self.memory.changes.forget(&self.settings, now);
         let demand = self.find_demand(now, current);
         let needed = demand.map_or(current, |demand| self.beyond_tolerance(&demand, current));
+        let forecast = demand.and_then(|_| self.foresee(now));
+        let foreseen = forecast.map_or(0, |forecast| forecast.proxies);
         // Fewer count as enough only where that is known.
         let believed = if demand.is_some_and(|demand| demand.is_complete) {
             needed
@@ -83,20 +146,33 @@ impl Scaler {
         let max_gap = self.settings.windows.stable.max(Duration::from_secs(30));
         self.memory
             .recommended
-            .push(believed.clamp(min, max), delay, max_gap, now);
+            .push(believed.max(foreseen).clamp(min, max), delay, max_gap, now);
         if current < min || current > max {
             return (current.clamp(min, max), Reason::Bounds { min, max });
         }
         let Some(demand) = demand else {
             return (current, Reason::NotEnoughData);
         };
-        if needed > current {
-            self.grow(&demand, needed, current)
-        } else if needed < current {
-            self.shrink(&demand, needed, current, now)
-        } else {
-            (current, fits(&demand))
+        match forecast.filter(|_| foreseen > needed.max(current)) {
+            Some(forecast) => {
+                let (to, held) = self.grow(foreseen, current);
+                (to, self.ahead(&forecast, held, now))
+            }
+            None if needed > current => {
+                let (to, held) = self.grow(needed, current);
+                (to, self.load(&demand, held))
+            }
+            None if needed.max(foreseen) < current => self.shrink(&demand, needed, current, now),
+            None => (current, fits(&demand)),
         }
+    }
+
+    fn foresee(&self, now: Duration) -> Option<Forecast> {
+        if !self.settings.predict.enabled {
+            return None;
+        }
+        let carried = self.memory.capacity.carried(&self.settings);
+        self.memory.forecaster.foresee(&carried, &self.settings, now)
     }
 
     fn find_demand(&mut self, now: Duration, current: u32) -> Option<Demand> {
@@ -122,18 +198,20 @@ impl Scaler {
         }
     }
 
-    fn grow(&self, demand: &Demand, needed: u32, current: u32) -> (u32, Reason) {
+    /// The count for a need that is above the present one, and what keeps it below the need.
+    fn grow(&self, needed: u32, current: u32) -> (u32, Option<Held>) {
         let ceiling = self.memory.changes.ceiling(current, &self.settings);
+        let max = self.settings.max;
         let (to, held) = if self.memory.changes.is_full() {
             (current, Some(Held::Step))
-        } else if needed > self.settings.max && ceiling >= self.settings.max {
-            (self.settings.max, Some(Held::Max))
-        } else if needed > ceiling {
+        } else if needed > ceiling && ceiling < max {
             (ceiling, Some(Held::Step))
+        } else if needed > max {
+            (max, Some(Held::Max))
         } else {
             (needed, None)
         };
-        (to.max(current), self.load(demand, held))
+        (to.max(current), held)
     }
 
     fn shrink(&self, demand: &Demand, needed: u32, current: u32, now: Duration) -> (u32, Reason) {
@@ -169,6 +247,19 @@ impl Scaler {
             (to > needed).then_some(Held::ScaleInDelay)
         };
         (to, self.load(demand, held))
+    }
+
+    fn ahead(&self, forecast: &Forecast, held: Option<Held>, now: Duration) -> Reason {
+        Reason::Forecast {
+            signal: forecast.signal,
+            high: forecast.high,
+            confidence_percent: self.settings.predict.confidence_percent,
+            within: forecast.until.saturating_sub(now),
+            needs: forecast.proxies,
+            capacity: forecast.capacity,
+            method: forecast.method,
+            held,
+        }
     }
 
     fn load(&self, demand: &Demand, held: Option<Held>) -> Reason {

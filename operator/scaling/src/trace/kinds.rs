@@ -92,7 +92,7 @@ pub fn generate(kind: Kind, seed: u64, days: u32, step: Duration) -> Trace {
         let near = &near[..near.partition_point(|swell| swell.start < time)];
         walk = (walk + load.walk * (step_s / 10.0).sqrt() * random.normal()) * (1.0 - 1e-4 * step_s / 10.0);
         let clients = load.clients(time, near) * walk.exp() * noises[0].next(load.noise, step_s, &mut random);
-        let clients = clients.max(0.0).min(98_000.0);
+        let clients = clients.clamp(0.0, 98_000.0);
         let arriving = (clients - before.unwrap_or(clients)).max(0.0) / step_s;
         before = Some(clients);
         rows.push(row(time, clients, arriving, &mut noises, step_s, &mut random));
