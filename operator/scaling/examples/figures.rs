@@ -1,24 +1,27 @@
-//! Prints the figures of docs/scaling.md: every kind of trace with some seeds, all policies.
+//! Prints the table of docs/scaling.md: `figures [CAPACITY_DELAY_S] [SEED,SEED...] [KIND]`, 14 days of each kind of trace
+//! with each seed, of which 3 are history. Default: 180 s and the seeds 101, 102 and 103.
 
+use std::error::Error;
 use std::io::Write;
 use std::time::Duration;
 
 use freshet_scaling::Settings;
-use freshet_scaling::backtest::{Backtest, Policy, replay};
+use freshet_scaling::backtest::{Backtest, Policy, Score, replay};
 use freshet_scaling::trace::{Kind, generate};
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let delay = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(180);
-    let seeds: Vec<u64> = arguments.next().map_or(vec![1, 2], |text| {
-        text.split(',').filter_map(|seed| seed.parse().ok()).collect()
-    });
+    let delay: u64 = arguments.next().map_or(Ok(180), |text| text.parse())?;
+    let seeds = arguments.next().unwrap_or_else(|| "101,102,103".to_owned());
+    let seeds: Vec<u64> = seeds.split(',').map(str::parse).collect::<Result<_, _>>()?;
     let only = arguments.next();
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(
+    writeln!(
         out,
-        "| trace | seed | bad minutes r/f/h/o | gap closed min % | unserved % | proxy-hours r/f | more % | actions r/f | reversals r/f |"
-    );
+        "| trace | seed | bad minutes: hpa | reactive | freshet | oracle | gap closed, minutes | unserved | proxy-hours: \
+         hpa | reactive | freshet | oracle | freshet to reactive |\n|{}",
+        " --- |".repeat(13)
+    )?;
     for kind in Kind::ALL {
         if only.as_deref().is_some_and(|only| only != kind.name()) {
             continue;
@@ -31,34 +34,33 @@ fn main() {
                     ..Settings::default()
                 },
                 warm: 1,
-                history: Duration::from_secs(3 * 86400),
+                history: Duration::from_secs(3 * 86_400),
             };
-            let [f, r, h, o] = Policy::ALL.map(|policy| replay(&trace, &backtest, policy, |_| {}));
-            let closed = |r: f64, f: f64, o: f64| (r - f) / (r - o).max(1e-9) * 100.0;
-            let _ = writeln!(
+            let [freshet, reactive, hpa, oracle] = Policy::ALL.map(|policy| replay(&trace, &backtest, policy, |_| {}));
+            let closed = |measure: fn(&Score) -> f64| {
+                let gap = measure(&reactive) - measure(&oracle);
+                if gap <= 0.0 {
+                    return "-".to_owned();
+                }
+                format!("{:.0} %", (measure(&reactive) - measure(&freshet)) / gap * 100.0)
+            };
+            writeln!(
                 out,
-                "| {} | {} | {}/{}/{}/{} | {:.0} | {:.0} | {:.0}/{:.0}/o{:.0} | {:+.1} | {}/{} | {}/{} |",
+                "| {} | {seed} | {} | {} | {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {:+.1} % |",
                 kind.name(),
-                seed,
-                r.bad_minutes,
-                f.bad_minutes,
-                h.bad_minutes,
-                o.bad_minutes,
-                closed(r.bad_minutes as f64, f.bad_minutes as f64, o.bad_minutes as f64),
-                closed(
-                    r.unserved_connection_seconds + r.unserved_publish_seconds,
-                    f.unserved_connection_seconds + f.unserved_publish_seconds,
-                    o.unserved_connection_seconds + o.unserved_publish_seconds
-                ),
-                r.proxy_hours,
-                f.proxy_hours,
-                o.proxy_hours,
-                (f.proxy_hours / r.proxy_hours - 1.0) * 100.0,
-                r.scale_actions,
-                f.scale_actions,
-                r.reversals,
-                f.reversals
-            );
+                hpa.bad_minutes,
+                reactive.bad_minutes,
+                freshet.bad_minutes,
+                oracle.bad_minutes,
+                closed(|score| score.bad_minutes as f64),
+                closed(|score| score.unserved_connection_seconds + score.unserved_publish_seconds),
+                hpa.proxy_hours,
+                reactive.proxy_hours,
+                freshet.proxy_hours,
+                oracle.proxy_hours,
+                (freshet.proxy_hours / reactive.proxy_hours - 1.0) * 100.0
+            )?;
         }
     }
+    Ok(())
 }

@@ -2,9 +2,10 @@
 //!
 //! For each signal, the greatest load of each minute is kept for a season and a day. Methods foresee the peak until new
 //! capacity could serve: what was there one season ago and before, the rise of the last minutes going on, and "as now".
-//! Each foresees every minute and is judged when the outcome is there; its errors so far are its interval. The best one
-//! speaks, of those that have shown themselves better than "as now"; and "as now" does for itself, within narrow bounds:
-//! load that crept up to what is carried at most goes beyond it with the next measurement.
+//! Each foresees every minute and is judged when the outcome is there; its errors so far are its interval. Every season
+//! speaks that has shown itself better than "as now", since a day may be like yesterday or like a week ago, or the rise
+//! where that has done better than any season. "As now" always does, within narrow bounds: load that crept up to what is carried at most goes
+//! beyond it with the next measurement.
 
 mod codes;
 mod expert;
@@ -25,8 +26,9 @@ use history::{History, Minute, minute_of};
 
 pub use expert::Method;
 
-/// Time for a storm that comes a little earlier than it used to, at most; a sixth of the delay where that is less.
-const MAX_MARGIN: Duration = Duration::from_secs(30);
+/// Time from a sample to the decision and to its effect, at most; a sixth of the delay where that is less. That storms do
+/// not come to the second is in the history.
+const MAX_MARGIN: Duration = Duration::from_secs(10);
 
 /// No further than this is looked ahead.
 const MAX_HORIZON: Duration = Duration::from_secs(3600);
@@ -104,6 +106,13 @@ fn horizon(settings: &Settings) -> Duration {
     let delay = settings.capacity_delay;
     let horizon = settings.predict.horizon.unwrap_or(delay + MAX_MARGIN.min(delay / 6));
     horizon.min(MAX_HORIZON)
+}
+
+/// From when on the peak counts: what is needed before capacity could arrive was asked for before, and the scale-in delay
+/// keeps it.
+fn nearest(settings: &Settings) -> Duration {
+    let kept = settings.behavior.scale_in_delay.max(Duration::from_secs(60));
+    settings.capacity_delay.min(kept).min(horizon(settings))
 }
 
 fn horizon_minutes(settings: &Settings) -> u64 {
@@ -185,21 +194,27 @@ impl Series {
     fn foresee(&self, settings: &Settings, now: Duration) -> Option<Peak> {
         let present = self.newest?;
         let (open, _) = self.open?;
-        let first = minute_of(now);
-        if open != first {
+        if open != minute_of(now) {
             return None;
         }
+        let first = minute_of(now + nearest(settings));
         let last = minute_of(now + horizon(settings)).max(first);
-        let proven = self
-            .experts
+        let least_loss = |seasons: bool| {
+            let of_kind = self.experts.iter().filter(move |expert| expert.is_season() == seasons);
+            of_kind.filter_map(Expert::proven_loss).reduce(f64::min)
+        };
+        let rise_speaks = match (least_loss(false), least_loss(true)) {
+            (Some(rise), Some(season)) => rise < season,
+            (rise, _) => rise.is_some(),
+        };
+        let speaking = |expert: &&Expert| match expert.method() {
+            Method::Season { .. } => expert.proven_loss().is_some() && !rise_speaks,
+            Method::Trend => rise_speaks,
+            Method::Present => true,
+        };
+        self.experts
             .iter()
-            .filter_map(|expert| Some((expert, expert.loss_against_present()?)))
-            .min_by(|(_, a), (_, b)| a.total_cmp(b))
-            .map(|(expert, _)| expert);
-        let as_now = self.experts.iter().find(|expert| expert.method() == Method::Present);
-        [proven, as_now]
-            .into_iter()
-            .flatten()
+            .filter(speaking)
             .filter_map(|expert| {
                 let value = expert.peak(&self.history, first, last, present)?;
                 Some(expert.around(value, present, settings))

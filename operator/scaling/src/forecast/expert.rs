@@ -17,7 +17,7 @@ const MAX_ANALOGUES: u64 = 7;
 const LEVEL_MEMORY_MINUTES: f64 = 20.0;
 
 /// How slowly less than usual becomes usual: through an outage, what was there before is expected back.
-const PATIENCE_MINUTES: f64 = 150.0;
+const PATIENCE_MINUTES: f64 = 120.0;
 
 /// More than usual by more than this is not a level, but something else.
 const MAX_LEVEL: f64 = 1.25;
@@ -59,6 +59,8 @@ struct Pending {
     last: Minute,
     present: f64,
     foreseen: f64,
+    /// What is foreseen with one minute more: a storm that comes a little early is not a larger one.
+    with_next: f64,
     peak: f64,
 }
 
@@ -109,7 +111,12 @@ impl Expert {
             // After a gap nobody knows how it came out.
             if pending.last == minute && value.is_some() {
                 self.record
-                    .add(pending.present, pending.foreseen, pending.peak, tolerance, self.method == Method::Present);
+                    .judge(pending.present, pending.foreseen, pending.peak, tolerance);
+                let is_rise = pending.foreseen > pending.present * (1.0 + tolerance / 2.0);
+                if is_rise || self.method == Method::Present {
+                    self.record
+                        .note_error(pending.foreseen, pending.with_next, pending.peak);
+                }
             }
         }
     }
@@ -137,19 +144,25 @@ impl Expert {
             while self.pending.back().is_some_and(|pending| pending.last >= last) {
                 self.pending.pop_back();
             }
+            let with_next = self.peak(history, minute + 1, last + 1, present).unwrap_or(foreseen);
             self.pending.push_back(Pending {
                 last,
                 present,
                 foreseen,
+                with_next,
                 peak: 0.0,
             });
         }
     }
 
-    /// Loss as a share of that of "as now"; `None` until the method has proven itself.
-    pub(super) fn loss_against_present(&self) -> Option<f64> {
+    /// Loss as a share of that of "as now"; `None` until the method has shown itself better.
+    pub(super) fn proven_loss(&self) -> Option<f64> {
         let (loss, of_present) = self.record.losses();
         (of_present >= EVIDENCE && loss < of_present * PROVEN).then(|| loss / of_present)
+    }
+
+    pub(super) fn is_season(&self) -> bool {
+        matches!(self.method, Method::Season { .. })
     }
 
     /// The peak with its interval.
@@ -172,7 +185,8 @@ impl Expert {
     }
 }
 
-/// The middle one of the peaks that there were one season ago, two ago, and so on.
+/// Of the peaks that there were one season ago, two ago and so on, one that a third of them reach or exceed: days off do
+/// not make working days forgotten, and one outlier decides nothing.
 fn analogue(history: &History, season: u64, first: Minute, last: Minute) -> Option<f64> {
     let mut peaks = [0.0_f64; MAX_ANALOGUES as usize];
     let mut count = 0;
@@ -187,9 +201,70 @@ fn analogue(history: &History, season: u64, first: Minute, last: Minute) -> Opti
     }
     let peaks = &mut peaks[..count];
     peaks.sort_by(f64::total_cmp);
-    match (count, count % 2) {
-        (0, _) => None,
-        (_, 1) => Some(peaks[count / 2]),
-        _ => Some((peaks[count / 2 - 1] + peaks[count / 2]) / 2.0),
+    peaks.get((2 * count.saturating_sub(1) + 1) / 3).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HORIZON: u64 = 4;
+
+    /// Lets a method foresee a load, minute by minute.
+    fn watched(method: Method, minutes: u64, load: impl Fn(u64) -> f64) -> (Expert, History) {
+        let mut expert = Expert::new(method);
+        let mut history = History::default();
+        for minute in 10_080..10_080 + minutes {
+            let value = load(minute);
+            history.push(minute, Some(value), 3000);
+            expert.learn(&history, minute, Some(value), 0.1);
+            expert.predict(&history, minute, value, HORIZON);
+        }
+        (expert, history)
+    }
+
+    fn storms(minute: u64) -> f64 {
+        if minute % 60 < 5 { 20_000.0 } else { 5_000.0 }
+    }
+
+    #[test]
+    fn a_storm_of_each_hour_is_foreseen_and_proven_after_a_few() {
+        let (expert, history) = watched(Method::Season { minutes: 60 }, 600, storms);
+        assert!(expert.proven_loss().is_some());
+        let foreseen = |minute: u64| expert.peak(&history, minute, minute + 3, 5_000.0).map(f64::round);
+        let hour = 10_080 + 600;
+        assert!(foreseen(hour - 3).is_some_and(|peak| (peak / 20_000.0 - 1.0).abs() < 0.01));
+        assert!(foreseen(hour + 20).is_some_and(|peak| (peak / 5_000.0 - 1.0).abs() < 0.01));
+    }
+
+    #[test]
+    fn a_season_that_is_none_is_never_proven() {
+        for season in [45, 50, 100] {
+            let (expert, _) = watched(Method::Season { minutes: season }, 2880, storms);
+            assert!(!expert.proven_loss().is_some(), "{season}");
+        }
+    }
+
+    #[test]
+    fn through_an_outage_of_half_an_hour_the_usual_is_expected_back() {
+        let load = |minute: u64| if minute >= 10_080 + 1000 { 100.0 } else { 10_000.0 };
+        let (expert, history) = watched(Method::Season { minutes: 60 }, 1030, load);
+        let next = 10_080 + 1030;
+        let expected = expert.peak(&history, next, next + 3, 100.0).expect("a peak");
+        assert!(expected > 7_500.0, "{expected}");
+    }
+
+    #[test]
+    fn one_odd_season_decides_nothing() {
+        let load = |minute: u64| {
+            if (10_080 + 300..10_080 + 360).contains(&minute) {
+                90_000.0
+            } else {
+                10_000.0
+            }
+        };
+        let (_, history) = watched(Method::Season { minutes: 60 }, 600, load);
+        let peak = analogue(&history, 60, 10_080 + 630, 10_080 + 633).expect("a peak");
+        assert!((peak / 10_000.0 - 1.0).abs() < 0.01, "{peak}");
     }
 }

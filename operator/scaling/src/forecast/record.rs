@@ -11,7 +11,7 @@ const MEMORY_MINUTES: f64 = 3.0 * 1440.0;
 const MAX_ERRORS: usize = 240;
 
 /// A proxy too many costs less than one too few.
-const COST_OF_TOO_MANY: f64 = 0.05;
+const COST_OF_TOO_MANY: f64 = 0.02;
 
 /// How well a method has foreseen.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,18 +25,22 @@ pub(super) struct Record {
 
 impl Record {
     /// Judges one forecast. What is within the tolerance changes no count, and costs nothing.
-    pub(super) fn add(&mut self, present: f64, foreseen: f64, peak: f64, tolerance: f64, is_present: bool) {
+    pub(super) fn judge(&mut self, present: f64, foreseen: f64, peak: f64, tolerance: f64) {
         let memory = (-1.0 / MEMORY_MINUTES).exp();
         self.loss = self.loss * memory + loss(foreseen.max(present), peak, tolerance);
         self.loss_of_present = self.loss_of_present * memory + loss(present, peak, tolerance);
-        if is_present || foreseen > present * (1.0 + tolerance / 2.0) {
-            let foreseen = foreseen.max(1.0);
-            let error = (peak / foreseen - 1.0).clamp(-1.0, 10.0) * 1000.0;
-            #[allow(clippy::cast_possible_truncation, reason = "from -1,000 to 10,000")]
-            self.errors.push_back(error.round() as i16);
-            if self.errors.len() > MAX_ERRORS {
-                self.errors.pop_front();
-            }
+    }
+
+    /// Notes how far the peak was from what was foreseen; `with_next` is that with one minute more, and counts where the
+    /// peak was above.
+    pub(super) fn note_error(&mut self, foreseen: f64, with_next: f64, peak: f64) {
+        let above = (peak / with_next.max(foreseen).max(1.0) - 1.0).max(0.0);
+        let below = (peak / foreseen.max(1.0) - 1.0).min(0.0);
+        let error = (above + below).clamp(-1.0, 10.0) * 1000.0;
+        #[allow(clippy::cast_possible_truncation, reason = "from -1,000 to 10,000")]
+        self.errors.push_back(error.round() as i16);
+        if self.errors.len() > MAX_ERRORS {
+            self.errors.pop_front();
         }
     }
 
