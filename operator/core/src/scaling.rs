@@ -18,7 +18,7 @@ pub struct InvalidScaling {
     pub problem: String,
 }
 
-/// Reads the settings. `capacity_delay` is measured: how long a proxy takes to start when none is warm.
+/// Reads the settings, without the schedule: that needs a calendar. `capacity_delay` is measured: how long a proxy takes to start when none is warm.
 ///
 /// # Errors
 /// The first field that does not say what it should.
@@ -50,6 +50,7 @@ pub fn read_scaling(scaling: &api::Scaling, capacity_delay: Duration) -> Result<
             scale_in_delay: duration("behavior.scaleInDelay", &behavior.scale_in_delay.0, Duration::ZERO)?,
         },
         predict: predict(&scaling.predict)?,
+        scheduled: Vec::new(),
         capacity_delay,
     })
 }

@@ -35,6 +35,13 @@ pub enum Reason {
         /// Most allowed.
         max: u32,
     },
+    /// The schedule asks for more.
+    Scheduled {
+        /// Name of the entry.
+        name: String,
+        /// Fewest that it asks for.
+        min: u32,
+    },
     /// The load of now fits.
     Fits {
         /// The signal that needs the most.
@@ -118,6 +125,7 @@ impl fmt::Display for Reason {
             Self::NotEnoughData => f.write_str("no signal with a target has a value, so what is there stays"),
             Self::PartlyUnknown => f.write_str("a signal has no value of now, so nothing is taken away"),
             Self::Bounds { min, max } => write!(f, "the count must be from {min} to {max}"),
+            Self::Scheduled { name, min } => write!(f, "the schedule `{name}` asks for {min} at least"),
             Self::Fits { signal, percent } => {
                 write!(f, "{} is at {percent} % of what is to be carried", signal.name())
             }

@@ -72,9 +72,10 @@ impl Forecaster {
         }
     }
 
-    /// Foresees what needs the most proxies; `None` when no method has proven itself or nothing rises.
+    /// Foresees what needs the most proxies, from the load of now; `None` when nothing is known of any signal.
     pub(crate) fn foresee(
         &self,
+        present: &PerSignal<Option<f64>>,
         carried: &PerSignal<Option<f64>>,
         settings: &Settings,
         now: Duration,
@@ -84,7 +85,7 @@ impl Forecaster {
             .into_iter()
             .filter_map(|signal| {
                 let capacity = carried[signal].filter(|capacity| *capacity > 0.0)? * tolerance;
-                let peak = self.series[signal].foresee(settings, now)?;
+                let peak = self.series[signal].foresee(present[signal]?, settings, now)?;
                 Some(Forecast {
                     signal,
                     until: now + horizon(settings),
@@ -134,7 +135,6 @@ struct Series {
     history: History,
     /// The minute that is not over yet, with its greatest value so far.
     open: Option<(Minute, Option<f64>)>,
-    newest: Option<f64>,
     experts: Vec<Expert>,
 }
 
@@ -158,7 +158,6 @@ impl Series {
             }
             None => self.open = Some((minute, value)),
         }
-        self.newest = value;
     }
 
     fn match_experts(&mut self, settings: &Settings) {
@@ -191,8 +190,7 @@ impl Series {
         }
     }
 
-    fn foresee(&self, settings: &Settings, now: Duration) -> Option<Peak> {
-        let present = self.newest?;
+    fn foresee(&self, present: f64, settings: &Settings, now: Duration) -> Option<Peak> {
         let (open, _) = self.open?;
         if open != minute_of(now) {
             return None;
@@ -216,7 +214,7 @@ impl Series {
             .iter()
             .filter(speaking)
             .filter_map(|expert| {
-                let value = expert.peak(&self.history, first, last, present)?;
+                let value = expert.peak(&self.history, open, first..=last, present)?;
                 Some(expert.around(value, present, settings))
             })
             .max_by(|a, b| a.high.total_cmp(&b.high))

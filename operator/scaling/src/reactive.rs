@@ -92,6 +92,12 @@ pub(crate) fn find_demand(
         .max_by(|a, b| a.utilisation.total_cmp(&b.utilisation))
 }
 
+/// The load of now as it counts in quiet: a rate by its mean over the stable window.
+pub(crate) fn find_present(recent: &Recent, signal: Signal, settings: &Settings, now: Duration) -> Option<f64> {
+    let load = Load::find(recent, signal, Some(f64::INFINITY), settings, now)?;
+    Some(if signal.is_level() { load.short } else { load.stable })
+}
+
 /// One signal over both windows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Load {

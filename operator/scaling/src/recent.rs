@@ -70,14 +70,9 @@ impl Recent {
     }
 
     fn within(&self, window: Duration, now: Duration) -> impl DoubleEndedIterator<Item = &Sample> {
-        self.samples
-            .iter()
-            .rev()
-            .skip_while(move |sample| sample.at > now)
-            .take_while(move |sample| sample.at + window > now)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .rev()
+        let end = self.samples.partition_point(|sample| sample.at <= now);
+        let start = self.samples.partition_point(|sample| sample.at + window <= now);
+        self.samples.range(start.min(end)..end)
     }
 }
 

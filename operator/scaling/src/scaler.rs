@@ -8,12 +8,14 @@ use thiserror::Error;
 use crate::bounds::{Changes, Greatest};
 use crate::capacity::LearnedCapacity;
 use crate::decision::{Decision, Held, Reason};
+use crate::exact;
 use crate::forecast::{Forecast, Forecaster};
 use crate::number::{count_up, fraction};
-use crate::reactive::{Demand, Panic, find_demand};
+use crate::reactive::{Demand, Panic, find_demand, find_present};
 use crate::recent::Recent;
 use crate::sample::Sample;
 use crate::settings::Settings;
+use crate::signal::PerSignal;
 
 /// Version of [`Scaler::state`]. Another one is not read.
 const STATE_VERSION: u32 = 1;
@@ -80,18 +82,16 @@ impl Scaler {
         if version != STATE_VERSION {
             return Err(StateError::Version(version));
         }
-        let State { memory, .. } = serde_json::from_str(state).map_err(|_| StateError::Unreadable)?;
+        let State { memory, .. } = exact::read(state).ok_or(StateError::Unreadable)?;
         Ok(Self { settings, memory })
     }
 
     /// All that is remembered, as a text that fits a ConfigMap.
     pub fn state(&self) -> String {
-        // Maps with keys that are no text are what cannot be written, and there are none.
-        serde_json::to_string(&State {
+        exact::write(&State {
             version: STATE_VERSION,
             memory: self.memory.clone(),
         })
-        .unwrap_or_default()
     }
 
     /// Takes other settings from now on; what was learned stays.
@@ -130,7 +130,7 @@ impl Scaler {
     }
 
     fn choose(&mut self, now: Duration, current: u32) -> (u32, Reason) {
-        let (min, max) = (self.settings.min, self.settings.max.max(self.settings.min));
+        let (min, max) = self.settings.bounds_at(now);
         self.memory.changes.forget(&self.settings, now);
         let demand = self.find_demand(now, current);
         let needed = demand.map_or(current, |demand| self.beyond_tolerance(&demand, current));
@@ -148,7 +148,15 @@ impl Scaler {
             .recommended
             .push(believed.max(foreseen).clamp(min, max), delay, max_gap, now);
         if current < min || current > max {
-            return (current.clamp(min, max), Reason::Bounds { min, max });
+            let scheduled = self
+                .settings
+                .scheduled_at(now)
+                .filter(|_| min > self.settings.min && current < min);
+            let reason = scheduled.map_or(Reason::Bounds { min, max }, |scheduled| Reason::Scheduled {
+                name: scheduled.name.clone(),
+                min,
+            });
+            return (current.clamp(min, max), reason);
         }
         let Some(demand) = demand else {
             return (current, Reason::NotEnoughData);
@@ -172,7 +180,8 @@ impl Scaler {
             return None;
         }
         let carried = self.memory.capacity.carried(&self.settings);
-        self.memory.forecaster.foresee(&carried, &self.settings, now)
+        let present = PerSignal::of(|signal| find_present(&self.memory.recent, signal, &self.settings, now));
+        self.memory.forecaster.foresee(&present, &carried, &self.settings, now)
     }
 
     fn find_demand(&mut self, now: Duration, current: u32) -> Option<Demand> {
@@ -232,14 +241,15 @@ impl Scaler {
             return kept(Held::ScaleInDelay);
         };
         let floor = self.memory.changes.floor(current, &self.settings);
-        if current <= self.settings.min {
+        let (min, _) = self.settings.bounds_at(now);
+        if current <= min {
             return kept(Held::Min);
         }
-        let to = enough.max(floor).max(self.settings.min).min(current);
+        let to = enough.max(floor).max(min).min(current);
         if to == current || self.memory.changes.is_full() {
             return kept(Held::Step);
         }
-        let held = if to == self.settings.min && needed < to {
+        let held = if to == min && needed < to {
             Some(Held::Min)
         } else if to == floor && enough < floor {
             Some(Held::Step)

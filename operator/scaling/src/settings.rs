@@ -21,8 +21,40 @@ pub struct Settings {
     pub behavior: Behavior,
     /// Looking ahead.
     pub predict: Predict,
+    /// Times at which more than `min` are to serve.
+    pub scheduled: Vec<Scheduled>,
     /// From the decision to start a proxy until it serves, when none is warm. Measured, not asked for.
     pub capacity_delay: Duration,
+}
+
+/// A time at which more than `min` are to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled {
+    /// Name, in reasons.
+    pub name: String,
+    /// When it begins, since the Unix epoch; proxies are asked for so much earlier that they serve by then.
+    pub from: Duration,
+    /// When it is over.
+    pub until: Duration,
+    /// Fewest proxies meanwhile; `max` holds nevertheless.
+    pub min: u32,
+}
+
+impl Settings {
+    /// The scheduled time with the most proxies, of those for which proxies must be there or on their way.
+    pub(crate) fn scheduled_at(&self, now: Duration) -> Option<&Scheduled> {
+        self.scheduled
+            .iter()
+            .filter(|scheduled| scheduled.from <= now + self.capacity_delay && now < scheduled.until)
+            .max_by_key(|scheduled| scheduled.min)
+    }
+
+    /// The fewest and the most proxies there may be.
+    pub(crate) fn bounds_at(&self, now: Duration) -> (u32, u32) {
+        let max = self.max.max(self.min);
+        let scheduled = self.scheduled_at(now).map_or(0, |scheduled| scheduled.min);
+        (self.min.max(scheduled).min(max), max)
+    }
 }
 
 /// Over how long load is averaged.
@@ -94,6 +126,7 @@ impl Default for Settings {
                 seasons: vec![Duration::from_secs(24 * 3600), Duration::from_secs(168 * 3600)],
                 confidence_percent: 90.0,
             },
+            scheduled: Vec::new(),
             capacity_delay: Duration::from_secs(45),
         }
     }

@@ -1,6 +1,7 @@
 //! One way to foresee a peak, and how well it has done.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use crate::number::fraction;
 use crate::settings::Settings;
 
 /// So many seasons back are asked.
-const MAX_ANALOGUES: u64 = 7;
+const MAX_ANALOGUES: usize = 7;
 
 /// Over how long today is compared with what was there seasons ago.
 const LEVEL_MEMORY_MINUTES: f64 = 20.0;
@@ -83,13 +84,20 @@ impl Expert {
         self.pending.clear();
     }
 
-    /// The peak of a time, foreseen from what is known before it.
-    pub(super) fn peak(&self, history: &History, first: Minute, last: Minute, present: f64) -> Option<f64> {
+    /// The peak of some minutes, foreseen in the minute `at` from what is known before it and from what is there.
+    pub(super) fn peak(
+        &self,
+        history: &History,
+        at: Minute,
+        minutes: RangeInclusive<Minute>,
+        present: f64,
+    ) -> Option<f64> {
+        let (first, last) = minutes.into_inner();
         match self.method {
             Method::Season { minutes } => Some(self.level * analogue(history, minutes, first, last)?),
             Method::Trend => {
-                let before = history.get(first.checked_sub(3)?)?;
-                let ahead = u32::try_from(last - first + 1).map_or(f64::MAX, f64::from);
+                let before = history.get(at.checked_sub(3)?)?;
+                let ahead = u32::try_from(last.saturating_sub(at) + 1).map_or(f64::MAX, f64::from);
                 Some((present + (present - before).max(0.0) / 3.0 * ahead).min(present * 2.0))
             }
             Method::Present => Some(present),
@@ -139,12 +147,14 @@ impl Expert {
     /// Foresees the peak of the minutes after this one.
     pub(super) fn predict(&mut self, history: &History, minute: Minute, present: f64, horizon: u64) {
         let last = minute + horizon;
-        if let Some(foreseen) = self.peak(history, minute + 1, last, present) {
+        if let Some(foreseen) = self.peak(history, minute + 1, minute + 1..=last, present) {
             // The horizon may have become shorter: the queue stays in order.
             while self.pending.back().is_some_and(|pending| pending.last >= last) {
                 self.pending.pop_back();
             }
-            let with_next = self.peak(history, minute + 1, last + 1, present).unwrap_or(foreseen);
+            let with_next = self
+                .peak(history, minute + 1, minute + 1..=last + 1, present)
+                .unwrap_or(foreseen);
             self.pending.push_back(Pending {
                 last,
                 present,
@@ -188,9 +198,9 @@ impl Expert {
 /// Of the peaks that there were one season ago, two ago and so on, one that a third of them reach or exceed: days off do
 /// not make working days forgotten, and one outlier decides nothing.
 fn analogue(history: &History, season: u64, first: Minute, last: Minute) -> Option<f64> {
-    let mut peaks = [0.0_f64; MAX_ANALOGUES as usize];
+    let mut peaks = [0.0_f64; MAX_ANALOGUES];
     let mut count = 0;
-    for back in 1..=MAX_ANALOGUES {
+    for back in (1_u64..).take(MAX_ANALOGUES) {
         let (Some(first), Some(last)) = (first.checked_sub(season * back), last.checked_sub(season * back)) else {
             break;
         };
@@ -231,7 +241,11 @@ mod tests {
     fn a_storm_of_each_hour_is_foreseen_and_proven_after_a_few() {
         let (expert, history) = watched(Method::Season { minutes: 60 }, 600, storms);
         assert!(expert.proven_loss().is_some());
-        let foreseen = |minute: u64| expert.peak(&history, minute, minute + 3, 5_000.0).map(f64::round);
+        let foreseen = |minute: u64| {
+            expert
+                .peak(&history, minute, minute..=minute + 3, 5_000.0)
+                .map(f64::round)
+        };
         let hour = 10_080 + 600;
         assert!(foreseen(hour - 3).is_some_and(|peak| (peak / 20_000.0 - 1.0).abs() < 0.01));
         assert!(foreseen(hour + 20).is_some_and(|peak| (peak / 5_000.0 - 1.0).abs() < 0.01));
@@ -241,7 +255,7 @@ mod tests {
     fn a_season_that_is_none_is_never_proven() {
         for season in [45, 50, 100] {
             let (expert, _) = watched(Method::Season { minutes: season }, 2880, storms);
-            assert!(!expert.proven_loss().is_some(), "{season}");
+            assert!(expert.proven_loss().is_none(), "{season}");
         }
     }
 
@@ -250,7 +264,7 @@ mod tests {
         let load = |minute: u64| if minute >= 10_080 + 1000 { 100.0 } else { 10_000.0 };
         let (expert, history) = watched(Method::Season { minutes: 60 }, 1030, load);
         let next = 10_080 + 1030;
-        let expected = expert.peak(&history, next, next + 3, 100.0).expect("a peak");
+        let expected = expert.peak(&history, next, next..=next + 3, 100.0).expect("a peak");
         assert!(expected > 7_500.0, "{expected}");
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Record {
     /// In thousandths of what was foreseen, positive for more; the newest last. Only where a rise was foreseen,
     /// since that is what is acted on; all of "as now".
     errors: VecDeque<i16>,
+    /// The same in order of size.
+    ordered: Vec<i16>,
 }
 
 impl Record {
@@ -38,9 +40,15 @@ impl Record {
         let below = (peak / foreseen.max(1.0) - 1.0).min(0.0);
         let error = (above + below).clamp(-1.0, 10.0) * 1000.0;
         #[allow(clippy::cast_possible_truncation, reason = "from -1,000 to 10,000")]
-        self.errors.push_back(error.round() as i16);
-        if self.errors.len() > MAX_ERRORS {
-            self.errors.pop_front();
+        let error = error.round() as i16;
+        self.errors.push_back(error);
+        self.ordered
+            .insert(self.ordered.partition_point(|other| *other < error), error);
+        if self.errors.len() > MAX_ERRORS
+            && let Some(oldest) = self.errors.pop_front()
+            && let Ok(index) = self.ordered.binary_search(&oldest)
+        {
+            self.ordered.remove(index);
         }
     }
 
@@ -51,14 +59,12 @@ impl Record {
 
     /// The error below which this share of the errors lies; 0 without any.
     pub(super) fn quantile(&self, share: f64) -> f64 {
-        let mut errors: Vec<i16> = self.errors.iter().copied().collect();
-        let Some(last) = errors.len().checked_sub(1) else {
+        let Some(last) = self.ordered.len().checked_sub(1) else {
             return 0.0;
         };
         let index = crate::number::count_up(share.clamp(0.0, 1.0) * last as f64);
         let index = usize::try_from(index).map_or(last, |index| index.min(last));
-        let (_, error, _) = errors.select_nth_unstable(index);
-        f64::from(*error) / 1000.0
+        f64::from(self.ordered[index]) / 1000.0
     }
 
     pub(super) fn mean_error(&self) -> f64 {
