@@ -32,7 +32,7 @@ fn exchange_qos() -> impl Strategy<Value = QoS> {
 }
 
 pub(super) fn exactly_once() -> impl Strategy<Value = ExactlyOnce> {
-    let parts = (client_id(), epoch(), packet_id(), proptest::option::of(epoch()));
+    let parts = (client_id(), epoch(), packet_id(), option::of(epoch()));
     parts.prop_map(|(client_id, generation, packet_id, epoch)| ExactlyOnce {
         client_id,
         generation,
