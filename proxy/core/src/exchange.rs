@@ -241,10 +241,13 @@ pub enum ToWorker {
         /// The message.
         shared: SharedMessage,
     },
-    /// Deliveries of this shard were lost: sessions that have a QoS >= 1 subscription there are closed with 0x97.
+    /// Deliveries of this shard were lost: sessions that have a QoS >= 1 subscription there are closed with 0x97, unless
+    /// what they missed is queued for them.
     Overrun {
         /// The shard.
         shard: ShardId,
+        /// Storage had given the proxy up for lost: sessions may have expired there.
+        was_forgotten: bool,
     },
     /// The session belongs to this connection.
     SessionAttached {

@@ -4,7 +4,7 @@ use freshet_mqtt::{ConnAck, DecodeLimits, FixedHeader, ReasonCode, ServerPacket}
 
 use super::Client;
 use crate::action::SESSION_EXPIRY_311_S;
-use crate::history::{Accepted, Connection, History, Session};
+use crate::history::{Accepted, Broken, Connection, History, Session};
 use crate::violation::Violation;
 
 impl Client {
@@ -92,7 +92,10 @@ impl Client {
         };
         let keeps_it = |c: &Connection| !c.clean_start && c.expiry_s >= SESSION_EXPIRY_311_S;
         let mut between = rest.iter().filter(|c| c.identity == before.identity).peekable();
-        between.peek().is_none() || before.expiry_s >= SESSION_EXPIRY_311_S && between.all(keeps_it)
+        // Storage without memory knows the sessions of those who are connected.
+        let is_kept = !history.has_broken(|b| b == Broken::Storage, before.opened, u32::MAX);
+        let outlives = before.expiry_s >= SESSION_EXPIRY_311_S;
+        between.peek().is_none() || is_kept && outlives && between.all(keeps_it)
     }
 
     fn on_connack(&mut self, connack: &ConnAck<'_>, history: &mut History) -> Result<(), Violation> {

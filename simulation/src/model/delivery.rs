@@ -114,6 +114,7 @@ fn is_live(history: &History, session: usize, message: &Message, delivery: &Deli
     let own = is_own(history, session, message);
     let has_identifiers = has_properties(history, delivery);
     let was_queued = delivery.qos.is_acknowledged() && may_have_been_queued(history, delivery);
+    let was_forgotten = was_queued && may_have_been_forgotten(history, delivery);
     let filters = filters(history, session, message.topic, message.sent, delivery.at);
     let mut choices: Vec<Vec<&Options>> = vec![Vec::new()];
     for filter in &filters {
@@ -125,7 +126,8 @@ fn is_live(history: &History, session: usize, message: &Message, delivery: &Deli
                 with.extend(state.filter(acts));
                 extended.push(with);
                 // Nothing is kept for a subscription of QoS 0: what was kept for another has only that one's.
-                if was_queued && state.is_some_and(|options| options.qos == QoS::AtMostOnce) {
+                // Of a session that was forgotten meanwhile, one subscription is there again before the other.
+                if was_forgotten || was_queued && state.is_some_and(|options| options.qos == QoS::AtMostOnce) {
                     extended.push(chosen.clone());
                 }
             }
@@ -157,6 +159,17 @@ fn may_have_been_queued(history: &History, delivery: &Delivery) -> bool {
     let connection = history.connections.get(delivery.connection);
     let is_resumed = connection.is_some_and(|c| c.accepted.is_some_and(|a| a.session_present));
     is_resumed || connection.is_some_and(|c| c.expiry_s > 0) && history.has_any_broken()
+}
+
+/// Whether storage may have forgotten the session while its client stayed connected: it expired when the lease of its proxy
+/// ran out, or storage began anew.
+fn may_have_been_forgotten(history: &History, delivery: &Delivery) -> bool {
+    let proxy = history.connections.get(delivery.connection).map(|c| c.proxy);
+    let forgets = |broken| match broken {
+        Broken::Lease { proxy: of } => Some(of) == proxy,
+        broken => broken == Broken::Storage,
+    };
+    history.has_broken(forgets, 0, delivery.at)
 }
 
 /// A message is passed on with what is left of its expiry interval (MQTT-3.3.2-6), and not once nothing is left of it

@@ -255,7 +255,8 @@ impl Link {
             }
             Delivery::Overrun => {
                 link.acceptance.handed_over(WorkerSet::default(), 0);
-                out.tell_all(&ToWorker::Overrun { shard });
+                let was_forgotten = false;
+                out.tell_all(&ToWorker::Overrun { shard, was_forgotten });
             }
         }
         Ok(())

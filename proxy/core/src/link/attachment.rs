@@ -156,7 +156,8 @@ impl Link {
             link.begin_anew();
         }
         if found.overrun || is_reborn && !planted!(LossUntold) {
-            out.tell_all(&ToWorker::Overrun { shard });
+            let was_forgotten = is_reborn;
+            out.tell_all(&ToWorker::Overrun { shard, was_forgotten });
         }
         if is_new_leader {
             self.reads.forget_positions(shard);

@@ -294,7 +294,10 @@ fn a_new_incarnation_names_its_sessions_and_says_once_that_deliveries_were_lost(
     let (mut link, mut out) = attached_link();
     link.lost(&mut out);
     link.start_incarnation(IncarnationId(8));
-    let overrun = ToWorker::Overrun { shard: ShardId(0) };
+    let overrun = ToWorker::Overrun {
+        shard: ShardId(0),
+        was_forgotten: true,
+    };
     let register = ToWorker::RegisterSessions { shard: ShardId(0) };
     // Before the workers have named their sessions the stream breaks again.
     for (expected_overruns, now) in [(1, 9_000), (0, 10_000)] {

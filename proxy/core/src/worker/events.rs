@@ -64,7 +64,7 @@ impl Worker {
                 self.deliver_shared(shard, shared, now, out);
                 self.accept_delivery(shard, term, seq);
             }
-            ToWorker::Overrun { shard } => self.on_overrun(shard, now, out),
+            ToWorker::Overrun { shard, was_forgotten } => self.on_overrun(shard, was_forgotten, now, out),
             ToWorker::SessionAttached {
                 request,
                 epoch,
@@ -146,7 +146,7 @@ impl Worker {
                 self.shared.keeps_sessions = keeps_sessions;
                 self.on_storage_back(&placement, now, out);
             }
-            ToWorker::StorageAway => self.shared.storage_away = true,
+            ToWorker::StorageAway => self.shared.lose_storage(now),
         }
         self.resume_paused(now, out);
     }
@@ -237,7 +237,12 @@ impl Worker {
     }
 
     /// Deliveries were lost: who was promised them with QoS 1 or 2 must not go on as if nothing had happened.
-    fn on_overrun(&mut self, shard: ShardId, now: MonotonicMs, out: &mut Actions) {
+    fn on_overrun(&mut self, shard: ShardId, was_forgotten: bool, now: MonotonicMs, out: &mut Actions) {
+        let away = self
+            .shared
+            .storage_lost_at
+            .filter(|_| was_forgotten)
+            .map(|at| now.since(at));
         let mut slots = Vec::new();
         self.shared.filters.for_each_at(shard, |subscriber| {
             if subscriber.qos != QoS::AtMostOnce {
@@ -251,12 +256,12 @@ impl Worker {
                 continue;
             };
             match connection.durable_mut() {
-                // What was lost on its way is queued.
-                Some(durable) => {
+                // What was lost on its way is queued, unless the session has expired meanwhile and is a new one.
+                Some(durable) if away.is_none_or(|away| away.as_secs() < u64::from(durable.expiry_s())) => {
                     durable.leave_tail(shard);
                     self.with(token, now, out, |connection, cx| connection.read_on(cx));
                 }
-                None => self.end(token, DisconnectReason::Overrun.into(), now, out),
+                _ => self.end(token, DisconnectReason::Overrun.into(), now, out),
             }
         }
     }

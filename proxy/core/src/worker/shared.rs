@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     /// None until storage was reached for the first time.
     pub(crate) placement: Option<Arc<Placement>>,
     pub(crate) storage_away: bool,
+    /// When it last went away.
+    pub(crate) storage_lost_at: Option<MonotonicMs>,
     /// Storage keeps sessions that outlive their connection.
     pub(crate) keeps_sessions: bool,
     /// Storage knows shared subscriptions.
@@ -89,6 +91,7 @@ impl Shared {
             spare: Spare::default(),
             placement: None,
             storage_away: true,
+            storage_lost_at: None,
             keeps_sessions: false,
             shares: false,
             drain: None,
@@ -108,6 +111,13 @@ impl Shared {
             self.filters.set_authorization(self.authorization.clone());
         }
         self.config = config;
+    }
+
+    /// Storage is away from now on.
+    pub(crate) fn lose_storage(&mut self, now: MonotonicMs) {
+        if !std::mem::replace(&mut self.storage_away, true) {
+            self.storage_lost_at = Some(now);
+        }
     }
 
     /// Takes note of a publication that goes to the link.

@@ -387,7 +387,10 @@ fn lost_deliveries_end_those_who_were_promised_them() {
     bench.subscribe(promised, "a", QoS::AtLeastOnce);
     bench.subscribe(qos_0, "a", QoS::AtMostOnce);
     bench.subscribe(other, &elsewhere, QoS::ExactlyOnce);
-    bench.tell(ToWorker::Overrun { shard });
+    bench.tell(ToWorker::Overrun {
+        shard,
+        was_forgotten: false,
+    });
     assert_eq!((bench.reason(qos_0), bench.reason(other)), (None, None));
     let expected = (
         vec![Seen::Disconnect(ReasonCode::QuotaExceeded)],

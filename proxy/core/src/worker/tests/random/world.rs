@@ -131,6 +131,7 @@ impl World {
             Step::StorageBack => self.bench.storage_back(),
             Step::Overrun { shard } => self.bench.tell(ToWorker::Overrun {
                 shard: ShardId(u16::from(*shard)),
+                was_forgotten: false,
             }),
             Step::Register { shard } => self.bench.tell(ToWorker::RegisterSessions {
                 shard: ShardId(u16::from(*shard)),

@@ -5,6 +5,7 @@ use freshet_storage_contract::{OutboundStage, SessionChange};
 
 use super::*;
 use crate::exchange::ToLink;
+use crate::reason::DisconnectReason;
 use crate::worker::tests::seen::{Seen, SeenPublish};
 
 fn payloads(seen: &[SeenPublish]) -> Vec<u8> {
@@ -377,9 +378,32 @@ fn deliveries_that_were_lost_on_their_way_are_read_from_storage() {
     bench.storage.deliver(message("a", &[1], QoS::AtLeastOnce));
     bench.storage.answers.clear();
     let shard = bench.storage.placement.shard_of_topic("a");
-    bench.tell(crate::exchange::ToWorker::Overrun { shard });
+    bench.tell(crate::exchange::ToWorker::Overrun {
+        shard,
+        was_forgotten: false,
+    });
     assert_eq!(bench.reason(client), None);
     assert_eq!(payloads(&read_all(&mut bench, client)), [1]);
+}
+
+#[test]
+fn a_client_whose_session_may_have_expired_while_storage_was_out_of_reach_is_told() {
+    for (away_ms, reason) in [(19_000, None), (21_000, Some(DisconnectReason::Overrun))] {
+        let mut bench = Bench::new();
+        let mut short = lasting(V5, "c");
+        short.properties.session_expiry_interval = Some(20);
+        let (client, _) = bench.connect(&short);
+        bench.subscribe(client, "a", QoS::AtLeastOnce);
+        bench.tell(crate::exchange::ToWorker::StorageAway);
+        bench.pass_ms(away_ms);
+        bench.storage_back();
+        let shard = bench.storage.placement.shard_of_topic("a");
+        bench.tell(crate::exchange::ToWorker::Overrun {
+            shard,
+            was_forgotten: true,
+        });
+        assert_eq!(bench.reason(client), reason, "away for {away_ms} ms");
+    }
 }
 
 #[test]
