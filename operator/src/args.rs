@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -23,7 +24,7 @@ pub(crate) struct Cli {
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Subcommand)]
 pub(crate) enum Command {
     /// Looks after MqttClusters until it is told to stop.
     Run,
@@ -31,6 +32,76 @@ pub(crate) enum Command {
     Crd,
     /// Prints the names of all fault points.
     FaultPoints,
+    /// Replays a trace of load against the scaler, and against others.
+    Backtest(BacktestArgs),
+    /// Writes a trace of load, made from a seed, as CSV.
+    Trace(TraceArgs),
+}
+
+/// How to replay a trace. See docs/scaling.md.
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(next_help_heading = "Options of backtest")]
+pub(crate) struct BacktestArgs {
+    /// CSV file with the columns time_s, connections, connects_per_s, publishes_in_per_s, deliveries_out_per_s and
+    /// round_trip_p99_ms; an empty cell is a missing sample.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: PathBuf,
+    /// Manifest of an MqttCluster, of which spec.proxy.warm and spec.proxy.scaling are read; the defaults without it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
+    /// How long a proxy takes to start when none is warm.
+    #[arg(long, value_name = "DURATION", default_value = "180s", value_parser = duration)]
+    pub(crate) capacity_delay: Duration,
+    /// How much of the trace is learned from and not scored.
+    #[arg(long, value_name = "DURATION", default_value = "3d", value_parser = duration)]
+    pub(crate) history: Duration,
+    /// CSV file to write each policy's course to: time_s, policy, desired, serving, warm.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
+    /// Form of the results.
+    #[arg(long, value_enum, default_value_t = ResultFormat::Table)]
+    pub(crate) format: ResultFormat,
+}
+
+/// Which trace to make.
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(next_help_heading = "Options of trace")]
+pub(crate) struct TraceArgs {
+    /// Kind of load.
+    #[arg(long, value_name = "KIND", value_parser = kinds())]
+    pub(crate) kind: String,
+    /// The same seed is the same trace.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Length in days.
+    #[arg(long, value_name = "COUNT", default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..=366))]
+    pub(crate) days: u32,
+    /// Time from row to row, at least 1s.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub(crate) step: Duration,
+}
+
+/// Form of the results of a backtest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ResultFormat {
+    /// For people.
+    Table,
+    /// One JSON object.
+    Json,
+}
+
+/// A duration as in a manifest, or a whole number of days such as `3d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+    if let Some(days) = days.filter(|days| *days <= 3660) {
+        return Ok(Duration::from_secs(u64::from(days) * 86_400));
+    }
+    freshet_operator_core::units::parse_duration(text)
+        .map_err(|_| format!("`{text}` is not a duration such as 180s, 5m, 1h30m or 3d"))
+}
+
+fn kinds() -> clap::builder::PossibleValuesParser {
+    clap::builder::PossibleValuesParser::new(freshet_scaling::trace::Kind::ALL.map(freshet_scaling::trace::Kind::name))
 }
 
 /// How to run.

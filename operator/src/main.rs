@@ -3,6 +3,7 @@
 //! Here the command line is read and logging begins; `run` wires the rest.
 
 mod args;
+mod backtest;
 mod events;
 mod fault;
 mod http;
@@ -27,6 +28,8 @@ fn main() -> ExitCode {
     let outcome = match cli.command.unwrap_or(Command::Run) {
         Command::Crd => print_crd(),
         Command::FaultPoints => print_fault_points(),
+        Command::Backtest(args) => backtest::run_backtest(&args),
+        Command::Trace(args) => backtest::write_trace(&args),
         Command::Run => start(cli.run),
     };
     match outcome {

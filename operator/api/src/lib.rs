@@ -17,10 +17,12 @@ mod observability;
 mod pod;
 mod proxy;
 mod rules;
+mod scaling;
 mod service;
 mod status;
 mod storage;
 mod text;
+mod warm;
 
 pub use authorization::{Action, Authorization, AuthorizationRule, Effect};
 pub use cluster::{MqttCluster, MqttClusterSpec};
@@ -31,6 +33,10 @@ pub use mqtt::{Mqtt, SharedStrategy, SlowConsumer};
 pub use observability::{LogLevel, Observability};
 pub use pod::{Image, ImagePullSecret, PodTemplateOverlay, PullPolicy, Resources, Scheduling};
 pub use proxy::{Drain, Proxy};
+pub use scaling::{
+    Scaling, ScalingBehavior, ScalingMode, ScalingObjective, ScalingPrediction, ScalingTargets, ScalingWindows,
+    ScheduledMinimum,
+};
 pub use service::{ExternalTrafficPolicy, IpFamilyPolicy, Service, ServiceType};
 pub use status::{
     ConditionType, Endpoint, MqttClusterStatus, ProxyStatus, RevisionPhase, RevisionStatus, StorageNodeStatus,
@@ -38,6 +44,7 @@ pub use status::{
 };
 pub use storage::{Placement, Storage};
 pub use text::{DurationText, SizeText};
+pub use warm::WarmPool;
 
 /// Longest `metadata.name`: names of children, and of what Kubernetes makes from those, stay within 63 characters.
 pub const NAME_MAX_CHARS: usize = 40;

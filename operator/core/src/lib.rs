@@ -3,7 +3,8 @@
 //! A reconcile is dereference -> [`validate()`] -> [`build`] -> apply -> [`plan`] -> act -> [`status`]. The steps in
 //! between that talk to the API server live in the operator's binary; everything that can be got wrong lives here.
 //! [`observe`] turns what was read into plain facts, [`notices`] turns two observations into Events, and [`lease`]
-//! decides who leads. [`keep`] sees to it that a new operator moves no client.
+//! decides who leads. [`keep`] sees to it that a new operator moves no client,
+//! and [`scaling`] reads how a cluster is to be scaled.
 
 pub mod build;
 pub mod connections;
@@ -14,6 +15,7 @@ pub mod names;
 pub mod notices;
 pub mod observe;
 pub mod plan;
+pub mod scaling;
 pub mod status;
 pub mod trouble;
 pub mod units;

@@ -23,7 +23,7 @@ struct PureCrate {
 }
 
 /// Every pure crate of the workspace.
-const PURE_CRATES: [PureCrate; 7] = [
+const PURE_CRATES: [PureCrate; 8] = [
     PureCrate {
         name: "freshet-mqtt",
         folder: "mqtt",
@@ -65,6 +65,11 @@ const PURE_CRATES: [PureCrate; 7] = [
         name: "freshet-operator-core",
         folder: "operator/core",
         allowed: &["k8s-openapi", "kube-core", "serde", "serde_json", "sha2", "thiserror"],
+    },
+    PureCrate {
+        name: "freshet-scaling",
+        folder: "operator/scaling",
+        allowed: &["serde", "serde_json", "thiserror"],
     },
 ];
 

@@ -1,7 +1,7 @@
 //! Messages for sessions that outlive their connection: live, after an absence, and again.
 
 use freshet_mqtt::{QoS, ReasonCode, SubscriptionOptions};
-use freshet_storage_contract::OutboundStage;
+use freshet_storage_contract::{OutboundStage, SessionChange};
 
 use super::*;
 use crate::exchange::ToLink;
@@ -231,6 +231,27 @@ fn a_message_of_qos_2_waits_until_storage_knows_its_packet_id_and_pubrel_until_i
     assert_eq!(bench.read(client), [Seen::PubRel(id, ReasonCode::Success)]);
     let stage = bench.storage.kept.sessions[&b"c"[..]].outbound[0].stage;
     assert_eq!(stage, OutboundStage::Received);
+}
+
+#[test]
+fn how_far_the_session_is_goes_no_later_than_the_end_of_an_exchange() {
+    let mut bench = Bench::new();
+    let (client, _) = connect(&mut bench, V5, "c");
+    bench.subscribe(client, "a", QoS::ExactlyOnce);
+    bench.deliver(message("a", &[1], QoS::ExactlyOnce));
+    let id = packet_id(&bench.read_publishes(client)[0]);
+    bench.pubrec(client, id);
+    assert_eq!(bench.read(client), [Seen::PubRel(id, ReasonCode::Success)]);
+    bench.storage.hold_updates = true;
+    bench.pubcomp(client, id);
+    // Goes in an update of its own.
+    bench.subscribe(client, "b", QoS::AtLeastOnce);
+    let Some(ToLink::UpdateSession(update)) = bench.storage.held.pop_front() else {
+        panic!()
+    };
+    let has = |is_it: fn(&SessionChange) -> bool| update.changes.iter().any(is_it);
+    assert!(has(|change| matches!(change, SessionChange::Completed { .. })));
+    assert!(has(|change| matches!(change, SessionChange::Advance(_))));
 }
 
 #[test]

@@ -1,0 +1,171 @@
+//! Reads how a cluster is to be scaled: the texts of `spec.proxy.scaling` become the settings of the scaler.
+
+use std::time::Duration;
+
+use freshet_operator_api as api;
+use freshet_scaling::{Behavior, PerSignal, Predict, Settings, Signal, Windows};
+use thiserror::Error;
+
+use crate::units::{UnitError, parse_duration};
+
+/// A field that does not say what it should.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("spec.proxy.scaling.{field}: {problem}")]
+pub struct InvalidScaling {
+    /// Path below `spec.proxy.scaling`.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Reads the settings, without the schedule: that needs a calendar. `capacity_delay` is measured: how long a proxy takes to start when none is warm.
+///
+/// # Errors
+/// The first field that does not say what it should.
+pub fn read_scaling(scaling: &api::Scaling, capacity_delay: Duration) -> Result<Settings, InvalidScaling> {
+    if scaling.max < scaling.min.max(1) {
+        let problem = format!("{} is less than min, {}, or than 1", scaling.max, scaling.min);
+        return Err(invalid("max", problem));
+    }
+    let objective = duration(
+        "objective.publishRoundTripP99",
+        &scaling.objective.publish_round_trip_p99.0,
+        Duration::ZERO,
+    )?;
+    let behavior = &scaling.behavior;
+    Ok(Settings {
+        min: scaling.min,
+        max: scaling.max,
+        targets: targets(&scaling.targets),
+        publish_round_trip_p99_ms: Some(objective.as_secs_f64() * 1000.0).filter(|ms| *ms > 0.0),
+        windows: Windows {
+            stable: duration("windows.stable", &scaling.windows.stable.0, Duration::from_secs(1))?,
+            panic: duration("windows.panic", &scaling.windows.panic.0, Duration::from_secs(1))?,
+            panic_threshold_percent: f64::from(scaling.windows.panic_threshold_percent.max(101)),
+        },
+        behavior: Behavior {
+            tolerance_percent: f64::from(behavior.tolerance_percent),
+            max_step_up: number("behavior.maxStepUp", &behavior.max_step_up, "x", 1.01..=1000.0)?,
+            max_step_down_percent: number("behavior.maxStepDown", &behavior.max_step_down, "%", 1.0..=100.0)?,
+            scale_in_delay: duration("behavior.scaleInDelay", &behavior.scale_in_delay.0, Duration::ZERO)?,
+        },
+        predict: predict(&scaling.predict)?,
+        scheduled: Vec::new(),
+        capacity_delay,
+    })
+}
+
+fn invalid(field: &str, problem: impl ToString) -> InvalidScaling {
+    InvalidScaling {
+        field: field.to_owned(),
+        problem: problem.to_string(),
+    }
+}
+
+fn targets(targets: &api::ScalingTargets) -> PerSignal<Option<f64>> {
+    PerSignal::of(|signal| {
+        let target = match signal {
+            Signal::Connections => targets.connections,
+            Signal::ConnectsPerSecond => targets.connects_per_second,
+            Signal::PublishesInPerSecond => targets.publishes_in_per_second,
+            Signal::DeliveriesOutPerSecond => targets.deliveries_out_per_second,
+            Signal::CpuPercent => targets.cpu_percent,
+            Signal::MemoryPercent => targets.memory_percent,
+        };
+        (target > 0).then(|| f64::from(target))
+    })
+}
+
+fn predict(predict: &api::ScalingPrediction) -> Result<Predict, InvalidScaling> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let horizon = match predict.horizon.as_str() {
+        "Auto" => None,
+        text => Some(duration("predict.horizon", text, Duration::ZERO)?),
+    };
+    let mut seasons = Vec::new();
+    for (index, season) in predict.seasons.iter().enumerate() {
+        let field = format!("predict.seasons[{index}]");
+        let season = duration(&field, &season.0, HOUR)?;
+        if season > HOUR * 168 || season.as_secs() % 60 != 0 {
+            return Err(invalid(&field, "a season is a whole number of minutes from 1h to 168h"));
+        }
+        seasons.push(season);
+    }
+    if seasons.len() > 4 {
+        return Err(invalid("predict.seasons", "at most 4 seasons are told apart"));
+    }
+    if !(50..=99).contains(&predict.confidence_percent) {
+        return Err(invalid("predict.confidencePercent", "a share from 50 to 99 percent"));
+    }
+    Ok(Predict {
+        enabled: predict.enabled,
+        horizon,
+        seasons,
+        confidence_percent: f64::from(predict.confidence_percent),
+    })
+}
+
+fn duration(field: &str, text: &str, least: Duration) -> Result<Duration, InvalidScaling> {
+    let duration = parse_duration(text).map_err(|error: UnitError| invalid(field, error))?;
+    if duration < least || duration > Duration::from_secs(366 * 86_400) {
+        return Err(invalid(field, format!("`{text}` is too short or too long")));
+    }
+    Ok(duration)
+}
+
+/// A number with a unit behind it.
+fn number(field: &str, text: &str, unit: &str, range: std::ops::RangeInclusive<f64>) -> Result<f64, InvalidScaling> {
+    text.strip_suffix(unit)
+        .and_then(|number| number.parse().ok())
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| {
+            let (low, high) = range.into_inner();
+            invalid(
+                field,
+                format!("`{text}` is not a number from {low} to {high} with `{unit}` behind it"),
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DELAY: Duration = Duration::from_secs(45);
+
+    #[test]
+    fn the_defaults_of_the_resource_are_those_of_the_scaler() {
+        assert_eq!(read_scaling(&api::Scaling::default(), DELAY), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_field() {
+        let read = |change: fn(&mut api::Scaling)| {
+            let mut scaling = api::Scaling::default();
+            change(&mut scaling);
+            read_scaling(&scaling, DELAY).expect_err("a wrong field").field
+        };
+        assert_eq!(read(|s| s.max = 1), "max");
+        assert_eq!(read(|s| s.behavior.max_step_up = "4".into()), "behavior.maxStepUp");
+        assert_eq!(read(|s| s.behavior.max_step_up = "1x".into()), "behavior.maxStepUp");
+        assert_eq!(
+            read(|s| s.behavior.max_step_down = "NaN%".into()),
+            "behavior.maxStepDown"
+        );
+        assert_eq!(read(|s| s.windows.stable = "0s".into()), "windows.stable");
+        assert_eq!(read(|s| s.predict.seasons = vec!["30m".into()]), "predict.seasons[0]");
+        assert_eq!(read(|s| s.predict.horizon = "auto".into()), "predict.horizon");
+        assert_eq!(
+            read(|s| s.predict.confidence_percent = 100),
+            "predict.confidencePercent"
+        );
+    }
+
+    #[test]
+    fn a_target_of_nothing_leaves_the_signal_out() {
+        let mut scaling = api::Scaling::default();
+        scaling.targets.cpu_percent = 0;
+        let settings = read_scaling(&scaling, DELAY).expect("settings");
+        assert_eq!(settings.targets[Signal::CpuPercent], None);
+    }
+}

@@ -1,0 +1,158 @@
+//! What one proxy carries, learned from the outside: when publishes take longer than they should, proxies carry less than
+//! the targets say.
+//!
+//! A miss at some load per proxy shows that a proxy carries less than that, so the learned capacity falls below it; the
+//! next miss must come at less load to count, so a slow answer that is not the proxies' fault lowers it once. It rises
+//! by a little each time the objective is met at nearly the learned load.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::number::fraction;
+use crate::recent::Recent;
+use crate::settings::Settings;
+use crate::signal::{PerSignal, Signal};
+
+/// Below this share of its target nothing is learned: more proxies than five times as many are no answer to slowness.
+const LEAST_SHARE: f64 = 0.2;
+
+/// How far below the load at which the objective was missed the capacity falls, beyond the tolerance. Less would change
+/// no count.
+const FALL: f64 = 0.97;
+
+/// How much the capacity rises by one proof.
+const RISE: f64 = 1.05;
+
+/// Load of this share of the learned capacity, carried within the objective, is a proof.
+const PROOF: f64 = 0.95;
+
+/// What one proxy carries, as far as that was learned.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LearnedCapacity {
+    learned: PerSignal<Option<f64>>,
+    fell_at: Option<Duration>,
+    rose_at: Option<Duration>,
+}
+
+impl LearnedCapacity {
+    /// What one proxy carries of each signal: its target, or the less that was learned.
+    pub(crate) fn carried(&self, settings: &Settings) -> PerSignal<Option<f64>> {
+        PerSignal::of(|signal| {
+            let target = settings.targets[signal]?;
+            Some(self.learned(signal, target).unwrap_or(target))
+        })
+    }
+
+    /// What was learned of the signal. Targets may have changed since, so it is held between their bounds.
+    fn learned(&self, signal: Signal, target: f64) -> Option<f64> {
+        self.learned[signal]
+            .map(|learned| learned.max(target * LEAST_SHARE))
+            .filter(|learned| *learned < target)
+    }
+
+    /// Learns from the round trips of the last while, in which `proxies` served.
+    pub(crate) fn learn(&mut self, recent: &Recent, proxies: u32, settings: &Settings, now: Duration) {
+        let Some(objective) = settings.publish_round_trip_p99_ms else {
+            *self = Self::default();
+            return;
+        };
+        if proxies == 0 {
+            return;
+        }
+        let window = (settings.windows.stable / 3).max(settings.windows.panic);
+        let Some(round_trip) = recent.median_round_trip_ms(window, now) else {
+            return;
+        };
+        let per_proxy = |signal| Some(recent.mean(signal, window, now)? / f64::from(proxies));
+        // The one that is nearest to what is carried is the one that a miss is put down to.
+        let nearest = Signal::ALL
+            .into_iter()
+            .filter(|signal| signal.is_load())
+            .filter_map(|signal| {
+                let target = settings.targets[signal].filter(|target| *target > 0.0)?;
+                let carried = self.learned(signal, target).unwrap_or(target);
+                Some((signal, target, carried, per_proxy(signal)?))
+            })
+            .max_by(|(.., a_carried, a_load), (.., b_carried, b_load)| {
+                (a_load / a_carried).total_cmp(&(b_load / b_carried))
+            });
+        let Some((signal, target, carried, load)) = nearest else {
+            return;
+        };
+        if round_trip > objective {
+            if has_passed(self.fell_at, window, now) {
+                let below = load * FALL / (1.0 + fraction(settings.behavior.tolerance_percent));
+                if below < carried {
+                    self.learned[signal] = Some(below.max(target * LEAST_SHARE));
+                    self.fell_at = Some(now);
+                }
+            }
+            // What is carried badly proves nothing.
+            self.rose_at = Some(now);
+        } else if carried < target && load >= carried * PROOF && has_passed(self.rose_at, settings.windows.stable, now)
+        {
+            self.learned[signal] = Some(carried * RISE).filter(|risen| *risen < target);
+            self.rose_at = Some(now);
+        }
+    }
+}
+
+/// Whether that long has passed; what lies ahead was written by a clock since set back.
+fn has_passed(since: Option<Duration>, long: Duration, now: Duration) -> bool {
+    since.is_none_or(|since| since + long <= now || since > now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Sample;
+
+    /// Serves publishes with proxies of a true capacity for a while: beyond it publishes are slow.
+    fn serve(capacity: &mut LearnedCapacity, truth: f64, load: impl Fn(f64) -> f64, from_s: u64, seconds: u64) -> f64 {
+        let settings = Settings::default();
+        let mut recent = Recent::default();
+        let mut learned = 10_000.0;
+        for second in from_s..from_s + seconds {
+            let now = Duration::from_secs(second);
+            let publishes = load(learned);
+            let mut sample = Sample {
+                at: now,
+                proxies: Some(1),
+                round_trip_p99_ms: Some(if publishes > truth { 900.0 } else { 20.0 }),
+                ..Sample::default()
+            };
+            sample.values[Signal::PublishesInPerSecond] = Some(publishes);
+            recent.push(sample, settings.windows.stable);
+            capacity.learn(&recent, 1, &settings, now);
+            learned = capacity.carried(&settings)[Signal::PublishesInPerSecond].unwrap_or_default();
+        }
+        learned
+    }
+
+    #[test]
+    fn half_the_capacity_is_learned_within_three_minutes() {
+        for truth in [3_000.0, 5_000.0, 8_000.0] {
+            // Proxies are added at once, so each carries what it is believed to.
+            let learned = serve(&mut LearnedCapacity::default(), truth, |learned| learned, 0, 180);
+            assert!((learned / truth - 1.0).abs() <= 0.2, "{learned} for {truth}");
+        }
+    }
+
+    #[test]
+    fn a_capacity_that_came_back_is_believed_slowly_and_by_proof_only() {
+        let mut capacity = LearnedCapacity::default();
+        let low = serve(&mut capacity, 5_000.0, |learned| learned, 0, 300);
+        // Without load there is no proof.
+        assert_eq!(serve(&mut capacity, 10_000.0, |_| 100.0, 300, 3600), low);
+        let risen = serve(&mut capacity, 10_000.0, |learned| learned, 3900, 120);
+        assert!(risen > low && risen < low * 1.2, "{low} to {risen}");
+        assert_eq!(serve(&mut capacity, 10_000.0, |learned| learned, 4020, 7200), 10_000.0);
+    }
+
+    #[test]
+    fn slowness_at_no_load_costs_no_more_than_five_times_the_proxies() {
+        let learned = serve(&mut LearnedCapacity::default(), 0.0, |_| 10.0, 0, 3600);
+        assert_eq!(learned, 2_000.0);
+    }
+}

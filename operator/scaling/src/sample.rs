@@ -1,0 +1,30 @@
+//! One look at a cluster.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::signal::PerSignal;
+
+/// What was measured of all active proxies at one time. A value that could not be had is `None`, which is not zero.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// When, since the Unix epoch: seasons are days and weeks.
+    pub at: Duration,
+    /// Active proxies that were measured.
+    pub proxies: Option<u32>,
+    /// Sums over the active proxies.
+    pub values: PerSignal<Option<f64>>,
+    /// Round trip of a publish to its acknowledgement, P99, in milliseconds.
+    pub round_trip_p99_ms: Option<f64>,
+}
+
+impl Sample {
+    /// The sample without what no measurement can be: negative numbers, infinities and NaN become unknown.
+    pub(crate) fn sane(mut self) -> Self {
+        let known = |value: Option<f64>| value.filter(|value| value.is_finite() && *value >= 0.0);
+        self.values = PerSignal::of(|signal| known(self.values[signal]));
+        self.round_trip_p99_ms = known(self.round_trip_p99_ms);
+        self
+    }
+}
