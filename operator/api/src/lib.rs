@@ -30,7 +30,7 @@ pub use listener::{Listener, ListenerProtocol};
 pub use mqtt::{Mqtt, SharedStrategy, SlowConsumer};
 pub use observability::{LogLevel, Observability};
 pub use pod::{Image, ImagePullSecret, PodTemplateOverlay, PullPolicy, Resources, Scheduling};
-pub use proxy::{Drain, Proxy};
+pub use proxy::{Drain, Proxy, Warm};
 pub use service::{ExternalTrafficPolicy, IpFamilyPolicy, Service, ServiceType};
 pub use status::{
     ConditionType, Endpoint, MqttClusterStatus, ProxyStatus, RevisionPhase, RevisionStatus, StorageNodeStatus,
