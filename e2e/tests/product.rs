@@ -27,3 +27,5 @@ mod placement;
 mod refusals;
 #[path = "product/sessions.rs"]
 mod sessions;
+#[path = "product/warm.rs"]
+mod warm;
