@@ -20,6 +20,8 @@ pub struct StorageConfig {
     pub queue_limits: QueueLimits,
     /// How long the will of a client waits that the server itself moved, in ms. Default 30,000.
     pub will_grace_on_move_ms: u64,
+    /// How often the topics below `$SYS` are published, in ms; 0: never. Default 10,000.
+    pub sys_interval_ms: u64,
     /// `error | warn | info | debug | trace`.
     pub log_level: String,
 }
@@ -34,6 +36,7 @@ impl Default for StorageConfig {
             max_sessions: 1_000_000,
             queue_limits: QueueLimits::default(),
             will_grace_on_move_ms: 30_000,
+            sys_interval_ms: 10_000,
             log_level: "info".to_owned(),
         }
     }

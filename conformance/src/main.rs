@@ -1,4 +1,5 @@
-//! `conformance`: scripts that stock MQTT clients run against Freshet, in both versions of the protocol.
+//! `conformance`: scripts that stock MQTT clients run against Freshet, in both versions of the protocol; and
+//! `conformance differences`: scripts that compare Freshet with other brokers (`differential`).
 //!
 //! Called by `make test`, and by hand with a client, a version or a script. A script is told once (`scripts`), on a
 //! stage of clients behind relays (`stage`, `relay`); each client has a driver (`driver`) and what it needs to run is
@@ -6,6 +7,7 @@
 
 mod brokers;
 mod cannot;
+mod differential;
 mod driver;
 mod history;
 mod message;
@@ -32,7 +34,10 @@ use scripts::{DEVICES, SCRIPTS, awaited};
 
 /// Runs stock MQTT clients through scripts, against Freshet.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Subcommand>,
     /// Only these clients.
     #[arg(long, value_enum)]
     client: Vec<Client>,
@@ -46,8 +51,14 @@ struct Arguments {
     #[arg(long)]
     page: bool,
     /// The program of the broker. Default: beside this one.
-    #[arg(long)]
+    #[arg(long, global = true)]
     freshet: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Subcommand {
+    /// Runs the same scripts against Freshet and other brokers, and compares what comes back.
+    Differences(differential::Arguments),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -61,7 +72,10 @@ fn main() -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("no runtime")?;
-    runtime.block_on(clients(&arguments))
+    match &arguments.command {
+        Some(Subcommand::Differences(of)) => runtime.block_on(differential::run(of, &freshet_program(&arguments)?)),
+        None => runtime.block_on(clients(&arguments)),
+    }
 }
 
 /// Every script with every client in both versions.

@@ -1,7 +1,9 @@
-//! What the client libraries need to run: Debian's interpreters and compilers, and the pinned libraries themselves.
+//! What clients and brokers of others need to run: Debian's interpreters and compilers, and the pinned libraries.
 //!
 //! A library is installed once, into a folder of the project's cache that the hash of its lock file names; another
 //! lock file is another folder. Nothing is installed into the user's own places.
+
+mod brokers;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,6 +16,8 @@ use freshet_e2e::node::lock::Lock;
 use freshet_e2e::node::packages::{self, Group, find_program};
 use freshet_e2e::progress::{Step, step};
 use sha2::{Digest as _, Sha256};
+
+pub(crate) use brokers::{hivemq_broker, mochi_broker, mosquitto_broker};
 
 /// A program with its arguments, ready to be started.
 #[derive(Debug, Clone)]
@@ -78,13 +82,19 @@ pub(crate) async fn mosquitto() -> anyhow::Result<()> {
 pub(crate) async fn paho() -> anyhow::Result<Program> {
     let target = step("paho", async |step: &Step| {
         packages::ensure(&[Group::Python], step).await?;
-        install("paho", &["requirements.txt"], step, async |source, target| {
-            let mut pip = tokio::process::Command::new(find_program("python3")?);
-            pip.args(["-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]);
-            pip.arg("--target").arg(target);
-            pip.arg("--requirement").arg(source.join("requirements.txt"));
-            command::run(&mut pip).await.map(drop)
-        })
+        install(
+            &sources("paho"),
+            "paho",
+            &["requirements.txt"],
+            step,
+            async |source, target| {
+                let mut pip = tokio::process::Command::new(find_program("python3")?);
+                pip.args(["-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]);
+                pip.arg("--target").arg(target);
+                pip.arg("--requirement").arg(source.join("requirements.txt"));
+                command::run(&mut pip).await.map(drop)
+            },
+        )
         .await
     })
     .await?;
@@ -101,15 +111,21 @@ pub(crate) async fn mqttjs() -> anyhow::Result<Program> {
     const MANIFESTS: [&str; 2] = ["package.json", "package-lock.json"];
     let target = step("mqtt.js", async |step: &Step| {
         packages::ensure(&[Group::Node], step).await?;
-        install("mqttjs", &MANIFESTS, step, async |source, target| {
-            for manifest in MANIFESTS {
-                copy(&source.join(manifest), &target.join(manifest))?;
-            }
-            let mut npm = tokio::process::Command::new(find_program("npm")?);
-            npm.args(["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]);
-            npm.current_dir(target);
-            command::run(&mut npm).await.map(drop)
-        })
+        install(
+            &sources("mqttjs"),
+            "mqttjs",
+            &MANIFESTS,
+            step,
+            async |source, target| {
+                for manifest in MANIFESTS {
+                    copy(&source.join(manifest), &target.join(manifest))?;
+                }
+                let mut npm = tokio::process::Command::new(find_program("npm")?);
+                npm.args(["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]);
+                npm.current_dir(target);
+                command::run(&mut npm).await.map(drop)
+            },
+        )
         .await
     })
     .await?;
@@ -128,23 +144,36 @@ pub(crate) async fn hivemq() -> anyhow::Result<Program> {
         packages::ensure(&[Group::Java], step).await?;
         let mut keys = vec!["pom.xml"];
         keys.extend(SOURCES);
-        install("hivemq", &keys, step, async |source, target| {
-            fetch_java_libraries(&source.join("pom.xml"), &target.join("libraries")).await?;
-            let mut javac = tokio::process::Command::new(find_program("javac")?);
-            javac.arg("-d").arg(target.join("classes"));
-            javac.arg("-cp").arg(target.join("libraries/*"));
-            javac.args(SOURCES).current_dir(source);
-            command::run(&mut javac).await.map(drop)
+        install(&sources("hivemq"), "hivemq", &keys, step, async |source, target| {
+            compile_java(source, &SOURCES, target).await
         })
         .await
     })
     .await?;
+    Ok(java(&target)?.args(["Driver"]))
+}
+
+/// Compiles sources against what the `pom.xml` beside them names.
+async fn compile_java(source: &Path, files: &[&str], target: &Path) -> anyhow::Result<()> {
+    fetch_java_libraries(&source.join("pom.xml"), &target.join("libraries")).await?;
+    let mut javac = tokio::process::Command::new(find_program("javac")?);
+    javac.arg("-d").arg(target.join("classes"));
+    javac.arg("-cp").arg(target.join("libraries/*"));
+    javac.args(files).current_dir(source);
+    command::run(&mut javac).await.map(drop)
+}
+
+/// A Java machine with what [`compile_java`] made; the class to run comes next.
+fn java(target: &Path) -> anyhow::Result<Program> {
     let mut class_path = target.join("classes").into_os_string();
     class_path.push(":");
     class_path.push(target.join("libraries/*"));
-    Ok(Program::new(find_program("java")?)
-        .args(["-XX:+UseSerialGC".into(), "-Xmx512m".into(), "-cp".into(), class_path])
-        .args(["Driver"]))
+    Ok(Program::new(find_program("java")?).args([
+        "-XX:+UseSerialGC".into(),
+        "-Xmx512m".into(),
+        "-cp".into(),
+        class_path,
+    ]))
 }
 
 /// Copies what a `pom.xml` names, and what that needs, into a folder.
@@ -171,15 +200,15 @@ fn sources(name: &str) -> PathBuf {
 
 /// Installs into the folder of the cache that belongs to these files, unless that is complete, and returns it.
 async fn install(
+    source: &Path,
     name: &str,
     keys: &[&str],
     step: &Step,
     install: impl AsyncFnOnce(&Path, &Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<PathBuf> {
-    let source = sources(name);
     let target = cache_folder()?
         .join("clients")
-        .join(format!("{name}-{}", hash(&source, keys)?));
+        .join(format!("{name}-{}", hash(source, keys)?));
     let complete = target.with_extension("complete");
     if complete.exists() {
         step.outcome(format!("installed before: {}", target.display()));
@@ -197,7 +226,7 @@ async fn install(
         std::fs::remove_dir_all(&target).with_context(|| format!("cannot remove {}", target.display()))?;
     }
     std::fs::create_dir(&target).with_context(|| format!("cannot make {}", target.display()))?;
-    install(&source, &target).await?;
+    install(source, &target).await?;
     std::fs::write(&complete, "").with_context(|| format!("cannot write {}", complete.display()))?;
     step.outcome(format!("installed: {}", target.display()));
     Ok(target)

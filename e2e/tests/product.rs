@@ -27,5 +27,7 @@ mod placement;
 mod refusals;
 #[path = "product/sessions.rs"]
 mod sessions;
+#[path = "product/sys.rs"]
+mod sys;
 #[path = "product/warm.rs"]
 mod warm;

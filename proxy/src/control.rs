@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use freshet_config::ProxyConfig;
 use freshet_proxy_core::worker::{DrainPace, ListenerIndex};
+use freshet_storage_contract::ProxyReport;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::capacity::{ConnectionPermit, ListenerCount};
@@ -31,6 +32,8 @@ pub(crate) enum Control {
     CloseListener(ListenerIndex),
     /// The proxy hands over its clients.
     Drain(DrainPace),
+    /// What all workers have done, for storage. For the worker that has the link.
+    Count(Box<ProxyReport>),
     /// Somebody wants to know.
     Report(oneshot::Sender<WorkerReport>),
     /// The thread is to end.

@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use freshet_process::{ConfigReloads, Probes as _, Scrape};
-use prometheus_client::encoding::text;
+use freshet_storage_contract::ProxyReport;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
 use crate::capacity::{Capacity, ListenerCount};
-use crate::control::WorkerDoor;
+use crate::control::{Control, WorkerDoor};
 use crate::driver::WorkerReport;
 use crate::health::Health;
 use encode::Snapshot;
@@ -83,11 +85,18 @@ impl Metrics {
         self.last().clone()
     }
 
-    /// Asks the workers from time to time, for as long as the runtime lives.
+    /// Asks the workers from time to time and has storage told, for as long as the runtime lives.
     pub(crate) async fn ask_regularly(self) {
         loop {
             tokio::time::sleep(REPORT_INTERVAL).await;
-            self.gather().await;
+            let reports = self.gather().await;
+            let total = reports
+                .iter()
+                .fold(ProxyReport::default(), |sum, report| sum.plus(&report.worker.report()));
+            // The first worker has the link.
+            if let Some(worker) = self.0.workers.first() {
+                worker.tell(Control::Count(Box::new(total))).await;
+            }
         }
     }
 
@@ -105,10 +114,34 @@ impl Scrape for Metrics {
             config_reloads: (self.0.reloads.succeeded(), self.0.reloads.failed()),
             is_ready: self.0.health.readiness().is_ok(),
         };
-        let mut registry = Registry::with_prefix("freshet_proxy");
-        registry.register_collector(Box::new(snapshot));
+        let storage = snapshot
+            .reports
+            .iter()
+            .find_map(|r| r.link.as_ref()?.storage_metrics.clone());
         let mut out = String::new();
-        text::encode(&mut out, &registry).map_err(|_| "the metrics cannot be encoded")?;
+        encode(snapshot, storage, &mut out).map_err(|_| "the metrics cannot be encoded")?;
         Ok(out)
+    }
+}
+
+fn encode(snapshot: Snapshot, storage: Option<Arc<dyn Collector>>, out: &mut String) -> std::fmt::Result {
+    let mut registry = Registry::with_prefix("freshet_proxy");
+    registry.register_collector(Box::new(snapshot));
+    text::encode_registry(out, &registry)?;
+    if let Some(storage) = storage {
+        let mut registry = Registry::with_prefix("freshet_storage");
+        registry.register_collector(Box::new(OfStorage(storage)));
+        text::encode_registry(out, &registry)?;
+    }
+    text::encode_eof(out)
+}
+
+/// Metrics that a worker has handed over.
+#[derive(Debug)]
+struct OfStorage(Arc<dyn Collector>);
+
+impl Collector for OfStorage {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        self.0.encode(encoder)
     }
 }

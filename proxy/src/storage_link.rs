@@ -7,11 +7,13 @@
 mod backoff;
 mod streams;
 
+use std::sync::Arc;
 use std::task::Context;
 
 use freshet_config::ProxyConfig;
 use freshet_proxy_core::link::{Link, LinkOutputs};
 use freshet_storage_contract::MonotonicMs;
+use prometheus_client::collector::Collector;
 
 pub use streams::StorageStreams;
 
@@ -36,6 +38,11 @@ pub trait StorageLink {
 
     /// Counters and gauges.
     fn stats(&self) -> StorageLinkStats;
+
+    /// Metrics of storage itself, as of now and below `freshet_storage`, when it is in this process.
+    fn storage_metrics(&self) -> Option<Arc<dyn Collector>> {
+        None
+    }
 }
 
 /// Makes the way to storage on the thread that will own it.

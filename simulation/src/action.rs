@@ -165,6 +165,20 @@ pub struct OpenOptions {
     pub lazy: bool,
 }
 
+/// For how long a 3.1.1 session outlives its connection, seconds.
+pub(crate) const SESSION_EXPIRY_311_S: u32 = 60;
+
+impl OpenOptions {
+    /// For how long the session outlives the connection, seconds.
+    pub(crate) fn session_expiry_s(&self) -> u32 {
+        match self.version {
+            ProtocolVersion::V5 => self.expiry_s,
+            _ if self.clean_start => 0,
+            _ => SESSION_EXPIRY_311_S,
+        }
+    }
+}
+
 /// A will.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WillOptions {

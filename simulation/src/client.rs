@@ -15,7 +15,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use freshet_mqtt::{ClientPacket, Connect, Disconnect, PacketId, Peer, ProtocolVersion, ReasonCode, Will};
 
 use self::publisher::Exchange;
-pub(crate) use self::publisher::Publication;
+pub(crate) use self::publisher::{Publication, SERVER_RECEIVE_MAXIMUM};
 use self::requests::Pending;
 use self::subscriber::Received;
 pub(crate) use self::subscriber::SERVER_INFLIGHT;
@@ -38,10 +38,21 @@ enum Owed {
     Comp(PacketId),
 }
 
+/// What a client keeps between the connections of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    session: Option<usize>,
+    exchanges: Vec<Exchange>,
+    received: BTreeMap<PacketId, Received>,
+}
+
 /// One connection of a client.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) connection: usize,
+    session: Option<usize>,
+    /// The session was there before the connection.
+    is_resumed: bool,
     version: ProtocolVersion,
     options: OpenOptions,
     is_connected: bool,
@@ -69,7 +80,14 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client that says CONNECT on a new connection.
-    pub(crate) fn open(identity: usize, proxy: usize, options: &OpenOptions, history: &mut History) -> Self {
+    pub(crate) fn open(
+        identity: usize,
+        proxy: usize,
+        options: &OpenOptions,
+        memory: Memory,
+        history: &mut History,
+    ) -> Self {
+        let memory = if options.clean_start { Memory::default() } else { memory };
         let connection = history.connections.len();
         let opened = history.next();
         history.say(|| format!("connection {connection} of c{identity} to proxy {proxy}: {options:?}"));
@@ -96,32 +114,36 @@ impl Client {
             version: options.version,
             clean_start: options.clean_start,
             max_packet_bytes: options.max_packet_bytes,
+            expiry_s: options.session_expiry_s(),
             will,
             opened,
             accepted: None,
             refused: None,
             ended: None,
             all_read: None,
+            all_read_ms: 0,
             told: None,
             pings: 0,
             unanswered: Vec::new(),
         });
         let mut client = Self {
             connection,
+            session: memory.session,
+            is_resumed: false,
             version: options.version,
             options: options.clone(),
             is_connected: false,
             outgoing: Vec::new(),
             unread: Vec::new(),
             owed: VecDeque::new(),
-            exchanges: Vec::new(),
+            exchanges: memory.exchanges,
             strays: Vec::new(),
             unused_ids: 1,
             has_repeated: false,
             receive_maximum: RECEIVE_MAXIMUM_UNLESS_SAID,
             alias_maximum: 0,
             aliases: BTreeMap::new(),
-            received: BTreeMap::new(),
+            received: memory.received,
             server_aliases: BTreeMap::new(),
             pending: BTreeMap::new(),
             pings: 0,
@@ -157,6 +179,18 @@ impl Client {
             properties.topic_alias_maximum = (options.alias_maximum > 0).then_some(options.alias_maximum);
         }
         self.send(&ClientPacket::Connect(connect));
+    }
+
+    /// What the next connection of the session goes on with. A session may end with its connection.
+    pub(crate) fn take_memory(&mut self) -> Memory {
+        if self.options.session_expiry_s() == 0 {
+            return Memory::default();
+        }
+        Memory {
+            session: self.session.take(),
+            exchanges: std::mem::take(&mut self.exchanges),
+            received: std::mem::take(&mut self.received),
+        }
     }
 
     fn is_5(&self) -> bool {

@@ -5,7 +5,7 @@
 
 use freshet_mqtt::{ProtocolVersion, QoS, RetainHandling};
 
-use crate::action::{Action, OpenOptions, SLOTS, Sequence, Step, SubscribeOptions, WillOptions};
+use crate::action::{Action, IDENTITIES, OpenOptions, SLOTS, Sequence, Step, SubscribeOptions, WillOptions};
 use crate::random::Random;
 use crate::topics::{FILTERS, TOPICS, WILL_TOPICS};
 
@@ -22,6 +22,8 @@ struct Kind {
     crashes: usize,
     /// Of 100 messages, how many are retained.
     retained: usize,
+    /// Sessions outlive their connection.
+    persistent: bool,
 }
 
 impl Sequence {
@@ -46,6 +48,7 @@ impl Sequence {
             cuts,
             crashes,
             retained,
+            persistent: random.chance(60),
         };
         let proxies = random.pick(&[1, 2, 2, 3]);
         let offset = random.below(TOPICS.len());
@@ -75,6 +78,12 @@ impl Sequence {
         }
         for _ in 0..4 + draw.random.below(28) {
             actions.push(draw.action());
+        }
+        // Whoever was away comes back for what waits.
+        for slot in 0..IDENTITIES {
+            if kind.persistent && draw.random.chance(60) {
+                actions.push(draw.open(slot));
+            }
         }
         let steps = actions
             .into_iter()
@@ -165,6 +174,8 @@ impl Draw<'_> {
     fn open(&mut self, slot: usize) -> Action {
         let random = &mut *self.random;
         let is_5 = random.chance(65);
+        // The last slots are other devices with a client id of the first ones: they know nothing of their sessions.
+        let is_persistent = self.kind.persistent && slot < IDENTITIES;
         let will = random.chance(30).then(|| WillOptions {
             topic: random.pick(&WILL_TOPICS),
             qos: random.pick(&QOS),
@@ -180,9 +191,16 @@ impl Draw<'_> {
                 } else {
                     ProtocolVersion::V311
                 },
-                // Sessions end with their connection.
-                clean_start: !is_5 || random.chance(50),
-                expiry_s: 0,
+                clean_start: match (self.kind.persistent, is_persistent) {
+                    (_, true) => random.chance(20),
+                    (true, false) => true,
+                    (false, false) => !is_5 || random.chance(50),
+                },
+                expiry_s: if is_5 && is_persistent {
+                    random.pick(&[0, 3, 60, 60, 60, 60])
+                } else {
+                    0
+                },
                 receive_maximum: if is_5 { random.pick(&[0, 1, 2, 3]) } else { 0 },
                 max_packet_bytes: if is_5 && random.chance(15) { 120 } else { 0 },
                 alias_maximum: if is_5 { random.pick(&[0, 0, 1, 3]) } else { 0 },
@@ -227,7 +245,7 @@ impl Draw<'_> {
             retain,
             empty: retain && random.chance(20),
             padding: if random.chance(8) { 200 } else { 0 },
-            expiry_s: if random.chance(8) { 2 } else { 0 },
+            expiry_s: if random.chance(12) { random.pick(&[2, 10]) } else { 0 },
             alias: random.chance(30),
         }
     }

@@ -34,6 +34,8 @@ pub(crate) struct Connection {
     pub(crate) version: ProtocolVersion,
     pub(crate) clean_start: bool,
     pub(crate) max_packet_bytes: u32,
+    /// Session Expiry Interval, seconds.
+    pub(crate) expiry_s: u32,
     /// Index of its will's message, and its delay in seconds.
     pub(crate) will: Option<(usize, u32)>,
     pub(crate) opened: At,
@@ -43,6 +45,8 @@ pub(crate) struct Connection {
     pub(crate) ended: Option<Ended>,
     /// When the server had been given everything that the client had sent, and the end of it.
     pub(crate) all_read: Option<At>,
+    /// The world's time then, ms.
+    pub(crate) all_read_ms: u64,
     /// What the server's DISCONNECT said.
     pub(crate) told: Option<ReasonCode>,
     /// Pings without answer.
@@ -54,6 +58,8 @@ pub(crate) struct Connection {
 /// CONNACK with success.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Accepted {
+    pub(crate) at: At,
+    pub(crate) ms: u64,
     pub(crate) session_present: bool,
     pub(crate) session: usize,
 }
@@ -87,6 +93,8 @@ pub(crate) enum How {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) connections: Vec<usize>,
+    /// It was there when the client first heard of it, so that nobody knows its subscriptions.
+    pub(crate) is_unknown: bool,
 }
 
 /// An application message; named by its index, which it carries as payload.
@@ -148,10 +156,12 @@ pub(crate) struct Delivery {
     pub(crate) message: Option<usize>,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+    /// It says that it may have been sent before: on an earlier connection.
+    pub(crate) dup: bool,
     /// Sorted.
     pub(crate) identifiers: Vec<u32>,
     pub(crate) expiry_s: Option<u32>,
-    /// The packet id was known from an earlier connection of the session: not a new message.
+    /// Not a new message: its exchange began on an earlier connection of the session.
     pub(crate) again: bool,
 }
 
@@ -216,6 +226,15 @@ impl History {
         });
     }
 
+    /// The server has been given everything that a client has sent, and the end of it.
+    pub(crate) fn all_read(&mut self, connection: usize) {
+        let (at, ms) = (self.next(), self.now_ms);
+        if let Some(connection) = self.connections.get_mut(connection) {
+            connection.all_read = Some(at);
+            connection.all_read_ms = ms;
+        }
+    }
+
     pub(crate) fn ended(&mut self, connection: usize, how: How) {
         let at = self.next();
         self.say(|| format!("connection {connection} ends: {how:?}"));
@@ -241,6 +260,19 @@ impl History {
     /// The session of a connection; none: CONNECT was not accepted.
     pub(crate) fn session_of(&self, connection: usize) -> Option<usize> {
         Some(self.connections.get(connection)?.accepted?.session)
+    }
+
+    /// Sessions whose subscriptions are known.
+    pub(crate) fn known_sessions(&self) -> impl Iterator<Item = (usize, &Session)> {
+        self.sessions
+            .iter()
+            .enumerate()
+            .filter(|(_, session)| !session.is_unknown)
+    }
+
+    /// Whether anything broke at all.
+    pub(crate) fn has_any_broken(&self) -> bool {
+        self.has_broken(|b| !matches!(b, Broken::StreamsMended { .. }), 0, At::MAX)
     }
 
     /// Requests of a session that concern a filter, in the order in which they were sent.

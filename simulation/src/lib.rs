@@ -14,6 +14,7 @@ mod client;
 mod generate;
 mod history;
 pub mod model;
+pub mod noise;
 #[cfg(feature = "planted-faults")]
 pub mod planted;
 mod random;

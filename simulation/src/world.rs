@@ -46,6 +46,7 @@ enum Channel {
 
 /// Everything there is.
 pub(crate) struct World {
+    seed: u64,
     now: MonotonicMs,
     random: Random,
     storage: Storage,
@@ -68,6 +69,7 @@ impl World {
     pub(crate) fn new(sequence: &Sequence, history: History) -> Self {
         let now = MonotonicMs(1_000_000);
         let mut world = Self {
+            seed: sequence.seed,
             now,
             random: Random::new(sequence.seed),
             storage: Storage::new(sequence.shards, now),

@@ -3,6 +3,7 @@
 //! Lives on the first worker's thread, beside the link. What both say is the same as between processes, value by value;
 //! nothing is encoded. No replica and no disk: everything ends with the process.
 
+use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use freshet_proxy::{StorageLink, StorageLinkStats, random_u128};
 use freshet_proxy_core::link::{Link, LinkOutputs, Violation};
 use freshet_storage_contract::{AttachRefusal, IncarnationId, MonotonicMs};
 use freshet_storage_core::{Outputs, StorageCore, StorageFact};
+use freshet_storage_node::CoreMetrics;
+use prometheus_client::collector::Collector;
 
 /// Exchanges between link and core within one call; where both still have something to say, they say it in the next
 /// turn.
@@ -170,5 +173,9 @@ impl StorageLink for StorageInProcess {
 
     fn stats(&self) -> StorageLinkStats {
         self.stats
+    }
+
+    fn storage_metrics(&self) -> Option<Arc<dyn Collector>> {
+        Some(Arc::new(CoreMetrics(self.core.stats())))
     }
 }

@@ -30,6 +30,9 @@ pub fn charged_bytes(operations: &[Operation]) -> usize {
     operations.iter().map(Item::charged_bytes).sum()
 }
 
+/// Eleven numbers of at most ten bytes, each behind its tag.
+const REPORT_BYTES: usize = 11 * 11;
+
 /// An item of one of the four directions.
 pub(crate) trait Item: Sized + Send + 'static {
     /// The frame that carries such items.
@@ -78,6 +81,7 @@ impl Item for Operation {
                 Self::Pull(pull) => pull.filters.iter().map(|f| OVERHEAD_BYTES + f.topic_filter.len()).sum(),
                 Self::Fetch(fetch) => positions_bytes(fetch.positions.len()),
                 Self::SettleShared(settle) => settle.settled.len() * SETTLED_BYTES,
+                Self::Report(_) => REPORT_BYTES,
             }
     }
 

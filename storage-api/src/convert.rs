@@ -9,6 +9,7 @@ mod attach;
 mod delivery;
 mod operation;
 mod parts;
+mod report;
 mod session;
 mod shared;
 

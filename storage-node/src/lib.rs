@@ -17,4 +17,5 @@ mod node;
 mod streams;
 
 pub use admin::{NodeHealth, ShuttingDown};
+pub use metrics::CoreMetrics;
 pub use node::{Node, NodeError, NodeHandle};

@@ -1,6 +1,6 @@
 //! `freshet_storage_…`: what the node counts by itself, and the core's own figures as of a scrape.
 
-mod scrape;
+mod core;
 
 use std::fmt;
 
@@ -11,11 +11,14 @@ use prometheus_client::{
     metrics::{
         counter::Counter,
         family::Family,
+        gauge::ConstGauge,
         histogram::{Histogram, exponential_buckets},
         info::Info,
     },
     registry::Registry,
 };
+
+pub use self::core::CoreMetrics;
 
 const PREFIX: &str = "freshet_storage";
 
@@ -88,10 +91,9 @@ impl Metrics {
     /// All metrics in the OpenMetrics text format.
     pub(crate) fn encode(&self, stats: StorageStats, connections: &ConnectionCount) -> Result<String, fmt::Error> {
         let mut core = Registry::with_prefix(PREFIX);
-        core.register_collector(Box::new(scrape::Scrape {
-            stats,
-            connections: connections.open(),
-        }));
+        let open = ConstGauge::new(connections.open() as u64);
+        core.register("connections", "Connections from proxies", open);
+        core.register_collector(Box::new(CoreMetrics(stats)));
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
         encode_registry(&mut text, &core)?;

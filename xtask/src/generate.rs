@@ -77,15 +77,16 @@ pub(crate) async fn build_sources(tree: &SourceTree, interrupt: &mut Interrupt) 
     let values = values::read(&paths::repository_root().join(values::PATH))?;
     all.push(values_schema::build(&values)?);
     all.push(chart_readme::build(&values));
-    all.push(Generated {
-        path: "docs/clients.md".to_owned(),
-        content: output_of(
-            &run_cargo(&["--bin", "conformance", "--", "--page"]),
-            BUILD_TIMEOUT,
-            interrupt,
-        )
-        .await?,
-    });
+    for (path, args) in [
+        ("docs/clients.md", &["--page"][..]),
+        ("docs/differences.md", &["differences", "--page"][..]),
+    ] {
+        let conformance = run_cargo(&["--bin", "conformance", "--"]).args(args.iter().copied());
+        all.push(Generated {
+            path: path.to_owned(),
+            content: output_of(&conformance, BUILD_TIMEOUT, interrupt).await?,
+        });
+    }
     all.push(statements_page::build(&Coverage::of(tree)));
     Ok(all)
 }

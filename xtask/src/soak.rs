@@ -1,4 +1,5 @@
-//! `xtask soak`: what shows its faults only after long: the simulation and the fuzz targets, for as long as one likes.
+//! `xtask soak`: what shows its faults only after long: the simulation, clients that say anything, and the fuzz targets, for
+//! as long as one likes.
 
 use std::{process::ExitCode, time::SystemTime};
 
@@ -7,18 +8,18 @@ use clap::Args;
 
 use crate::{
     steps::Interrupt,
-    test::{Part, fuzz_steps, run_parts, simulation_part},
+    test::{Part, fuzz_steps, noise_part, run_parts, simulation_part},
 };
 
 /// Arguments of `xtask soak`.
 #[derive(Debug, Args)]
 pub(crate) struct SoakArgs {
-    /// Minutes for the simulation, and for each fuzz target.
+    /// Minutes for the simulation, for clients that say anything, and for each fuzz target.
     #[arg(long, default_value_t = 30)]
     minutes: u64,
 }
 
-/// Runs the simulation and every fuzz target for as long, and prints the table of `xtask test`.
+/// Runs the simulation, the noise and every fuzz target for as long, and prints the table of `xtask test`.
 ///
 /// # Errors
 /// When the targets cannot be found or their tool cannot be installed.
@@ -27,6 +28,7 @@ pub(crate) async fn soak(args: &SoakArgs) -> Result<ExitCode> {
     let seconds = args.minutes.saturating_mul(60);
     let parts = [
         simulation_part(seconds, first_seed()),
+        noise_part(seconds),
         Part {
             name: "fuzz",
             what: "every fuzz target",

@@ -5,6 +5,7 @@
 //! there are: that is data, in [`parts`].
 
 mod fuzz;
+mod noise;
 mod parts;
 mod report;
 mod simulation;
@@ -18,6 +19,7 @@ use freshet_e2e::progress::display;
 
 use crate::steps::{Ending, Interrupt, run};
 pub(crate) use fuzz::fuzz_steps;
+pub(crate) use noise::part as noise_part;
 pub(crate) use parts::{Counts, Part, Step};
 use report::{Report, Row};
 pub(crate) use simulation::part as simulation_part;

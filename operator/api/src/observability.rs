@@ -3,8 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rules::duration_zero_or_between;
+use crate::text::DurationText;
+
 /// What the processes tell.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
 pub struct Observability {
@@ -12,6 +15,19 @@ pub struct Observability {
     pub log_level: LogLevel,
     /// Names the proxy in the user property `freshet-proxy` of MQTT 5.0 CONNACK. Default false. New connections.
     pub proxy_in_connack: bool,
+    /// How often the topics below `$SYS` are published. Default `10s`; `0s`, which is never, or from `1s` to `1h`. Live.
+    #[schemars(extend("x-kubernetes-validations" = duration_zero_or_between("observability.sysInterval", "1s", "1h")))]
+    pub sys_interval: DurationText,
+}
+
+impl Default for Observability {
+    fn default() -> Self {
+        Self {
+            log_level: LogLevel::default(),
+            proxy_in_connack: false,
+            sys_interval: "10s".into(),
+        }
+    }
 }
 
 /// The least important lines that are written.

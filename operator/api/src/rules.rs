@@ -22,6 +22,17 @@ pub(crate) fn duration_between(field: &str, min: &str, max: &str) -> Value {
     )])
 }
 
+/// 0, which turns something off, or a duration from `min` to `max`, both inclusive and written as durations themselves.
+pub(crate) fn duration_zero_or_between(field: &str, min: &str, max: &str) -> Value {
+    json!([rule(
+        &format!(
+            "self.matches('{DURATION_FORM}') && (duration(self) == duration('0s') || \
+             (duration(self) >= duration('{min}') && duration(self) <= duration('{max}')))"
+        ),
+        &format!("{field} must be 0s or a duration such as 500ms, 30s or 5m, from {min} to {max}"),
+    )])
+}
+
 /// A size from `min` to `max` bytes, both inclusive and written as sizes themselves.
 pub(crate) fn size_between(field: &str, min: &str, max: &str) -> Value {
     json!([rule(

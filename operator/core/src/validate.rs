@@ -73,6 +73,8 @@ pub struct ValidatedCluster {
     pub will_grace_on_move: Duration,
     /// Log level of all processes.
     pub log_level: api::LogLevel,
+    /// How often the topics below `$SYS` are published; 0: never.
+    pub sys_interval: Duration,
     /// CONNACK names the proxy.
     pub proxy_in_connack: bool,
 }
@@ -249,6 +251,7 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
         queue_limits: queue_limits_of(&spec.limits.session, &mut check),
         will_grace_on_move: check.duration("spec.mqtt.willGraceOnMove", &spec.mqtt.will_grace_on_move),
         log_level: spec.observability.log_level,
+        sys_interval: check.duration("spec.observability.sysInterval", &spec.observability.sys_interval),
         proxy_in_connack: spec.observability.proxy_in_connack,
     };
     check.finish(validated)

@@ -215,7 +215,10 @@ impl Connection {
         self.settle(cx.shared);
         self.mark_dirty(cx);
         match encoded {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                cx.shared.stats.answers_sent += 1;
+                Ok(())
+            }
             Err(_) => Err(DisconnectReason::PacketTooLarge.into()),
         }
     }

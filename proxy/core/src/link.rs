@@ -16,6 +16,7 @@ mod outputs;
 mod owed;
 mod publications;
 mod reads;
+mod reports;
 mod requests;
 mod sessions;
 mod shard;
@@ -39,6 +40,7 @@ pub use self::outputs::{LinkOutputs, Violation};
 use self::owed::Owed;
 use self::publications::Answered;
 use self::reads::Reads;
+use self::reports::Reports;
 use self::sessions::SessionRequests;
 use self::shard::ShardLink;
 pub use self::workers::MAX_WORKERS;
@@ -100,6 +102,7 @@ pub struct Link {
     ensures: Ensures,
     owed: Owed,
     lease: Option<Lease>,
+    reports: Reports,
     /// Storage has forgotten an earlier life: what it sent to nobody meanwhile is lost.
     is_reborn: bool,
     /// What came from workers before the first attach told where shards are.
@@ -138,6 +141,7 @@ impl Link {
             ensures: Ensures::default(),
             owed: Owed::default(),
             lease: None,
+            reports: Reports::default(),
             is_reborn: false,
             before_placement: Vec::new(),
             last_request: 0,
@@ -165,6 +169,7 @@ impl Link {
                 lease.renewal_under_way = Some(now);
                 self.sessions.renewal_sent();
                 self.naming.renewal_sent();
+                self.turn.extend(self.reports.next().map(Operation::Report));
                 self.turn.push(Operation::RenewLease);
             }
         }

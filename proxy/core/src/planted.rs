@@ -50,6 +50,12 @@ mod switch {
         WillOnDisconnect,
         /// Subscribers are not told that their proxy's lease was lost.
         LossUntold,
+        /// What is sent again after a reconnection does not say so.
+        DupDropped,
+        /// A subscription that is made again begins anew.
+        CursorResetOnResubscribe,
+        /// PUBLISH of QoS 2 leaves before storage knows its packet id.
+        PublishBeforeSending,
     }
 
     impl Fault {
@@ -67,6 +73,9 @@ mod switch {
             Self::TakeoverPassedOver,
             Self::WillOnDisconnect,
             Self::LossUntold,
+            Self::DupDropped,
+            Self::CursorResetOnResubscribe,
+            Self::PublishBeforeSending,
         ];
     }
 

@@ -1,6 +1,7 @@
 //! What a worker has counted. Plain numbers: the shell turns them into metrics, nobody looks up a label per message.
 
 use freshet_mqtt::ReasonCode;
+use freshet_storage_contract::ProxyReport;
 
 use crate::reason::DisconnectReason;
 
@@ -23,10 +24,16 @@ pub struct WorkerStats {
     pub bytes_sent: u64,
     /// Packets received.
     pub packets_received: u64,
+    /// Packets sent, other than PUBLISH.
+    pub answers_sent: u64,
     /// PUBLISH packets received, by QoS.
     pub publishes_received: [u64; 3],
     /// PUBLISH packets sent, by QoS.
     pub publishes_sent: [u64; 3],
+    /// Bytes of the payloads of PUBLISH packets received.
+    pub payload_bytes_received: u64,
+    /// Bytes of the payloads of PUBLISH packets sent.
+    pub payload_bytes_sent: u64,
     /// PUBLISH packets that repeated an unacknowledged one of the same connection.
     pub publishes_repeated: u64,
     /// Publications dropped because the client may not make them: `$SYS`, `spec.authorization`.
@@ -104,8 +111,11 @@ impl Default for WorkerStats {
             bytes_received: 0,
             bytes_sent: 0,
             packets_received: 0,
+            answers_sent: 0,
             publishes_received: [0; 3],
             publishes_sent: [0; 3],
+            payload_bytes_received: 0,
+            payload_bytes_sent: 0,
             publishes_repeated: 0,
             publishes_not_authorized: 0,
             publishes_topic_invalid: 0,
@@ -147,6 +157,25 @@ impl WorkerStats {
     #[must_use]
     pub fn disconnects_by(&self, reason: DisconnectReason) -> u64 {
         self.disconnects.get(reason.index()).copied().unwrap_or(0)
+    }
+
+    /// What storage is told for the topics below `$SYS`: everything since the worker's start.
+    #[must_use]
+    pub fn report(&self) -> ProxyReport {
+        let publishes_sent = self.publishes_sent.iter().sum();
+        ProxyReport {
+            subscriptions: self.subscriptions_now,
+            connects: self.connects_accepted,
+            packets_received: self.packets_received,
+            packets_sent: self.answers_sent + publishes_sent,
+            publishes_received: self.publishes_received.iter().sum(),
+            publishes_sent,
+            publishes_dropped: self.publishes_shed + self.deliveries_shed + self.deliveries_dropped,
+            payload_bytes_received: self.payload_bytes_received,
+            payload_bytes_sent: self.payload_bytes_sent,
+            bytes_received: self.bytes_received,
+            bytes_sent: self.bytes_sent,
+        }
     }
 
     /// Counts a topic filter that SUBACK refuses with `code`.

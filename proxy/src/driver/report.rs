@@ -1,9 +1,11 @@
 //! What a worker tells about itself when asked: counters of its core, of its link, and how long its turns take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_proxy_core::WorkerStats;
 use freshet_proxy_core::link::LinkStats;
+use prometheus_client::collector::Collector;
 
 use crate::storage_link::StorageLinkStats;
 
@@ -25,7 +27,7 @@ pub struct WorkerReport {
 }
 
 /// A look at the link to storage.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct LinkReport {
     /// The link itself.
     pub link: LinkStats,
@@ -33,6 +35,8 @@ pub struct LinkReport {
     pub storage: StorageLinkStats,
     /// Frames that the way to storage has not taken.
     pub unsent: usize,
+    /// Metrics of storage itself, when it is in this process ([`crate::StorageLink::storage_metrics`]).
+    pub storage_metrics: Option<Arc<dyn Collector>>,
 }
 
 impl WorkerReport {

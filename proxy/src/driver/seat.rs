@@ -9,7 +9,7 @@ use freshet_config::ProxyConfig;
 use freshet_proxy_core::exchange::{ToLink, ToWorker, WorkerId};
 use freshet_proxy_core::link::{Link, LinkOutputs};
 use freshet_proxy_core::worker::strategy_of;
-use freshet_storage_contract::MonotonicMs;
+use freshet_storage_contract::{MonotonicMs, ProxyReport};
 
 use super::report::LinkReport;
 use crate::health::Health;
@@ -110,6 +110,13 @@ impl Seat {
         }
     }
 
+    /// What all workers have done, for storage.
+    pub(super) fn count(&mut self, total: ProxyReport) {
+        if let Self::Here(here) = self {
+            here.link.count(total);
+        }
+    }
+
     /// Events that have not been carried over, and a look at the link if it is here.
     pub(super) fn report(&self) -> (usize, Option<LinkReport>) {
         match self {
@@ -118,6 +125,7 @@ impl Seat {
                     link: here.link.stats(),
                     storage: here.storage.stats(),
                     unsent: here.outputs.operations.len() + here.outputs.controls.len(),
+                    storage_metrics: here.storage.storage_metrics(),
                 };
                 (0, Some(report))
             }

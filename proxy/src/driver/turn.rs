@@ -248,6 +248,7 @@ impl Turn {
                 }
                 Ok(Control::CloseListener(index)) => self.worker.close_listener(index, now, &mut self.actions),
                 Ok(Control::Drain(pace)) => self.worker.begin_drain(pace, now, &mut self.actions),
+                Ok(Control::Count(total)) => self.seat.count(*total),
                 Ok(Control::Report(reply)) => {
                     // Who asked may have given up waiting.
                     let _ = reply.send(self.report());

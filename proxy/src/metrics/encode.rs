@@ -160,6 +160,7 @@ impl Snapshot {
                 .map(|(qos, sum)| ([("qos", qos)], sum))
                 .collect::<Vec<_>>()
         };
+        e.counter("packets_sent", "Packets sent", self.sum(|s| s.report().packets_sent))?;
         e.counters(
             "publishes_received",
             "PUBLISH packets received",
@@ -289,7 +290,11 @@ impl Snapshot {
     }
 
     fn encode_storage(&self, e: &mut Encoder<'_>) -> fmt::Result {
-        let link = self.reports.iter().find_map(|report| report.link).unwrap_or_default();
+        let link = self
+            .reports
+            .iter()
+            .find_map(|report| report.link.clone())
+            .unwrap_or_default();
         let (filters, at_all) = (link.link.filters as u64, link.link.filters_at_all_shards as u64);
         e.gauges(
             "filters",

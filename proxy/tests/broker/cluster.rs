@@ -30,14 +30,24 @@ fn runtime() -> Runtime {
 /// A storage node that can be killed and started again on its port.
 pub(crate) struct Storage {
     pub(crate) address: SocketAddr,
+    config: StorageConfig,
     node: Option<NodeHandle>,
     runtime: Option<Runtime>,
 }
 
 impl Storage {
     pub(crate) fn start() -> Self {
+        Self::start_with(StorageConfig::default())
+    }
+
+    /// A node with a configuration of its own, whatever cluster that names.
+    pub(crate) fn start_with(config: StorageConfig) -> Self {
         let mut storage = Self {
             address: SocketAddr::new(LOCALHOST, 0),
+            config: StorageConfig {
+                cluster_uid: "test".to_owned(),
+                ..config
+            },
             node: None,
             runtime: None,
         };
@@ -73,13 +83,9 @@ impl Storage {
             }
         });
         self.address = listener.local_addr().unwrap();
-        let config = StorageConfig {
-            cluster_uid: "test".to_owned(),
-            ..StorageConfig::default()
-        };
         let node = {
             let _inside = runtime.enter();
-            Node::new(StorageSettings::new(&config, 7)).unwrap()
+            Node::new(StorageSettings::new(&self.config, 7)).unwrap()
         };
         self.node = Some(node.handle());
         runtime.spawn(async move { node.serve(listener, std::future::pending()).await.unwrap() });

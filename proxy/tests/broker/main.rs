@@ -20,4 +20,5 @@ mod sessions;
 mod shared;
 mod slow_consumer;
 mod storage_lost;
+mod sys;
 mod takeover;

@@ -8,6 +8,9 @@ use super::{Client, Owed};
 use crate::history::{Answered, History, Message};
 use crate::violation::Violation;
 
+/// QoS 1 and 2 publications that a client may have unacknowledged, by the server's configuration.
+pub(crate) const SERVER_RECEIVE_MAXIMUM: u16 = 3;
+
 /// A PUBLISH with a packet id whose exchange has not ended.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -17,6 +20,8 @@ pub(super) struct Exchange {
     stage: Stage,
     /// Times it was sent after the first.
     repeats: usize,
+    /// It began on an earlier connection.
+    is_resumed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +55,12 @@ pub(crate) struct Publication {
 impl Client {
     /// Publishes, unless the server's Receive Maximum forbids it for now.
     pub(crate) fn publish(&mut self, publication: &Publication, history: &mut History) {
-        let has_room = self.exchanges.len() < usize::from(self.receive_maximum);
+        // A session of 3.1.1 may go on with 5.0, where the server's Receive Maximum counts.
+        let most = match self.options.session_expiry_s() {
+            0 => self.receive_maximum,
+            _ => self.receive_maximum.min(SERVER_RECEIVE_MAXIMUM),
+        };
+        let has_room = self.exchanges.len() < usize::from(most);
         if !self.is_connected || publication.qos != QoS::AtMostOnce && !has_room {
             return;
         }
@@ -87,6 +97,7 @@ impl Client {
                 qos,
                 stage: Stage::Sent,
                 repeats: 0,
+                is_resumed: false,
             });
         }
         let alias = if publication.alias { self.alias_of(topic) } else { None };
@@ -159,6 +170,32 @@ impl Client {
             message.attempts += 1;
         }
         self.send_publish(history, message, Some(packet_id), None, true);
+    }
+
+    /// Goes on with what an earlier connection left (MQTT-4.4.0-1).
+    pub(super) fn resume_publishing(&mut self, history: &mut History) {
+        let mut sent = Vec::new();
+        let mut received = Vec::new();
+        for exchange in &mut self.exchanges {
+            exchange.repeats = 0;
+            exchange.is_resumed = true;
+            self.ids_in_use.insert(exchange.packet_id);
+            match exchange.stage {
+                Stage::Sent => sent.push((exchange.message, exchange.packet_id)),
+                Stage::Received | Stage::Released => received.push(exchange.packet_id),
+            }
+        }
+        for (message, packet_id) in sent {
+            history.next();
+            history.say(|| format!("connection {} PUBLISH message {message} again", self.connection));
+            if let Some(message) = history.messages.get_mut(message) {
+                message.attempts += 1;
+            }
+            self.send_publish(history, message, Some(packet_id), None, true);
+        }
+        for packet_id in received {
+            self.owe(Owed::Rel(packet_id));
+        }
     }
 
     /// PUBREL of a packet id that nothing was published with.
@@ -265,7 +302,10 @@ impl Client {
         }
         let at = self.exchange(packet_id, QoS::ExactlyOnce);
         match at.and_then(|at| self.exchanges.get(at).map(|e| (at, e.stage))) {
-            Some((at, Stage::Released)) if code == ReasonCode::Success => {
+            // PUBCOMP may have been lost with an earlier connection.
+            Some((at, Stage::Released))
+                if code == ReasonCode::Success || self.exchanges.get(at).is_some_and(|e| e.is_resumed) =>
+            {
                 self.exchanges.remove(at);
                 self.ids_in_use.remove(&packet_id);
                 Ok(())

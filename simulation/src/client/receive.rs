@@ -3,7 +3,8 @@
 use freshet_mqtt::{ConnAck, DecodeLimits, FixedHeader, ReasonCode, ServerPacket};
 
 use super::Client;
-use crate::history::{Accepted, History, Session};
+use crate::action::SESSION_EXPIRY_311_S;
+use crate::history::{Accepted, Connection, History, Session};
 use crate::violation::Violation;
 
 impl Client {
@@ -72,8 +73,31 @@ impl Client {
         }
     }
 
+    /// Whether the session that is present is the one that the client remembers: what came between may have begun
+    /// another.
+    fn knows_its_session(&self, history: &History) -> bool {
+        let session = self.session.and_then(|session| history.sessions.get(session));
+        let Some(session) = session.filter(|session| !session.is_unknown) else {
+            return false;
+        };
+        let Some(last) = session.connections.last().copied() else {
+            return false;
+        };
+        let Some((before, rest)) = history
+            .connections
+            .get(last..self.connection)
+            .and_then(<[_]>::split_first)
+        else {
+            return false;
+        };
+        let keeps_it = |c: &Connection| !c.clean_start && c.expiry_s >= SESSION_EXPIRY_311_S;
+        let mut between = rest.iter().filter(|c| c.identity == before.identity).peekable();
+        between.peek().is_none() || before.expiry_s >= SESSION_EXPIRY_311_S && between.all(keeps_it)
+    }
+
     fn on_connack(&mut self, connack: &ConnAck<'_>, history: &mut History) -> Result<(), Violation> {
-        history.next();
+        let at = history.next();
+        let ms = history.now_ms;
         let (code, session_present) = (connack.reason_code, connack.session_present);
         history.say(|| {
             format!(
@@ -84,25 +108,47 @@ impl Client {
         if self.is_connected {
             return self.violation("CONNACK comes once", "");
         }
-        let session = history.sessions.len();
-        let Some(connection) = history.connections.get_mut(self.connection) else {
-            return Ok(());
-        };
         if code != ReasonCode::Success {
-            connection.refused = Some(code);
+            if let Some(connection) = history.connections.get_mut(self.connection) {
+                connection.refused = Some(code);
+            }
             return Ok(());
         }
-        connection.accepted = Some(Accepted {
-            session_present,
-            session,
-        });
-        history.sessions.push(Session {
-            connections: vec![self.connection],
-        });
+        let is_unknown = session_present && !self.knows_its_session(history);
+        if !session_present || is_unknown {
+            self.session = None;
+            self.exchanges.clear();
+            self.received.clear();
+        }
+        let known = self.session.and_then(|s| Some((s, history.sessions.get_mut(s)?)));
+        let session = if let Some((number, session)) = known {
+            session.connections.push(self.connection);
+            number
+        } else {
+            history.sessions.push(Session {
+                connections: vec![self.connection],
+                is_unknown,
+            });
+            history.sessions.len() - 1
+        };
+        self.session = Some(session);
+        if let Some(connection) = history.connections.get_mut(self.connection) {
+            connection.accepted = Some(Accepted {
+                at,
+                ms,
+                session_present,
+                session,
+            });
+        }
         self.is_connected = true;
         let properties = &connack.properties;
         self.receive_maximum = properties.receive_maximum.map_or(u16::MAX, std::num::NonZero::get);
         self.alias_maximum = properties.topic_alias_maximum.unwrap_or(0);
+        if session_present {
+            self.is_resumed = true;
+            self.resume_receiving();
+            self.resume_publishing(history);
+        }
         Ok(())
     }
 }

@@ -13,6 +13,10 @@ pub(crate) const SERVER_INFLIGHT: u16 = 4;
 #[derive(Debug)]
 pub(super) struct Received {
     stage: Stage,
+    topic: String,
+    message: Option<usize>,
+    /// PUBLISH came on this connection.
+    is_of_connection: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,7 @@ enum Stage {
 
 impl Received {
     pub(super) fn waits_for_server(&self) -> bool {
-        self.stage == Stage::AwaitsPubRel
+        self.stage == Stage::AwaitsPubRel && self.is_of_connection
     }
 }
 
@@ -52,16 +56,17 @@ impl Client {
                 publish.retain, publish.dup
             )
         });
-        if publish.dup {
+        if publish.dup && !self.is_resumed {
             // MQTT-3.3.1-1 and -3: nothing is sent twice on one connection (MQTT-4.4.0-1).
             return self.violation(
                 "DUP means that it was sent before",
                 format!("{topic} message {message:?}"),
             );
         }
-        if let Some(packet_id) = publish.packet_id {
-            self.begin(packet_id, publish.qos)?;
-        }
+        let again = match publish.packet_id {
+            Some(packet_id) => self.begin(packet_id, publish, &topic, message)?,
+            None => false,
+        };
         let mut identifiers: Vec<u32> = publish.properties.subscription_identifiers.iter().collect();
         identifiers.sort_unstable();
         history.deliveries.push(Delivery {
@@ -72,9 +77,10 @@ impl Client {
             message,
             qos: publish.qos,
             retain: publish.retain,
+            dup: publish.dup,
             identifiers,
             expiry_s: publish.properties.message_expiry_interval,
-            again: false,
+            again,
         });
         match (publish.packet_id, publish.qos) {
             (Some(packet_id), QoS::ExactlyOnce) => self.owe(Owed::Rec(packet_id)),
@@ -102,30 +108,67 @@ impl Client {
         }
     }
 
-    /// A packet id comes into use (MQTT-2.2.1-4), within the client's Receive Maximum (MQTT-3.3.4-9).
-    fn begin(&mut self, packet_id: PacketId, qos: QoS) -> Result<(), Violation> {
-        let stage = if qos == QoS::ExactlyOnce {
-            Stage::OwesPubRec
-        } else {
-            Stage::OwesPubAck
+    /// A packet id comes into use (MQTT-2.2.1-4), within the client's Receive Maximum (MQTT-3.3.4-9). True: its exchange
+    /// began on an earlier connection, and the client has the message.
+    fn begin(
+        &mut self,
+        packet_id: PacketId,
+        publish: &Publish<'_>,
+        topic: &str,
+        message: Option<usize>,
+    ) -> Result<bool, Violation> {
+        let is_exactly_once = publish.qos == QoS::ExactlyOnce;
+        let received = Received {
+            stage: if is_exactly_once {
+                Stage::OwesPubRec
+            } else {
+                Stage::OwesPubAck
+            },
+            topic: topic.to_owned(),
+            message,
+            is_of_connection: true,
         };
-        if let Some(former) = self.received.insert(packet_id, Received { stage }) {
-            return self.violation(
-                "a packet id has one use at a time",
-                format!("id {packet_id} is in use: {:?}", former.stage),
-            );
+        let former = self.received.insert(packet_id, received);
+        let again = former.is_some() || publish.dup && !is_exactly_once;
+        if let Some(former) = former {
+            let is_same = former.topic == topic && former.message == message;
+            if former.is_of_connection || !is_same {
+                return self.violation(
+                    "a packet id has one use at a time",
+                    format!("id {packet_id} of {message:?} is in use: {former:?}"),
+                );
+            }
+            if !publish.dup {
+                // MQTT-3.3.1-1
+                return self.violation(
+                    "what is sent again says so",
+                    format!("id {packet_id} {topic} {message:?}"),
+                );
+            }
         }
         let window = match self.options.receive_maximum {
             said @ 1.. if self.is_5() => said.min(SERVER_INFLIGHT),
             _ => SERVER_INFLIGHT,
         };
-        if self.received.len() > usize::from(window) {
+        let count = self.received.values().filter(|r| r.is_of_connection).count();
+        if count > usize::from(window) {
             return self.violation(
                 "the client's Receive Maximum is kept",
-                format!("{} of {window} messages unacknowledged", self.received.len()),
+                format!("{count} of {window} messages unacknowledged"),
             );
         }
-        Ok(())
+        Ok(again)
+    }
+
+    /// What is left of an earlier connection: QoS 2 that the client has and the server has not heard the end of.
+    pub(super) fn resume_receiving(&mut self) {
+        self.received.retain(|_, r| r.stage != Stage::OwesPubAck);
+        for received in self.received.values_mut() {
+            received.is_of_connection = false;
+            if received.stage == Stage::OwesPubComp {
+                received.stage = Stage::AwaitsPubRel;
+            }
+        }
     }
 
     pub(super) fn send_puback(&mut self, packet_id: PacketId) {
@@ -142,7 +185,19 @@ impl Client {
 
     /// A PUBREL has come.
     pub(super) fn on_pubrel(&mut self, packet_id: PacketId, code: ReasonCode) -> Result<(), Violation> {
+        let is_resumed = self.is_resumed;
         match self.received.get_mut(&packet_id) {
+            // PUBCOMP was lost with an earlier connection.
+            None if is_resumed => {
+                self.owe(Owed::Comp(packet_id));
+                Ok(())
+            }
+            // The server has given up a message that an earlier connection was sent.
+            Some(received) if received.stage == Stage::OwesPubRec && !received.is_of_connection => {
+                received.stage = Stage::OwesPubComp;
+                self.owe(Owed::Comp(packet_id));
+                Ok(())
+            }
             Some(received) if received.stage == Stage::AwaitsPubRel && code == ReasonCode::Success => {
                 received.stage = Stage::OwesPubComp;
                 self.owe(Owed::Comp(packet_id));

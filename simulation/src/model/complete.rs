@@ -42,12 +42,13 @@ fn reaches_its_receivers(history: &History, number: usize, message: &Message) ->
     let Some(until) = routed_until(history, message) else {
         return Ok(());
     };
-    for (session, of) in history.sessions.iter().enumerate() {
+    for (session, of) in history.known_sessions() {
         let connection = of.connections.last().and_then(|c| history.connections.get(*c));
         let Some(connection) = connection.filter(|c| c.is_alive()) else {
             continue;
         };
-        let too_large = connection.max_packet_bytes > 0 && message.padding > 0;
+        let has_maximum = |c: &usize| history.connections.get(*c).is_some_and(|c| c.max_packet_bytes > 0);
+        let too_large = of.connections.iter().any(has_maximum) && message.padding > 0;
         // Its time may have passed in a queue.
         if too_large || message.expiry_s.is_some() {
             continue;
@@ -65,12 +66,16 @@ fn reaches_its_receivers(history: &History, number: usize, message: &Message) ->
         };
         let wants_reliable =
             |f: &Filter<'_>| f.is_certain() && f.states.iter().flatten().all(|o| o.qos.is_acknowledged());
+        let own = is_own(history, session, message);
         let is_promised = filters(history, session, message.topic, message.sent, At::MAX)
             .iter()
-            .any(wants_reliable);
+            .any(|f| wants_reliable(f) && (!own || f.is_never_no_local()));
         let has_missed = history.has_broken(given_up, message.sent, At::MAX)
             || history.has_broken(|b| b == Broken::Storage, 0, message.sent);
-        if has_missed && !is_promised {
+        // Only what QoS 1 and 2 are kept for a client that is away.
+        let was_away = connection.accepted.is_some_and(|a| a.at > message.sent);
+        let is_kept = message.qos.is_acknowledged() && is_promised;
+        if has_missed && !is_promised || was_away && !is_kept {
             continue;
         }
         // Publishers do not wait for a proxy that cannot be reached: it gets the message later.
@@ -127,9 +132,11 @@ fn somebody_matched(history: &History, number: usize, message: &Message) -> Resu
     if history.has_broken(lost, 0, At::MAX) {
         return Ok(());
     }
-    for (session, of) in history.sessions.iter().enumerate() {
+    for (session, of) in history.known_sessions() {
         let connection = of.connections.last().and_then(|c| history.connections.get(*c));
-        let was_there = connection.is_some_and(|c| c.ended.is_none_or(|e| e.at > answered.at));
+        let was_there = connection.is_some_and(|c| {
+            c.accepted.is_some_and(|a| a.at < message.sent) && c.ended.is_none_or(|e| e.at > answered.at)
+        });
         let wanted = filters(history, session, message.topic, message.sent, answered.at)
             .iter()
             .any(|f| f.is_certain() && f.is_never_no_local());

@@ -2,11 +2,13 @@
 
 use freshet_mqtt::ReasonCode;
 
-use crate::history::{At, Broken, Connection, History, How};
+use crate::history::{At, Broken, Connection, Fault, History, How};
 use crate::violation::Violation;
 
 /// How long an answer is held while storage cannot give it, ms.
 const HOLD_MS: u64 = 30_000;
+/// By how much later than asked a session may be found expired, ms.
+const EXPIRY_SLACK_MS: u64 = 1_000;
 
 pub(super) fn judge(history: &History) -> Result<(), Violation> {
     for (number, connection) in history.connections.iter().enumerate() {
@@ -19,19 +21,7 @@ pub(super) fn judge(history: &History) -> Result<(), Violation> {
 type Broke = (&'static str, String);
 
 fn judge_connection(history: &History, connection: &Connection) -> Result<(), Broke> {
-    // MQTT-3.2.2-2, MQTT-3.2.2-3
-    if let Some(accepted) = connection.accepted
-        && accepted.session_present
-    {
-        return Err((
-            "session present means that there is one",
-            if connection.clean_start {
-                "it began clean".to_owned()
-            } else {
-                "sessions end with their connection".to_owned()
-            },
-        ));
-    }
+    has_the_session_that_it_is_told(history, connection)?;
     if connection.accepted.is_none() && connection.ended.is_none() {
         return Err(("CONNECT is answered", "it was not".to_owned()));
     }
@@ -46,6 +36,77 @@ fn judge_connection(history: &History, connection: &Connection) -> Result<(), Br
         has_reason_to_end(history, connection, ended.at)?;
     }
     Ok(())
+}
+
+/// Session Present is said when there is a session, and only then (MQTT-3.2.2-2, MQTT-3.2.2-3).
+fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -> Result<(), Broke> {
+    let Some(accepted) = connection.accepted else {
+        return Ok(());
+    };
+    let rule = "session present means that there is one";
+    let mut earlier = history
+        .connections
+        .iter()
+        .filter(|c| c.identity == connection.identity && c.opened < connection.opened);
+    if accepted.session_present {
+        if connection.clean_start {
+            return Err((rule, "it began clean".to_owned()));
+        }
+        let earlier: Vec<&Connection> = earlier.collect();
+        let is_last_known = one_after_another(&earlier, connection);
+        let outlives = |c: &Connection| c.expiry_s > 0;
+        let can_be = match earlier.last() {
+            Some(last) if is_last_known => outlives(last),
+            _ => earlier.iter().any(|c| outlives(c)),
+        };
+        // A proxy that was given up asks again, and finds what it had begun.
+        let proxy = connection.proxy;
+        let is_asked_again = history.has_broken(|b| b == (Broken::Lease { proxy }), connection.opened, accepted.at);
+        if let Some(last) = earlier.last().filter(|_| is_last_known && !history.has_any_broken())
+            && last.all_read.is_some_and(|at| at < connection.opened)
+            && accepted.ms > last.all_read_ms + u64::from(last.expiry_s) * 1_000 + EXPIRY_SLACK_MS
+        {
+            return Err((rule, format!("it had expired: {last:?}")));
+        }
+        if !can_be && !is_asked_again {
+            return Err((rule, "none was to outlive its connection".to_owned()));
+        }
+        return Ok(());
+    }
+    let Some(last) = earlier.next_back() else { return Ok(()) };
+    let (Some(_), Some(ended)) = (last.accepted, last.ended) else {
+        return Ok(());
+    };
+    let forgotten = |b| b == Broken::Storage;
+    // A proxy that cannot be reached is given up for lost, and its connections with it.
+    let unreachable = |f: &&Fault| f.at > last.opened && f.what == (Broken::Streams { proxy: last.proxy });
+    let unreachable_ms = history.faults.iter().find(unreachable).map_or(u64::MAX, |f| f.ms);
+    let gone_ms = ended.ms.min(unreachable_ms);
+    let is_certain = !connection.clean_start
+        && accepted.ms.saturating_sub(gone_ms) < u64::from(last.expiry_s) * 1_000
+        && !history.has_broken(forgotten, last.opened, accepted.at)
+        // A proxy that was given up may have had the session for this connection already.
+        && (connection.expiry_s >= last.expiry_s || !history.has_any_broken())
+        // Another device may have come first.
+        && !history.connections.iter().any(|c| {
+            c.identity == connection.identity && c.opened > connection.opened && c.opened < accepted.at
+        })
+        // A connection of another device may still be under way.
+        && earlier.all(|c| c.accepted.is_some() && c.all_read.is_some_and(|at| at < last.opened) || c.expiry_s > 0);
+    if is_certain {
+        return Err((
+            "a session outlives its connection",
+            format!("it was told of none; {last:?}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether each connection was accepted before the next one began, so that all know which was the last.
+fn one_after_another(earlier: &[&Connection], last: &Connection) -> bool {
+    let next = earlier.iter().skip(1).copied().chain([last]);
+    let mut pairs = earlier.iter().zip(next);
+    pairs.all(|(before, next)| before.accepted.is_some_and(|a| a.at < next.opened))
 }
 
 /// The server ends connections that were taken over, and those that it could not serve for a long time; it says which.

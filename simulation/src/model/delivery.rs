@@ -18,7 +18,7 @@ enum Origin {
 }
 
 pub(super) fn judge(history: &History) -> Result<(), Violation> {
-    for session in 0..history.sessions.len() {
+    for (session, _) in history.known_sessions() {
         judge_session(history, session)?;
     }
     Ok(())
@@ -41,7 +41,14 @@ fn judge_session(history: &History, session: usize) -> Result<(), Violation> {
         let Some(message) = history.messages.get(number) else {
             continue;
         };
-        let copies = copies_allowed(history, message);
+        let of_message = |d: &&Delivery| new(d) && d.message == Some(number);
+        // Packet ids of QoS 2 are handed over even when a proxy is lost.
+        let keeps_its_id = |d: &Delivery| d.qos == QoS::ExactlyOnce;
+        let renumbered = match history.deliveries.iter().filter(of_message).all(keeps_its_id) {
+            true => 0,
+            false => renumbered(history, session),
+        };
+        let copies = copies_allowed(history, message) * (1 + renumbered);
         if !can_be_explained(&origins, &mut Vec::new(), copies) {
             return Err(Violation::new(
                 "a message comes as often as its QoS allows",
@@ -73,19 +80,21 @@ fn origins(history: &History, session: usize, delivery: &Delivery) -> Result<Vec
     }
     let mut found = Vec::new();
     for message in candidates {
-        if is_live(history, session, message, delivery) {
+        // What is sent again is sent as it was, whatever has become of the subscription.
+        if delivery.dup || is_live(history, session, message, delivery) {
             found.push(Origin::Live);
         }
         let reads = history.requests.iter().enumerate().filter(|(_, r)| {
             history.session_of(r.connection) == Some(session)
-                && r.connection == delivery.connection
+                && (r.connection == delivery.connection || delivery.dup)
                 && r.sent < delivery.at
                 && matches(r.filter, message.topic)
         });
         for (request, asked) in reads {
             let wants = |options: &Options| options.retain_handling != RetainHandling::DoNotSend;
             if asked.options.as_ref().is_some_and(wants)
-                && options_since(history, asked, delivery.at).any(|options| is_read(message, options, delivery))
+                && (delivery.dup
+                    || options_since(history, asked, delivery.at).any(|options| is_read(message, options, delivery)))
             {
                 found.push(Origin::Read(request));
             }
@@ -103,15 +112,22 @@ fn origins(history: &History, session: usize, delivery: &Delivery) -> Result<Vec
 /// wants that (MQTT-3.3.1-12, -13), without those that leave out the client's own messages (MQTT-3.8.3-3).
 fn is_live(history: &History, session: usize, message: &Message, delivery: &Delivery) -> bool {
     let own = is_own(history, session, message);
+    let has_identifiers = has_properties(history, delivery);
+    let was_queued = delivery.qos.is_acknowledged() && may_have_been_queued(history, delivery);
     let filters = filters(history, session, message.topic, message.sent, delivery.at);
     let mut choices: Vec<Vec<&Options>> = vec![Vec::new()];
     for filter in &filters {
         let mut extended = Vec::new();
         for chosen in &choices {
             for state in &filter.states {
-                let mut chosen = chosen.clone();
-                chosen.extend(state.filter(|options| !(options.no_local && own)));
-                extended.push(chosen);
+                let acts = |options: &&Options| !(options.no_local && own);
+                let mut with = chosen.clone();
+                with.extend(state.filter(acts));
+                extended.push(with);
+                // Nothing is kept for a subscription of QoS 0: what was kept for another has only that one's.
+                if was_queued && state.is_some_and(|options| options.qos == QoS::AtMostOnce) {
+                    extended.push(chosen.clone());
+                }
             }
         }
         choices = extended;
@@ -120,13 +136,27 @@ fn is_live(history: &History, session: usize, message: &Message, delivery: &Deli
         let Some(highest) = chosen.iter().map(|options| options.qos).max() else {
             return false;
         };
-        let mut identifiers: Vec<u32> = chosen.iter().filter_map(|options| options.identifier).collect();
+        let identifiers = chosen.iter().filter_map(|options| options.identifier);
+        let mut identifiers: Vec<u32> = identifiers.filter(|_| has_identifiers).collect();
         identifiers.sort_unstable();
         let keeps_retain = chosen.iter().any(|options| options.retain_as_published);
         delivery.qos == highest.min(message.qos)
             && delivery.identifiers == identifiers
             && delivery.retain == (keeps_retain && message.retain)
     })
+}
+
+/// Whether the packet can carry identifiers: a session may come back with another version.
+fn has_properties(history: &History, delivery: &Delivery) -> bool {
+    let connection = history.connections.get(delivery.connection);
+    connection.is_some_and(|c| c.version.has_properties())
+}
+
+/// Whether a message may have come out of what was queued for an absence, instead of live.
+fn may_have_been_queued(history: &History, delivery: &Delivery) -> bool {
+    let connection = history.connections.get(delivery.connection);
+    let is_resumed = connection.is_some_and(|c| c.accepted.is_some_and(|a| a.session_present));
+    is_resumed || connection.is_some_and(|c| c.expiry_s > 0) && history.has_any_broken()
 }
 
 /// A message is passed on with what is left of its expiry interval (MQTT-3.3.2-6), and not once nothing is left of it
@@ -143,7 +173,18 @@ fn keeps_its_expiry(history: &History, number: usize, delivery: &Delivery) -> Re
     let passed_s = delivery.ms.saturating_sub(message.sent_ms).div_ceil(1_000) + 1;
     let holds = match (expected, delivery.expiry_s) {
         (None, None) => true,
-        (Some(whole), Some(left)) => left > 0 && left <= whole && u64::from(left) + passed_s >= u64::from(whole),
+        // It may have been sent again on a connection whose version has no properties.
+        (Some(_), None) => message.attempts > 1,
+        (Some(whole), Some(left)) => {
+            left > 0 && left <= whole && u64::from(left) + passed_s >= u64::from(whole) && {
+                // What is held on its way to storage, or sent again, begins to age later.
+                let may_be_younger = message.attempts > 1 || message.is_will || history.has_any_broken();
+                // It may lie in the client's socket for as long as that does not read.
+                let accepted_ms = to.accepted.map_or(0, |accepted| accepted.ms);
+                let aged_s = accepted_ms.saturating_sub(message.sent_ms) / 1_000;
+                may_be_younger || u64::from(left) + aged_s <= u64::from(whole) + 1
+            }
+        }
         _ => false,
     };
     if holds {
@@ -184,12 +225,25 @@ fn copies_allowed(history: &History, message: &Message) -> usize {
     }
     // What had no answer is sent again to storage that knows nothing of it.
     let until = message.answered.map_or(At::MAX, |a| a.at);
-    let forgotten = |b| matches!(b, Broken::Storage | Broken::Lease { .. });
+    // At QoS 2 a session that outlives its connection is known again.
+    let outlives = history
+        .connections
+        .get(message.connection)
+        .is_some_and(|c| c.expiry_s > 0);
+    let is_kept = outlives && message.qos == QoS::ExactlyOnce;
+    let forgotten = |b| b == Broken::Storage || matches!(b, Broken::Lease { .. }) && !(is_kept && !message.is_will);
     let again = history.times_broken(forgotten, message.sent, until);
     match message.qos {
         QoS::ExactlyOnce => 1 + again,
         _ => message.attempts + again,
     }
+}
+
+/// How often QoS 1 may have come again under another packet id: when a connection was lost with its proxy, or with what
+/// that had to say to storage.
+fn renumbered(history: &History, session: usize) -> usize {
+    let connections = history.sessions.get(session).map_or(1, |s| s.connections.len());
+    if history.has_any_broken() { connections - 1 } else { 0 }
 }
 
 /// Whether each delivery can have an origin of its own: one read for each request, and so many live ones.

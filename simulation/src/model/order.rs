@@ -6,23 +6,28 @@ use crate::history::{Broken, Delivery, History};
 use crate::violation::Violation;
 
 pub(super) fn judge(history: &History) -> Result<(), Violation> {
-    for session in 0..history.sessions.len() {
-        // What was sent with RETAIN may have been read; `super::retained` judges that.
-        let live = |d: &&Delivery| !d.again && !d.retain && history.session_of(d.connection) == Some(session);
+    for (session, _) in history.known_sessions() {
+        let of_session = |d: &&Delivery| history.session_of(d.connection) == Some(session);
         let mut seen: Vec<(Stream, usize)> = Vec::new();
         let mut delivered: Vec<usize> = Vec::new();
-        for delivery in history.deliveries.iter().filter(live) {
+        for delivery in history.deliveries.iter().filter(of_session) {
             let Some((number, stream)) = stream_of(history, delivery) else {
                 continue;
             };
+            // What was sent with RETAIN may have been read; `super::retained` judges that.
+            if delivery.retain {
+                delivered.push(number);
+                continue;
+            }
             // What had no answer comes again, and may find subscribers that it did not have before.
             let forgotten = |b| matches!(b, Broken::Storage | Broken::Lease { .. });
             let sent = history.messages.get(number).map_or(0, |m| m.sent);
             if history.has_broken(forgotten, sent, delivery.at) {
                 continue;
             }
-            // Only what comes for the first time has an order.
-            if delivered.contains(&number) {
+            // Only what is sent for the first time has an order: what the publisher sends again may be routed again.
+            let is_repeated = history.messages.get(number).is_some_and(|m| m.attempts > 1);
+            if delivered.contains(&number) || is_repeated {
                 continue;
             }
             delivered.push(number);

@@ -38,11 +38,12 @@ fn is_refused(message: &Message) -> bool {
 
 /// A message that was read for a subscription was not replaced before that was asked for.
 fn nothing_that_was_replaced_is_sent(history: &History) -> Result<(), Violation> {
-    for delivery in history.deliveries.iter().filter(|d| d.retain) {
+    for delivery in history.deliveries.iter().filter(|d| d.retain && !d.dup) {
         let Some((number, message)) = message_of(history, delivery) else {
             continue;
         };
-        let Some(session) = history.session_of(delivery.connection) else {
+        let session = history.session_of(delivery.connection);
+        let Some(session) = session.filter(|_| !is_of_unknown(history, delivery)) else {
             continue;
         };
         // It may have come live.
@@ -84,7 +85,10 @@ fn reads<'h>(history: &'h History, connection: usize, topic: &'h str, until: At)
 /// live. What is acknowledged and what is not have no order among each other.
 fn nothing_older_follows_something_newer(history: &History) -> Result<(), Violation> {
     let forgotten = |b| matches!(b, Broken::Storage | Broken::Lease { .. });
-    for (at, delivery) in history.deliveries.iter().enumerate().filter(|(_, d)| !d.again) {
+    for (at, delivery) in history.deliveries.iter().enumerate() {
+        if delivery.dup || is_of_unknown(history, delivery) || is_known_to_the_session(history, at) {
+            continue;
+        }
         let Some((number, message)) = message_of(history, delivery) else {
             continue;
         };
@@ -113,6 +117,24 @@ fn nothing_older_follows_something_newer(history: &History) -> Result<(), Violat
     Ok(())
 }
 
+/// Whether nobody knows what the session of a delivery was subscribed to.
+fn is_of_unknown(history: &History, delivery: &Delivery) -> bool {
+    let session = history.session_of(delivery.connection);
+    let session = session.and_then(|session| history.sessions.get(session));
+    session.is_some_and(|session| session.is_unknown)
+}
+
+/// Whether a delivery is of a message that an earlier connection of the session was sent.
+fn is_known_to_the_session(history: &History, at: usize) -> bool {
+    let session = |d: &Delivery| history.session_of(d.connection);
+    history.deliveries.get(at).is_some_and(|delivery| {
+        let is_same = |d: &Delivery| {
+            d.connection != delivery.connection && d.message == delivery.message && session(d) == session(delivery)
+        };
+        history.deliveries.iter().take(at).any(is_same)
+    })
+}
+
 fn message_of<'h>(history: &'h History, delivery: &Delivery) -> Option<(usize, &'h Message)> {
     let number = delivery.message?;
     history.messages.get(number).map(|m| (number, m))
@@ -129,7 +151,8 @@ fn what_is_retained_is_sent(history: &History) -> Result<(), Violation> {
             continue;
         };
         let is_new = || {
-            let earlier = |r: &&Request| r.connection == request.connection && r.filter == request.filter;
+            let session = history.session_of(request.connection);
+            let earlier = |r: &&Request| history.session_of(r.connection) == session && r.filter == request.filter;
             let mut earlier = history.requests.iter().take(at).filter(earlier);
             earlier.all(|r| r.options.is_none())
         };

@@ -80,9 +80,13 @@ fn has_lost_its_proxy(history: &History, connection: &Connection) -> bool {
 /// Whoever was subscribed since before the connection ended has got the will.
 fn reaches_its_receivers(history: &History, number: usize, will: &Message, ended: Ended) -> Result<(), Violation> {
     let Some(rest) = history.rest else { return Ok(()) };
-    for (session, of) in history.sessions.iter().enumerate() {
+    for (session, of) in history.known_sessions() {
         let connection = of.connections.last().and_then(|c| history.connections.get(*c));
-        let Some(connection) = connection.filter(|c| c.is_alive() && !has_lost_its_proxy(history, c)) else {
+        let Some(connection) = connection
+            .filter(|c| c.is_alive() && !has_lost_its_proxy(history, c))
+            // One that was away is not judged.
+            .filter(|c| c.accepted.is_some_and(|a| a.at < ended.at))
+        else {
             continue;
         };
         // The will is sent when the connection ends, not when it is said.

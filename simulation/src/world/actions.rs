@@ -119,7 +119,11 @@ impl World {
         let Ok(token) = accepted else {
             return Err(Violation::new("a proxy takes connections", format!("{accepted:?}")));
         };
-        let client = Client::open(slot % IDENTITIES, proxy, options, &mut self.history);
+        let former = self.slots.get(slot).copied().flatten();
+        let memory = former
+            .map(|former| self.clients[former].take_memory())
+            .unwrap_or_default();
+        let client = Client::open(slot % IDENTITIES, proxy, options, memory, &mut self.history);
         let connection = client.connection;
         self.clients.push(client);
         self.sockets.push(Socket::new(proxy, worker, token));

@@ -12,11 +12,9 @@ use freshet_storage_contract::{
 };
 
 use super::{Channel, World};
-use crate::client::SERVER_INFLIGHT;
+use crate::action::SESSION_EXPIRY_311_S;
+use crate::client::{SERVER_INFLIGHT, SERVER_RECEIVE_MAXIMUM};
 use crate::history::Broken;
-
-/// QoS 1 and 2 publications that a client may have unacknowledged.
-const RECEIVE_MAXIMUM: u16 = 3;
 
 pub(super) struct Proxy {
     number: usize,
@@ -138,8 +136,9 @@ fn config() -> ProxyConfig {
         cluster_uid: super::storage::cluster_uid().0,
         ..ProxyConfig::default()
     };
-    config.mqtt.receive_maximum = RECEIVE_MAXIMUM;
+    config.mqtt.receive_maximum = SERVER_RECEIVE_MAXIMUM;
     config.mqtt.topic_alias_maximum = 2;
+    config.mqtt.session_expiry_311_s = SESSION_EXPIRY_311_S;
     config.client_limits.inflight = SERVER_INFLIGHT;
     config
 }

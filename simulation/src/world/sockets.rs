@@ -108,7 +108,7 @@ impl World {
         };
         let bytes: Vec<u8> = socket.to_server.drain(..count).collect();
         if socket.to_server.is_empty() && socket.client_end == Some(PeerClose::EndOfStream) {
-            self.history.connections[connection].all_read = Some(self.history.next());
+            self.history.all_read(connection);
         }
         match seat.worker.receive(token, &bytes, self.now, &mut seat.actions) {
             Received::Continue => {}
@@ -188,7 +188,7 @@ impl World {
             socket.to_server.clear();
         }
         if !lossy && socket.to_server.is_empty() {
-            self.history.connections[connection].all_read = Some(self.history.next());
+            self.history.all_read(connection);
         }
         socket.client_end = Some(if lossy {
             PeerClose::Error

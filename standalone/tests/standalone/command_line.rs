@@ -8,17 +8,17 @@ use crate::client::{Client, V5};
 use crate::http::{await_condition, metric};
 
 /// A manifest that goes with its test.
-struct Manifest(PathBuf);
+pub(crate) struct Manifest(PathBuf);
 
 impl Manifest {
-    fn new(name: &str, spec: &str) -> Self {
+    pub(crate) fn new(name: &str, spec: &str) -> Self {
         let file = std::env::temp_dir().join(format!("freshet-standalone-{name}-{}.yaml", std::process::id()));
         let head = "apiVersion: freshet.dev/v1alpha1\nkind: MqttCluster\nmetadata: {name: test, namespace: iot}\n";
         std::fs::write(&file, format!("{head}spec: {spec}\n")).unwrap();
         Self(file)
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
 }

@@ -13,8 +13,10 @@ mod http;
 #[path = "../../../proxy/tests/broker/malformed.rs"]
 mod malformed;
 
+#[allow(dead_code, reason = "other tests ask for more")]
 mod broker;
 mod command_line;
 mod messages;
 mod sessions;
 mod shared;
+mod sys;

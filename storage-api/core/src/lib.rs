@@ -14,6 +14,7 @@ mod ids;
 mod message;
 mod operation;
 mod placement;
+mod report;
 mod session;
 mod shared;
 mod time;
@@ -31,6 +32,7 @@ pub use operation::{
     ReadRetained, RegisteredSession, SessionRefusal,
 };
 pub use placement::{FilterShards, Placement, PlacementError, PlacementRule};
+pub use report::{ProxyReport, REPORTS_FEATURE};
 pub use session::{
     Cursor, EnsureDurable, ExactlyOnce, Fetch, FetchedMessage, MAX_FETCHED, OutboundExchange, OutboundStage, Pull,
     PullFilter, PulledMessage, Release, SESSIONS_FEATURE, SessionChange, StoredSession, StoredSubscription,

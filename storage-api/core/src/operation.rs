@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    EnsureDurable, Fetch, FilterId, InterestVersion, Message, Position, PublishSeq, Pull, Release, RequestId,
-    SessionEpoch, SettleShared, ShardId, SharedGroup, StoredSession, UpdateSession, Will,
+    EnsureDurable, Fetch, FilterId, InterestVersion, Message, Position, ProxyReport, PublishSeq, Pull, Release,
+    RequestId, SessionEpoch, SettleShared, ShardId, SharedGroup, StoredSession, UpdateSession, Will,
 };
 
 /// From a proxy to storage. Operations of one link are taken in the order in which they were sent.
@@ -54,6 +54,8 @@ pub enum Operation {
     Release(Release),
     /// Settles messages of a shared subscription.
     SettleShared(SettleShared),
+    /// What the proxy has done since its last report, where both sides have [`crate::REPORTS_FEATURE`]. Not answered.
+    Report(ProxyReport),
 }
 
 /// From storage to a proxy.

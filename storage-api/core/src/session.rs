@@ -231,6 +231,9 @@ pub struct ExactlyOnce {
     pub generation: SessionEpoch,
     /// Packet Identifier.
     pub packet_id: PacketId,
+    /// The connection that says so; none: its proxy does not name it. What comes of an earlier connection than the one
+    /// that goes on with the exchange is late, and acts no more.
+    pub epoch: Option<SessionEpoch>,
 }
 
 /// PUBREL has arrived: the packet id may come again with another message. Answered by [`crate::Answer::Released`];

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use freshet_storage_contract::{
     Answer, AttachProxy, AttachRefusal, AttachSession, Attached, ClusterUid, Delivery, DeliveryControl, DeliverySeq,
     DetachReason, Feature, FilterId, IncarnationId, InterestChange, InterestDelta, InterestVersion, Message,
-    NumberedDelivery, Operation, Position, PublishBatch, PublishOutcome, PublishSeq, PublisherId, QoS, ReadRetained,
-    RegisteredSession, RequestId, RetainedMessage, SessionEpoch, SessionRefusal, ShardAttachment, ShardId, ShardResume,
-    Term, Will,
+    NumberedDelivery, Operation, Position, ProxyReport, PublishBatch, PublishOutcome, PublishSeq, PublisherId, QoS,
+    ReadRetained, RegisteredSession, RequestId, RetainedMessage, SessionEpoch, SessionRefusal, ShardAttachment,
+    ShardId, ShardResume, Term, Will,
 };
 
 use proptest::{collection::vec, option, prelude::*};
@@ -112,6 +112,24 @@ fn session() -> impl Strategy<Value = RegisteredSession> {
     )
 }
 
+fn report() -> impl Strategy<Value = Operation> {
+    any::<[u64; 11]>().prop_map(|[a, b, c, d, e, f, g, h, i, j, k]| {
+        Operation::Report(ProxyReport {
+            subscriptions: a,
+            connects: b,
+            packets_received: c,
+            packets_sent: d,
+            publishes_received: e,
+            publishes_sent: f,
+            publishes_dropped: g,
+            payload_bytes_received: h,
+            payload_bytes_sent: i,
+            bytes_received: j,
+            bytes_sent: k,
+        })
+    })
+}
+
 fn detach_reason() -> impl Strategy<Value = DetachReason> {
     prop_oneof![
         Just(DetachReason::ByClient),
@@ -124,6 +142,7 @@ fn detach_reason() -> impl Strategy<Value = DetachReason> {
 pub(super) fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         Just(Operation::RenewLease),
+        report(),
         (shard(), 1_u64.., any::<bool>(), vec(change(), 0..5)).prop_map(|(shard, version, complete, changes)| {
             Operation::Interest(InterestDelta {
                 shard,

@@ -41,6 +41,7 @@ impl From<Operation> for proto::Operation {
             Operation::Pull(pull) => Member::Pull(pull.into()),
             Operation::Fetch(fetch) => Member::Fetch(fetch.into()),
             Operation::SettleShared(settle) => Member::SettleShared(settle.into()),
+            Operation::Report(report) => Member::Report(report.into()),
         };
         Self {
             operation: Some(member),
@@ -78,6 +79,7 @@ impl TryFrom<proto::Operation> for Operation {
             Member::Pull(pull) => Self::Pull(pull.try_into()?),
             Member::Fetch(fetch) => Self::Fetch(fetch.try_into()?),
             Member::SettleShared(settle) => Self::SettleShared(settle.try_into()?),
+            Member::Report(report) => Self::Report(report.into()),
         })
     }
 }

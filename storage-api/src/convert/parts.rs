@@ -63,6 +63,7 @@ impl From<ExactlyOnce> for proto::ExactlyOnce {
             client_id: of.client_id,
             generation: Some(of.generation.into()),
             packet_id: of.packet_id.get().into(),
+            epoch: of.epoch.map(Into::into),
         }
     }
 }
@@ -75,6 +76,10 @@ impl TryFrom<proto::ExactlyOnce> for ExactlyOnce {
             client_id: client_id(&of.client_id, "ExactlyOnce.client_id")?,
             generation: epoch(of.generation, "ExactlyOnce.generation")?,
             packet_id: packet_id(of.packet_id, "ExactlyOnce.packet_id")?,
+            epoch: of
+                .epoch
+                .map(|named| epoch(Some(named), "ExactlyOnce.epoch"))
+                .transpose()?,
         })
     }
 }

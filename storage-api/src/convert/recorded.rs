@@ -3,6 +3,7 @@
 //! A frame of `testdata/` is never recorded again. To add one, name it here, and run
 //! `cargo test -p freshet-storage-api -- --ignored record_frames_that_are_not_there`.
 
+mod reports;
 mod sessions;
 mod shared;
 
@@ -342,7 +343,8 @@ fn record_frames_that_are_not_there() {
         record(&format!("answer-refused-{index}"), frame.encode_to_vec());
     }
     record("answers", Answer::frame(answers()).encode_to_vec());
-    for (name, bytes) in sessions::frames().into_iter().chain(shared::frames()) {
+    let later = sessions::frames().into_iter().chain(shared::frames());
+    for (name, bytes) in later.chain(reports::frames()) {
         record(name, bytes);
     }
     record("deliveries", NumberedDelivery::frame(deliveries()).encode_to_vec());

@@ -154,6 +154,7 @@ fn a_missing_field_is_named() {
                     client_id: Bytes::from_static(b"c"),
                     generation: epoch(),
                     packet_id: 0,
+                    epoch: None,
                 }),
                 ..message()
             }),

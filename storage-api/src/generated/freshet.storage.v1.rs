@@ -160,7 +160,7 @@ pub struct IncarnationGone {
 pub struct Operation {
     #[prost(
         oneof = "operation::Operation",
-        tags = "1, 2, 3, 4, 5, 6, 7, 20, 21, 22, 30, 31, 50"
+        tags = "1, 2, 3, 4, 5, 6, 7, 20, 21, 22, 30, 31, 50, 60"
     )]
     pub operation: ::core::option::Option<operation::Operation>,
 }
@@ -194,10 +194,39 @@ pub mod operation {
         Fetch(super::Fetch),
         #[prost(message, tag = "50")]
         SettleShared(super::SettleShared),
+        #[prost(message, tag = "60")]
+        Report(super::ProxyReport),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewLease {}
+/// Counts are those since the last report.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProxyReport {
+    /// Now.
+    #[prost(uint64, tag = "1")]
+    pub subscriptions: u64,
+    #[prost(uint64, tag = "2")]
+    pub connects: u64,
+    #[prost(uint64, tag = "3")]
+    pub packets_received: u64,
+    #[prost(uint64, tag = "4")]
+    pub packets_sent: u64,
+    #[prost(uint64, tag = "5")]
+    pub publishes_received: u64,
+    #[prost(uint64, tag = "6")]
+    pub publishes_sent: u64,
+    #[prost(uint64, tag = "7")]
+    pub publishes_dropped: u64,
+    #[prost(uint64, tag = "8")]
+    pub payload_bytes_received: u64,
+    #[prost(uint64, tag = "9")]
+    pub payload_bytes_sent: u64,
+    #[prost(uint64, tag = "10")]
+    pub bytes_received: u64,
+    #[prost(uint64, tag = "11")]
+    pub bytes_sent: u64,
+}
 /// A delta that is too large for a frame comes in parts: consecutive operations with the same shard, version and
 /// `complete`, of which all but the last say `continues`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -774,6 +803,8 @@ pub struct ExactlyOnce {
     pub generation: ::core::option::Option<SessionEpoch>,
     #[prost(uint32, tag = "3")]
     pub packet_id: u32,
+    #[prost(message, optional, tag = "4")]
+    pub epoch: ::core::option::Option<SessionEpoch>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StoredSession {

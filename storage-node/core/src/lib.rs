@@ -21,6 +21,7 @@ mod settings;
 mod shard;
 mod state;
 mod stats;
+mod sys;
 mod turn;
 mod usage;
 

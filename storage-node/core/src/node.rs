@@ -3,10 +3,13 @@
 //! Called by the shell, one event at a time: a link attaches, an operation or a control arrives, a link ends, time
 //! passes. Each call adds to [`Outputs`], which the shell drains once per turn. Never waits, never reads a clock.
 
+mod telling;
+
 use freshet_config::StorageConfig;
 use freshet_storage_contract::{
     Answer, AttachProxy, AttachRefusal, Attached, DeliveryControl, Feature, IncarnationId, MonotonicMs, Operation,
-    PROTOCOL_VERSION, Placement, PlacementError, SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, ShardId, Term,
+    PROTOCOL_VERSION, Placement, PlacementError, REPORTS_FEATURE, SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE,
+    ShardId, Term,
 };
 
 use crate::facts::{LinkFault, StorageFact};
@@ -15,7 +18,7 @@ use crate::log::MemoryLog;
 use crate::outputs::Outputs;
 use crate::settings::StorageSettings;
 use crate::shard::{Notes, Read, Shard};
-use crate::stats::StorageStats;
+use crate::sys::Sys;
 use crate::turn::Turn;
 use crate::usage::Usage;
 
@@ -24,7 +27,7 @@ const LOWEST_VERSION: u32 = 1;
 /// How often notes that answer notes are carried within one call; what is left leaves with the next.
 const NOTE_ROUNDS: usize = 4;
 /// Features beyond the base of the protocol version.
-const FEATURES: [&str; 2] = [SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE];
+const FEATURES: [&str; 3] = [SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, REPORTS_FEATURE];
 
 /// All shards of one node, and the incarnations of proxies.
 #[derive(Debug)]
@@ -39,6 +42,7 @@ pub struct StorageCore {
     next_lease_check: Option<MonotonicMs>,
     shards: Vec<Shard<MemoryLog>>,
     usage: Usage,
+    sys: Sys,
     /// Where the next credit begins to be spent, so that no shard is always last.
     first_to_send: usize,
     totals: Totals,
@@ -72,6 +76,7 @@ impl StorageCore {
             next_lease_check: None,
             shards,
             usage: Usage::default(),
+            sys: Sys::new(now),
             first_to_send: 0,
             totals: Totals::default(),
         })
@@ -172,6 +177,7 @@ impl StorageCore {
         let (shards, mut turn) = self.turn(now, out);
         let mut effects = false;
         match operation {
+            Operation::Report(report) => self.sys.take_report(key, &report),
             Operation::RenewLease => {
                 turn.proxies.renew(key, lease_ends(now, turn.settings.lease_ttl_ms));
                 for shard in shards.iter_mut() {
@@ -298,6 +304,7 @@ impl StorageCore {
             }
             self.next_lease_check = self.incarnations.next_end();
         }
+        self.publish_sys(now, out);
         let (shards, mut turn) = self.turn(now, out);
         for shard in shards {
             shard.tick(&mut turn);
@@ -325,22 +332,8 @@ impl StorageCore {
             .iter()
             .filter_map(Shard::next_deadline)
             .chain(self.next_lease_check)
+            .chain(self.sys.due(self.settings.sys_interval_ms))
             .min()
-    }
-
-    /// Gauges and counters.
-    #[must_use]
-    pub fn stats(&self) -> StorageStats {
-        let linked = |key: &PeerKey| self.incarnations.is_linked(*key);
-        let living: Vec<PeerKey> = self.incarnations.living().map(|(key, _)| key).collect();
-        StorageStats {
-            incarnations: living.len() as u64,
-            links: living.iter().filter(|key| linked(key)).count() as u64,
-            leases_expired_total: self.totals.leases_expired,
-            attaches_refused_total: self.totals.attaches_refused,
-            links_ended_total: self.totals.links_ended,
-            shards: self.shards.iter().map(Shard::stats).collect(),
-        }
     }
 
     /// The term of this life, so far.
@@ -349,8 +342,8 @@ impl StorageCore {
         self.term
     }
 
-    /// Takes up a changed configuration: limits and the grace of wills. What else it names needs a new process or cannot
-    /// change.
+    /// Takes up a changed configuration: limits, the grace of wills, how often `$SYS` is published. What else it names
+    /// needs a new process or cannot change.
     pub fn reload(&mut self, config: &StorageConfig) {
         self.settings.reload(config);
     }
@@ -394,6 +387,7 @@ impl StorageCore {
 
     fn end_incarnation(&mut self, key: PeerKey, now: MonotonicMs, out: &mut Outputs) {
         self.totals.leases_expired += 1;
+        self.sys.forget(key);
         if let Some((incarnation, proxy_name, linked)) = self.incarnations.ended(key) {
             let proxy_name = proxy_name.to_owned();
             if linked {
@@ -429,6 +423,7 @@ impl StorageCore {
             }
             self.incarnations.free(key);
         }
+        self.sys.restart();
         for key in self.departing.drain(..) {
             self.incarnations.free(key);
         }

@@ -34,6 +34,14 @@ mod switch {
         LateDetachEndsSession,
         /// A proxy whose filters come after the recovery hold is not told what it missed.
         LateInterestUntold,
+        /// The packet id of a QoS 2 publication stays known after its release.
+        ReleaseKeepsRow,
+        /// Clean Start finds the session of before.
+        CleanStartKeepsSession,
+        /// Sessions do not expire.
+        SessionExpiryIgnored,
+        /// What was queued is sent with its whole expiry interval.
+        ExpiryNotReduced,
     }
 
     impl Fault {
@@ -43,6 +51,10 @@ mod switch {
             Self::RepeatedPublishRouted,
             Self::LateDetachEndsSession,
             Self::LateInterestUntold,
+            Self::ReleaseKeepsRow,
+            Self::CleanStartKeepsSession,
+            Self::SessionExpiryIgnored,
+            Self::ExpiryNotReduced,
         ];
     }
 

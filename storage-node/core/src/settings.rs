@@ -47,6 +47,8 @@ pub struct StorageSettings {
     /// Bytes of queued messages, their rows, and what QoS 2 publications are known by. Beyond them publications that
     /// would add to it are held, and with them those of QoS >= 1 behind them.
     pub queued_bytes: u64,
+    /// How often the topics below `$SYS` are published, in ms; 0: never.
+    pub sys_interval_ms: u64,
     /// Random, secret: who chooses topics and client ids must not choose how they spread in hash tables.
     pub hash_seed: u64,
 }
@@ -72,15 +74,17 @@ impl StorageSettings {
             interest_bytes: 512 << 20,
             queue_limits: config.queue_limits,
             queued_bytes: DEFAULT_QUEUED_BYTES,
+            sys_interval_ms: config.sys_interval_ms,
             hash_seed,
         }
     }
 
-    /// Takes over what a running node can change: limits and the grace of wills.
+    /// Takes over what a running node can change: limits, the grace of wills, and how often `$SYS` is published.
     pub(crate) fn reload(&mut self, config: &StorageConfig) {
         self.retained_limits = config.retained_limits.clone();
         self.session_limit = config.max_sessions;
         self.queue_limits = config.queue_limits;
+        self.sys_interval_ms = config.sys_interval_ms;
         self.will_grace_on_move_ms = config.will_grace_on_move_ms;
     }
 }

@@ -9,6 +9,7 @@ mod retained;
 mod sessions;
 mod shared;
 mod stored;
+mod sys;
 mod wills;
 
 use std::collections::BTreeMap;
@@ -67,6 +68,7 @@ fn settings(shards: u16) -> StorageSettings {
     };
     StorageSettings {
         recovery_hold_ms: 0,
+        sys_interval_ms: 0,
         ..StorageSettings::new(&config, 7)
     }
 }

@@ -1,7 +1,7 @@
 //! The fuzz targets, each for a while, on the pinned stable toolchain.
 //!
 //! New inputs are gathered in the project's cache, where the next run starts from them; the corpus in the repository is
-//! read and never written. An input that breaks a target is kept in `mqtt/fuzz/artifacts` and named in the output.
+//! read and never written. An input that breaks a target is kept in `fuzz/artifacts` and named in the output.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     tools,
 };
 
-const FOLDER: &str = "mqtt/fuzz";
+const FOLDER: &str = "fuzz";
 /// Building, and reading the corpus, which do not count as time of fuzzing.
 const BUILD_ALLOWANCE: Duration = Duration::from_secs(15 * 60);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use freshet_e2e::cluster::TEST_INSTANCE;
 
-use super::{fuzz::fuzz_steps, simulation, targets};
+use super::{fuzz::fuzz_steps, noise, simulation, targets};
 use crate::{
     paths,
     steps::{Interrupt, Invocation},
@@ -18,6 +18,8 @@ const END_TO_END: &str = "freshet-e2e";
 
 /// Seconds for which random sequences are run.
 const SIMULATION_SECONDS: u64 = 60;
+/// Seconds for which clients say anything.
+const NOISE_SECONDS: u64 = 300;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -66,7 +68,8 @@ impl Step {
 /// When cargo cannot read the workspace, or a tool cannot be installed.
 pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Result<Vec<Part>> {
     let mut tests = targets::integration_tests(interrupt).await?;
-    let standalone = tests.remove(STANDALONE).unwrap_or_default();
+    let mut standalone = tests.remove(STANDALONE).unwrap_or_default();
+    standalone.retain(|name| name != noise::TEST);
     let end_to_end = tests.remove(END_TO_END).unwrap_or_default();
     tests.remove(simulation::PACKAGE);
     let others: Vec<String> = tests.into_values().flatten().collect();
@@ -115,9 +118,10 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             steps: tests_named(&standalone, &[], 15 * MINUTE),
             cleanup: Vec::new(),
         },
+        noise::part(NOISE_SECONDS),
         Part {
             name: "clients",
-            what: "stock MQTT clients through the same scripts, in both versions",
+            what: "stock MQTT clients and brokers of others through the same scripts, in both versions",
             steps: vec![
                 // Both programs, also when this part runs alone.
                 Step::new(
@@ -128,6 +132,11 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
                 Step::new(
                     cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"]),
                     20 * MINUTE,
+                ),
+                Step::new(
+                    cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"])
+                        .args(["--", "differences"]),
+                    10 * MINUTE,
                 ),
             ],
             cleanup: Vec::new(),

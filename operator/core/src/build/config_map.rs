@@ -66,6 +66,7 @@ fn storage_config(cluster: &ValidatedCluster) -> StorageConfig {
         max_sessions: cluster.max_sessions,
         queue_limits: cluster.queue_limits,
         will_grace_on_move_ms: millis(cluster.will_grace_on_move),
+        sys_interval_ms: millis(cluster.sys_interval),
         log_level: cluster.log_level.as_str().to_owned(),
     }
 }

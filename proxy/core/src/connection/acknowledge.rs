@@ -54,8 +54,9 @@ impl Connection {
                     self.send_pubrel(packet_id, cx)?;
                 }
             }
-            // MQTT 5.0, 3.6.2.1: the client may forget it.
-            Some(Acknowledged::Unknown) if !is_error => {
+            // MQTT 5.0, 3.6.2.1: the client may forget it. So may one that nothing was ever sent to: its identifier is of
+            // a session that is gone.
+            Some(Acknowledged::Unknown) | None if !is_error => {
                 let code = ReasonCode::PacketIdentifierNotFound;
                 self.answer(cx, |peer, out| PubRel::new(packet_id, code).encode(peer, out))?;
             }

@@ -251,7 +251,7 @@ impl Durable {
         }
         // What was reserved and not committed is on its way to storage, too.
         if exchange.is_stored || exchange.qos == QoS::ExactlyOnce {
-            self.updates.push(SessionChange::Completed { packet_id }, None, now);
+            self.push(SessionChange::Completed { packet_id }, None, now);
         }
     }
 
@@ -262,7 +262,7 @@ impl Durable {
         };
         if !std::mem::replace(&mut exchange.is_received, true) {
             let received = SessionChange::Received { packet_id };
-            self.updates.push(received, Some(Held::PubRel(packet_id)), now);
+            self.push(received, Some(Held::PubRel(packet_id)), now);
         }
         // A repeated PUBREC is answered when the first one is, or again.
         self.updates.holds(&Held::PubRel(packet_id))

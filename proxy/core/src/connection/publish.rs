@@ -92,6 +92,7 @@ impl Connection {
         {
             *count += 1;
         }
+        cx.shared.stats.payload_bytes_received += publish.payload.len() as u64;
         let message = match self.message_of(publish, body_bytes, &cx.shared.authorization) {
             Ok(message) => self.mark_exactly_once(message, publish.packet_id, cx),
             Err(refused) => return self.refuse_publish(publish, refused, cx).map(|()| Step::Next),
@@ -227,6 +228,7 @@ impl Connection {
             client_id: session.client_id.clone(),
             generation: durable.generation,
             packet_id,
+            epoch: session.epoch,
         }));
         if let (Some(placement), Ok(topic_name)) = (&cx.shared.placement, str::from_utf8(&message.topic_name)) {
             durable
@@ -297,9 +299,11 @@ impl Connection {
         let Some(mut inbound) = self.inbound.take_if(|i| i.has_answer()) else {
             return Ok(());
         };
-        let sent = self.answer(cx, |peer, out| {
+        let mut sent = 0_u64;
+        let result = self.answer(cx, |peer, out| {
             let mut bytes = 0;
             while let Some(answer) = inbound.pop_answer() {
+                sent += 1;
                 bytes += match answer.qos {
                     QoS::ExactlyOnce => explanation::pubrec(answer.packet_id, answer.reason_code).encode(peer, out)?,
                     _ => explanation::puback(answer.packet_id, answer.reason_code).encode(peer, out)?,
@@ -307,12 +311,14 @@ impl Connection {
             }
             Ok(bytes)
         });
+        // One of them has been counted.
+        cx.shared.stats.answers_sent += sent.saturating_sub(1);
         self.inbound = Some(inbound);
         cx.shared.spare.give_back_inbound(&mut self.inbound);
         if self.paused == Some(Pause::Window) {
             cx.shared.to_resume.push(cx.token);
         }
-        sent
+        result
     }
 
     /// Takes a PUBREL: the packet id is free for a new message (MQTT-4.3.3-11, MQTT-4.3.3-12).
@@ -352,11 +358,12 @@ impl Connection {
         }
         let shard = durable.releases.take_shard(packet_id).filter(|_| known);
         let request = cx.shared.requests.add(Request::Release(cx.token));
-        durable.releases.ask(request, packet_id, cx.now);
+        durable.releases.ask(request, packet_id, known, cx.now);
         let of = ExactlyOnce {
             client_id: session.client_id.clone(),
             generation: durable.generation,
             packet_id,
+            epoch: session.epoch,
         };
         cx.out.to_link.push(ToLink::Release { request, shard, of });
         self.arm(cx);

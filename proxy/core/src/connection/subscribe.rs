@@ -14,6 +14,7 @@ use super::durable::Held;
 use super::session::Session;
 use super::{Connection, Context, Ending, Pause, Step, explanation};
 use crate::filters::{FilterKey, ShardSet, Subscriber};
+use crate::planted::planted;
 use crate::worker::{ConnectionToken, Read, Request};
 
 /// A SUBSCRIBE without SUBACK.
@@ -362,6 +363,11 @@ fn add_subscription(
         options.retain_as_published || session.is_bridge,
     );
     let key = filters.want(name);
+    if planted!(CursorResetOnResubscribe)
+        && let Some(durable) = &mut session.durable
+    {
+        durable.unsubscribe(key);
+    }
     // What is queued for the session already keeps its place (MQTT-3.8.4-4).
     let durable = session
         .durable

@@ -67,6 +67,7 @@ impl Connection {
             }
         }
         session.subscriptions.retain(|k| *k != key);
+        let open = session.requests.as_ref().map(|r| r.open.clone()).unwrap_or_default();
         // What has not been sent is for the members that stay.
         if cx.shared.filters.is_group(key)
             && let (Some(filter_id), Some(outbound)) = (cx.shared.filters.filter_id(key), &mut self.outbound)
@@ -74,8 +75,9 @@ impl Connection {
             for lease in outbound.take_shared(filter_id) {
                 cx.shared.return_lease(&lease);
             }
+            // The answer, which would do it, may have to wait.
+            self.settle(cx.shared);
         }
-        let open = session.requests.as_ref().map(|r| r.open.clone()).unwrap_or_default();
         let released = cx.shared.filters.unsubscribe(key, slot);
         cx.shared.stats.subscriptions_now = cx.shared.stats.subscriptions_now.saturating_sub(1);
         // Requests under way first: the link is told in the order in which it was asked.

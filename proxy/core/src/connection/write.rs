@@ -81,7 +81,7 @@ impl Connection {
 fn may_send(session: &Session, queued: &Queued) -> bool {
     match (&session.durable, queued.packet_id) {
         (Some(durable), Some(packet_id)) if queued.qos == QoS::ExactlyOnce && !queued.is_repeated => {
-            durable.may_send(packet_id)
+            durable.may_send(packet_id) || planted!(PublishBeforeSending)
         }
         (Some(_), None) if queued.qos == QoS::ExactlyOnce => false,
         (_, Some(_)) if queued.is_repeated => session.inflight.has_room_for_repetition(),
@@ -210,6 +210,7 @@ fn write_message(
     if let Some(count) = stats.publishes_sent.get_mut(usize::from(queued.qos.bits())) {
         *count += 1;
     }
+    stats.payload_bytes_sent += message.message.payload.len() as u64;
     if !message.copies_payload() {
         stage.push_shared(message.message.payload.clone(), message.is_part());
     }
@@ -261,7 +262,7 @@ fn append(
         Aliased::Unaliased => (message.topic_name(), None),
     };
     let head = PublishHead {
-        dup: queued.is_repeated,
+        dup: queued.is_repeated && !planted!(DupDropped),
         qos: queued.qos,
         retain: queued.retain,
         topic_name,

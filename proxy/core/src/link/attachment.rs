@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use freshet_storage_contract::{
     AttachProxy, Attached, DeliveryControl, Feature, IncarnationId, MonotonicMs, PROTOCOL_VERSION, Placement,
-    SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, ShardAttachment, ShardId, ShardResume, Term,
+    REPORTS_FEATURE, SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, ShardAttachment, ShardId, ShardResume, Term,
 };
 
 use super::publications::Answered;
@@ -23,10 +23,9 @@ impl Link {
             incarnation: self.incarnation,
             proxy_name: self.settings.proxy_name.clone(),
             protocol_version: PROTOCOL_VERSION,
-            features: vec![
-                Feature(SESSIONS_FEATURE.to_owned()),
-                Feature(SHARED_SUBSCRIPTIONS_FEATURE.to_owned()),
-            ],
+            features: [SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, REPORTS_FEATURE]
+                .map(|name| Feature(name.to_owned()))
+                .to_vec(),
             highest_term: self.highest_term,
             resume: self
                 .shards
@@ -86,6 +85,7 @@ impl Link {
         self.turn.extend(self.ensures.resume());
         self.turn.extend(self.sessions.resume());
         let has = |name: &str| attached.features.iter().any(|feature| feature.0 == name);
+        self.reports.attached(has(REPORTS_FEATURE));
         out.tell_all(&ToWorker::StorageBack {
             placement,
             keeps_sessions: has(SESSIONS_FEATURE),

@@ -89,6 +89,10 @@ impl Worker {
             };
             let Some(mut queued) = merge(connection, subscriptions, &message) else {
                 self.shared.stats.deliveries_not_local += 1;
+                let cursor = connection.durable_mut().and_then(|durable| durable.cursor_mut(shard));
+                if let (Some(cursor), Some(position)) = (cursor, position) {
+                    cursor.pass_over(position);
+                }
                 continue;
             };
             if !is_in_tail(connection, shard, position, &mut queued) {
@@ -225,17 +229,19 @@ pub(super) fn merge(
 /// Whether a live message is for a client's queue now. Not, when its session reads on from what is queued in storage:
 /// the message is there, too. One that is gets the place where it is kept.
 fn is_in_tail(connection: &mut Connection, shard: ShardId, position: Option<Position>, queued: &mut Queued) -> bool {
-    let (Some(position), true) = (position, queued.qos.is_acknowledged()) else {
+    let cursor = connection.durable_mut().and_then(|durable| durable.cursor_mut(shard));
+    let (Some(position), Some(cursor)) = (position, cursor) else {
         return true;
     };
-    match connection.durable_mut().and_then(|durable| durable.cursor_mut(shard)) {
-        Some(cursor) if cursor.mode == Mode::Tail && !cursor.has(position) => {
-            queued.place = Some(Place { shard, position });
-            true
-        }
-        Some(_) => false,
-        None => true,
+    if !queued.qos.is_acknowledged() {
+        cursor.pass_over(position);
+        return true;
     }
+    let is_new = cursor.mode == Mode::Tail && !cursor.has(position);
+    if is_new {
+        queued.place = Some(Place { shard, position });
+    }
+    is_new
 }
 
 /// Puts a message into a client's queue, or makes room for it, or drops it.

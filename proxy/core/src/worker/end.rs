@@ -180,6 +180,7 @@ fn detach(mut session: Session, unanswered: u32, reason: DisconnectReason, cx: &
     if session.epoch.is_some() {
         cx.shared.clients.remove(&session.client_id, cx.token);
     }
+    let expiry_s = session.durable.as_ref().map_or(0, |durable| durable.expiry_s());
     let updates = session.last_updates(cx.token, cx.shared, cx.now);
     cx.out.to_link.extend(updates);
     let reason = if planted!(WillOnDisconnect) {
@@ -192,6 +193,7 @@ fn detach(mut session: Session, unanswered: u32, reason: DisconnectReason, cx: &
         epoch: session.epoch,
         // Deleted by DISCONNECT (MQTT-3.1.2-10): storage that forgot it is not to be told of it again.
         will: session.will.filter(|_| reason != DetachReason::ByClient),
+        expiry_s,
         reason,
         session_expiry_interval_s: session.disconnect_expiry_s,
         unanswered,

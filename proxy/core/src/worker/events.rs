@@ -279,8 +279,8 @@ impl Worker {
             .leaving
             .iter()
             .filter(|l| placement.shard_of_client(&l.client_id) == shard)
-            // What is queued for it is another connection's, if storage still has it.
-            .filter_map(|l| Some((&l.client_id, l.epoch?, &l.will, 0, None)));
+            // Storage has been told all about it, and keeps it if it remembers that.
+            .filter_map(|l| Some((&l.client_id, l.epoch?, &l.will, l.expiry_s, None)));
         let sessions: Vec<RegisteredSession> = connected
             .chain(leaving)
             .map(

@@ -24,6 +24,8 @@ pub(crate) struct Leaving {
     /// None: the attach is unanswered.
     pub(crate) epoch: Option<SessionEpoch>,
     pub(crate) will: Option<Box<Will>>,
+    /// For how long the session outlives its connection, in seconds.
+    pub(crate) expiry_s: u32,
     pub(crate) reason: DetachReason,
     /// Session Expiry Interval of DISCONNECT, in seconds.
     pub(crate) session_expiry_interval_s: Option<u32>,

@@ -52,14 +52,15 @@ impl Worker {
             let named = pulled.filter_ids.iter();
             subscriptions.extend(named.filter_map(|id| filters.subscriber_of(*id, token.slot()).copied()));
             let message = Arc::new(self.shared.out_message(pulled.message, now));
-            let Some(mut queued) = merge(connection, &subscriptions, &message) else {
-                self.shared.stats.deliveries_not_local += 1;
+            let merged = merge(connection, &subscriptions, &message);
+            self.shared.stats.deliveries_not_local += u64::from(merged.is_none());
+            // The subscription may be granted QoS 0 by now: what nobody acknowledges is not kept for an absence.
+            let Some(mut queued) = merged.filter(|queued| queued.qos != QoS::AtMostOnce) else {
+                if let Some(cursor) = connection.durable_mut().and_then(|d| d.cursor_mut(shard)) {
+                    cursor.pass_over(pulled.position);
+                }
                 continue;
             };
-            // The subscription is granted QoS 0 by now: what nobody acknowledges is not kept for an absence.
-            if queued.qos == QoS::AtMostOnce {
-                continue;
-            }
             let place = Place {
                 shard,
                 position: pulled.position,

@@ -32,10 +32,12 @@ fn exchange_qos() -> impl Strategy<Value = QoS> {
 }
 
 pub(super) fn exactly_once() -> impl Strategy<Value = ExactlyOnce> {
-    (client_id(), epoch(), packet_id()).prop_map(|(client_id, generation, packet_id)| ExactlyOnce {
+    let parts = (client_id(), epoch(), packet_id(), proptest::option::of(epoch()));
+    parts.prop_map(|(client_id, generation, packet_id, epoch)| ExactlyOnce {
         client_id,
         generation,
         packet_id,
+        epoch,
     })
 }
 

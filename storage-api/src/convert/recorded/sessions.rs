@@ -20,6 +20,7 @@ fn exactly_once() -> ExactlyOnce {
         client_id: CLIENT_ID,
         generation: EPOCH,
         packet_id: packet_id(65_535),
+        epoch: None,
     }
 }
 

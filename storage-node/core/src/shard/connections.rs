@@ -358,7 +358,8 @@ impl<L: CommitLog> Shard<L> {
                 },
             );
         }
-        if next.is_none() {
+        // One that was to end with this connection has ended for the next one, too (MQTT 5.0, 3.1.2.11.2).
+        if next.is_none() || session_expiry_s == 0 {
             self.suspend_session(&client_id, epoch, session_expiry_s, turn);
         }
         if let Some(will) = self.sessions.take_will(at) {

@@ -17,6 +17,7 @@ use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog, Publish};
 use crate::planted::planted;
 use crate::state::{Applied, Matched, Queues};
+use crate::sys::SERVER_TOPICS;
 use crate::turn::Turn;
 use crate::usage::RetainedUsage;
 
@@ -56,11 +57,20 @@ pub(super) enum Source {
         publisher: PeerKey,
         seq: PublishSeq,
     },
-    /// Another shard, which needs to know only that it arrived.
+    /// Another shard, which needs to know only that it arrived, or the node itself.
     Effect,
 }
 
 impl<L: CommitLog> Shard<L> {
+    /// Publishes a message of QoS 0 of the node's own. It waits with the others while publications are held after a
+    /// start. False: there is no room for it.
+    pub(crate) fn publish_own(&mut self, message: Message, turn: &mut Turn<'_>) -> bool {
+        let source = Source::Effect;
+        let is_taken = self.take_in(Publication { source, message }, turn);
+        self.settle(turn);
+        is_taken
+    }
+
     /// Takes publications of a proxy.
     pub(crate) fn publish(&mut self, key: PeerKey, batch: PublishBatch, turn: &mut Turn<'_>) {
         let mut next = Some(batch.first.0);
@@ -275,7 +285,7 @@ impl<L: CommitLog> Shard<L> {
     }
 
     fn has_room_to_retain(&self, message: &Message, turn: &Turn<'_>) -> bool {
-        if message.payload.is_empty() {
+        if message.payload.is_empty() || message.topic_name.starts_with(SERVER_TOPICS) {
             return true;
         }
         // The node's sums hold this shard as of the last call; a batch may have stored more since.

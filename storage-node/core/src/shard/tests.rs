@@ -343,6 +343,7 @@ fn a_publication_that_comes_again_before_the_first_is_committed_is_known() {
         client_id: Bytes::from_static(b"c"),
         generation: SessionEpoch::default(),
         packet_id: PacketId::MIN,
+        epoch: None,
     };
     for seq in 1..=2 {
         let batch = PublishBatch {

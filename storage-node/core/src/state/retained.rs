@@ -14,6 +14,7 @@ use freshet_storage_contract::{Message, Position, RetainedMessage};
 use self::pattern::{Pattern, Verdict};
 use crate::planted::planted;
 use crate::state::own_copy;
+use crate::sys::SERVER_TOPICS;
 use crate::usage::RetainedUsage;
 
 /// Topic names that one read looks at.
@@ -168,7 +169,11 @@ impl RetainedSet {
 }
 
 impl Retained {
+    /// What counts towards the user's limits: what the server says itself does not.
     fn usage(&self) -> RetainedUsage {
+        if self.message.topic_name.starts_with(SERVER_TOPICS) {
+            return RetainedUsage::default();
+        }
         RetainedUsage {
             messages: 1,
             bytes: self.message.charged_bytes() as u64,

@@ -16,6 +16,7 @@ use self::readers::Readers;
 use self::row::SessionRow;
 use super::effects::Effects;
 use super::notes::Note;
+use crate::planted::planted;
 
 /// A Session Expiry Interval that never passes (MQTT 5.0, 3.1.2.11.2).
 const NEVER_S: u32 = u32::MAX;
@@ -78,7 +79,7 @@ impl StoredSessions {
         expiry_interval_s: u32,
         notes: &mut Effects<Note>,
     ) -> bool {
-        if clean_start {
+        if clean_start && !planted!(CleanStartKeepsSession) {
             self.end(client_id, notes);
         }
         if self.rows.contains_key(client_id) {
@@ -113,7 +114,10 @@ impl StoredSessions {
         let known = self.rows.get(client_id).map(|row| (row.epoch, row.stored.generation));
         match (known, session) {
             (Some((held, _)), _) if held > epoch => {}
-            (Some((_, generation)), Some(session)) if generation == session.generation => {
+            // Of a connection that is ending its proxy knows no more than that.
+            (Some((held, generation)), _)
+                if session.map_or(held == epoch && expiry_interval_s > 0, |s| s.generation == generation) =>
+            {
                 self.set_connected(client_id, true, None);
                 if let Some(row) = self.rows.get_mut(client_id) {
                     row.epoch = epoch;
@@ -291,7 +295,8 @@ impl StoredSessions {
 }
 
 fn end_ms(expiry_interval_s: u32, log_time_ms: u64) -> Option<u64> {
-    (expiry_interval_s != NEVER_S).then(|| log_time_ms.saturating_add(u64::from(expiry_interval_s) * 1_000))
+    (expiry_interval_s != NEVER_S && !planted!(SessionExpiryIgnored))
+        .then(|| log_time_ms.saturating_add(u64::from(expiry_interval_s) * 1_000))
 }
 
 #[cfg(test)]

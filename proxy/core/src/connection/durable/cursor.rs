@@ -8,6 +8,10 @@ use std::collections::VecDeque;
 
 use freshet_storage_contract::{Cursor as StoredCursor, Position, RequestId, ShardId};
 
+/// Positions that are noted in front of a session that is behind. Beyond, a message that was passed over
+/// may come when its subscription is changed meanwhile.
+const MAX_NOTED: usize = 256;
+
 /// A session's place at one shard.
 #[derive(Debug)]
 pub(crate) struct Cursor {
@@ -93,6 +97,27 @@ impl Cursor {
             self.open.insert(at, open);
         }
         self.pass(position);
+    }
+
+    /// A message has come to its end although nobody will acknowledge it: it was sent at QoS 0, or it is the client's own.
+    /// It is not to be read later, when the subscription may have other options.
+    pub(crate) fn pass_over(&mut self, position: Position) {
+        if position <= self.handed {
+            return;
+        }
+        let is_in_tail = self.mode == Mode::Tail;
+        let goes_with_handed = is_in_tail && self.open.is_empty();
+        if !goes_with_handed
+            && self.open.len() < MAX_NOTED
+            && let Err(at) = self.open.binary_search_by_key(&position, |o| o.position)
+        {
+            let is_done = true;
+            self.open.insert(at, Open { position, is_done });
+        }
+        if is_in_tail {
+            self.pass(position);
+        }
+        self.is_changed = true;
     }
 
     /// Everything up to `position` has been looked at.
@@ -252,6 +277,27 @@ mod tests {
         assert_eq!(acknowledged(&cursor), (1, vec![]), "2 goes with what comes behind it");
         cursor.done(at(3));
         assert_eq!(acknowledged(&cursor), (3, vec![]));
+    }
+
+    #[test]
+    fn what_was_passed_over_is_not_read_again() {
+        let mut cursor = Cursor::begin(SHARD, at(0));
+        cursor.pass_over(at(1));
+        assert!(cursor.take_change().is_some());
+        assert_eq!(acknowledged(&cursor), (1, vec![]));
+        cursor.hand_over(at(2));
+        cursor.pass_over(at(3));
+        assert!(cursor.has(at(3)));
+        assert_eq!(acknowledged(&cursor), (1, vec![3]), "the client has not acknowledged 2");
+        cursor.done(at(2));
+        assert_eq!(acknowledged(&cursor), (3, vec![]));
+        cursor.leave_tail();
+        cursor.pass_over(at(5));
+        assert!(cursor.has(at(5)) && !cursor.has(at(4)), "4 has not been read yet");
+        cursor.hand_over(at(4));
+        cursor.done(at(4));
+        cursor.pass(at(6));
+        assert_eq!(acknowledged(&cursor), (6, vec![]));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(crate) struct Releases {
 struct Open {
     request: RequestId,
     packet_id: NonZeroU16,
+    /// PUBREC was sent on this connection.
+    is_known: bool,
     since: MonotonicMs,
 }
 
@@ -39,12 +41,13 @@ impl Releases {
         Some(self.shards.swap_remove(at).1)
     }
 
-    /// Storage is asked to release a packet id.
-    pub(crate) fn ask(&mut self, request: RequestId, packet_id: NonZeroU16, now: MonotonicMs) {
+    /// Storage is asked to release a packet id; `is_known`: PUBREC was sent on this connection.
+    pub(crate) fn ask(&mut self, request: RequestId, packet_id: NonZeroU16, is_known: bool, now: MonotonicMs) {
         let since = now;
         self.open.push(Open {
             request,
             packet_id,
+            is_known,
             since,
         });
     }
@@ -59,10 +62,11 @@ impl Releases {
         self.open.len()
     }
 
-    /// Storage has answered; returns the packet id.
-    pub(crate) fn answered(&mut self, request: RequestId) -> Option<NonZeroU16> {
+    /// Storage has answered; returns the packet id, and whether PUBREC was sent on this connection.
+    pub(crate) fn answered(&mut self, request: RequestId) -> Option<(NonZeroU16, bool)> {
         let at = self.open.iter().position(|open| open.request == request)?;
-        Some(self.open.remove(at).packet_id)
+        let open = self.open.remove(at);
+        Some((open.packet_id, open.is_known))
     }
 
     /// Since when the oldest one waits.

@@ -65,7 +65,7 @@ impl Durable {
                     qos: queued.qos,
                     shared: lease.map(|shared| shared.name.clone()),
                 };
-                self.updates.push(sending, Some(Held::Publish(packet_id)), now);
+                self.push(sending, Some(Held::Publish(packet_id)), now);
             }
         }
     }
@@ -80,7 +80,7 @@ impl Durable {
 
     /// A subscription is complete: storage is to be told of it, and of how far the session is at its shards.
     pub(crate) fn subscribe(&mut self, change: SessionChange, key: FilterKey, held: Held, now: MonotonicMs) {
-        self.updates.push(change, Some(held), now);
+        self.push(change, Some(held), now);
         for start in self.readers.get(&key).into_iter().flatten() {
             if let Some(cursor) = self.cursors.iter_mut().find(|c| c.shard == start.shard) {
                 // Storage has passed over what it was told of a shard that the session did not read.
@@ -105,8 +105,11 @@ impl Durable {
         pulls
     }
 
-    /// Storage is to be told that the client has unsubscribed.
+    /// Storage is to be told of a change. How far the session is goes no later than the exchanges that have ended.
     pub(crate) fn push(&mut self, change: SessionChange, held: Option<Held>, now: MonotonicMs) {
+        if self.updates.parts(&change) {
+            self.push_cursors(now);
+        }
         self.updates.push(change, held, now);
     }
 
@@ -292,13 +295,14 @@ impl Connection {
     /// # Errors
     /// [`Ending`].
     pub(crate) fn on_released(&mut self, request: RequestId, found: bool, cx: &mut Context<'_>) -> Result<(), Ending> {
-        let Some(packet_id) = self.durable_mut().and_then(|d| d.releases.answered(request)) else {
+        let Some((packet_id, is_known)) = self.durable_mut().and_then(|d| d.releases.answered(request)) else {
             return Ok(());
         };
         if self.paused == Some(Pause::Window) {
             cx.shared.to_resume.push(cx.token);
         }
-        let code = if found {
+        // Storage without memory does not know what was published before.
+        let code = if found || is_known {
             ReasonCode::Success
         } else {
             ReasonCode::PacketIdentifierNotFound

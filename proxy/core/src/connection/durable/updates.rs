@@ -29,6 +29,22 @@ struct Batch {
     changes: Vec<SessionChange>,
 }
 
+impl Batch {
+    /// Whether a change goes with it. A cursor always does: it must not come later than the end of its exchanges, or they
+    /// would begin again.
+    fn takes(&self, change: &SessionChange) -> bool {
+        match change {
+            SessionChange::Subscribe(_) => self.subscribes && self.has_room_for(change),
+            SessionChange::Advance(_) => !self.subscribes,
+            _ => !self.subscribes && self.has_room_for(change),
+        }
+    }
+
+    fn has_room_for(&self, change: &SessionChange) -> bool {
+        self.bytes + charged_bytes(change) <= BATCH_BYTES
+    }
+}
+
 /// Bytes of changes in one update: far below the largest operation that a stream takes.
 const BATCH_BYTES: usize = 512 << 10;
 
@@ -68,12 +84,16 @@ pub(crate) enum Held {
 }
 
 impl Updates {
+    /// Whether a change goes in another update than what was added before it.
+    pub(crate) fn parts(&self, change: &SessionChange) -> bool {
+        self.pending.back().is_some_and(|last| !last.takes(change))
+    }
+
     /// Adds a change, and what waits for it.
     pub(crate) fn push(&mut self, change: SessionChange, held: Option<Held>, now: MonotonicMs) {
         let subscribes = matches!(change, SessionChange::Subscribe(_));
         let bytes = charged_bytes(&change);
-        let fits = |batch: &Batch| batch.subscribes == subscribes && batch.bytes + bytes <= BATCH_BYTES;
-        if !self.pending.back().is_some_and(fits) {
+        if !self.pending.back().is_some_and(|last| last.takes(&change)) {
             self.last = self.last.wrapping_add(1);
             self.pending.push_back(Batch {
                 number: self.last,

@@ -1,8 +1,8 @@
 //! What the link carries for sessions that outlive their connection.
 
 use freshet_storage_contract::{
-    ExactlyOnce, Feature, PacketId, Pull, PulledMessage, SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE,
-    SessionRefusal, UpdateSession,
+    ExactlyOnce, Feature, PacketId, Pull, PulledMessage, REPORTS_FEATURE, SESSIONS_FEATURE,
+    SHARED_SUBSCRIPTIONS_FEATURE, SessionRefusal, UpdateSession,
 };
 
 use super::*;
@@ -41,10 +41,12 @@ fn again(link: &mut Link, out: &mut LinkOutputs, term: Term) {
 
 #[test]
 fn workers_are_told_what_storage_knows() {
-    let [sessions, shares] = [SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE].map(|name| Feature(name.to_owned()));
+    let [sessions, shares, reports] =
+        [SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, REPORTS_FEATURE].map(|name| Feature(name.to_owned()));
     for features in [vec![], vec![sessions.clone()], vec![sessions.clone(), shares.clone()]] {
         let (mut link, mut out) = link();
-        assert_eq!(link.attach_frame().features, [sessions.clone(), shares.clone()]);
+        let offered = link.attach_frame().features;
+        assert_eq!(offered, [sessions.clone(), shares.clone(), reports.clone()]);
         let attached = Attached {
             features: features.clone(),
             ..welcome(T1, 0, 0)
@@ -240,6 +242,7 @@ fn a_release_whose_shard_is_unknown_goes_to_all_and_is_answered_once() {
         client_id: Bytes::from_static(b"c"),
         generation: SessionEpoch::default(),
         packet_id: PacketId::MIN,
+        epoch: None,
     };
     let request = request_id(WORKER, 5);
     let shard = None;

@@ -278,6 +278,12 @@ impl Bench {
     }
 
     pub(super) fn unsubscribe(&mut self, client: Client, topic_filter: &str) -> Vec<Seen> {
+        self.send_unsubscribe(client, topic_filter);
+        self.read(client)
+    }
+
+    /// UNSUBSCRIBE of a client that reads nothing yet.
+    pub(super) fn send_unsubscribe(&mut self, client: Client, topic_filter: &str) {
         let filters = [TopicFilter::parse(topic_filter).unwrap()];
         let unsubscribe = Unsubscribe {
             packet_id: id(8),
@@ -285,7 +291,6 @@ impl Bench {
             filters: UnsubscribeFilters::from_slice(&filters),
         };
         self.send(client, ClientPacket::Unsubscribe(unsubscribe));
-        self.read(client)
     }
 
     /// Hands the worker a message of storage.

@@ -60,6 +60,19 @@ fn a_qos_2_exchange_goes_its_whole_way() {
 }
 
 #[test]
+#[cfg_attr(false, shows("5.0:4.3.3-4", "3.1.1:4.3.3-1"))]
+fn a_client_that_was_sent_nothing_is_told_to_forget_a_packet_id_too() {
+    let mut bench = Bench::new();
+    let new = bench.client(V5, "new");
+    bench.pubrec(new, 9);
+    assert_eq!(bench.read(new), [Seen::PubRel(9, ReasonCode::PacketIdentifierNotFound)]);
+    let old = bench.client(V311, "old");
+    bench.pubrec(old, 9);
+    assert_eq!(bench.read(old), [Seen::PubRel(9, ReasonCode::Success)]);
+    assert_eq!(bench.worker.stats().unknown_acknowledgements, 2);
+}
+
+#[test]
 #[cfg_attr(false, shows("5.0:4.4.0-2"))]
 fn a_negative_acknowledgement_ends_the_exchange() {
     // MQTT-4.3.3-4

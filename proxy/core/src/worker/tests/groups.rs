@@ -328,6 +328,21 @@ fn a_member_that_unsubscribes_leaves_what_it_was_not_sent_to_others() {
 }
 
 #[test]
+fn what_a_member_gives_back_is_out_of_the_count_before_its_answer_has_come() {
+    let mut bench = Bench::new();
+    let mut connect = Connect::new(V5, "c");
+    connect.clean_start = false;
+    connect.properties.session_expiry_interval = Some(600);
+    let (client, _) = bench.connect(&connect);
+    bench.subscribe(client, NAME, QoS::AtLeastOnce);
+    bench.storage.hold_updates = true;
+    deliver(&mut bench, 0..1, QoS::AtLeastOnce);
+    assert!(bench.worker.stats().outbound_bytes_now > 0);
+    bench.send_unsubscribe(client, NAME);
+    assert_eq!(bench.worker.stats().outbound_bytes_now, 0);
+}
+
+#[test]
 fn a_member_with_a_lasting_session_takes_qos_2_for_itself() {
     // MQTT-4.8.2-4
     let mut bench = Bench::new();

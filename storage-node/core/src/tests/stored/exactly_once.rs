@@ -7,6 +7,7 @@ fn of(generation: SessionEpoch, packet_id: u16) -> ExactlyOnce {
         client_id: bytes("p"),
         generation,
         packet_id: PacketId::new(packet_id).unwrap(),
+        epoch: None,
     }
 }
 
@@ -70,6 +71,30 @@ fn a_message_delivered_to_proxies_does_not_say_which_exchange_it_was() {
         [Delivery::Message { message, .. }] => assert_eq!(message.exactly_once, None),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn what_an_earlier_connection_published_acts_no_more_once_a_later_one_goes_on_with_it() {
+    let mut w = World::new(settings(4));
+    w.attach(A);
+    w.attach(B);
+    w.subscribe(A, 1, "a");
+    let generation = w.begin(A, 1, "p");
+    let later = SessionEpoch {
+        counter: generation.counter + 1,
+        ..generation
+    };
+    let by = |epoch| ExactlyOnce {
+        epoch: Some(epoch),
+        ..of(generation, 5)
+    };
+    let (shard, _) = w.publish(B, qos_2("x", by(later)));
+    assert!(release(&mut w, B, shard, by(later)));
+    // The first connection's proxy could not be reached until now.
+    let (_, seq) = w.publish(A, qos_2("x", by(generation)));
+    assert_eq!(w.take_outcomes(A), [(seq, PublishOutcome::Delivered)]);
+    w.publish(B, qos_2("next", by(later)));
+    assert_eq!(w.take_payloads(A), ["x", "next"]);
 }
 
 #[test]

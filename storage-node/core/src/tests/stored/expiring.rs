@@ -49,6 +49,28 @@ fn a_session_lasts_as_long_as_its_connection_and_then_for_its_interval() {
 }
 
 #[test]
+fn a_session_that_ends_with_its_connection_is_not_taken_over() {
+    let mut w = world();
+    w.attach(A);
+    w.attach(B);
+    let epoch = w.begin(A, 1, "c");
+    w.subscribe_stored(A, "c", epoch, "a");
+    w.ask_session(B, 2, "c", false, None);
+    w.disconnect(A, "c", epoch, Some(0));
+    match &w.take_answers(B)[..] {
+        [
+            Answer::SessionAttached {
+                session_present: false,
+                session: None,
+                ..
+            },
+        ] => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(w.gauge(|g| g.durable_filters), 0);
+}
+
+#[test]
 fn a_session_whose_proxy_is_lost_waits_for_its_client() {
     let mut w = world();
     w.attach(A);

@@ -108,3 +108,22 @@ fn a_session_that_ends_with_its_connection_is_not_found_again_after_it_was_named
     w.operate(A, Operation::RegisterSessions { shard: S0, sessions });
     assert_eq!((w.gauge(|g| g.sessions_stored), w.gauge(|g| g.durable_filters)), (0, 0));
 }
+
+#[test]
+fn a_session_whose_connection_is_ending_is_kept_when_its_proxy_comes_back() {
+    let mut w = world();
+    w.attach(A);
+    w.attach(B);
+    let epoch = w.begin(A, 1, "c");
+    w.subscribe_stored(A, "c", epoch, "a");
+    w.pass_ms_with(8_000, &[B]);
+    let shard = w.session_shard("c");
+    let sessions = vec![registered("c", epoch, None)];
+    w.attach(A);
+    w.operate(A, Operation::RegisterSessions { shard, sessions });
+    w.publish(B, qos_1("a", "x"));
+    w.disconnect(A, "c", epoch, None);
+    let (_, session) = w.resume(B, 2, "c");
+    let chunk = w.pull(B, "c", S0, session.cursors[0].acknowledged, &["a"]);
+    assert_eq!(payloads(&chunk.messages), ["x"]);
+}

@@ -234,6 +234,27 @@ fn a_message_of_qos_2_waits_until_storage_knows_its_packet_id_and_pubrel_until_i
 }
 
 #[test]
+fn how_far_the_session_is_goes_no_later_than_the_end_of_an_exchange() {
+    let mut bench = Bench::new();
+    let (client, _) = connect(&mut bench, V5, "c");
+    bench.subscribe(client, "a", QoS::ExactlyOnce);
+    bench.deliver(message("a", &[1], QoS::ExactlyOnce));
+    let id = packet_id(&bench.read_publishes(client)[0]);
+    bench.pubrec(client, id);
+    assert_eq!(bench.read(client), [Seen::PubRel(id, ReasonCode::Success)]);
+    bench.storage.hold_updates = true;
+    bench.pubcomp(client, id);
+    // Goes in an update of its own.
+    bench.subscribe(client, "b", QoS::AtLeastOnce);
+    let Some(ToLink::UpdateSession(update)) = bench.storage.held.pop_front() else {
+        panic!()
+    };
+    let has = |is_it: fn(&SessionChange) -> bool| update.changes.iter().any(is_it);
+    assert!(has(|change| matches!(change, SessionChange::Completed { .. })));
+    assert!(has(|change| matches!(change, SessionChange::Advance(_))));
+}
+
+#[test]
 #[cfg_attr(false, shows("5.0:4.3.3-5", "5.0:4.3.3-6"))]
 fn an_exchange_that_was_received_goes_on_with_pubrel_and_never_with_publish() {
     // MQTT-4.3.3-6

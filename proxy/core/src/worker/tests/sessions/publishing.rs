@@ -3,7 +3,7 @@
 use freshet_mqtt::{QoS, ReasonCode};
 
 use super::*;
-use crate::exchange::ToLink;
+use crate::exchange::{ToLink, ToWorker};
 use crate::worker::tests::seen::Seen;
 
 #[test]
@@ -49,6 +49,17 @@ fn pubcomp_waits_for_the_release() {
 }
 
 #[test]
+fn a_release_that_storage_has_forgotten_succeeds_on_the_connection_that_was_sent_pubrec() {
+    let mut bench = Bench::new();
+    let (client, _) = connect(&mut bench, V5, "c");
+    bench.publish(client, "a", b"x", QoS::ExactlyOnce, 7);
+    assert!(matches!(bench.read(client)[..], [Seen::PubRec(7, _)]));
+    bench.storage.kept.exactly_once.clear();
+    bench.pubrel(client, 7);
+    assert_eq!(bench.read(client), [Seen::PubComp(7, ReasonCode::Success)]);
+}
+
+#[test]
 fn a_pubrel_of_an_earlier_connection_is_asked_of_all_shards() {
     let mut bench = Bench::new();
     let (client, _) = connect(&mut bench, V5, "c");
@@ -84,4 +95,20 @@ fn a_session_that_has_just_begun_knows_no_earlier_packet_id() {
         [Seen::PubComp(7, ReasonCode::PacketIdentifierNotFound)]
     );
     assert!(bench.storage.kept.released.is_empty());
+}
+
+#[test]
+fn storage_is_told_how_long_a_session_lasts_whose_connection_is_ending() {
+    let mut bench = Bench::new();
+    let (client, _) = connect(&mut bench, V5, "c");
+    bench.storage.hold_publications = true;
+    bench.publish(client, "a", b"x", QoS::AtLeastOnce, 7);
+    bench.hang_up(client);
+    let shard = bench.storage.placement.shard_of_client(b"c");
+    bench.tell(ToWorker::RegisterSessions { shard });
+    let named = bench.storage.heard.iter().rev().find_map(|said| match said {
+        ToLink::RegisterSessions { sessions, .. } => sessions.first(),
+        _ => None,
+    });
+    assert_eq!(named.map(|session| session.session_expiry_interval_s), Some(3_600));
 }

@@ -25,7 +25,7 @@ pub(in super::super) struct Kept {
     /// Released packet ids, by client.
     pub(in super::super) released: Vec<(Bytes, u16)>,
     /// Exchanges of publishers that are known.
-    exactly_once: BTreeSet<(Bytes, u16)>,
+    pub(in super::super) exactly_once: BTreeSet<(Bytes, u16)>,
     last: u64,
 }
 

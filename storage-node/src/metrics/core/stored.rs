@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::{Scrape, Writer};
+use super::{CoreMetrics, Writer};
 
-impl Scrape {
+impl CoreMetrics {
     pub(super) fn encode_stored(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
         self.encode_sessions(out)?;
         self.encode_queues(out)?;
@@ -47,7 +47,7 @@ impl Scrape {
     }
 
     fn encode_queues(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
-        let shards = &self.stats.shards;
+        let shards = &self.0.shards;
         out.gauges_by_shard(
             "queued_messages",
             "Messages queued for stored sessions and shared subscriptions",
@@ -105,7 +105,7 @@ impl Scrape {
         out.gauges_by_shard(
             "shared_leases",
             "Messages of shared subscriptions that proxies have and have not settled",
-            &self.stats.shards,
+            &self.0.shards,
             |g| g.shared_leases,
         )?;
         out.gauge(

@@ -15,12 +15,9 @@ use prometheus_client::{
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Scrape {
-    pub(super) stats: StorageStats,
-    pub(super) connections: usize,
-}
+pub struct CoreMetrics(pub StorageStats);
 
-impl Collector for Scrape {
+impl Collector for CoreMetrics {
     fn encode(&self, encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let mut out = Writer { encoder };
         self.encode_node(&mut out)?;
@@ -31,10 +28,9 @@ impl Collector for Scrape {
     }
 }
 
-impl Scrape {
+impl CoreMetrics {
     fn encode_node(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
-        let stats = &self.stats;
-        out.gauge("connections", "Connections from proxies", self.connections as u64)?;
+        let Self(stats) = self;
         out.gauge("incarnations", "Proxies whose lease holds", stats.incarnations)?;
         out.gauge("links", "Of these, with open streams", stats.links)?;
         out.counter(
@@ -56,7 +52,7 @@ impl Scrape {
 
     /// What tells a hot shard from the others.
     fn encode_load(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
-        let shards = &self.stats.shards;
+        let shards = &self.0.shards;
         out.counters_by_shard("publishes", "Publications taken in", shards, |c| c.publishes_total)?;
         out.counters_by_shard("deliveries", "Copies of messages sent to proxies", shards, |c| {
             c.deliveries_total
@@ -76,7 +72,7 @@ impl Scrape {
     fn encode_content(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
         // A filter without shard of its own is registered at every shard: one of them tells how many there are.
         let all_shards = self
-            .stats
+            .0
             .shards
             .iter()
             .map(|s| s.gauges.filters_all_shards)
@@ -213,11 +209,11 @@ impl Scrape {
     }
 
     fn gauges(&self, figure: impl Fn(&ShardGauges) -> u64) -> u64 {
-        self.stats.shards.iter().map(|s| figure(&s.gauges)).sum()
+        self.0.shards.iter().map(|s| figure(&s.gauges)).sum()
     }
 
     fn counters(&self, figure: impl Fn(&ShardCounters) -> u64) -> u64 {
-        self.stats.shards.iter().map(|s| figure(&s.counters)).sum()
+        self.0.shards.iter().map(|s| figure(&s.counters)).sum()
     }
 }
 
