@@ -22,8 +22,8 @@ pub struct Proxy {
     /// Image of the proxies.
     pub image: Image,
     /// Resources of an active proxy; the limits are those of a warm one as well. Its number of workers is the CPU limit
-    /// rounded up, or 2 without one. Default requests `{cpu: 500m, memory: 512Mi}`, limits `{cpu: "2", memory: 1Gi}`. New
-    /// revision; requests that are not reserved from birth are raised in place instead.
+    /// rounded up, or 2 without one. Default requests `{cpu: 500m, memory: 512Mi}`, limits `{cpu: "2", memory: 1Gi}`. Higher
+    /// requests that are not reserved from birth are raised in place. New revision.
     pub resources: Resources,
     /// Proxies that are started and wait, so that capacity is there in a second.
     pub warm: Warm,
