@@ -48,19 +48,16 @@ impl Refusals {
         self.0.iter().map(said).collect()
     }
 
-    /// When to ask again; nothing when nothing was refused.
+    /// When to look again; nothing when nothing was refused. Not what is left of a pause: nobody may ask after it, as while
+    /// the cluster is paused.
     pub(super) fn look_again_after(&self) -> Option<Duration> {
-        self.0.values().map(Refusal::left).min()
+        (!self.0.is_empty()).then_some(BLOCKED_RETRY)
     }
 
     fn is_due(&self, uid: &str) -> bool {
-        self.0.get(uid).is_none_or(|refusal| refusal.left().is_zero())
-    }
-}
-
-impl Refusal {
-    fn left(&self) -> Duration {
-        BLOCKED_RETRY.saturating_sub(self.at.elapsed())
+        self.0
+            .get(uid)
+            .is_none_or(|refusal| refusal.at.elapsed() >= BLOCKED_RETRY)
     }
 }
 
