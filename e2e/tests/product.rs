@@ -29,3 +29,5 @@ mod refusals;
 mod sessions;
 #[path = "product/sys.rs"]
 mod sys;
+#[path = "product/warm.rs"]
+mod warm;

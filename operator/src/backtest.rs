@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use freshet_operator_api::{Scaling, WarmPool};
+use freshet_operator_api::{Scaling, Warm};
 use freshet_operator_core::scaling::read_scaling;
 use freshet_scaling::backtest::{Backtest, Policy, Score, TimelineRow, replay};
 use freshet_scaling::trace::{Kind, Trace, generate, parse_trace, write_header, write_row};
@@ -32,7 +32,7 @@ struct ManifestSpec {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ManifestProxy {
-    warm: WarmPool,
+    warm: Warm,
     scaling: Scaling,
 }
 

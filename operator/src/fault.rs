@@ -29,6 +29,8 @@ pub(crate) enum FaultPoint {
     ApplyProxies,
     /// Writes role and labels of a proxy pod.
     PatchProxyPod,
+    /// Raises what an active proxy reserves.
+    ResizeProxyPod,
     /// Takes the Deployment of another revision to zero.
     ScaleOldProxies,
     /// Deletes the Deployment of another revision.
@@ -45,7 +47,7 @@ pub(crate) enum FaultPoint {
 
 impl FaultPoint {
     /// Every point.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::ApplyProxyServiceAccount,
         Self::ApplyStorageServiceAccount,
         Self::ApplyConfigMap,
@@ -56,6 +58,7 @@ impl FaultPoint {
         Self::ApplyDisruptionBudget,
         Self::ApplyProxies,
         Self::PatchProxyPod,
+        Self::ResizeProxyPod,
         Self::ScaleOldProxies,
         Self::DeleteOldProxies,
         Self::PatchStoragePod,
@@ -77,6 +80,7 @@ impl FaultPoint {
             Self::ApplyDisruptionBudget => "apply-disruption-budget",
             Self::ApplyProxies => "apply-proxies",
             Self::PatchProxyPod => "patch-proxy-pod",
+            Self::ResizeProxyPod => "resize-proxy-pod",
             Self::ScaleOldProxies => "scale-old-proxies",
             Self::DeleteOldProxies => "delete-old-proxies",
             Self::PatchStoragePod => "patch-storage-pod",

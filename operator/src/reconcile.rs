@@ -11,6 +11,8 @@ mod apply;
 mod limits;
 mod memory;
 mod report;
+mod resize;
+mod rooms;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,8 +24,10 @@ use freshet_operator_core::keep::{Keep, KeepInput, choose_defaults, decide_keep}
 use freshet_operator_core::labels;
 use freshet_operator_core::observe::{Objects, Observed, observe};
 use freshet_operator_core::plan::{ProxyPlan, ProxyTarget, StoragePlan, plan_proxies, plan_storage};
+use freshet_operator_core::requests::Requests;
 use freshet_operator_core::status::Blocked;
 use freshet_operator_core::{DefaultImages, ValidatedCluster, names, validate};
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
@@ -33,6 +37,7 @@ use crate::metrics::{Metrics, ReconcileResult};
 use crate::watch::Stores;
 use crate::write::{WriteError, Writer};
 use memory::{ClusterMemory, Memories};
+use rooms::NodeRooms;
 
 /// How soon a reconcile whose view was out of date is tried again; usually the watch is faster.
 const STALE_RETRY: Duration = Duration::from_millis(250);
@@ -54,6 +59,7 @@ pub(crate) struct Reconciler {
     images: DefaultImages,
     metrics: Metrics,
     memories: Memories,
+    rooms: NodeRooms,
     clusters: AtomicUsize,
 }
 
@@ -168,6 +174,7 @@ impl Reconciler {
             images,
             metrics,
             memories: Memories::default(),
+            rooms: NodeRooms::default(),
             clusters: AtomicUsize::new(0),
         }
     }
@@ -178,6 +185,7 @@ impl Reconciler {
         memory: &mut ClusterMemory,
     ) -> Result<(ReconcileResult, Action), ReconcileError> {
         let observed = self.dereference(resource);
+        memory.refusals.keep_only(&observed);
         let previous = memory.newest_status(resource);
         let served_last = previous.as_ref().map(|status| status.proxy.revision.current.as_str());
         let defaults = choose_defaults(resource, &observed, served_last, &self.images);
@@ -210,7 +218,7 @@ impl Reconciler {
             }
         }
         if work.is_none() {
-            let acted = self.keep_serving(resource, &observed).await?;
+            let acted = self.keep_serving(resource, &observed, previous.as_ref()).await?;
             done = Some(acted);
         }
         let is_blocked = blocked.is_some();
@@ -291,11 +299,18 @@ impl Reconciler {
             offered: &self.images,
             version: VERSION,
         });
+        let rooms = self.rooms.known(observed, self.writer.client());
         let target = ProxyTarget {
             revision: &keep.proxy_revision,
             replicas: cluster.proxy.replicas,
+            warm: cluster.proxy.warm.min,
             is_kept: keep.keeps_proxies,
             config_hash: &children.proxy_config_hash,
+            active_requests: Requests::of(&ResourceRequirements {
+                requests: Some(children.active_requests.clone()),
+                ..ResourceRequirements::default()
+            }),
+            rooms: &rooms,
             served_last,
         };
         let proxies = plan_proxies(observed, target);

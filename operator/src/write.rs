@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::future::Future;
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -123,6 +124,24 @@ impl Writer {
             self.api::<K>(namespace).patch(name, &params, &Patch::Merge(patch)),
         )
         .await
+    }
+
+    /// Changes the resources of a running pod by a strategic merge.
+    pub(crate) async fn resize(
+        &self,
+        point: FaultPoint,
+        namespace: &str,
+        pod: &str,
+        patch: &Value,
+    ) -> Result<Pod, WriteError> {
+        let params = PatchParams {
+            field_manager: Some(freshet_operator_core::labels::ROLES_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Strategic(patch);
+        let api = self.api::<Pod>(namespace);
+        self.write(point, api.patch_subresource("resize", pod, &params, &patch))
+            .await
     }
 
     /// Applies a status.

@@ -32,6 +32,10 @@ named in pods and read by the kubelet.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch, delete]
+# What an active proxy reserves is raised in place.
+- apiGroups: [""]
+  resources: [pods/resize]
+  verbs: [patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -42,6 +42,7 @@ where
         };
         broker.apply(spec).await?;
         broker.await_ready("AllServing").await?;
+        broker.await_pool().await?;
         broker.await_reachable().await?;
         test(&broker).await
     })
@@ -100,6 +101,27 @@ impl Broker<'_> {
                     Observed::NotYet(format!("{ready}"))
                 },
             )
+        })
+        .await
+    }
+
+    /// Waits until as many proxies wait as are asked for: before that, pods come that nobody has asked for anew.
+    pub(crate) async fn await_pool(&self) -> Result<()> {
+        let wanted = self.resource().await?["spec"]["proxy"]["warm"]["min"].clone();
+        await_condition(&format!("{wanted} proxies wait"), DEADLINE, async || {
+            let selector = "freshet.dev/cluster=mqtt,freshet.dev/role=warm";
+            let listed = self.get(&["pods", "--selector", selector]).await?;
+            let pods = listed["items"].as_array().cloned().unwrap_or_default();
+            let is_ready = |pod: &&Value| {
+                let conditions = pod["status"]["conditions"].as_array();
+                conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+            };
+            let ready = pods.iter().filter(is_ready).count();
+            Ok(if wanted == ready && pods.len() == ready {
+                Observed::Met(())
+            } else {
+                Observed::NotYet(format!("{ready} of {} ready", pods.len()))
+            })
         })
         .await
     }

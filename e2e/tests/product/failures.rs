@@ -10,7 +10,8 @@ use crate::client::Client;
 
 #[tokio::test]
 async fn clients_of_a_killed_proxy_come_back_through_the_service() -> Result<()> {
-    with_broker("proxy-killed", json!({}), async |broker| {
+    let no_pool = json!({"proxy": {"warm": {"min": 0}}});
+    with_broker("proxy-killed", no_pool, async |broker| {
         let address = broker.address().await?;
         // mosquitto_sub connects again by itself and subscribes anew.
         let mut subscriber = Subscriber::start(address, &["-t", "a", "-q", "1"], MESSAGE_DEADLINE).await?;

@@ -101,7 +101,7 @@ enum Occasion {
 
 fn occasion_of(point: &str) -> Occasion {
     match point {
-        "patch-proxy-pod" | "publish-event" | "write-status" => Occasion::Start,
+        "patch-proxy-pod" | "resize-proxy-pod" | "publish-event" | "write-status" => Occasion::Start,
         "scale-old-proxies" | "delete-old-proxies" => Occasion::NewRevision,
         "patch-storage-pod" => Occasion::NewConfiguration,
         "delete-storage-pod" => Occasion::NewStorage,
@@ -128,6 +128,7 @@ fn resource(namespace: &str, name: &str, occasion: Occasion, edition: usize) -> 
         "spec": {
             "proxy": {
                 "replicas": 1,
+                "warm": {"requests": {"cpu": "5m", "memory": "16Mi"}},
                 "resources": resources(occasion == Occasion::NewRevision),
                 "drain": {"linger": "1s", "timeout": "5s"},
             },

@@ -81,7 +81,8 @@ async fn await_third_proxy(broker: &Broker<'_>, since: Instant) -> Result<Durati
     await_condition("a Deployment asks for the third proxy", DEADLINE, async || {
         let all = broker.get(&["deployments"]).await?;
         let replicas = all["items"][0]["spec"]["replicas"].clone();
-        Ok(if replicas == 3 {
+        // Three that serve, and one that waits.
+        Ok(if replicas == 4 {
             Observed::Met(since.elapsed())
         } else {
             Observed::NotYet(replicas.to_string())

@@ -37,6 +37,7 @@ async fn an_upgrade_of_the_chart_moves_no_client_until_somebody_asks() -> Result
         // What the operator does anyway goes on, and new proxies are like the others.
         broker.run(&["scale", "mqc/mqtt", "--replicas=3"]).await?;
         broker.await_ready("AllServing").await?;
+        broker.await_pool().await?;
         let after = uids(broker).await?;
         ensure!(
             after.len() == before.len() + 1 && after.is_superset(&before),

@@ -47,6 +47,7 @@ use crate::storage::Storage;
     ),
     printcolumn(name = "Active", type_ = "integer", json_path = ".status.proxy.active"),
     printcolumn(name = "Desired", type_ = "integer", json_path = ".status.proxy.desired"),
+    printcolumn(name = "Warm", type_ = "integer", json_path = ".status.proxy.warm"),
     printcolumn(name = "Draining", type_ = "integer", json_path = ".status.proxy.draining"),
     printcolumn(name = "Storage", type_ = "integer", json_path = ".status.storage.ready"),
     printcolumn(name = "Revision", type_ = "string", json_path = ".status.proxy.revision.current"),

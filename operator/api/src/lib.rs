@@ -22,7 +22,6 @@ mod service;
 mod status;
 mod storage;
 mod text;
-mod warm;
 
 pub use authorization::{Action, Authorization, AuthorizationRule, Effect};
 pub use cluster::{MqttCluster, MqttClusterSpec};
@@ -32,7 +31,7 @@ pub use listener::{Listener, ListenerProtocol};
 pub use mqtt::{Mqtt, SharedStrategy, SlowConsumer};
 pub use observability::{LogLevel, Observability};
 pub use pod::{Image, ImagePullSecret, PodTemplateOverlay, PullPolicy, Resources, Scheduling};
-pub use proxy::{Drain, Proxy};
+pub use proxy::{Drain, Proxy, Warm};
 pub use scaling::{
     Scaling, ScalingBehavior, ScalingMode, ScalingObjective, ScalingPrediction, ScalingTargets, ScalingWindows,
     ScheduledMinimum,
@@ -44,7 +43,6 @@ pub use status::{
 };
 pub use storage::{Placement, Storage};
 pub use text::{DurationText, SizeText};
-pub use warm::WarmPool;
 
 /// Longest `metadata.name`: names of children, and of what Kubernetes makes from those, stay within 63 characters.
 pub const NAME_MAX_CHARS: usize = 40;

@@ -1,10 +1,14 @@
 //! `spec.proxy`: the stateless processes that hold the clients' connections.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::pod::{Image, PodTemplateOverlay, Resources, Scheduling};
-use crate::rules::duration_between;
+use crate::rules::{duration_between, rule};
 use crate::text::DurationText;
 
 /// The proxies of a cluster.
@@ -17,9 +21,12 @@ pub struct Proxy {
     pub replicas: u32,
     /// Image of the proxies.
     pub image: Image,
-    /// Resources of a proxy. Its number of workers is the CPU limit rounded up, or 2 without one. Default requests
-    /// `{cpu: 500m, memory: 512Mi}`, limits `{cpu: "2", memory: 1Gi}`. New revision.
+    /// Resources of an active proxy; the limits are those of a warm one as well. Its number of workers is the CPU limit
+    /// rounded up, or 2 without one. Default requests `{cpu: 500m, memory: 512Mi}`, limits `{cpu: "2", memory: 1Gi}`. Higher
+    /// requests that are not reserved from birth are raised in place. New revision.
     pub resources: Resources,
+    /// Proxies that are started and wait, so that capacity is there in a second.
+    pub warm: Warm,
     /// How a proxy that is to stop hands over its clients.
     pub drain: Drain,
     /// On which nodes the proxies run.
@@ -37,9 +44,46 @@ impl Default for Proxy {
                 &[("cpu", "500m"), ("memory", "512Mi")],
                 &[("cpu", "2"), ("memory", "1Gi")],
             ),
+            warm: Warm::default(),
             drain: Drain::default(),
             scheduling: Scheduling::default(),
             pod_template: PodTemplateOverlay::default(),
+        }
+    }
+}
+
+/// Proxies that are started, connected to storage, and wait without clients. One takes the place of an active proxy that is
+/// lost, and is the next when more are asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct Warm {
+    /// How many wait beside those that serve. Default 1; 0 to 100. Live.
+    #[schemars(range(min = 0, max = 100))]
+    pub min: u32,
+    /// Pods reserve from birth what an active proxy does. Otherwise that is reserved in place when one becomes active, if its
+    /// node has room, which needs Kubernetes 1.33. Default false. New revision.
+    pub reserve: bool,
+    /// CPU and memory that a pod reserves while it waits, at most what an active one does; what is not named is reserved as
+    /// for an active one. Without effect where active proxies reserve all that they may use. Default
+    /// `{cpu: 50m, memory: 96Mi}`. New revision.
+    #[schemars(extend("maxProperties" = 2, "x-kubernetes-validations" = warm_requests_rules()))]
+    pub requests: BTreeMap<String, Quantity>,
+}
+
+fn warm_requests_rules() -> Value {
+    json!([rule(
+        "self.all(name, name in ['cpu', 'memory'])",
+        "proxy.warm.requests can name cpu and memory: nothing else can be changed while a proxy runs",
+    )])
+}
+
+impl Default for Warm {
+    fn default() -> Self {
+        Self {
+            min: 1,
+            reserve: false,
+            requests: Resources::of(&[("cpu", "50m"), ("memory", "96Mi")], &[]).requests,
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct MqttClusterStatus {
     /// Where clients connect.
     pub endpoints: Vec<Endpoint>,
     /// Ready, ProxiesAvailable, StorageAvailable, Progressing, Degraded, Reconciling, Stalled, UpgradeAvailable,
-    /// ConnectionsLimited.
+    /// ConnectionsLimited, ResizeDeferred.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = json!(["type"])))]
     pub conditions: Vec<Condition>,
     /// The proxies.
@@ -48,11 +48,13 @@ pub enum ConditionType {
     UpgradeAvailable,
     /// Proxies may have fewer connections than `maxConnections` of a listener says.
     ConnectionsLimited,
+    /// An active proxy serves without having reserved on its node what it should.
+    ResizeDeferred,
 }
 
 impl ConditionType {
     /// Every type, in the order in which they are written.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ready,
         Self::ProxiesAvailable,
         Self::StorageAvailable,
@@ -62,6 +64,7 @@ impl ConditionType {
         Self::Stalled,
         Self::UpgradeAvailable,
         Self::ConnectionsLimited,
+        Self::ResizeDeferred,
     ];
 
     /// The `type` of the condition.
@@ -76,6 +79,7 @@ impl ConditionType {
             Self::Stalled => "Stalled",
             Self::UpgradeAvailable => "UpgradeAvailable",
             Self::ConnectionsLimited => "ConnectionsLimited",
+            Self::ResizeDeferred => "ResizeDeferred",
         }
     }
 }
@@ -102,6 +106,10 @@ pub struct ProxyStatus {
     pub desired: u32,
     /// Proxies that are ready, whatever their role.
     pub ready: u32,
+    /// Proxies that are ready and wait (`freshet.dev/role=warm`).
+    pub warm: u32,
+    /// Of these, proxies that reserve what an active one does, or whose node is known to have room for it.
+    pub promotable: u32,
     /// Proxies that hand over their clients.
     pub draining: u32,
     /// Label selector of the active proxies.

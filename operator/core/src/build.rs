@@ -11,10 +11,14 @@ mod pod;
 mod proxies;
 mod services;
 mod storage;
+mod warm;
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::labels::Labels;
@@ -42,6 +46,8 @@ pub struct Children {
     pub storage: StatefulSet,
     /// Revision of the proxies that the resource asks for.
     pub proxy_revision: String,
+    /// What an active proxy reserves of CPU and memory; pods are born with less.
+    pub active_requests: BTreeMap<String, Quantity>,
     /// Hash of the storage nodes' pod template.
     pub storage_revision: String,
     /// Hash of the proxies' file.
@@ -63,6 +69,7 @@ pub fn build_children(cluster: &ValidatedCluster) -> Children {
         storage_service: services::storage(cluster),
         storage,
         proxy_revision: proxies::revision(cluster),
+        active_requests: proxies::active_requests(cluster),
         storage_revision,
         proxy_config_hash: config.proxy_hash,
         storage_config_hash: config.storage_hash,

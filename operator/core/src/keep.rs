@@ -106,7 +106,7 @@ fn served<'a>(observed: &'a Observed, served_last: Option<&str>) -> Vec<&'a Prox
     let has_served = |deployment: &&ProxyDeployment| {
         let revision = deployment.revision.as_str();
         let mut proxies = observed.proxies.iter().filter(|proxy| proxy.revision == revision);
-        !deployment.is_deleting && (served_last == Some(revision) || proxies.any(|proxy| proxy.role.is_some()))
+        !deployment.is_deleting && (served_last == Some(revision) || proxies.any(|proxy| !proxy.is_warm()))
     };
     let mut all: Vec<_> = observed.deployments.iter().filter(has_served).collect();
     all.sort_by_key(|deployment| std::cmp::Reverse(deployment.created_s));

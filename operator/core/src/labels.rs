@@ -15,7 +15,7 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const CLUSTER: &str = "freshet.dev/cluster";
 /// Revision of a proxy pod or Deployment.
 pub const REVISION: &str = "freshet.dev/revision";
-/// Who counts: `active` or `draining`; absent until a proxy was promoted.
+/// Who counts: `warm` from birth, then `active` or `draining`.
 pub const ROLE: &str = "freshet.dev/role";
 /// `"true"` on proxies that get new connections.
 pub const ACCEPTING: &str = "freshet.dev/accepting";
@@ -49,6 +49,8 @@ pub const PROXY: &str = "proxy";
 pub const STORAGE: &str = "storage";
 /// Value of [`ROLE`] for proxies that serve.
 pub const ACTIVE: &str = "active";
+/// Value of [`ROLE`] for proxies that wait.
+pub const WARM: &str = "warm";
 /// Value of [`ROLE`] for proxies that hand over their clients.
 pub const DRAINING: &str = "draining";
 /// Value of [`ACCEPTING`].

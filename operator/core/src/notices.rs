@@ -80,7 +80,7 @@ pub fn find_notices(
         );
     }
     if let Some(plan) = plan {
-        decisions(&mut notices, plan, status);
+        decisions(&mut notices, plan, former.status, status);
     }
     revision_roll(&mut notices, former.status, status);
     let known = former.status.map_or(&[][..], |status| &status.storage.nodes);
@@ -127,7 +127,12 @@ fn lost_or_back(was: &ProxyPod, now: &[ProxyPod]) -> Option<Notice> {
     }
 }
 
-fn decisions(notices: &mut Vec<Notice>, plan: &ProxyPlan, status: &MqttClusterStatus) {
+fn decisions(
+    notices: &mut Vec<Notice>,
+    plan: &ProxyPlan,
+    former: Option<&MqttClusterStatus>,
+    status: &MqttClusterStatus,
+) {
     let changed_to = |wanted: Role| -> Vec<&str> {
         let name = |action: &'_ ProxyAction| match action {
             ProxyAction::SetRole {
@@ -160,24 +165,24 @@ fn decisions(notices: &mut Vec<Notice>, plan: &ProxyPlan, status: &MqttClusterSt
             format!("handing over clients: {}", listed(&drained)),
         ));
     }
-    match plan.target_replicas_were {
-        Some(were) if were < plan.target_replicas => notices.push(Notice::normal(
+    let desired = status.proxy.desired;
+    let asked_before = former.map(|former| former.proxy.desired);
+    match (plan.target_replicas_were, asked_before) {
+        (None, _) if status.proxy.revision.phase == RevisionPhase::Stable => {
+            notices.push(Notice::normal("Created", "Create", format!("{desired} proxies")));
+        }
+        // Not the Deployment's number: that follows in steps, and has the warm ones in it.
+        (Some(_), Some(before)) if before < desired => notices.push(Notice::normal(
             "ScaledOut",
             "Scale",
-            format!("from {were} to {} proxies", plan.target_replicas),
+            format!("from {before} to {desired} proxies"),
         )),
-        Some(were) if were > plan.target_replicas => notices.push(Notice::normal(
+        (Some(_), Some(before)) if before > desired => notices.push(Notice::normal(
             "ScaledIn",
             "Scale",
-            format!("from {were} to {} proxies", plan.target_replicas),
+            format!("from {before} to {desired} proxies"),
         )),
-        Some(_) => {}
-        None if status.proxy.revision.phase == RevisionPhase::Stable => notices.push(Notice::normal(
-            "Created",
-            "Create",
-            format!("{} proxies", plan.target_replicas),
-        )),
-        None => {}
+        _ => {}
     }
 }
 
@@ -235,7 +240,11 @@ fn conditions(notices: &mut Vec<Notice>, former: Option<&MqttClusterStatus>, sta
             .cloned()
     };
     let mut told: Option<String> = None;
-    for type_ in [ConditionType::Stalled, ConditionType::Degraded] {
+    for type_ in [
+        ConditionType::Stalled,
+        ConditionType::Degraded,
+        ConditionType::ResizeDeferred,
+    ] {
         let Some(is) = of(status, type_) else { continue };
         let was = former.and_then(|former| of(former, type_));
         let was_true = was.as_ref().is_some_and(|was| was.status == "True");

@@ -16,7 +16,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::keep::Record;
 use crate::labels;
 use crate::names;
-use crate::trouble::{Trouble, shortened, trouble_of};
+use crate::requests::Requests;
+use crate::trouble::{Trouble, resize_trouble_of, shortened, trouble_of};
 
 /// What was read of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Observed {
 pub enum Role {
     /// Serves clients.
     Active,
+    /// Waits: started, connected to storage, without clients.
+    Warm,
     /// Hands over its clients.
     Draining,
 }
@@ -82,18 +85,27 @@ pub struct ProxyPod {
     pub pod: PodFacts,
     /// Its revision.
     pub revision: String,
-    /// Label of the role.
+    /// Label of the role; pods of earlier versions of the operator have none at birth.
     pub role: Option<Role>,
     /// Label by which the Service selects.
     pub is_accepting: bool,
     /// Annotation for the ReplicaSet controller.
     pub deletion_cost: Option<i32>,
+    /// What its container asks to have reserved.
+    pub requests: Requests,
+    /// Why the kubelet has not reserved that yet, if it says so.
+    pub resize: Option<Trouble>,
 }
 
 impl ProxyPod {
     /// It counts for `active`: it has the role, and will keep it.
     pub fn is_active(&self) -> bool {
         self.role == Some(Role::Active) && !self.pod.is_deleting
+    }
+
+    /// It waits, or comes up to do so.
+    pub fn is_warm(&self) -> bool {
+        matches!(self.role, Some(Role::Warm) | None)
     }
 
     /// It takes new connections.
@@ -238,12 +250,25 @@ fn proxy_pod(pod: &Pod) -> ProxyPod {
         revision: label(metadata, labels::REVISION).unwrap_or_default().to_owned(),
         role: match label(metadata, labels::ROLE) {
             Some(labels::ACTIVE) => Some(Role::Active),
+            Some(labels::WARM) => Some(Role::Warm),
             Some(labels::DRAINING) => Some(Role::Draining),
             _ => None,
         },
         is_accepting: label(metadata, labels::ACCEPTING) == Some(labels::TRUE),
         deletion_cost: annotation(metadata, labels::DELETION_COST).and_then(|cost| cost.parse().ok()),
+        requests: requests(pod),
+        resize: resize_trouble_of(pod),
     }
+}
+
+fn requests(pod: &Pod) -> Requests {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let proxy = containers
+        .into_iter()
+        .find(|container| container.name == names::PROXY_CONTAINER);
+    proxy
+        .and_then(|proxy| proxy.resources.as_ref())
+        .map_or_else(Requests::default, Requests::of)
 }
 
 fn storage_pod(pod: &Pod) -> StoragePod {

@@ -7,7 +7,10 @@
 mod proxies;
 mod storage;
 
-pub use proxies::{ACTIVE_COST, DRAINING_COST, ProxyAction, ProxyPlan, ProxyTarget, keep_serving, plan_proxies};
+pub use proxies::{
+    ACTIVE_COST, DRAINING_COST, FORMER_COST, ProxyAction, ProxyPlan, ProxyTarget, Rooms, WARM_COST, keep_serving,
+    plan_proxies,
+};
 pub use storage::{StorageAction, StoragePlan, plan_storage};
 
 #[cfg(test)]

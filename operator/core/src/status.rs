@@ -4,7 +4,10 @@
 //! decides when a changed status is written.
 
 mod conditions;
+mod reservation;
 mod writing;
+
+use std::collections::BTreeMap;
 
 use freshet_operator_api::{
     MqttClusterStatus, ProxyStatus, RevisionPhase, RevisionStatus, StorageNodeStatus, StorageStatus,
@@ -23,6 +26,9 @@ pub use writing::{NUMBERS_EVERY, StatusWrite, decide_write};
 /// Storage nodes that status lists at most.
 const NODES_MAX: usize = 32;
 
+/// What the API server said to resizes that it refused, by the UID of the pod.
+pub type RefusedResizes = BTreeMap<String, String>;
+
 /// Everything a status is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct StatusInput<'a> {
@@ -38,6 +44,8 @@ pub struct StatusInput<'a> {
     pub observed: &'a Observed,
     /// What proxies have said of their limits.
     pub connection_limits: &'a ConnectionLimits,
+    /// Why the API server does not let active proxies reserve what they should, by the UID of the pod.
+    pub refused_resizes: &'a RefusedResizes,
     /// The status as it is.
     pub previous: Option<&'a MqttClusterStatus>,
     /// For `lastTransitionTime`.
@@ -78,11 +86,12 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
     let observed = input.observed;
     let previous = input.previous.cloned().unwrap_or_default();
     let alive = || observed.proxies.iter().filter(|proxy| !proxy.pod.is_deleting);
-    let (desired, revision, replicas, images, addresses) = match input.outcome {
+    let (desired, promotable, revision, replicas, images, addresses) = match input.outcome {
         Outcome::Planned {
             cluster, keep, proxies, ..
         } => (
             cluster.proxy.replicas,
+            proxies.promotable,
             RevisionStatus {
                 current: current_revision(
                     observed,
@@ -106,6 +115,7 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
         // What was decided last still holds.
         Outcome::Blocked(_) => (
             previous.proxy.desired,
+            previous.proxy.promotable,
             previous.proxy.revision.clone(),
             previous.storage.replicas,
             (previous.proxy.image.clone(), previous.storage.image.clone()),
@@ -121,6 +131,8 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
             active: count(alive().filter(|proxy| proxy.serves())),
             desired,
             ready: count(alive().filter(|proxy| proxy.pod.is_ready)),
+            warm: count(alive().filter(|proxy| proxy.is_warm() && proxy.pod.is_ready)),
+            promotable,
             draining: count(
                 observed
                     .proxies

@@ -80,6 +80,23 @@ fn waiting_in_trouble(container: &ContainerStatus) -> Option<Trouble> {
     })
 }
 
+/// Returns why the kubelet has not given a pod what its containers request since they were changed, or nothing when it has.
+pub fn resize_trouble_of(pod: &Pod) -> Option<Trouble> {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let of = |type_: &str| {
+        conditions
+            .clone()
+            .find(|condition| condition.type_ == type_ && condition.status == "True")
+    };
+    // One that is in progress is in trouble only when the kubelet says so.
+    let pending = of("PodResizePending");
+    let found = pending.or_else(|| of("PodResizeInProgress").filter(|it| it.reason.as_deref() == Some("Error")))?;
+    Some(Trouble {
+        reason: found.reason.clone().unwrap_or_else(|| "Deferred".to_owned()),
+        message: shortened(found.message.as_deref().unwrap_or("no message")),
+    })
+}
+
 /// The first line's worth of a text, cut at a character.
 pub(crate) fn shortened(text: &str) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -143,6 +160,20 @@ mod tests {
             "state": {"waiting": {"reason": "ContainerCreating"}},
         }]}));
         assert_eq!(trouble_of(&pod), None);
+    }
+
+    #[test]
+    fn a_resize_that_waits_says_what_the_kubelet_says_and_one_that_goes_on_says_nothing() {
+        let of = |type_: &str, reason: &str| {
+            let message = "Node didn't have enough resource: cpu, requested: 500";
+            let condition = json!({"type": type_, "status": "True", "reason": reason, "message": message});
+            resize_trouble_of(&pod(json!({"conditions": [condition]}))).map(|trouble| trouble.reason)
+        };
+        assert_eq!(of("PodResizePending", "Deferred").as_deref(), Some("Deferred"));
+        assert_eq!(of("PodResizePending", "Infeasible").as_deref(), Some("Infeasible"));
+        assert_eq!(of("PodResizeInProgress", "Error").as_deref(), Some("Error"));
+        assert_eq!(of("PodResizeInProgress", ""), None);
+        assert_eq!(of("Ready", "Deferred"), None);
     }
 
     #[test]

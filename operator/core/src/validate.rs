@@ -84,6 +84,8 @@ pub struct ValidatedCluster {
 pub struct ValidatedProxy {
     /// How many serve.
     pub replicas: u32,
+    /// How many wait beside them, and what they reserve.
+    pub warm: api::Warm,
     /// Threads of each that own connections.
     pub workers: u32,
     /// What the buffers of each may take, in bytes; the proxy's own default when nothing bounds its memory.
@@ -202,6 +204,7 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
         service: spec.service.clone(),
         proxy: ValidatedProxy {
             replicas: spec.proxy.replicas,
+            warm: spec.proxy.warm.clone(),
             workers,
             memory_budget_bytes,
             drain_timeout: check.duration("spec.proxy.drain.timeout", &spec.proxy.drain.timeout),

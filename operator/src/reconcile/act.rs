@@ -1,11 +1,11 @@
 //! Carries out plans. Every action is justified by what was observed and not by another action of the same plan, so one
 //! that finds its object changed does not hold up the others; the next plan knows better.
 
-use freshet_operator_api::MqttCluster;
+use freshet_operator_api::{MqttCluster, MqttClusterStatus};
 use freshet_operator_core::build::proxy_deployment;
 use freshet_operator_core::labels;
 use freshet_operator_core::observe::{Observed, Role};
-use freshet_operator_core::plan::{ACTIVE_COST, DRAINING_COST, ProxyAction, ProxyPlan, StorageAction, keep_serving};
+use freshet_operator_core::plan::{ProxyAction, ProxyPlan, StorageAction, keep_serving};
 use freshet_operator_core::status::Blocked;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -52,6 +52,7 @@ impl Reconciler {
             .iter()
             .partition(|action| matches!(action, ProxyAction::SetRole { .. }));
         let mut acted = self.set_roles(namespace, &work.proxies, &roles).await?;
+        acted.has_changed |= self.resize(work, &rest, &mut memory.refusals).await?;
         for action in rest {
             let outcome = match action {
                 ProxyAction::ApplyTarget => self.apply_target(work, memory).await?,
@@ -71,8 +72,8 @@ impl Reconciler {
                         .await?
                 }
                 ProxyAction::Delete { deployment, uid } => self.delete_deployment(work, deployment, uid).await?,
-                // Partitioned off above.
-                ProxyAction::SetRole { .. } => Acted::Unchanged,
+                // Done above.
+                ProxyAction::SetRole { .. } | ProxyAction::Resize { .. } => Acted::Unchanged,
             };
             acted.take(outcome, Some(action));
         }
@@ -87,8 +88,9 @@ impl Reconciler {
         &self,
         resource: &MqttCluster,
         observed: &Observed,
+        previous: Option<&MqttClusterStatus>,
     ) -> Result<ProxyPlan, ReconcileError> {
-        let plan = keep_serving(observed);
+        let plan = keep_serving(observed, previous.map(|status| status.proxy.desired));
         let roles: Vec<_> = plan.actions.iter().collect();
         let namespace = resource.namespace().unwrap_or_default();
         Ok(self.set_roles(&namespace, &plan, &roles).await?.plan)
@@ -133,13 +135,14 @@ impl Reconciler {
             pod,
             resource_version,
             role,
+            deletion_cost,
             config_hash,
             ..
         } = action
         else {
             return Ok(Acted::Unchanged);
         };
-        let patch = role_patch(resource_version, *role, config_hash.as_deref());
+        let patch = role_patch(resource_version, *role, *deletion_cost, config_hash.as_deref());
         let point = FaultPoint::PatchProxyPod;
         let written = self
             .writer
@@ -246,13 +249,14 @@ pub(super) fn scale_patch(resource_version: &str, replicas: u32) -> Value {
 }
 
 /// Role, Service label, deletion cost and hash of the file, in one write.
-fn role_patch(resource_version: &str, role: Role, config_hash: Option<&str>) -> Value {
-    let (word, accepting, cost) = match role {
-        Role::Active => (labels::ACTIVE, json!(labels::TRUE), ACTIVE_COST),
-        // Null removes the label.
-        Role::Draining => (labels::DRAINING, Value::Null, DRAINING_COST),
+fn role_patch(resource_version: &str, role: Role, deletion_cost: i32, config_hash: Option<&str>) -> Value {
+    // Null removes the label.
+    let (word, accepting) = match role {
+        Role::Active => (labels::ACTIVE, json!(labels::TRUE)),
+        Role::Warm => (labels::WARM, Value::Null),
+        Role::Draining => (labels::DRAINING, Value::Null),
     };
-    let mut annotations = json!({(labels::DELETION_COST): cost.to_string()});
+    let mut annotations = json!({(labels::DELETION_COST): deletion_cost.to_string()});
     if let Some(config_hash) = config_hash {
         annotations[labels::CONFIG_HASH] = json!(config_hash);
     }
@@ -300,14 +304,14 @@ mod tests {
     #[test]
     fn a_promotion_is_one_patch_and_draining_removes_the_service_label() {
         assert_eq!(
-            role_patch("7", Role::Active, Some("h")),
+            role_patch("7", Role::Active, 1000, Some("h")),
             json!({"metadata": {
                 "resourceVersion": "7",
                 "labels": {"freshet.dev/role": "active", "freshet.dev/accepting": "true"},
                 "annotations": {"controller.kubernetes.io/pod-deletion-cost": "1000", "freshet.dev/config-hash": "h"},
             }})
         );
-        let draining = role_patch("7", Role::Draining, None);
+        let draining = role_patch("7", Role::Draining, -100, None);
         assert_eq!(
             draining["metadata"]["labels"],
             json!({"freshet.dev/role": "draining", "freshet.dev/accepting": null})

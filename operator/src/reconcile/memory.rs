@@ -11,6 +11,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::apply::Applied;
 use super::limits::Limits;
+use super::resize::Refusals;
 
 /// What is remembered of one cluster.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub(super) struct ClusterMemory {
     pub(super) status: Option<WrittenStatus>,
     /// What the proxies have said of their limits.
     pub(super) limits: Limits,
+    /// Resizes that the API server has refused.
+    pub(super) refusals: Refusals,
     /// Failed reconciles since the last one that went well.
     pub(super) failures: u32,
 }

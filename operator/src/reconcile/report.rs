@@ -8,7 +8,9 @@ use freshet_operator_core::connections::ConnectionLimits;
 use freshet_operator_core::notices::{Former, find_notices};
 use freshet_operator_core::observe::Observed;
 use freshet_operator_core::plan::ProxyPlan;
-use freshet_operator_core::status::{Blocked, Outcome, StatusInput, StatusWrite, build_status, decide_write};
+use freshet_operator_core::status::{
+    Blocked, Outcome, RefusedResizes, StatusInput, StatusWrite, build_status, decide_write,
+};
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
@@ -42,7 +44,7 @@ impl Reconciler {
         memory: &mut ClusterMemory,
     ) -> Result<Option<Duration>, ReconcileError> {
         let connection_limits = memory.limits.known(report.observed);
-        let status = new_status(&report, &connection_limits);
+        let status = new_status(&report, &connection_limits, &memory.refusals.known());
         let former = Former {
             observed: memory.observed.as_ref(),
             status: report.previous.as_ref(),
@@ -54,14 +56,18 @@ impl Reconciler {
             }
         }
         let since_last = memory.status.as_ref().map(|written| written.at.elapsed());
-        match decide_write(report.previous.as_ref(), &status, since_last) {
-            StatusWrite::Nothing => Ok(memory.limits.look_again_after()),
-            StatusWrite::After(pause) => Ok(Some(pause)),
+        let pause = match decide_write(report.previous.as_ref(), &status, since_last) {
+            StatusWrite::Nothing => None,
+            StatusWrite::After(pause) => Some(pause),
             StatusWrite::Now => {
                 self.write_status(report.resource, status, memory).await?;
-                Ok(memory.limits.look_again_after())
+                None
             }
-        }
+        };
+        let limits = memory.limits.look_again_after();
+        let refusals = memory.refusals.look_again_after();
+        let rooms = self.rooms.look_again_after(report.observed);
+        Ok([pause, limits, refusals, rooms].into_iter().flatten().min())
     }
 
     async fn write_status(
@@ -93,7 +99,11 @@ impl Reconciler {
     }
 }
 
-fn new_status(report: &Report<'_>, connection_limits: &ConnectionLimits) -> MqttClusterStatus {
+fn new_status(
+    report: &Report<'_>,
+    connection_limits: &ConnectionLimits,
+    refused_resizes: &RefusedResizes,
+) -> MqttClusterStatus {
     let resource = report.resource;
     let outcome = match (&report.blocked, report.work) {
         (Some(blocked), _) => Outcome::Blocked(blocked),
@@ -114,6 +124,7 @@ fn new_status(report: &Report<'_>, connection_limits: &ConnectionLimits) -> Mqtt
         outcome,
         observed: report.observed,
         connection_limits,
+        refused_resizes,
         previous: report.previous.as_ref(),
         // Conditions are stored to the second; a finer time would never equal what is read back.
         now: Timestamp::from_second(now.as_second()).unwrap_or(now),

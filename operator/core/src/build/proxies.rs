@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{PodSecurityContext, PodTemplateSpec, Sysctl, TopologySpreadConstraint};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{metadata, number, pod, template_hash};
+use super::{metadata, number, pod, template_hash, warm};
 use crate::labels;
 use crate::names;
-use crate::validate::ValidatedCluster;
+use crate::requests::effective;
+use crate::validate::{ValidatedCluster, ValidatedPods};
 
 /// How long a proxy must have been ready before it counts as available, in seconds. A revision that crashes soon after it
 /// became ready does not take over.
@@ -22,12 +24,12 @@ const GRACE_AFTER_DRAIN_S: u64 = 30;
 
 /// The revision that the resource asks for: a hash of the pod template as the operator writes it.
 pub(super) fn revision(cluster: &ValidatedCluster) -> String {
-    template_hash(&template(cluster))
+    template_hash(&birth_template(cluster))
 }
 
 /// Builds the Deployment of the revision that the resource asks for.
 pub fn proxy_deployment(cluster: &ValidatedCluster, revision: &str, replicas: u32) -> Deployment {
-    let mut template = template(cluster);
+    let mut template = birth_template(cluster);
     let template_labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
     template_labels.insert(labels::REVISION.to_owned(), revision.to_owned());
     let mut own_labels = labels::of_component(&cluster.name, labels::PROXY);
@@ -61,8 +63,26 @@ pub fn proxy_deployment(cluster: &ValidatedCluster, revision: &str, replicas: u3
     }
 }
 
-/// The template without the label of its own revision.
-fn template(cluster: &ValidatedCluster) -> PodTemplateSpec {
+/// What an active proxy reserves, as the quantities that were asked for.
+pub(super) fn active_requests(cluster: &ValidatedCluster) -> BTreeMap<String, Quantity> {
+    effective(&warm::proxy_resources(&template(cluster, &cluster.proxy.pods)))
+}
+
+/// The template of the pods as they are born: warm.
+fn birth_template(cluster: &ValidatedCluster) -> PodTemplateSpec {
+    let proxy = &cluster.proxy;
+    let active = template(cluster, &proxy.pods);
+    let requests = warm::birth_requests(&proxy.warm, &active);
+    if requests == proxy.pods.resources.requests {
+        return active;
+    }
+    let mut pods = proxy.pods.clone();
+    pods.resources.requests = requests;
+    template(cluster, &pods)
+}
+
+/// The template without the label of its own revision, with the resources of `pods`.
+fn template(cluster: &ValidatedCluster, pods: &ValidatedPods) -> PodTemplateSpec {
     let proxy = &cluster.proxy;
     let mut args = pod::common_args(names::PROXY_FILE);
     args.extend(["--workers".to_owned(), proxy.workers.to_string()]);
@@ -74,12 +94,14 @@ fn template(cluster: &ValidatedCluster) -> PodTemplateSpec {
         .iter()
         .map(|value| (labels::RESTART.to_owned(), value.clone()));
     let grace_s = proxy.drain_timeout.as_secs().saturating_add(GRACE_AFTER_DRAIN_S);
+    let mut born_labels = labels::of_component(&cluster.name, labels::PROXY);
+    born_labels.insert(labels::ROLE.to_owned(), labels::WARM.to_owned());
     let parts = pod::PodParts {
-        pods: &proxy.pods,
-        labels: labels::of_component(&cluster.name, labels::PROXY),
+        pods,
+        labels: born_labels,
         annotations: restart.collect::<BTreeMap<_, _>>(),
         service_account: names::proxy_service_account(&cluster.name),
-        container: pod::container(names::PROXY_CONTAINER, &proxy.pods, "/usr/bin/freshet-proxy", args),
+        container: pod::container(names::PROXY_CONTAINER, pods, "/usr/bin/freshet-proxy", args),
         file: names::PROXY_FILE,
         grace_s: i64::try_from(grace_s).unwrap_or(i64::MAX),
         security: PodSecurityContext {

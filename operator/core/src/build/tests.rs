@@ -88,6 +88,9 @@ fn what_processes_take_up_makes_no_new_revision() {
     let base = build_children(&cluster(RESOURCE)).proxy_revision;
     for spec in [
         "spec: {proxy: {replicas: 5}}",
+        "spec: {proxy: {warm: {min: 5}}}",
+        // Raised in place.
+        "spec: {proxy: {resources: {requests: {cpu: 700m, memory: 600Mi}, limits: {cpu: 2, memory: 1Gi}}}}",
         "spec: {proxy: {drain: {linger: 1s}}}",
         "spec: {listeners: [{name: a, port: 80}]}",
         "spec: {service: {type: NodePort}}",
@@ -108,6 +111,8 @@ fn what_needs_new_pods_makes_a_new_revision() {
         "spec: {proxy: {image: {tag: x}}}",
         "spec: {proxy: {image: {pullPolicy: Always}}}",
         "spec: {proxy: {resources: {limits: {cpu: 3}}}}",
+        "spec: {proxy: {warm: {reserve: true}}}",
+        "spec: {proxy: {warm: {requests: {cpu: 10m, memory: 96Mi}}}}",
         "spec: {proxy: {drain: {timeout: 1s}}}",
         "spec: {proxy: {scheduling: {unreachableAfter: 1s}}}",
         "spec: {proxy: {podTemplate: {metadata: {annotations: {a: b}}}}}",
@@ -117,6 +122,35 @@ fn what_needs_new_pods_makes_a_new_revision() {
     }
     let restarted = RESOURCE.replace("uid: u-1", "uid: u-1, annotations: {freshet.dev/restart: now}");
     assert_ne!(build_children(&cluster(&restarted)).proxy_revision, base);
+}
+
+#[test]
+fn a_proxy_that_waits_has_the_arguments_and_limits_of_one_that_serves() {
+    let container = |spec: &str| {
+        let cluster = with_spec(spec);
+        let children = build_children(&cluster);
+        let deployment = proxy_deployment(&cluster, &children.proxy_revision, 1);
+        let spec = deployment.spec.and_then(|spec| spec.template.spec).expect("a pod");
+        (
+            spec.containers.into_iter().next().expect("a container"),
+            children.active_requests,
+        )
+    };
+    let (mut waits, active) = container("spec: {}");
+    let (serves, of_reserved) = container("spec: {proxy: {warm: {reserve: true}}}");
+    assert_eq!(active, of_reserved);
+    let resources = waits.resources.as_mut().expect("resources");
+    assert_eq!(
+        resources
+            .requests
+            .as_ref()
+            .and_then(|all| all.get("cpu"))
+            .expect("a request")
+            .0,
+        "50m"
+    );
+    resources.requests = Some(active);
+    assert_eq!(waits, serves);
 }
 
 #[test]

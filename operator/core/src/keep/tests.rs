@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::build::build_children;
 use crate::observe::{PodFacts, ProxyPod, Role};
+use crate::requests::Requests;
 use crate::trouble::Trouble;
 use crate::validate::validate;
 
@@ -93,6 +94,8 @@ fn applied(decided: &Decided) -> Observed {
             role: Some(Role::Active),
             is_accepting: true,
             deletion_cost: None,
+            requests: Requests::default(),
+            resize: None,
         }],
         deployments: vec![ProxyDeployment {
             name: format!("prod-proxy-{revision}"),

@@ -5,6 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::*;
 use crate::observe::{PodFacts, StoragePod};
+use crate::requests::Requests;
 
 fn pod(name: &str) -> PodFacts {
     PodFacts {
@@ -31,6 +32,8 @@ fn serving(name: &str) -> ProxyPod {
         role: Some(Role::Active),
         is_accepting: true,
         deletion_cost: None,
+        requests: Requests::default(),
+        resize: None,
     }
 }
 
@@ -120,6 +123,7 @@ fn decisions_are_told_with_names_and_numbers() {
         pod: pod.to_owned(),
         resource_version: String::new(),
         role,
+        deletion_cost: 0,
         is_change,
         config_hash: None,
     };
@@ -131,14 +135,20 @@ fn decisions_are_told_with_names_and_numbers() {
             ProxyAction::ApplyTarget,
         ],
         target_replicas: 4,
-        target_replicas_were: Some(2),
+        target_replicas_were: Some(3),
+        promotable: 0,
         phase: RevisionPhase::Stable,
+    };
+    let asked = |desired| {
+        let mut status = MqttClusterStatus::default();
+        status.proxy.desired = desired;
+        status
     };
     let former = Former {
         observed: None,
-        status: None,
+        status: Some(&asked(2)),
     };
-    let notices = find_notices(former, &Observed::default(), &MqttClusterStatus::default(), Some(&plan));
+    let notices = find_notices(former, &Observed::default(), &asked(4), Some(&plan));
     let notes: Vec<_> = notices
         .iter()
         .map(|notice| (notice.reason.as_str(), notice.note.as_str()))
@@ -151,6 +161,19 @@ fn decisions_are_told_with_names_and_numbers() {
             ("ScaledOut", "from 2 to 4 proxies"),
         ]
     );
+    let of_refill = find_notices(
+        Former {
+            observed: None,
+            status: Some(&asked(4)),
+        },
+        &Observed::default(),
+        &asked(4),
+        Some(&ProxyPlan {
+            actions: Vec::new(),
+            ..plan
+        }),
+    );
+    assert_eq!(of_refill, [], "the pool is refilled without a word");
 }
 
 #[test]

@@ -1,25 +1,29 @@
-//! Proxies: who serves, who hands over, how many there are of each revision.
+//! Proxies: who serves, who hands over, who waits, and how many pods each revision has.
 //!
-//! - A ready proxy becomes active at once: role, Service label and deletion cost in one write. One too many (somebody
-//!   restarts the Deployment by hand) waits until another one goes.
-//! - Scale-in takes its victims out of the Service together, then lowers `replicas`; the pods' own drain does the rest.
-//!   A victim that the ReplicaSet controller did not choose becomes active again.
+//! - Proxies come up *warm*: started, connected to storage, with no client. As many as are asked for become active as soon
+//!   as they are ready: role, Service label and deletion cost in one write ([`roles`]). What an active proxy reserves is raised
+//!   beside that, and never before it.
+//! - An active proxy that is lost is replaced by a warm one at once. The pool is refilled a few at a time ([`pool`]).
+//! - Scale-in takes its victims out of the Service together, then lowers `replicas`; the pods' own drain does the rest. They
+//!   have the lowest deletion cost, so that the pool stays. A victim that the ReplicaSet controller did not choose becomes
+//!   active again when it is needed.
 //! - A new revision comes up beside the others. When as many of it serve as are asked for, and have stayed ready, *all*
 //!   proxies of the others leave the Service together, so that no client is moved twice; then their Deployments go to
 //!   zero, and are deleted when their last pod is gone.
 //! - A revision that is neither asked for nor serves anybody is given up at once: it may hold the room the next one needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod pool;
+mod roles;
+mod room;
 
 use freshet_operator_api::RevisionPhase;
 
 use crate::observe::{Observed, ProxyDeployment, ProxyPod, Role};
+use crate::requests::Requests;
 
-/// `pod-deletion-cost` of a proxy that serves: the last to be removed.
-pub const ACTIVE_COST: i32 = 1000;
-
-/// `pod-deletion-cost` of a proxy that hands over its clients.
-pub const DRAINING_COST: i32 = 100;
+pub use roles::{ACTIVE_COST, DRAINING_COST, FORMER_COST, WARM_COST};
+pub use room::Rooms;
+use room::{Fit, Room};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +32,16 @@ pub struct ProxyTarget<'a> {
     pub revision: &'a str,
     /// Proxies that should serve.
     pub replicas: u32,
+    /// Proxies that should wait beside them.
+    pub warm: u32,
     /// Its Deployment is kept as it is: it is scaled and not applied.
     pub is_kept: bool,
     /// Hash of the file they should run with.
     pub config_hash: &'a str,
+    /// What an active proxy of it reserves.
+    pub active_requests: Requests,
+    /// What is free on the nodes of those that wait, as far as it is known.
+    pub rooms: &'a Rooms,
     /// The revision that served last: it is not given up while the target has not taken over, whatever becomes of its pods.
     pub served_last: Option<&'a str>,
 }
@@ -41,10 +51,12 @@ pub struct ProxyTarget<'a> {
 pub struct ProxyPlan {
     /// In the order in which they are carried out; a step that fails leaves the later ones for the next plan.
     pub actions: Vec<ProxyAction>,
-    /// `spec.replicas` of the target's Deployment from now on.
+    /// `spec.replicas` of the target's Deployment from now on: active and warm ones.
     pub target_replicas: u32,
     /// What `spec.replicas` was, when the Deployment is there.
     pub target_replicas_were: Option<u32>,
+    /// Warm proxies of the target that could be active with all that an active one reserves.
+    pub promotable: u32,
     /// Where the change of revision stands.
     pub phase: RevisionPhase,
 }
@@ -60,10 +72,19 @@ pub enum ProxyAction {
         resource_version: String,
         /// What it becomes.
         role: Role,
+        /// When the ReplicaSet controller removes it: the lowest first.
+        deletion_cost: i32,
         /// Whether it was something else.
         is_change: bool,
         /// Hash of the file it runs with, where it is known.
         config_hash: Option<String>,
+    },
+    /// Raises what a pod reserves, in place, to what an active one does.
+    Resize {
+        /// The pod.
+        pod: String,
+        /// The life of it that is meant.
+        uid: String,
     },
     /// Applies the Deployment of the target revision with [`ProxyPlan::target_replicas`].
     ApplyTarget,
@@ -92,36 +113,22 @@ pub enum ProxyAction {
 
 /// Plans the next steps of the proxies.
 pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
-    let of_target: Vec<&ProxyPod> = alive(&observed.proxies)
-        .filter(|p| p.revision == target.revision)
-        .collect();
+    let of_target = alive_of(observed, target.revision);
     let deployment = observed
         .deployments
         .iter()
         .find(|d| d.revision == target.revision && !d.is_deleting);
-    let victims = choose_victims(&of_target, deployment, target.replicas);
+    let config_hash = Some(target.config_hash);
     let mut actions = Vec::new();
 
-    let held = deployment.map_or(0, |deployment| deployment.replicas);
-    let mut places = places_left(&of_target, &victims, target.replicas.min(held));
-    for proxy in &of_target {
-        let role = if victims.contains(proxy.pod.uid.as_str()) {
-            Role::Draining
-        } else {
-            Role::Active
-        };
-        push_role(&mut actions, proxy, role, &mut places, Some(target.config_hash));
+    let mut room = Room::new(target.rooms, target.active_requests);
+    let promotable = promotable(&of_target, room.clone());
+    let assigned = roles::assign(&of_target, target.replicas, target.warm, &mut room);
+    for &(proxy, role) in &assigned {
+        roles::push(&mut actions, proxy, role, config_hash);
     }
-
-    // Victims must have left the Service, and been seen to, before the ReplicaSet controller may choose.
-    let all_victims_left = of_target
-        .iter()
-        .filter(|p| victims.contains(p.pod.uid.as_str()))
-        .all(|p| has_left(p));
-    let target_replicas = match deployment {
-        Some(deployment) if deployment.replicas > target.replicas && !all_victims_left => deployment.replicas,
-        _ => target.replicas,
-    };
+    actions.extend(resizes(&assigned, target.active_requests));
+    let target_replicas = pool::next_replicas(&assigned, deployment, target.replicas, target.warm);
     match deployment.filter(|_| target.is_kept) {
         Some(kept) if kept.replicas == target_replicas => {}
         Some(kept) => actions.push(ProxyAction::ScaleTarget {
@@ -138,13 +145,14 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
         .filter(|d| d.revision != target.revision)
         .collect();
     for other in &others {
-        let proxies: Vec<&ProxyPod> = alive(&observed.proxies)
-            .filter(|p| p.revision == other.revision)
-            .collect();
-        let role = if takes_over { Role::Draining } else { Role::Active };
-        let mut places = places_left(&proxies, &BTreeSet::new(), other.replicas);
-        for proxy in &proxies {
-            push_role(&mut actions, proxy, role, &mut places, Some(target.config_hash));
+        let proxies = alive_of(observed, &other.revision);
+        let assigned = if takes_over {
+            roles::hand_over(&proxies)
+        } else {
+            roles::serve_on(&proxies, target.replicas.min(other.replicas), &mut room)
+        };
+        for (proxy, role) in assigned {
+            roles::push(&mut actions, proxy, role, config_hash);
         }
         let served_last = target.served_last == Some(other.revision.as_str());
         push_retirement(&mut actions, other, observed, takes_over, served_last);
@@ -155,6 +163,7 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
         actions,
         target_replicas,
         target_replicas_were: deployment.map(|deployment| deployment.replicas),
+        promotable,
         phase: match (is_alone, takes_over) {
             (true, _) => RevisionPhase::Stable,
             (false, false) => RevisionPhase::Warming,
@@ -164,16 +173,18 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
 }
 
 /// Plans for a cluster that cannot be built at the moment: proxies that its Deployments replace serve in the place of those
-/// that were lost, and nothing else is changed.
-pub fn keep_serving(observed: &Observed) -> ProxyPlan {
+/// that were lost, and nothing else is changed. `replicas` is how many should serve by the last resource that could be built;
+/// without one, all do.
+pub fn keep_serving(observed: &Observed, replicas: Option<u32>) -> ProxyPlan {
     let mut actions = Vec::new();
     for deployment in observed.deployments.iter().filter(|deployment| !deployment.is_deleting) {
-        let proxies: Vec<&ProxyPod> = alive(&observed.proxies)
-            .filter(|proxy| proxy.revision == deployment.revision && proxy.role != Some(Role::Draining))
+        let proxies: Vec<&ProxyPod> = alive_of(observed, &deployment.revision)
+            .into_iter()
+            .filter(|proxy| proxy.role != Some(Role::Draining))
             .collect();
-        let mut places = places_left(&proxies, &BTreeSet::new(), deployment.replicas);
-        for proxy in &proxies {
-            push_role(&mut actions, proxy, Role::Active, &mut places, None);
+        let places = replicas.unwrap_or(u32::MAX).min(deployment.replicas);
+        for (proxy, role) in roles::serve_on(&proxies, places, &mut Room::unknown()) {
+            roles::push(&mut actions, proxy, role, None);
         }
     }
     let replicas = observed
@@ -186,12 +197,14 @@ pub fn keep_serving(observed: &Observed) -> ProxyPlan {
         actions,
         target_replicas: replicas,
         target_replicas_were: Some(replicas),
+        promotable: 0,
         phase: RevisionPhase::Stable,
     }
 }
 
-fn alive(proxies: &[ProxyPod]) -> impl Iterator<Item = &ProxyPod> {
-    proxies.iter().filter(|proxy| !proxy.pod.is_deleting)
+fn alive_of<'a>(observed: &'a Observed, revision: &str) -> Vec<&'a ProxyPod> {
+    let is_alive = |proxy: &&ProxyPod| proxy.revision == revision && !proxy.pod.is_deleting;
+    observed.proxies.iter().filter(is_alive).collect()
 }
 
 /// Whether no Service sends the proxy anything, and the ReplicaSet controller can tell it from those that serve.
@@ -199,58 +212,36 @@ fn has_left(proxy: &ProxyPod) -> bool {
     !proxy.is_accepting && proxy.role != Some(Role::Active)
 }
 
+/// Active proxies that stay it and reserve less than they should. One that was not seen to be active is not resized: nothing
+/// may come before its label.
+fn resizes(assigned: &[(&ProxyPod, Role)], active_requests: Requests) -> Vec<ProxyAction> {
+    assigned
+        .iter()
+        .filter(|(proxy, role)| *role == Role::Active && proxy.is_active() && !proxy.requests.covers(active_requests))
+        .map(|(proxy, _)| ProxyAction::Resize {
+            pod: proxy.pod.name.clone(),
+            uid: proxy.pod.uid.clone(),
+        })
+        .collect()
+}
+
+/// How many of those that wait could be promoted together with all that they should reserve.
+fn promotable(of_target: &[&ProxyPod], mut room: Room) -> u32 {
+    let mut count = 0;
+    for proxy in of_target.iter().filter(|proxy| proxy.is_warm() && proxy.pod.is_ready) {
+        if room.fit(proxy) == Fit::Fits {
+            room.take(proxy);
+            count += 1;
+        }
+    }
+    count
+}
+
 /// Whether the target serves as much as is asked for, and has done so for `minReadySeconds`.
 fn target_takes_over(of_target: &[&ProxyPod], deployment: Option<&ProxyDeployment>, replicas: u32) -> bool {
     let serving = of_target.iter().filter(|proxy| proxy.serves()).count();
     let available = deployment.map_or(0, |deployment| deployment.available);
     deployment.is_some() && serving >= replicas as usize && available >= replicas
-}
-
-/// How many proxies may still be promoted: one that the ReplicaSet controller is about to remove should not be.
-fn places_left(proxies: &[&ProxyPod], victims: &BTreeSet<&str>, replicas: u32) -> usize {
-    let serving = proxies
-        .iter()
-        .filter(|proxy| proxy.serves() && !victims.contains(proxy.pod.uid.as_str()))
-        .count();
-    (replicas as usize).saturating_sub(serving)
-}
-
-/// Writes what differs from the role a proxy should have. One that never served is left alone until it is ready and has a
-/// place, or for good if it is not to serve: there is nothing to take from it.
-fn push_role(
-    actions: &mut Vec<ProxyAction>,
-    proxy: &ProxyPod,
-    role: Role,
-    places: &mut usize,
-    config_hash: Option<&str>,
-) {
-    let is_due = match role {
-        Role::Active if proxy.is_active() => true,
-        Role::Active if proxy.pod.is_ready && *places > 0 => {
-            *places -= 1;
-            true
-        }
-        Role::Active => false,
-        Role::Draining => proxy.role.is_some() || proxy.is_accepting,
-    };
-    let (accepting, cost) = match role {
-        Role::Active => (true, ACTIVE_COST),
-        Role::Draining => (false, DRAINING_COST),
-    };
-    let is_change = proxy.role != Some(role);
-    let differs = is_change
-        || proxy.is_accepting != accepting
-        || proxy.deletion_cost != Some(cost)
-        || (config_hash.is_some() && proxy.pod.config_hash.as_deref() != config_hash);
-    if is_due && differs {
-        actions.push(ProxyAction::SetRole {
-            pod: proxy.pod.name.clone(),
-            resource_version: proxy.pod.resource_version.clone(),
-            role,
-            is_change,
-            config_hash: config_hash.map(str::to_owned),
-        });
-    }
 }
 
 fn push_retirement(
@@ -266,7 +257,7 @@ fn push_retirement(
     let pods = || observed.proxies.iter().filter(|proxy| proxy.revision == other.revision);
     if other.replicas > 0 {
         let alive = || pods().filter(|proxy| !proxy.pod.is_deleting);
-        let is_empty_handed = alive().all(|proxy| proxy.role.is_none() && !proxy.is_accepting && !proxy.pod.is_ready);
+        let is_empty_handed = alive().all(|proxy| proxy.is_warm() && !proxy.is_accepting && !proxy.pod.is_ready);
         if (is_empty_handed && !served_last) || (takes_over && alive().all(has_left)) {
             actions.push(ProxyAction::ScaleToZero {
                 deployment: other.name.clone(),
@@ -279,51 +270,6 @@ fn push_retirement(
             uid: other.uid.clone(),
         });
     }
-}
-
-/// Chooses which proxies of the target hand over, by UID.
-///
-/// New ones only while `replicas` is to be lowered; those that were chosen before and are still there stay chosen as long
-/// as there are more than enough.
-fn choose_victims<'a>(
-    of_target: &[&'a ProxyPod],
-    deployment: Option<&ProxyDeployment>,
-    replicas: u32,
-) -> BTreeSet<&'a str> {
-    let surplus = of_target.len().saturating_sub(replicas as usize);
-    let is_scale_in = deployment.is_some_and(|deployment| deployment.replicas > replicas);
-    let draining = of_target
-        .iter()
-        .filter(|proxy| proxy.role == Some(Role::Draining))
-        .count();
-    let count = if is_scale_in { surplus } else { surplus.min(draining) };
-
-    let mut left: Vec<&ProxyPod> = of_target.to_vec();
-    let mut per_node: BTreeMap<Option<&str>, usize> = BTreeMap::new();
-    for proxy in &left {
-        *per_node.entry(proxy.pod.node.as_deref()).or_default() += 1;
-    }
-    let mut victims = BTreeSet::new();
-    for _ in 0..count {
-        // Who hands over already, who does not serve, who never did, who shares a node, who is youngest.
-        let worst = left.iter().enumerate().max_by_key(|(_, proxy)| {
-            (
-                proxy.role == Some(Role::Draining),
-                !proxy.pod.is_ready,
-                proxy.role.is_none(),
-                per_node.get(&proxy.pod.node.as_deref()).copied(),
-                proxy.pod.created_s,
-                proxy.pod.name.as_str(),
-            )
-        });
-        let Some((index, _)) = worst else { break };
-        let victim = left.swap_remove(index);
-        if let Some(on_node) = per_node.get_mut(&victim.pod.node.as_deref()) {
-            *on_node = on_node.saturating_sub(1);
-        }
-        victims.insert(victim.pod.uid.as_str());
-    }
-    victims
 }
 
 #[cfg(test)]

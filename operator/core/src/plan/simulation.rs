@@ -3,11 +3,19 @@
 
 use proptest::prelude::*;
 
-use super::proxies::{ACTIVE_COST, DRAINING_COST, ProxyAction, ProxyTarget, plan_proxies};
+use super::proxies::{ProxyAction, ProxyTarget, Rooms, plan_proxies};
 use crate::keep::Record;
 use crate::observe::{Observed, PodFacts, ProxyDeployment, ProxyPod, Role, serving_revision};
+use crate::requests::Requests;
 
+/// Pods of `a` are of an earlier operator's template: without a role at birth, and with all that an active one reserves.
 const REVISIONS: [&str; 3] = ["a", "b", "bad"];
+
+/// What an active proxy reserves.
+const ACTIVE_REQUESTS: Requests = Requests {
+    cpu_millis: 500,
+    memory_bytes: 512,
+};
 
 /// What happens between two plans.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +24,8 @@ enum Happening {
     Revision(usize),
     /// The user scales.
     Replicas(u32),
+    /// The user asks for another number of warm proxies.
+    Warm(u32),
     /// The Deployment and ReplicaSet controllers act.
     Controllers,
     /// One starting pod becomes ready, unless its revision is bad.
@@ -34,6 +44,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         1 => (0..REVISIONS.len()).prop_map(Happening::Revision),
         1 => (0..6u32).prop_map(Happening::Replicas),
+        1 => (0..4u32).prop_map(Happening::Warm),
         4 => Just(Happening::Controllers),
         4 => (0..8usize).prop_map(Happening::Ready),
         1 => (0..8usize).prop_map(Happening::Blink),
@@ -43,11 +54,23 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
+/// What happens where nobody else does anything to the pods.
+fn undisturbed() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        Just(Happening::Controllers),
+        (0..8usize).prop_map(Happening::Ready),
+        (0..8usize).prop_map(Happening::Gone),
+        (0..12usize).prop_map(Happening::Plan),
+    ]
+}
+
 #[derive(Debug, Default)]
 struct World {
     observed: Observed,
     revision: &'static str,
     replicas: u32,
+    warm: u32,
+    rooms: Rooms,
     served_last: Option<String>,
     next_id: usize,
 }
@@ -57,11 +80,23 @@ impl World {
         self.observed.proxies.iter().filter(|proxy| proxy.serves()).count()
     }
 
+    /// Names of the proxies with a role that were not told to stop.
+    fn of_role(&self, role: Role) -> Vec<String> {
+        let pods = self.observed.proxies.iter();
+        let has_it = |proxy: &&ProxyPod| proxy.role == Some(role) && !proxy.pod.is_deleting;
+        pods.filter(has_it).map(|proxy| proxy.pod.name.clone()).collect()
+    }
+
+    fn active(&self) -> Vec<String> {
+        self.of_role(Role::Active)
+    }
+
     fn happen(&mut self, happening: Happening) {
         let pods = &mut self.observed.proxies;
         match happening {
             Happening::Revision(index) => self.revision = REVISIONS[index],
             Happening::Replicas(replicas) => self.replicas = replicas,
+            Happening::Warm(warm) => self.warm = warm,
             Happening::Controllers => self.controllers(),
             Happening::Ready(index) => {
                 let startable = |p: &&mut ProxyPod| !p.pod.is_ready && !p.pod.is_deleting && p.revision != "bad";
@@ -140,8 +175,11 @@ impl World {
         let target = ProxyTarget {
             revision: self.revision,
             replicas: self.replicas,
+            warm: self.warm,
             is_kept: false,
             config_hash: "h",
+            active_requests: ACTIVE_REQUESTS,
+            rooms: &self.rooms,
             served_last: self.served_last.as_deref(),
         };
         let plan = plan_proxies(&self.observed, target);
@@ -159,29 +197,39 @@ impl World {
         changed
     }
 
+    fn pod_mut(&mut self, name: &str) -> &mut ProxyPod {
+        let mut pods = self.observed.proxies.iter_mut();
+        pods.find(|pod| pod.pod.name == name).expect("planned from it")
+    }
+
     fn carry_out(&mut self, action: &ProxyAction, target_replicas: u32) -> bool {
-        let deployments = &mut self.observed.deployments;
         match action {
             ProxyAction::SetRole {
-                pod, role, config_hash, ..
+                pod,
+                role,
+                deletion_cost,
+                config_hash,
+                ..
             } => {
-                let pod = self
-                    .observed
-                    .proxies
-                    .iter_mut()
-                    .find(|p| p.pod.name == *pod)
-                    .expect("planned from it");
+                let pod = self.pod_mut(pod);
                 pod.role = Some(*role);
                 pod.is_accepting = *role == Role::Active;
-                pod.deletion_cost = Some(if *role == Role::Active {
-                    ACTIVE_COST
-                } else {
-                    DRAINING_COST
-                });
+                pod.deletion_cost = Some(*deletion_cost);
                 pod.pod.config_hash.clone_from(config_hash);
                 true
             }
-            ProxyAction::ApplyTarget => match deployments.iter_mut().find(|d| d.revision == self.revision) {
+            ProxyAction::Resize { pod, .. } => {
+                let pod = self.pod_mut(pod);
+                assert!(pod.is_active(), "{} is resized before it has its label", pod.pod.name);
+                pod.requests = ACTIVE_REQUESTS;
+                true
+            }
+            ProxyAction::ApplyTarget => match self
+                .observed
+                .deployments
+                .iter_mut()
+                .find(|d| d.revision == self.revision)
+            {
                 Some(deployment) => {
                     let changed = deployment.replicas != target_replicas;
                     if changed {
@@ -192,7 +240,7 @@ impl World {
                     changed
                 }
                 None => {
-                    deployments.push(ProxyDeployment {
+                    self.observed.deployments.push(ProxyDeployment {
                         name: self.revision.to_owned(),
                         uid: self.revision.to_owned(),
                         resource_version: String::new(),
@@ -210,7 +258,9 @@ impl World {
             },
             ProxyAction::ScaleTarget { .. } => unreachable!("nothing is kept here"),
             ProxyAction::ScaleToZero { deployment, .. } => {
-                let deployment = deployments
+                let deployment = self
+                    .observed
+                    .deployments
                     .iter_mut()
                     .find(|d| d.name == *deployment)
                     .expect("planned from it");
@@ -218,7 +268,7 @@ impl World {
                 true
             }
             ProxyAction::Delete { deployment, .. } => {
-                deployments.retain(|d| d.name != *deployment);
+                self.observed.deployments.retain(|d| d.name != *deployment);
                 true
             }
         }
@@ -243,6 +293,7 @@ impl World {
 }
 
 fn new_pod(id: usize, revision: &str) -> ProxyPod {
+    let is_former = revision == "a";
     ProxyPod {
         pod: PodFacts {
             name: format!("{revision}-{id}"),
@@ -260,9 +311,15 @@ fn new_pod(id: usize, revision: &str) -> ProxyPod {
             trouble: None,
         },
         revision: revision.to_owned(),
-        role: None,
+        role: (!is_former).then_some(Role::Warm),
         is_accepting: false,
         deletion_cost: None,
+        requests: if is_former {
+            ACTIVE_REQUESTS
+        } else {
+            Requests::default()
+        },
+        resize: None,
     }
 }
 
@@ -283,16 +340,21 @@ proptest! {
         happenings in proptest::collection::vec(happening(), 0..120),
         revision in 0..2usize,
         replicas in 0..6u32,
+        warm in 0..4u32,
     ) {
-        let mut world = World { revision: "a", replicas: 2, ..World::default() };
+        let mut world = World { revision: "a", replicas: 2, warm: 1, ..World::default() };
         for happening in happenings {
             world.happen(happening);
         }
         world.revision = REVISIONS[revision];
         world.replicas = replicas;
+        world.warm = warm;
         world.settle();
         prop_assert_eq!(world.serving(), replicas as usize);
-        prop_assert_eq!(world.observed.proxies.len(), replicas as usize);
+        prop_assert_eq!(world.observed.proxies.len(), (replicas + warm) as usize);
+prop_assert_eq!(world.of_role(Role::Warm).len(), warm as usize);
+        let mut active = world.observed.proxies.iter().filter(|proxy| proxy.is_active());
+        prop_assert!(active.all(|proxy| proxy.requests.covers(ACTIVE_REQUESTS)));
         prop_assert_eq!(world.observed.deployments.len(), 1);
         prop_assert_eq!(&world.observed.deployments[0].revision, REVISIONS[revision]);
     }
@@ -301,16 +363,54 @@ proptest! {
     fn a_bad_revision_never_takes_the_place_of_one_that_serves(
         happenings in proptest::collection::vec(happening(), 0..60),
         replicas in 1..6u32,
+        warm in 0..4u32,
     ) {
-        let mut world = World { revision: "a", replicas, ..World::default() };
+        let mut world = World { revision: "a", replicas, warm, ..World::default() };
         world.settle();
         world.revision = "bad";
         for happening in happenings {
-            if !matches!(happening, Happening::Revision(_) | Happening::Replicas(_)) {
+            if !matches!(happening, Happening::Revision(_) | Happening::Replicas(_) | Happening::Warm(_)) {
                 world.happen(happening);
             }
         }
         world.settle();
-        prop_assert_eq!(world.serving(), replicas as usize, "the old revision serves on");
+        prop_assert!(world.serving() >= replicas as usize, "the old revision serves on");
+    }
+
+    #[test]
+    fn a_pool_that_is_made_smaller_takes_no_active_proxy_away(
+        replicas in 1..6u32,
+        before in 1..5u32,
+        after in 0..5u32,
+        happenings in proptest::collection::vec(undisturbed(), 0..60),
+    ) {
+        let mut world = World { revision: "b", replicas, warm: before, ..World::default() };
+        world.settle();
+        let active = world.active();
+        world.warm = after;
+        for happening in happenings {
+            world.happen(happening);
+            prop_assert_eq!(world.active(), active.clone());
+        }
+        world.settle();
+        prop_assert_eq!(world.active(), active);
+    }
+
+    #[test]
+    fn a_scale_in_leaves_the_pool_as_it_is(
+        replicas in 1..6u32,
+        fewer in 1..4u32,
+        warm in 0..4u32,
+        happenings in proptest::collection::vec(undisturbed(), 0..60),
+    ) {
+        let mut world = World { revision: "b", replicas: replicas + fewer, warm, ..World::default() };
+        world.settle();
+        let waiting = world.of_role(Role::Warm);
+        world.replicas = replicas;
+        for happening in happenings {
+            world.happen(happening);
+        }
+        world.settle();
+        prop_assert_eq!(world.of_role(Role::Warm), waiting);
     }
 }

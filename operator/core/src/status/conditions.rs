@@ -4,7 +4,7 @@
 use freshet_operator_api::{ConditionType, MqttClusterStatus, RevisionPhase};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{Outcome, StatusInput};
+use super::{Outcome, StatusInput, reservation};
 use crate::connections;
 use crate::observe::{Observed, Role};
 use crate::trouble::Trouble;
@@ -78,6 +78,7 @@ pub(super) fn judge(input: &StatusInput<'_>, status: &MqttClusterStatus) -> Vec<
                 ConditionType::Stalled => stalled(input, &facts),
                 ConditionType::UpgradeAvailable => upgrade_available(input),
                 ConditionType::ConnectionsLimited => connections_limited(input),
+                ConditionType::ResizeDeferred => resize_deferred(input),
             };
             condition(input, type_, verdict)
         })
@@ -124,14 +125,20 @@ const COMPLETE: &str = "Complete";
 fn is_complete(input: &StatusInput<'_>, status: &MqttClusterStatus) -> bool {
     match input.outcome {
         Outcome::Planned {
+            cluster,
             proxies,
             storage,
             has_changed,
             ..
         } => {
+            // The pool may be short for long, where nodes are full: what is asked for serves all the same.
+            let desired = status.proxy.desired;
+            let with_pool = desired.saturating_add(cluster.proxy.warm.min);
             !has_changed
-                && status.proxy.active >= status.proxy.desired
-                && proxies.target_replicas_were == Some(status.proxy.desired)
+                && status.proxy.active >= desired
+                && proxies
+                    .target_replicas_were
+                    .is_some_and(|were| (desired..=with_pool).contains(&were))
                 && status.storage.ready >= status.storage.replicas
                 && storage.outdated == Some(0)
         }
@@ -305,6 +312,13 @@ fn connections_limited(input: &StatusInput<'_>) -> Verdict {
         }
         connections::Verdict::Unknown => as_before(input, ConditionType::ConnectionsLimited)
             .unwrap_or_else(|| Verdict::no("NotKnown", "no proxy has said yet how many connections it may have")),
+    }
+}
+
+fn resize_deferred(input: &StatusInput<'_>) -> Verdict {
+    match reservation::find_missing(input) {
+        Some((reason, message)) => Verdict::yes(&reason, message),
+        None => Verdict::no("Reserved", "active proxies have reserved what they should"),
     }
 }
 

@@ -6,9 +6,12 @@ use serde_json::json;
 use super::*;
 use crate::keep::Record;
 use crate::observe::{PodFacts, ProxyDeployment, ProxyPod, StoragePod, StorageSet};
-use crate::plan::{ACTIVE_COST, ProxyTarget, plan_proxies, plan_storage};
+use crate::plan::{ACTIVE_COST, ProxyTarget, Rooms, plan_proxies, plan_storage};
+use crate::requests::Requests;
 use crate::trouble::Trouble;
 use crate::validate::{DefaultImages, validate};
+
+mod reservation;
 
 const REVISION: &str = "r1";
 
@@ -37,6 +40,8 @@ fn active(name: &str, revision: &str) -> ProxyPod {
         role: Some(Role::Active),
         is_accepting: true,
         deletion_cost: Some(ACTIVE_COST),
+        requests: Requests::default(),
+        resize: None,
     }
 }
 
@@ -110,8 +115,11 @@ fn status_with_limits(
     let target = ProxyTarget {
         revision,
         replicas: cluster.proxy.replicas,
+        warm: cluster.proxy.warm.min,
         is_kept: false,
         config_hash: "h",
+        active_requests: Requests::default(),
+        rooms: &Rooms::new(),
         served_last: None,
     };
     build_status(&StatusInput {
@@ -127,6 +135,7 @@ fn status_with_limits(
         },
         observed,
         connection_limits,
+        refused_resizes: &RefusedResizes::new(),
         previous,
         now: Timestamp::from_second(at).expect("a time"),
     })
@@ -283,6 +292,7 @@ fn a_resource_that_cannot_be_built_is_stalled_and_keeps_its_last_numbers() {
         version: "1.0.0",
         outcome: Outcome::Blocked(&blocked),
         connection_limits: &ConnectionLimits::new(),
+        refused_resizes: &RefusedResizes::new(),
         observed: &settled(),
         previous: Some(&before),
         now: Timestamp::UNIX_EPOCH,

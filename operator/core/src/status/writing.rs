@@ -42,6 +42,8 @@ fn decisions_of(status: &MqttClusterStatus) -> MqttClusterStatus {
     let mut decisions = status.clone();
     decisions.proxy.active = 0;
     decisions.proxy.ready = 0;
+    decisions.proxy.warm = 0;
+    decisions.proxy.promotable = 0;
     decisions.proxy.draining = 0;
     decisions.storage.ready = 0;
     for condition in &mut decisions.conditions {

@@ -26,6 +26,7 @@ pub(super) fn of_proxies(
         "imagePullSecrets": value(&spec.image_pull_secrets),
         "pullPolicy": value(&proxy.image.pull_policy),
         "resources": value(&proxy.resources),
+        "warm": {"reserve": proxy.warm.reserve, "requests": value(&proxy.warm.requests)},
         "drainTimeout": value(&proxy.drain.timeout),
         "scheduling": value(&proxy.scheduling),
         "podTemplate": value(&proxy.pod_template),
@@ -56,6 +57,7 @@ fn first_of_proxies() -> Value {
         "imagePullSecrets": [],
         "pullPolicy": "IfNotPresent",
         "resources": {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}},
+        "warm": {"reserve": false, "requests": {"cpu": "50m", "memory": "96Mi"}},
         "drainTimeout": "300s",
         "scheduling": first_of_scheduling(),
         "podTemplate": {},
@@ -152,6 +154,8 @@ mod tests {
         }
         let first = first_of_proxies();
         assert!(differences(&value(&proxy.resources), &first["resources"]).is_empty());
+        assert!(differences(&value(&proxy.warm.requests), &first["warm"]["requests"]).is_empty());
+        assert_eq!(json!(proxy.warm.reserve), first["warm"]["reserve"]);
         assert!(differences(&value(&proxy.drain.timeout), &first["drainTimeout"]).is_empty());
         assert!(differences(&value(&storage.resources), &first_of_storage()["resources"]).is_empty());
     }
@@ -169,6 +173,8 @@ mod tests {
             json!({"proxy": {"resources": {}}}),
             json!({"proxy": {"resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "2", "memory": "1Gi"}}}}),
             json!({"proxy": {"drain": {"timeout": "1s"}}}),
+            json!({"proxy": {"warm": {"reserve": true}}}),
+            json!({"proxy": {"warm": {"requests": {"cpu": "10m"}}}}),
             json!({"proxy": {"scheduling": {"priorityClassName": "high"}}}),
             json!({"proxy": {"podTemplate": {"spec": {"hostNetwork": true}}}}),
         ] {
@@ -179,8 +185,7 @@ mod tests {
     #[test]
     fn what_running_pods_take_up_is_not_part_of_it() {
         let base = of_proxies(&spec(json!({})), "p:1", None, None);
-        let live =
-            json!({"proxy": {"replicas": 5, "drain": {"linger": "1s"}}, "listeners": [{"name": "a", "port": 80}]});
+        let live = json!({"proxy": {"replicas": 5, "warm": {"min": 3}, "drain": {"linger": "1s"}}, "listeners": [{"name": "a", "port": 80}]});
         assert_eq!(of_proxies(&spec(live), "p:1", None, None), base);
     }
 

@@ -5,8 +5,13 @@ use crate::keep::Record;
 use crate::observe::PodFacts;
 use crate::trouble::Trouble;
 
+mod pool;
+
 const HASH: &str = "h1";
 
+static NO_ROOMS: Rooms = Rooms::new();
+
+/// A proxy that waits and is ready.
 fn proxy(name: &str, revision: &str) -> ProxyPod {
     ProxyPod {
         pod: PodFacts {
@@ -20,14 +25,16 @@ fn proxy(name: &str, revision: &str) -> ProxyPod {
             is_deleting: false,
             restarts: 0,
             last_end: None,
-            config_hash: None,
+            config_hash: Some(HASH.to_owned()),
             created_s: 0,
             trouble: None,
         },
         revision: revision.to_owned(),
-        role: None,
+        role: Some(Role::Warm),
         is_accepting: false,
         deletion_cost: None,
+        requests: Requests::default(),
+        resize: None,
     }
 }
 
@@ -36,7 +43,6 @@ fn active(name: &str, revision: &str) -> ProxyPod {
     proxy.role = Some(Role::Active);
     proxy.is_accepting = true;
     proxy.deletion_cost = Some(ACTIVE_COST);
-    proxy.pod.config_hash = Some(HASH.to_owned());
     proxy
 }
 
@@ -76,9 +82,19 @@ fn target(revision: &str, replicas: u32) -> ProxyTarget<'_> {
     ProxyTarget {
         revision,
         replicas,
+        warm: 0,
         is_kept: false,
         config_hash: HASH,
+        active_requests: Requests::default(),
+        rooms: &NO_ROOMS,
         served_last: None,
+    }
+}
+
+fn with_pool(revision: &str, replicas: u32, warm: u32) -> ProxyTarget<'_> {
+    ProxyTarget {
+        warm,
+        ..target(revision, replicas)
     }
 }
 
@@ -86,6 +102,7 @@ fn target(revision: &str, replicas: u32) -> ProxyTarget<'_> {
 fn steps(plan: &ProxyPlan) -> Vec<String> {
     let words = |action: &ProxyAction| match action {
         ProxyAction::SetRole { pod, role, .. } => format!("{role:?} {pod}"),
+        ProxyAction::Resize { pod, .. } => format!("resize {pod}"),
         ProxyAction::ApplyTarget => format!("replicas {}", plan.target_replicas),
         ProxyAction::ScaleTarget { deployment, .. } => format!("scale {deployment} to {}", plan.target_replicas),
         ProxyAction::ScaleToZero { deployment, .. } => format!("zero {deployment}"),
@@ -253,7 +270,7 @@ fn a_newcomer_serves_in_the_place_of_one_that_is_not_ready() {
     there.proxies[0].pod.is_ready = false;
     assert_eq!(
         steps(&plan_proxies(&there, target("a", 2))),
-        ["Active p3", "replicas 2"]
+        ["Draining p1", "Active p3", "replicas 2"]
     );
 }
 
@@ -390,7 +407,9 @@ fn a_replacement_serves_though_the_resource_cannot_be_built() {
         vec![deployment("a", 2, 1)],
         vec![lost, active("p2", "a"), proxy("p3", "a"), starting, draining("p5", "a")],
     );
-    assert_eq!(steps(&keep_serving(&there)), ["Active p3"]);
+    assert_eq!(steps(&keep_serving(&there, Some(2))), ["Active p3"]);
+    assert_eq!(steps(&keep_serving(&there, Some(1))), [""; 0]);
+    assert_eq!(steps(&keep_serving(&there, None)), ["Active p3"]);
 }
 
 #[test]

@@ -1,0 +1,149 @@
+//! What is free on a node: what its pods can have altogether, without what they have reserved.
+//!
+//! Called by the reconciler with a node and all of its pods; the plan promotes where there is room. As the kubelet counts for
+//! a resize: what it has given to containers, not what somebody has asked for since.
+
+use k8s_openapi::api::core::v1::{Container, Node, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::requests::{Requests, amount};
+
+/// Returns what is free on `node`, which runs `pods`.
+pub fn room_of(node: &Node, pods: &[Pod]) -> Requests {
+    let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+    let of = |resource: &str| {
+        let quantity: Option<&Quantity> = allocatable.and_then(|all| all.get(resource));
+        quantity.and_then(|quantity| amount(resource, quantity)).unwrap_or(0)
+    };
+    let all = Requests {
+        cpu_millis: of("cpu"),
+        memory_bytes: of("memory"),
+    };
+    let is_there = |pod: &&Pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        !matches!(phase, Some("Failed" | "Succeeded"))
+    };
+    let taken = pods
+        .iter()
+        .filter(is_there)
+        .map(reserved_by)
+        .fold(Requests::default(), sum);
+    taken.missing_to(all)
+}
+
+fn sum(one: Requests, other: Requests) -> Requests {
+    Requests {
+        cpu_millis: one.cpu_millis.saturating_add(other.cpu_millis),
+        memory_bytes: one.memory_bytes.saturating_add(other.memory_bytes),
+    }
+}
+
+fn larger(one: Requests, other: Requests) -> Requests {
+    Requests {
+        cpu_millis: one.cpu_millis.max(other.cpu_millis),
+        memory_bytes: one.memory_bytes.max(other.memory_bytes),
+    }
+}
+
+/// Containers run together; those before them run one after the other, unless they go on running.
+fn reserved_by(pod: &Pod) -> Requests {
+    let Some(spec) = &pod.spec else {
+        return Requests::default();
+    };
+    let of = |container: &Container| given(pod, container);
+    let together = spec.containers.iter().map(of).fold(Requests::default(), sum);
+    let init = || spec.init_containers.iter().flatten();
+    let stays = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
+    let sidecars = init().filter(stays).map(of).fold(Requests::default(), sum);
+    let before = init().map(of).fold(Requests::default(), larger);
+    let overhead = spec
+        .overhead
+        .as_ref()
+        .map_or_else(Requests::default, |overhead| Requests {
+            cpu_millis: overhead.get("cpu").and_then(|cpu| amount("cpu", cpu)).unwrap_or(0),
+            memory_bytes: overhead
+                .get("memory")
+                .and_then(|memory| amount("memory", memory))
+                .unwrap_or(0),
+        });
+    sum(larger(sum(together, sidecars), before), overhead)
+}
+
+/// What the kubelet has given to a container, or, until it has said so, what the container asks for.
+fn given(pod: &Pod, container: &Container) -> Requests {
+    let statuses = pod
+        .status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
+    let mut own = statuses.filter(|status| status.name == container.name);
+    let given = own.find_map(|status| status.resources.as_ref());
+    given
+        .filter(|resources| resources.requests.is_some())
+        .or(container.resources.as_ref())
+        .map_or_else(Requests::default, Requests::of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn room(pods: Value) -> Requests {
+        let node = json!({"status": {"allocatable": {"cpu": "2", "memory": "4Ki", "pods": "110"}}});
+        let pods: Vec<Pod> = serde_json::from_value(pods).expect("pods");
+        room_of(&serde_json::from_value(node).expect("a node"), &pods)
+    }
+
+    fn requests(cpu_millis: u64, memory_bytes: u64) -> Requests {
+        Requests {
+            cpu_millis,
+            memory_bytes,
+        }
+    }
+
+    #[test]
+    fn what_pods_reserve_is_not_free_and_what_has_ended_is() {
+        let resources = json!({"requests": {"cpu": "500m", "memory": "1Ki"}});
+        let pod = |phase: &str| json!({"spec": {"containers": [{"name": "a", "resources": resources}]}, "status": {"phase": phase}});
+        assert_eq!(room(json!([])), requests(2000, 4096));
+        assert_eq!(
+            room(json!([pod("Running"), pod("Pending"), pod("Failed")])),
+            requests(1000, 2048)
+        );
+        assert_eq!(
+            room(json!([
+                pod("Running"),
+                pod("Running"),
+                pod("Running"),
+                pod("Running"),
+                pod("Running")
+            ])),
+            requests(0, 0)
+        );
+    }
+
+    #[test]
+    fn what_was_given_counts_and_not_what_was_asked_for_since() {
+        let pod = json!({
+            "spec": {"containers": [{"name": "a", "resources": {"requests": {"cpu": "900"}}}]},
+            "status": {"containerStatuses": [{
+                "name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                "resources": {"requests": {"cpu": "100m"}},
+            }]},
+        });
+        assert_eq!(room(json!([pod])), requests(1900, 4096));
+    }
+
+    #[test]
+    fn the_largest_of_what_runs_before_counts_and_what_goes_on_is_added() {
+        let container = |cpu: &str| json!({"name": cpu, "resources": {"requests": {"cpu": cpu}}});
+        let mut sidecar = container("50m");
+        sidecar["restartPolicy"] = json!("Always");
+        let pod = json!({"spec": {
+            "containers": [container("200m")],
+            "initContainers": [container("1"), sidecar],
+            "overhead": {"cpu": "10m"},
+        }});
+        assert_eq!(room(json!([pod])).cpu_millis, 2000 - 1010);
+    }
+}

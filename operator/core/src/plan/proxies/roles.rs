@@ -1,0 +1,215 @@
+//! Who serves, who hands over, who waits: the role that each proxy of one revision should have, and the write that brings it.
+//!
+//! Called by `plan_proxies` for the target ([`assign`]) and for revisions on their way out ([`hand_over`], [`serve_on`]).
+//! Leaves out how many pods there are (`pool`).
+
+use std::collections::BTreeMap;
+
+use super::ProxyAction;
+use super::room::Room;
+use crate::observe::{ProxyPod, Role};
+
+/// `pod-deletion-cost` of a proxy that serves: the last to be removed.
+pub const ACTIVE_COST: i32 = 1000;
+
+/// `pod-deletion-cost` of a proxy that lost its place while it was not ready, and may still have clients: after all others
+/// that wait.
+pub const FORMER_COST: i32 = 100;
+
+/// `pod-deletion-cost` of a proxy that waits; pods without the annotation have it from birth.
+pub const WARM_COST: i32 = 0;
+
+/// `pod-deletion-cost` of a proxy that hands over its clients. `replicas` is lowered for its sake, so it is to go first: it
+/// drains when it is told to stop.
+pub const DRAINING_COST: i32 = -100;
+
+/// A proxy and the role that it should have.
+pub(super) type Assigned<'a> = (&'a ProxyPod, Role);
+
+/// Assigns roles within the revision that is asked for: `replicas` proxies are active, in the order of [`Preference`]; of the
+/// others, those that serve hand over, and the rest wait.
+///
+/// An active proxy that is not ready gives its place to one that is. It waits then, if less than `warm` do: its clients, should
+/// it still have some, stay where they are.
+pub(super) fn assign<'a>(proxies: &[&'a ProxyPod], replicas: u32, warm: u32, room: &mut Room) -> Vec<Assigned<'a>> {
+    let kept = choose_active(proxies, replicas as usize, room);
+    let is_kept = |proxy: &ProxyPod| kept.iter().any(|kept| kept.pod.uid == proxy.pod.uid);
+    let mut waiting = proxies
+        .iter()
+        .filter(|proxy| proxy.is_warm() && !is_kept(proxy))
+        .count();
+    let assign_one = |proxy: &'a ProxyPod| {
+        let role = match proxy.role {
+            _ if is_kept(proxy) => Role::Active,
+            Some(Role::Active) if !proxy.pod.is_ready && waiting < warm as usize => {
+                waiting += 1;
+                Role::Warm
+            }
+            Some(Role::Active | Role::Draining) => Role::Draining,
+            Some(Role::Warm) | None => Role::Warm,
+        };
+        (proxy, role)
+    };
+    proxies.iter().copied().map(assign_one).collect()
+}
+
+/// All proxies of a revision that another one has taken over from leave together. What waits is left alone: its Deployment
+/// goes to zero.
+pub(super) fn hand_over<'a>(proxies: &[&'a ProxyPod]) -> Vec<Assigned<'a>> {
+    let leaves = |proxy: &&ProxyPod| !proxy.is_warm() || proxy.is_accepting;
+    proxies
+        .iter()
+        .copied()
+        .filter(leaves)
+        .map(|proxy| (proxy, Role::Draining))
+        .collect()
+}
+
+/// Whoever is active stays it; until `replicas` serve, others that are ready take the places of those that were lost. One that
+/// is not ready and whose place is taken waits.
+pub(super) fn serve_on<'a>(proxies: &[&'a ProxyPod], replicas: u32, room: &mut Room) -> Vec<Assigned<'a>> {
+    let (active, others): (Vec<&ProxyPod>, Vec<&ProxyPod>) =
+        proxies.iter().copied().partition(|proxy| proxy.is_active());
+    let serving = active.iter().filter(|proxy| proxy.pod.is_ready).count();
+    let mut per_node = count_per_node(&active);
+    let ready: Vec<&ProxyPod> = others.into_iter().filter(|proxy| proxy.pod.is_ready).collect();
+    let places = (replicas as usize).saturating_sub(serving);
+    let promoted = promote(&ready, places, &mut per_node, room);
+    let is_full = promoted.len() == places;
+    let stays = |proxy: &ProxyPod| proxy.pod.is_ready || !is_full;
+    let role = |proxy| (proxy, if stays(proxy) { Role::Active } else { Role::Warm });
+    active.into_iter().chain(promoted).map(role).collect()
+}
+
+/// In which order proxies are made or left active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Preference {
+    /// It serves: leaving it moves nobody.
+    Serving,
+    /// It was to hand over, and was not told to stop: its clients stay.
+    TakenBack,
+    /// It waits and is ready.
+    Promoted,
+    /// It is active and not ready: nobody else can be.
+    NotReady,
+    /// It was to hand over, and cannot serve at the moment.
+    ToBeTakenBack,
+}
+
+fn preference(proxy: &ProxyPod) -> Option<Preference> {
+    match (proxy.role, proxy.pod.is_ready) {
+        (Some(Role::Active), true) => Some(Preference::Serving),
+        (Some(Role::Active), false) => Some(Preference::NotReady),
+        (Some(Role::Draining), true) => Some(Preference::TakenBack),
+        (Some(Role::Draining), false) => Some(Preference::ToBeTakenBack),
+        (Some(Role::Warm) | None, true) => Some(Preference::Promoted),
+        (Some(Role::Warm) | None, false) => None,
+    }
+}
+
+/// Chooses at most `count` proxies that should be active.
+fn choose_active<'a>(proxies: &[&'a ProxyPod], count: usize, room: &mut Room) -> Vec<&'a ProxyPod> {
+    let of = |wanted: Preference| -> Vec<&'a ProxyPod> {
+        let is_it = |proxy: &&ProxyPod| preference(proxy) == Some(wanted);
+        proxies.iter().copied().filter(is_it).collect()
+    };
+    let mut chosen = of(Preference::Serving);
+    if chosen.len() > count {
+        remove_victims(&mut chosen, count);
+        return chosen;
+    }
+    let mut per_node = count_per_node(&chosen);
+    for preference in [
+        Preference::TakenBack,
+        Preference::Promoted,
+        Preference::NotReady,
+        Preference::ToBeTakenBack,
+    ] {
+        let places = count - chosen.len();
+        chosen.extend(promote(&of(preference), places, &mut per_node, room));
+    }
+    chosen
+}
+
+/// Takes out those that hand over until `count` are left: who shares a node with most others, and is the youngest there.
+fn remove_victims(serving: &mut Vec<&ProxyPod>, count: usize) {
+    let mut per_node = count_per_node(serving);
+    while serving.len() > count {
+        let worst = serving.iter().enumerate().max_by_key(|(_, proxy)| {
+            let on_node = per_node.get(&proxy.pod.node.as_deref()).copied();
+            (on_node, proxy.pod.created_s, proxy.pod.name.as_str())
+        });
+        let Some((index, _)) = worst else { break };
+        let victim = serving.swap_remove(index);
+        if let Some(on_node) = per_node.get_mut(&victim.pod.node.as_deref()) {
+            *on_node -= 1;
+        }
+    }
+}
+
+type PerNode<'a> = BTreeMap<Option<&'a str>, usize>;
+
+fn count_per_node<'a>(proxies: &[&'a ProxyPod]) -> PerNode<'a> {
+    let mut per_node = PerNode::new();
+    for proxy in proxies {
+        *per_node.entry(proxy.pod.node.as_deref()).or_default() += 1;
+    }
+    per_node
+}
+
+/// Chooses up to `places` of the candidates: where there is room for what they will reserve, on the node with fewest active
+/// proxies, the oldest there.
+fn promote<'a>(
+    candidates: &[&'a ProxyPod],
+    places: usize,
+    per_node: &mut PerNode<'a>,
+    room: &mut Room,
+) -> Vec<&'a ProxyPod> {
+    let mut left: Vec<&ProxyPod> = candidates.to_vec();
+    let mut chosen = Vec::new();
+    while chosen.len() < places {
+        let best = left.iter().enumerate().min_by_key(|(_, proxy)| {
+            let on_node = per_node.get(&proxy.pod.node.as_deref()).copied().unwrap_or(0);
+            (room.fit(proxy), on_node, proxy.pod.created_s, proxy.pod.name.as_str())
+        });
+        let Some((index, _)) = best else { break };
+        let best = left.swap_remove(index);
+        *per_node.entry(best.pod.node.as_deref()).or_default() += 1;
+        room.take(best);
+        chosen.push(best);
+    }
+    chosen
+}
+
+/// Pushes the write that brings a proxy to its role, if there is something to write.
+///
+/// One that is not ready is not made active, and one that comes up is left alone: its labels are those of its birth.
+pub(super) fn push(actions: &mut Vec<ProxyAction>, proxy: &ProxyPod, role: Role, config_hash: Option<&str>) {
+    let is_change = proxy.role != Some(role);
+    let is_due = match role {
+        Role::Active => proxy.is_active() || proxy.pod.is_ready,
+        Role::Warm => !proxy.is_warm() || proxy.is_accepting || proxy.pod.is_ready,
+        Role::Draining => true,
+    };
+    let cost_now = proxy.deletion_cost.unwrap_or(WARM_COST);
+    let cost = match role {
+        Role::Active => ACTIVE_COST,
+        Role::Warm if cost_now > WARM_COST => FORMER_COST,
+        Role::Warm => WARM_COST,
+        Role::Draining => DRAINING_COST,
+    };
+    let differs = is_change
+        || proxy.is_accepting != (role == Role::Active)
+        || cost_now != cost
+        || (config_hash.is_some() && proxy.pod.config_hash.as_deref() != config_hash);
+    if is_due && differs {
+        actions.push(ProxyAction::SetRole {
+            pod: proxy.pod.name.clone(),
+            resource_version: proxy.pod.resource_version.clone(),
+            role,
+            deletion_cost: cost,
+            is_change,
+            config_hash: config_hash.map(str::to_owned),
+        });
+    }
+}

@@ -1,0 +1,114 @@
+//! What is free on nodes with proxies that wait: looked up beside the reconcile, which waits for nobody.
+//!
+//! What was found is there at the next reconcile, and is shared by all clusters. An operator that may not read nodes (it has
+//! rights in some namespaces only) knows nothing, and asks again seldom: proxies are promoted all the same.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use freshet_operator_core::nodes::room_of;
+use freshet_operator_core::observe::Observed;
+use freshet_operator_core::plan::Rooms;
+use freshet_operator_core::requests::Requests;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::ListParams;
+use kube::{Api, Client};
+
+/// How old a finding is when it is looked up again.
+const REFRESHED_AFTER: Duration = Duration::from_secs(30);
+/// How old a finding is when it says nothing any more.
+const STALE_AFTER: Duration = Duration::from_secs(120);
+/// Pause after a look that was refused or failed.
+const AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(300);
+/// How long a look may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Nodes that are remembered; the largest clusters have fewer.
+const NODES_MAX: usize = 10_000;
+
+/// What is known of nodes.
+#[derive(Clone, Default)]
+pub(super) struct NodeRooms(Arc<Mutex<HashMap<String, Known>>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// When it is looked up again.
+    next: Instant,
+    found: Option<(Instant, Requests)>,
+}
+
+impl NodeRooms {
+    /// What is known of the nodes on which proxies wait. Looks up those of which nothing is, or nothing new.
+    pub(super) fn known(&self, observed: &Observed, client: &Client) -> Rooms {
+        let nodes: BTreeSet<&str> = waiting_on(observed).collect();
+        let now = Instant::now();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_remembered = |known: &Known| now.saturating_duration_since(known.next) < STALE_AFTER;
+        if all.len() >= NODES_MAX {
+            all.retain(|_, known| is_remembered(known));
+        }
+        let mut rooms = Rooms::new();
+        for node in nodes {
+            let known = all.get(node).copied();
+            let found = known.and_then(|known| known.found);
+            if let Some((at, room)) = found
+                && now.saturating_duration_since(at) < STALE_AFTER
+            {
+                rooms.insert(node.to_owned(), room);
+            }
+            if known.is_none_or(|known| known.next <= now) && all.len() < NODES_MAX {
+                let next = now + REFRESHED_AFTER;
+                all.insert(node.to_owned(), Known { next, found });
+                self.look_up(node.to_owned(), client.clone());
+            }
+        }
+        rooms
+    }
+
+    /// When to look again for the sake of proxies that wait; nothing when none does.
+    pub(super) fn look_again_after(&self, observed: &Observed) -> Option<Duration> {
+        waiting_on(observed).next().map(|_| REFRESHED_AFTER)
+    }
+
+    fn look_up(&self, node: String, client: Client) {
+        let rooms = self.clone();
+        tokio::spawn(async move {
+            let found = match tokio::time::timeout(TIMEOUT, find(&node, client)).await {
+                Ok(Ok(room)) => Some(room),
+                Ok(Err(error)) => {
+                    tracing::debug!(node, %error, "the room on a node");
+                    None
+                }
+                Err(_) => {
+                    tracing::debug!(node, "the room on a node does not come");
+                    None
+                }
+            };
+            let now = Instant::now();
+            let mut all = rooms.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(known) = all.get_mut(&node) else { return };
+            match found {
+                Some(room) => known.found = Some((now, room)),
+                None => known.next = now + AGAIN_AFTER_FAILURE,
+            }
+        });
+    }
+}
+
+fn waiting_on(observed: &Observed) -> impl Iterator<Item = &str> {
+    let waits = observed
+        .proxies
+        .iter()
+        .filter(|proxy| proxy.is_warm() && !proxy.pod.is_deleting);
+    waits.filter_map(|proxy| proxy.pod.node.as_deref())
+}
+
+async fn find(node: &str, client: Client) -> Result<Requests, kube::Error> {
+    let found = Api::<Node>::all(client.clone()).get(node).await?;
+    // Whatever the API server remembers is new enough: it asks nobody for it.
+    let on_node = ListParams::default()
+        .fields(&format!("spec.nodeName={node}"))
+        .match_any();
+    let pods = Api::<Pod>::all(client).list(&on_node).await?;
+    Ok(room_of(&found, &pods.items))
+}
