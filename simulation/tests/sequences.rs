@@ -1,7 +1,8 @@
 //! Random sequences of client actions, lost connections, takeovers and failures, judged by the reference model.
 //!
-//! `FRESHET_SIMULATION_SECONDS` says how long (default 5), `FRESHET_SIMULATION_FIRST` the seed to begin with (default 0:
-//! the same sequences each time), `FRESHET_SIMULATION_SEED` runs one seed and prints everything that was said.
+//! `FRESHET_SIMULATION_SECONDS` says how long (default 5), or `FRESHET_SIMULATION_SEQUENCES` how many;
+//! `FRESHET_SIMULATION_FIRST` the seed to begin with (default 0: the same sequences each time), `FRESHET_SIMULATION_SEED` runs
+//! one seed and prints everything that was said.
 #![expect(clippy::panic, reason = "helpers of a test fail it")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use freshet_simulation::{Failure, Sequence, run, run_traced, shrink};
 
+/// Where neither time nor number is said.
+const SECONDS_UNLESS_SAID: u64 = 5;
 const SECONDS: &str = "FRESHET_SIMULATION_SECONDS";
+const SEQUENCES: &str = "FRESHET_SIMULATION_SEQUENCES";
 const FIRST: &str = "FRESHET_SIMULATION_FIRST";
 const SEED: &str = "FRESHET_SIMULATION_SEED";
 
@@ -24,14 +28,17 @@ fn every_sequence_keeps_every_rule() {
     }
     let first = number_from(FIRST).unwrap_or(0);
     println!("seeds from {first:#x}");
-    let length = Duration::from_secs(number_from(SECONDS).unwrap_or(5));
+    let count = number_from(SEQUENCES);
+    let seconds = number_from(SECONDS).or_else(|| count.is_none().then_some(SECONDS_UNLESS_SAID));
     let started = Instant::now();
+    let until = Until {
+        seed: count.map_or(u64::MAX, |count| first.saturating_add(count)),
+        time: seconds.map(|seconds| started + Duration::from_secs(seconds)),
+    };
     let next = AtomicU64::new(first);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
-        let runners: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| run_until(started + length, &next)))
-            .collect();
+        let runners: Vec<_> = (0..threads).map(|_| scope.spawn(|| run_until(until, &next))).collect();
         let ended = runners.into_iter().map(std::thread::ScopedJoinHandle::join);
         // A sequence that broke a rule has been printed by the thread that ran it.
         ended
@@ -55,10 +62,22 @@ struct Tally {
     delivered: usize,
 }
 
-fn run_until(end: Instant, next: &AtomicU64) -> Tally {
+/// When no further sequence is begun.
+#[derive(Clone, Copy)]
+struct Until {
+    /// The first seed that is not run.
+    seed: u64,
+    time: Option<Instant>,
+}
+
+fn run_until(until: Until, next: &AtomicU64) -> Tally {
     let mut tally = Tally::default();
-    while Instant::now() < end {
-        let sequence = Sequence::draw(next.fetch_add(1, Ordering::Relaxed));
+    while until.time.is_none_or(|end| Instant::now() < end) {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= until.seed {
+            break;
+        }
+        let sequence = Sequence::draw(seed);
         match run(&sequence) {
             Ok(outcome) => {
                 tally.published += outcome.published;

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::{
     steps::Interrupt,
-    test::{Part, fuzz_steps, noise_part, run_parts, simulation_part},
+    test::{Part, Sequences, fuzz_steps, noise_part, run_parts, simulation_part},
 };
 
 /// Arguments of `xtask soak`.
@@ -27,7 +27,10 @@ pub(crate) async fn soak(args: &SoakArgs) -> Result<ExitCode> {
     let mut interrupt = Interrupt::listen()?;
     let seconds = args.minutes.saturating_mul(60);
     let parts = [
-        simulation_part(seconds, first_seed()),
+        simulation_part(Sequences::For {
+            seconds,
+            first: first_seed(),
+        }),
         noise_part(seconds),
         Part {
             name: "fuzz",

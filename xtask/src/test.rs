@@ -22,7 +22,7 @@ pub(crate) use fuzz::fuzz_steps;
 pub(crate) use noise::part as noise_part;
 pub(crate) use parts::{Counts, Part, Step};
 use report::{Report, Row};
-pub(crate) use simulation::part as simulation_part;
+pub(crate) use simulation::{Sequences, part as simulation_part};
 
 /// Arguments of `xtask test`.
 #[derive(Debug, Args)]

@@ -55,10 +55,10 @@ pub fn read_scaling(scaling: &api::Scaling, capacity_delay: Duration) -> Result<
     })
 }
 
-fn invalid(field: &str, problem: impl ToString) -> InvalidScaling {
+fn invalid(field: &str, problem: impl Into<String>) -> InvalidScaling {
     InvalidScaling {
         field: field.to_owned(),
-        problem: problem.to_string(),
+        problem: problem.into(),
     }
 }
 
@@ -106,7 +106,7 @@ fn predict(predict: &api::ScalingPrediction) -> Result<Predict, InvalidScaling> 
 }
 
 fn duration(field: &str, text: &str, least: Duration) -> Result<Duration, InvalidScaling> {
-    let duration = parse_duration(text).map_err(|error: UnitError| invalid(field, error))?;
+    let duration = parse_duration(text).map_err(|error: UnitError| invalid(field, error.to_string()))?;
     if duration < least || duration > Duration::from_secs(366 * 86_400) {
         return Err(invalid(field, format!("`{text}` is too short or too long")));
     }

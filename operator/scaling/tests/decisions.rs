@@ -1,5 +1,8 @@
 //! Decisions and their reasons, as people read them.
 
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::time::Duration;
 
 use freshet_scaling::{Decision, Sample, Scaler, Scheduled, Settings, Signal};

@@ -54,8 +54,6 @@ mod switch {
         DupDropped,
         /// A subscription that is made again begins anew.
         CursorResetOnResubscribe,
-        /// PUBLISH of QoS 2 leaves before storage knows its packet id.
-        PublishBeforeSending,
     }
 
     impl Fault {
@@ -75,7 +73,6 @@ mod switch {
             Self::LossUntold,
             Self::DupDropped,
             Self::CursorResetOnResubscribe,
-            Self::PublishBeforeSending,
         ];
     }
 

@@ -91,8 +91,10 @@ fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -
         && !history.connections.iter().any(|c| {
             c.identity == connection.identity && c.opened > connection.opened && c.opened < accepted.at
         })
-        // A connection of another device may still be under way.
-        && earlier.all(|c| c.accepted.is_some() && c.all_read.is_some_and(|at| at < last.opened) || c.expiry_s > 0);
+        // A connection of another device may still be under way, and shorten the session when it comes.
+        && earlier.all(|c| {
+            c.accepted.is_some() && c.all_read.is_some_and(|at| at < last.opened) || c.expiry_s >= last.expiry_s
+        });
     if is_certain {
         return Err((
             "a session outlives its connection",

@@ -244,7 +244,8 @@ fn copies_allowed(history: &History, message: &Message) -> usize {
         .get(message.connection)
         .is_some_and(|c| c.expiry_s > 0);
     let is_kept = outlives && message.qos == QoS::ExactlyOnce;
-    let forgotten = |b| b == Broken::Storage || matches!(b, Broken::Lease { .. }) && !(is_kept && !message.is_will);
+    let is_forgettable = message.is_will || !is_kept;
+    let forgotten = |b| b == Broken::Storage || is_forgettable && matches!(b, Broken::Lease { .. });
     let again = history.times_broken(forgotten, message.sent, until);
     match message.qos {
         QoS::ExactlyOnce => 1 + again,

@@ -93,7 +93,9 @@ fn nothing_older_follows_something_newer(history: &History) -> Result<(), Violat
             continue;
         };
         let earlier = history.deliveries.iter().take(at).filter(|d| {
-            d.connection == delivery.connection
+            // What is sent again comes first, also where nobody knows any more that something older was sent before.
+            !d.dup
+                && d.connection == delivery.connection
                 && d.topic == delivery.topic
                 && d.qos.is_acknowledged() == delivery.qos.is_acknowledged()
         });

@@ -32,16 +32,12 @@ mod switch {
         RepeatedPublishRouted,
         /// The end of a connection ends the session that took its place.
         LateDetachEndsSession,
-        /// A proxy whose filters come after the recovery hold is not told what it missed.
-        LateInterestUntold,
         /// The packet id of a QoS 2 publication stays known after its release.
         ReleaseKeepsRow,
         /// Clean Start finds the session of before.
         CleanStartKeepsSession,
         /// Sessions do not expire.
         SessionExpiryIgnored,
-        /// What was queued is sent with its whole expiry interval.
-        ExpiryNotReduced,
     }
 
     impl Fault {
@@ -50,11 +46,9 @@ mod switch {
             Self::RetainedNeverCleared,
             Self::RepeatedPublishRouted,
             Self::LateDetachEndsSession,
-            Self::LateInterestUntold,
             Self::ReleaseKeepsRow,
             Self::CleanStartKeepsSession,
             Self::SessionExpiryIgnored,
-            Self::ExpiryNotReduced,
         ];
     }
 

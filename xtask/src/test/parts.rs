@@ -16,8 +16,8 @@ const STANDALONE: &str = "freshet";
 /// Tests that need a Kubernetes.
 const END_TO_END: &str = "freshet-e2e";
 
-/// Seconds for which random sequences are run.
-const SIMULATION_SECONDS: u64 = 60;
+/// Random sequences that are run.
+const SEQUENCES: u64 = 40_000;
 /// Seconds for which clients say anything.
 const NOISE_SECONDS: u64 = 300;
 
@@ -105,7 +105,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             ],
             cleanup: Vec::new(),
         },
-        simulation::part(SIMULATION_SECONDS, 0),
+        simulation::part(simulation::Sequences::Count(SEQUENCES)),
         Part {
             name: "fuzz",
             what: "every fuzz target for a while",

@@ -70,12 +70,12 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn template(resources: Value) -> PodTemplateSpec {
+    fn template(resources: &Value) -> PodTemplateSpec {
         let spec = json!({"spec": {"containers": [{"name": "proxy", "resources": resources}]}});
         serde_json::from_value(spec).expect("a template")
     }
 
-    fn born(warm: Value, resources: Value) -> Value {
+    fn born(warm: Value, resources: &Value) -> Value {
         let warm: Warm = serde_json::from_value(warm).expect("a pool");
         json!(birth_requests(&warm, &template(resources)))
     }
@@ -86,36 +86,36 @@ mod tests {
 
     #[test]
     fn a_pod_is_born_with_the_requests_of_the_pool_and_whatever_else_it_needs() {
-        let born = born(json!({}), usual());
+        let born = born(json!({}), &usual());
         assert_eq!(born, json!({"cpu": "50m", "memory": "96Mi", "example.org/card": "1"}));
     }
 
     #[test]
     fn a_reserved_pool_has_the_requests_of_active_proxies() {
-        assert_eq!(born(json!({"reserve": true}), usual()), usual()["requests"]);
+        assert_eq!(born(json!({"reserve": true}), &usual()), usual()["requests"]);
     }
 
     #[test]
     fn a_pod_is_never_born_with_more_than_an_active_one_has() {
         let small = json!({"requests": {"cpu": "20m", "memory": "1Gi"}, "limits": {"cpu": "1"}});
-        assert_eq!(born(json!({}), small), json!({"cpu": "20m", "memory": "96Mi"}));
+        assert_eq!(born(json!({}), &small), json!({"cpu": "20m", "memory": "96Mi"}));
     }
 
     #[test]
     fn a_limit_counts_where_nothing_is_requested_and_what_has_neither_is_not_requested() {
-        assert_eq!(born(json!({}), json!({"limits": {"cpu": "2"}})), json!({"cpu": "50m"}));
-        assert_eq!(born(json!({}), json!({})), json!({}));
+        assert_eq!(born(json!({}), &json!({"limits": {"cpu": "2"}})), json!({"cpu": "50m"}));
+        assert_eq!(born(json!({}), &json!({})), json!({}));
     }
 
     #[test]
     fn a_resource_that_the_pool_does_not_name_is_reserved_from_birth() {
-        let born = born(json!({"requests": {"cpu": "10m"}}), usual());
+        let born = born(json!({"requests": {"cpu": "10m"}}), &usual());
         assert_eq!(born["memory"], "512Mi");
     }
 
     #[test]
     fn a_guaranteed_pod_is_guaranteed_from_birth() {
         let guaranteed = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m"}});
-        assert_eq!(born(json!({}), guaranteed), json!({"cpu": "1000m"}));
+        assert_eq!(born(json!({}), &guaranteed), json!({"cpu": "1000m"}));
     }
 }

@@ -7,7 +7,6 @@ use super::interest::NotAdded;
 use crate::facts::{LinkFault, StorageFact};
 use crate::incarnations::PeerKey;
 use crate::log::CommitLog;
-use crate::planted::planted;
 use crate::turn::Turn;
 
 impl<L: CommitLog> Shard<L> {
@@ -47,7 +46,7 @@ impl<L: CommitLog> Shard<L> {
             peer.interest_version = delta.version;
             // One that had filters names all of them.
             let is_late = std::mem::take(&mut peer.owes_interest) && delta.complete && routes_already;
-            if is_late && !planted!(LateInterestUntold) {
+            if is_late {
                 // What was routed since the hold passed its subscribers by, and its publishers have been answered.
                 peer.ring.push_overrun(turn.now);
                 self.counters.interest_late_total += 1;
