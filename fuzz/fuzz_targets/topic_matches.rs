@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../tests/topics/character_matcher.rs"]
+#[path = "../../mqtt/tests/topics/character_matcher.rs"]
 mod character_matcher;
 
 use character_matcher::matches_by_characters;
