@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::{
     steps::Interrupt,
-    test::{Part, Sequences, fuzz_steps, noise_part, run_parts, simulation_part},
+    test::{Part, Sequences, differences, fuzz_steps, noise_part, run_parts, simulation_part},
 };
 
 /// Arguments of `xtask soak`.
@@ -32,6 +32,12 @@ pub(crate) async fn soak(args: &SoakArgs) -> Result<ExitCode> {
             first: first_seed(),
         }),
         noise_part(seconds),
+        Part {
+            name: "differences",
+            what: "the same scripts against brokers of others",
+            steps: vec![differences(&[])],
+            cleanup: Vec::new(),
+        },
         Part {
             name: "fuzz",
             what: "every fuzz target",

@@ -20,7 +20,7 @@ use freshet_e2e::progress::display;
 use crate::steps::{Ending, Interrupt, run};
 pub(crate) use fuzz::fuzz_steps;
 pub(crate) use noise::part as noise_part;
-pub(crate) use parts::{Counts, Part, Step};
+pub(crate) use parts::{Counts, Part, Step, differences};
 use report::{Report, Row};
 pub(crate) use simulation::{Sequences, part as simulation_part};
 

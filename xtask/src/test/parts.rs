@@ -133,11 +133,8 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
                     cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"]),
                     20 * MINUTE,
                 ),
-                Step::new(
-                    cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"])
-                        .args(["--", "differences"]),
-                    10 * MINUTE,
-                ),
+                // Others do not do the same each time: a soak compares them.
+                differences(&["freshet", "mosquitto"]),
             ],
             cleanup: Vec::new(),
         },
@@ -151,6 +148,13 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             )],
         },
     ])
+}
+
+/// Scripts that compare these brokers, all if none is named, with what they are known to do.
+pub(crate) fn differences(brokers: &[&str]) -> Step {
+    let named = brokers.iter().flat_map(|broker| ["--broker", *broker]);
+    let conformance = cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"]);
+    Step::new(conformance.args(["--", "differences"]).args(named), 10 * MINUTE)
 }
 
 /// Integration tests by name, one program after the other. None makes no step, and a part without steps fails.
