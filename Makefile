@@ -1,7 +1,7 @@
 # Every verb is one line that calls cargo; what it does is in xtask/.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/freshet/target
 # By name of the program, not of the package: so that it shares its dependencies with all other builds of the workspace.
-XTASK = cargo run --release --quiet --bin xtask --
+XTASK = cargo run --release --bin xtask --
 
 .PHONY: help up down test soak verify bench generate
 help: ## what the verbs do

@@ -13,6 +13,7 @@ mod action;
 mod client;
 mod generate;
 mod history;
+mod leftovers;
 pub mod model;
 pub mod noise;
 #[cfg(feature = "planted-faults")]

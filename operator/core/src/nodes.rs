@@ -4,21 +4,13 @@
 //! a resize: what it has given to containers, not what somebody has asked for since.
 
 use k8s_openapi::api::core::v1::{Container, Node, Pod};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::requests::{Requests, amount};
+use crate::requests::Requests;
 
 /// Returns what is free on `node`, which runs `pods`.
 pub fn room_of(node: &Node, pods: &[Pod]) -> Requests {
     let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
-    let of = |resource: &str| {
-        let quantity: Option<&Quantity> = allocatable.and_then(|all| all.get(resource));
-        quantity.and_then(|quantity| amount(resource, quantity)).unwrap_or(0)
-    };
-    let all = Requests {
-        cpu_millis: of("cpu"),
-        memory_bytes: of("memory"),
-    };
+    let all = allocatable.map_or_else(Requests::default, Requests::from_quantities);
     let is_there = |pod: &&Pod| {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         !matches!(phase, Some("Failed" | "Succeeded"))
@@ -59,13 +51,7 @@ fn reserved_by(pod: &Pod) -> Requests {
     let overhead = spec
         .overhead
         .as_ref()
-        .map_or_else(Requests::default, |overhead| Requests {
-            cpu_millis: overhead.get("cpu").and_then(|cpu| amount("cpu", cpu)).unwrap_or(0),
-            memory_bytes: overhead
-                .get("memory")
-                .and_then(|memory| amount("memory", memory))
-                .unwrap_or(0),
-        });
+        .map_or_else(Requests::default, Requests::from_quantities);
     sum(larger(sum(together, sidecars), before), overhead)
 }
 

@@ -27,10 +27,18 @@ impl Requests {
     /// What a container with these resources reserves. As for the API server, a limit stands in for a request that is not
     /// there. A quantity that nobody understands counts as none.
     pub fn of(resources: &ResourceRequirements) -> Self {
-        let effective = effective(resources);
+        Self::from_quantities(&effective(resources))
+    }
+
+    /// The CPU and memory among quantities by resource.
+    pub(crate) fn from_quantities(quantities: &BTreeMap<String, Quantity>) -> Self {
+        let of = |resource: &str| {
+            let quantity = quantities.get(resource);
+            quantity.and_then(|quantity| amount(resource, quantity)).unwrap_or(0)
+        };
         Self {
-            cpu_millis: effective.get("cpu").map_or(0, cpu_millis),
-            memory_bytes: effective.get("memory").map_or(0, memory_bytes),
+            cpu_millis: of("cpu"),
+            memory_bytes: of("memory"),
         }
     }
 
@@ -57,14 +65,6 @@ pub(crate) fn effective(resources: &ResourceRequirements) -> BTreeMap<String, Qu
         .into_iter()
         .filter_map(|key| Some((key.to_owned(), value(key)?)))
         .collect()
-}
-
-fn cpu_millis(quantity: &Quantity) -> u64 {
-    parse_cpu_millis(&quantity.0).unwrap_or(0)
-}
-
-fn memory_bytes(quantity: &Quantity) -> u64 {
-    parse_memory_bytes(&quantity.0).unwrap_or(0)
 }
 
 /// A quantity of CPU or memory in its smallest unit, for comparisons; nothing when nobody understands it.

@@ -100,45 +100,69 @@ fn status_of(
     previous: Option<&MqttClusterStatus>,
     at: i64,
 ) -> MqttClusterStatus {
-    status_with_limits(spec, revision, observed, &ConnectionLimits::new(), previous, at)
+    let given = Given {
+        previous,
+        at,
+        ..Given::of(revision, observed)
+    };
+    given.status(spec)
 }
 
-fn status_with_limits(
-    spec: serde_json::Value,
-    revision: &str,
-    observed: &Observed,
-    connection_limits: &ConnectionLimits,
-    previous: Option<&MqttClusterStatus>,
+/// What a status is built from beside the resource.
+struct Given<'a> {
+    revision: &'a str,
+    observed: &'a Observed,
+    active_requests: Requests,
+    connection_limits: ConnectionLimits,
+    refused_resizes: RefusedResizes,
+    previous: Option<&'a MqttClusterStatus>,
+    /// Seconds.
     at: i64,
-) -> MqttClusterStatus {
-    let cluster = cluster(spec);
-    let target = ProxyTarget {
-        revision,
-        replicas: cluster.proxy.replicas,
-        warm: cluster.proxy.warm.min,
-        is_kept: false,
-        config_hash: "h",
-        active_requests: Requests::default(),
-        rooms: &Rooms::new(),
-        served_last: None,
-    };
-    build_status(&StatusInput {
-        name: "prod",
-        generation: Some(1),
-        version: "1.0.0",
-        outcome: Outcome::Planned {
-            cluster: &cluster,
-            keep: &keep(revision),
-            proxies: &plan_proxies(observed, target),
-            storage: &plan_storage(observed, "h"),
-            has_changed: false,
-        },
-        observed,
-        connection_limits,
-        refused_resizes: &RefusedResizes::new(),
-        previous,
-        now: Timestamp::from_second(at).expect("a time"),
-    })
+}
+
+impl<'a> Given<'a> {
+    fn of(revision: &'a str, observed: &'a Observed) -> Self {
+        Self {
+            revision,
+            observed,
+            active_requests: Requests::default(),
+            connection_limits: ConnectionLimits::new(),
+            refused_resizes: RefusedResizes::new(),
+            previous: None,
+            at: 0,
+        }
+    }
+
+    fn status(&self, spec: serde_json::Value) -> MqttClusterStatus {
+        let cluster = cluster(spec);
+        let target = ProxyTarget {
+            revision: self.revision,
+            replicas: cluster.proxy.replicas,
+            warm: cluster.proxy.warm.min,
+            is_kept: false,
+            config_hash: "h",
+            active_requests: self.active_requests,
+            rooms: &Rooms::new(),
+            served_last: None,
+        };
+        build_status(&StatusInput {
+            name: "prod",
+            generation: Some(1),
+            version: "1.0.0",
+            outcome: Outcome::Planned {
+                cluster: &cluster,
+                keep: &keep(self.revision),
+                proxies: &plan_proxies(self.observed, target),
+                storage: &plan_storage(self.observed, "h"),
+                has_changed: false,
+            },
+            observed: self.observed,
+            connection_limits: &self.connection_limits,
+            refused_resizes: &self.refused_resizes,
+            previous: self.previous,
+            now: Timestamp::from_second(self.at).expect("a time"),
+        })
+    }
 }
 
 fn keep(revision: &str) -> Keep {
@@ -394,11 +418,17 @@ fn a_limit_of_open_files_below_max_connections_is_told_with_the_node_and_the_lis
     let mut there = settled();
     there.proxies[1].pod.node = Some("n2".to_owned());
     let status = |limits: &[(&str, u32)], previous: Option<&MqttClusterStatus>| {
-        let limits = limits
+        let connection_limits = limits
             .iter()
             .map(|(name, limit)| (format!("uid-{name}"), *limit))
             .collect();
-        status_with_limits(spec(), REVISION, &there, &limits, previous, 1)
+        let given = Given {
+            connection_limits,
+            previous,
+            at: 1,
+            ..Given::of(REVISION, &there)
+        };
+        given.status(spec())
     };
     let limited = ConditionType::ConnectionsLimited;
     assert_eq!(said(&status(&[], None), limited), ("False", "NotKnown"));

@@ -5,6 +5,7 @@ use super::{
     Broker, INPUT_BYTES, MAX_PACKET_BYTES, OUTBOUND_BUFFER_BYTES, OUTSTANDING_PUBLISH_BYTES, RETAINED_MESSAGES,
     SESSIONS, SUBSCRIPTIONS,
 };
+use crate::leftovers;
 use crate::violation::Violation;
 
 /// The most that may be queued for a client beside its buffer: answers, and a chunk of retained messages for each of
@@ -42,49 +43,14 @@ impl Broker {
 
     /// Whether everything has gone with the clients.
     pub(super) fn nothing_is_left(&self) -> Result<(), Violation> {
-        let worker = self.worker.stats();
-        let link = self.link.stats();
-        let mut left = vec![
-            ("connections", worker.connections_now),
-            ("clients", worker.clients_now),
-            ("attaching clients", worker.attaching_now),
-            ("subscriptions", worker.subscriptions_now),
-            ("filters of the worker", worker.filters_now),
-            ("publications of the worker", worker.publishes_outstanding_now),
-            ("input bytes", worker.input_bytes_now),
-            ("outbound bytes", worker.outbound_bytes_now),
-            ("filters of the link", link.filters as u64),
-            ("publications of the link", link.publications as u64),
-            ("retained reads of the link", link.retained_reads as u64),
-            ("session requests of the link", link.session_requests as u64),
-        ];
+        leftovers::nothing("worker", &leftovers::of_worker(self.worker.stats()))?;
+        leftovers::nothing("link", &leftovers::of_link(self.link.stats()))?;
         for shard in self.storage.stats().shards {
-            let gauges = shard.gauges;
-            left.extend([
-                ("filters", gauges.filters_one_shard + gauges.filters_all_shards),
-                ("interest bytes", gauges.interest_bytes),
-                ("sessions", gauges.sessions + gauges.sessions_stored),
-                ("durable filters", gauges.durable_filters),
-                ("shared groups", gauges.shared_groups),
-                ("leases of groups", gauges.shared_leases),
-                ("kept messages of groups", gauges.shared_kept),
-                ("queued rows", gauges.queued_rows),
-                ("queued messages", gauges.queued_messages),
-                ("queued bytes", gauges.queued_bytes),
-                ("QoS 2 publications", gauges.packets),
-                ("wills", gauges.wills_waiting),
-                ("deliveries", gauges.ring_deliveries),
-                ("publications", gauges.publications_waiting),
-                ("held bytes", gauges.held_bytes),
-                ("reads", gauges.reads_waiting),
-            ]);
+            let place = format!("shard {}", shard.shard);
+            leftovers::nothing(&place, &leftovers::of_connections(&shard.gauges))?;
+            leftovers::nothing(&place, &leftovers::of_sessions(&shard.gauges))?;
+            leftovers::nothing(&place, &[("wills", shard.gauges.wills_waiting)])?;
         }
-        match left.into_iter().find(|(_, count)| *count > 0) {
-            Some((what, count)) => Err(Violation::new(
-                "nothing is left when clients have gone",
-                format!("{count} {what}"),
-            )),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }

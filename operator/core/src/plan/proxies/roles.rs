@@ -82,7 +82,7 @@ pub(super) fn serve_on<'a>(proxies: &[&'a ProxyPod], replicas: u32, room: &mut R
 }
 
 /// In which order proxies are made or left active.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Preference {
     /// It serves: leaving it moves nobody.
     Serving,

@@ -8,34 +8,12 @@ const FULL: Requests = Requests {
 };
 
 fn status_of_full(observed: &Observed, refused: &RefusedResizes) -> MqttClusterStatus {
-    let cluster = cluster(json!({}));
-    let target = ProxyTarget {
-        revision: REVISION,
-        replicas: 2,
-        warm: 1,
-        is_kept: false,
-        config_hash: "h",
+    let given = Given {
         active_requests: FULL,
-        rooms: &Rooms::new(),
-        served_last: None,
+        refused_resizes: refused.clone(),
+        ..Given::of(REVISION, observed)
     };
-    build_status(&StatusInput {
-        name: "prod",
-        generation: Some(1),
-        version: "1.0.0",
-        outcome: Outcome::Planned {
-            cluster: &cluster,
-            keep: &keep(REVISION),
-            proxies: &plan_proxies(observed, target),
-            storage: &plan_storage(observed, "h"),
-            has_changed: false,
-        },
-        observed,
-        connection_limits: &ConnectionLimits::new(),
-        refused_resizes: refused,
-        previous: None,
-        now: Timestamp::UNIX_EPOCH,
-    })
+    given.status(json!({}))
 }
 
 fn message(status: &MqttClusterStatus) -> &str {

@@ -1,0 +1,61 @@
+//! What goes from shard to shard within a node: effects, which arrive once, and notes.
+
+use freshet_storage_contract::MonotonicMs;
+
+use super::{StorageCore, shard_id};
+use crate::outputs::Outputs;
+use crate::shard::Notes;
+
+/// How often notes that answer notes are carried within one call; what is left leaves with the next.
+const NOTE_ROUNDS: usize = 4;
+
+impl StorageCore {
+    /// Carries effects between shards until each has arrived or waits for its target's hold to end.
+    pub(super) fn exchange_effects(&mut self, now: MonotonicMs, out: &mut Outputs) {
+        for source in 0..self.shards.len() {
+            if !self.shards[source].has_effects() {
+                continue;
+            }
+            let (shards, mut turn) = self.turn(now, out);
+            let from = shard_id(source);
+            for (target, number, message) in shards[source].effects() {
+                if let Some(shard) = shards.get_mut(usize::from(target.0)) {
+                    shard.receive_effect(from, number, message, &mut turn);
+                }
+            }
+            for target in 0..shards.len() {
+                for (from, number) in shards[target].take_confirmations() {
+                    if let Some(shard) = shards.get_mut(usize::from(from.0)) {
+                        shard.confirm_effects(shard_id(target), number, &mut turn);
+                    }
+                }
+            }
+        }
+        // A note may be answered by one.
+        for _ in 0..NOTE_ROUNDS {
+            if !self.exchange_notes(now, out) {
+                return;
+            }
+        }
+    }
+
+    /// Carries notes between shards once; false: there were none.
+    fn exchange_notes(&mut self, now: MonotonicMs, out: &mut Outputs) -> bool {
+        let mut some = false;
+        let (shards, mut turn) = self.turn(now, out);
+        for source in 0..shards.len() {
+            if !shards[source].has_notes() {
+                continue;
+            }
+            some = true;
+            for Notes { target, first, notes } in shards[source].notes() {
+                let Some(shard) = shards.get_mut(usize::from(target.0)) else {
+                    continue;
+                };
+                let taken = shard.receive_notes(shard_id(source), first, notes, &mut turn);
+                shards[source].confirm_notes(target, taken, &mut turn);
+            }
+        }
+        some
+    }
+}

@@ -1,0 +1,93 @@
+//! What happens at the bounds of queues, filters and sessions.
+
+use super::*;
+
+#[test]
+fn publications_without_room_are_held_until_there_is_some() {
+    let mut w = World::new(StorageSettings {
+        queued_bytes: 400,
+        ..settings(1)
+    });
+    w.attach(A);
+    let epoch = w.begin(A, 1, "c");
+    w.subscribe_stored(A, "c", epoch, "a");
+    w.subscribe(A, 3, "#");
+    for payload in ["1", "2", "3"] {
+        w.publish(A, qos_1("a", payload));
+    }
+    w.publish(A, qos_1("live", "4"));
+    w.publish(A, qos_0("live", "5"));
+    assert_eq!(w.take_payloads(A), ["1", "2", "5"], "only QoS 0 overtakes");
+    assert_eq!(w.gauge(|g| g.publications_held), 2);
+    assert_eq!(w.counter(|c| c.publishes_held_total), 2);
+    w.acknowledge(A);
+    assert_eq!(w.take_outcomes(A).len(), 2);
+    let chunk = w.pull(A, "c", S0, Position(0), &["a"]);
+    w.change(A, "c", epoch, vec![advance(S0, chunk.up_to)]);
+    w.pass_ms_with(2_000, &[A]);
+    assert_eq!(w.take_payloads(A), ["3", "4"]);
+    w.acknowledge(A);
+    assert_eq!(w.take_outcomes(A).len(), 3);
+    assert_eq!((w.gauge(|g| g.publications_held), w.gauge(|g| g.held_bytes)), (0, 0));
+}
+
+#[test]
+fn a_message_larger_than_the_room_is_queued_when_nothing_else_is() {
+    let mut w = World::new(StorageSettings {
+        queued_bytes: 10,
+        ..settings(1)
+    });
+    w.attach(A);
+    let epoch = w.begin(A, 1, "c");
+    w.subscribe_stored(A, "c", epoch, "a");
+    w.publish(A, qos_1("a", "1"));
+    assert_eq!(w.gauge(|g| g.queued_messages), 1);
+}
+
+#[test]
+fn filters_and_subscriptions_beyond_their_bounds_are_refused() {
+    let mut w = World::new(StorageSettings {
+        interest_bytes: 1_000,
+        session_bytes: 3_000,
+        ..settings(1)
+    });
+    w.attach(A);
+    let epoch = w.begin(A, 1, "c");
+    w.subscribe_stored(A, "c", epoch, "a");
+    let ensure = EnsureDurable {
+        request: RequestId(5),
+        shard: S0,
+        session_shard: S0,
+        topic_filter: bytes(&"long".repeat(300)),
+    };
+    w.operate(A, Operation::EnsureDurable(ensure));
+    assert_eq!(w.take_answers(A), [Answer::EnsureRefused { request: RequestId(5) }]);
+    let long = subscription(&"long".repeat(300), Vec::new());
+    let refused = Answer::UpdateRefused {
+        request: RequestId(88),
+        refusal: SessionRefusal::QuotaExceeded,
+    };
+    assert_eq!(w.update(A, "c", epoch, vec![long]), refused);
+    assert_eq!(w.counter(|c| c.session_updates_refused_total), 1);
+}
+
+#[test]
+fn the_oldest_go_over_the_limits_of_a_queue() {
+    let mut settings = settings(1);
+    settings.queue_limits.messages = 2;
+    settings.queue_limits.age_ms = 10_000;
+    let mut w = World::new(settings);
+    w.attach(A);
+    let epoch = w.begin(A, 1, "c");
+    w.subscribe_stored(A, "c", epoch, "a");
+    for payload in ["1", "2", "3"] {
+        w.publish(A, qos_1("a", payload));
+    }
+    assert_eq!(payloads(&w.pull(A, "c", S0, Position(0), &["a"]).messages), ["2", "3"]);
+    w.pass_ms_with(6_000, &[A]);
+    w.publish(A, qos_1("a", "4"));
+    w.pass_ms_with(6_000, &[A]);
+    assert_eq!(payloads(&w.pull(A, "c", S0, Position(0), &["a"]).messages), ["4"]);
+    assert_eq!(w.counter(|c| c.queue_dropped_count_total), 2);
+    assert_eq!(w.counter(|c| c.queue_dropped_age_total), 1);
+}
