@@ -277,6 +277,11 @@ impl Snapshot {
             "Bytes of incomplete and of waiting packets",
             self.sum(|s| s.input_bytes_now),
         )?;
+        e.gauge(
+            "lingering_sockets",
+            "Sockets whose connection has ended and whose peer has not closed its side",
+            self.reports.iter().map(|report| report.lingering as u64).sum(),
+        )?;
         e.counter(
             "reading_paused",
             "Times that reading a client was paused",
