@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Freshet,
     /// Mosquitto as the distribution has it.
     Mosquitto,
+    /// A broker's system calls, and next to nothing else ([`crate::floor`]).
+    Floor,
 }
 
 impl Kind {
@@ -25,6 +27,7 @@ impl Kind {
         match self {
             Self::Freshet => "Freshet",
             Self::Mosquitto => "Mosquitto",
+            Self::Floor => "floor",
         }
     }
 
@@ -36,6 +39,7 @@ impl Kind {
         let (program, argument) = match self {
             Self::Freshet => (freshet_program()?, "--version"),
             Self::Mosquitto => (mosquitto_program()?, "-h"),
+            Self::Floor => return Ok("the floor".to_owned()),
         };
         let output = Command::new(program).arg(argument).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -57,8 +61,13 @@ impl Running {
     /// When it does not come up.
     pub(crate) fn start(kind: Kind) -> anyhow::Result<Self> {
         match kind {
-            Kind::Freshet => start_freshet(),
+            Kind::Freshet => start_and_read_address(
+                Command::new(freshet_program()?)
+                    .args(["standalone", "--listen", "127.0.0.1:0", "--config"])
+                    .arg(configuration("freshet.yaml")),
+            ),
             Kind::Mosquitto => start_mosquitto(),
+            Kind::Floor => start_and_read_address(Command::new(std::env::current_exe()?).arg("floor")),
         }
     }
 }
@@ -90,10 +99,9 @@ impl Drop for Running {
     }
 }
 
-fn start_freshet() -> anyhow::Result<Running> {
-    let mut child = Command::new(freshet_program()?)
-        .args(["standalone", "--listen", "127.0.0.1:0", "--config"])
-        .arg(configuration("freshet.yaml"))
+/// A program whose first line says where it listens.
+fn start_and_read_address(command: &mut Command) -> anyhow::Result<Running> {
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -12,8 +12,7 @@ use crate::report::{self, Sample};
 use crate::work::{Amount, Work};
 
 /// How much is measured.
-#[derive(Debug, Clone, clap::Parser)]
-#[command(about = "Measures Freshet beside other brokers in one run, as ratios")]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
     /// Fewer and shorter rounds and fewer clients: less than five minutes.
     #[arg(long)]
@@ -53,7 +52,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     } else {
         options.only.clone()
     };
-    let kinds = [Kind::Freshet, Kind::Mosquitto];
+    let kinds = [Kind::Freshet, Kind::Mosquitto, Kind::Floor];
     let heading = heading(&kinds, rounds, amount)?;
     println!("{heading}");
 
@@ -80,7 +79,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 fn measure(
     works: &[Work],
-    mut kinds: [Kind; 2],
+    mut kinds: [Kind; 3],
     rounds: u32,
     amount: Amount,
     samples: &mut Vec<Sample>,
@@ -118,8 +117,9 @@ fn heading(kinds: &[Kind], rounds: u32, amount: Amount) -> anyhow::Result<String
         text,
         "{} on {cpus} CPUs, Linux {}; {rounds} rounds of {:.1} s after {:.1} s of warm-up; load and broker on the same \
          CPUs, nothing pinned; payload {} bytes; {} connections, a crowd of {}. Median [least, most]; `ratio` is the \
-         first figure over that of Mosquitto in the same round.",
-        versions.join(" and "),
+         first figure over that of Mosquitto in the same round, `to floor` over that of the floor: a program that does a \
+         broker's system calls and next to nothing else.",
+        versions.join(", "),
         linux.join("."),
         amount.timing.measured.as_secs_f64(),
         amount.timing.warm_up.as_secs_f64(),
