@@ -3,6 +3,8 @@
 //! They go below the cache folder of the project and not into the user's own `~/.cargo/bin`, so that neither disturbs
 //! the other. Their licences do not reach a product binary: nothing links them.
 
+pub(crate) mod promtool;
+
 use std::{
     path::{Path, PathBuf},
     time::Duration,
