@@ -1,4 +1,11 @@
-//! Reads how a cluster is to be scaled: the texts of `spec.proxy.scaling` become the settings of the scaler.
+//! How many proxies of a cluster are to serve.
+//!
+//! Here the texts of `spec.proxy.scaling` become the settings of the scaler (`freshet_scaling`). [`fleet`] adds up what the
+//! proxies say of their load, [`cluster`] decides once a second and remembers what was decided, [`shown`] tells people.
+
+pub mod cluster;
+pub mod fleet;
+mod shown;
 
 use std::time::Duration;
 
@@ -18,7 +25,8 @@ pub struct InvalidScaling {
     pub problem: String,
 }
 
-/// Reads the settings, without the schedule: that needs a calendar. `capacity_delay` is measured: how long a proxy takes to start when none is warm.
+/// Reads the settings, without the schedule: that needs a calendar. `capacity_delay` is measured: how long a proxy takes to
+/// start when none is warm.
 ///
 /// # Errors
 /// The first field that does not say what it should.

@@ -10,6 +10,7 @@
 //! | what the load of now needs | `recent.rs`, `reactive.rs`, `capacity.rs` |
 //! | what the next minutes need | `forecast.rs`, `forecast/` |
 //! | how fast and when a count may change | `bounds.rs`, `scaler.rs` |
+//! | what people are shown of it | `decision.rs`, `view.rs` |
 //! | replaying a trace, and making one | `backtest.rs`, `trace.rs` |
 
 pub mod backtest;
@@ -26,6 +27,7 @@ mod scaler;
 mod settings;
 mod signal;
 pub mod trace;
+mod view;
 
 pub use decision::{Decision, Held, Reason};
 pub use forecast::{Forecast, Method as ForecastMethod};
@@ -34,3 +36,4 @@ pub use sample::Sample;
 pub use scaler::{Scaler, StateError};
 pub use settings::{Behavior, Predict, Scheduled, Settings, Windows};
 pub use signal::{PerSignal, Signal};
+pub use view::{SignalView, View};
