@@ -372,6 +372,7 @@ impl Turn {
             round_trips: Box::new(self.worker.round_trips(now)),
             turns: self.turns.clone(),
             unposted,
+            lingering: self.sockets.lingering.len(),
             unlogged: self.facts.unlogged(),
             is_drained: self.worker.is_drained(),
             link,
