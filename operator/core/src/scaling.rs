@@ -1,4 +1,11 @@
-//! Reads how a cluster is to be scaled: the texts of `spec.proxy.scaling` become the settings of the scaler.
+//! How many proxies of a cluster are to serve.
+//!
+//! Here the texts of `spec.proxy.scaling` become the settings of the scaler (`freshet_scaling`). [`fleet`] adds up what the
+//! proxies say of their load, [`cluster`] decides once a second and remembers what was decided, [`shown`] tells people.
+
+pub mod cluster;
+pub mod fleet;
+mod shown;
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@
 //! | what the next minutes need | `forecast.rs`, `forecast/` |
 //! | what was asked for at certain times | `schedule.rs` |
 //! | how fast and when a count may change | `bounds.rs`, `scaler.rs` |
+//! | what people are shown of it | `decision.rs`, `view.rs` |
 //! | replaying a trace, and making one | `backtest.rs`, `trace.rs` |
 
 pub mod backtest;
@@ -28,6 +29,7 @@ mod schedule;
 mod settings;
 mod signal;
 pub mod trace;
+mod view;
 
 pub use decision::{Decision, Held, Reason};
 pub use forecast::{Forecast, Method as ForecastMethod};
@@ -37,3 +39,4 @@ pub use scaler::{Scaler, StateError};
 pub use schedule::{Occurrence, ScheduleError, Scheduled};
 pub use settings::{Behavior, Predict, Settings, Windows};
 pub use signal::{PerSignal, Signal};
+pub use view::{SignalView, View};

@@ -115,6 +115,15 @@ impl Scaler {
         self.calendar = Calendar::default();
     }
 
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What was measured, and what was learned from it.
+    pub(crate) fn measured(&self) -> (&Recent, &LearnedCapacity) {
+        (&self.memory.recent, &self.memory.capacity)
+    }
+
     /// Takes a sample in.
     pub fn observe(&mut self, sample: &Sample) {
         let windows = &self.settings.windows;
@@ -194,7 +203,7 @@ impl Scaler {
         }
     }
 
-    fn foresee(&self, now: Duration) -> Option<Forecast> {
+    pub(crate) fn foresee(&self, now: Duration) -> Option<Forecast> {
         if !self.settings.predict.enabled {
             return None;
         }

@@ -12,6 +12,7 @@ mod cluster;
 mod drain;
 mod http;
 mod listeners;
+mod load;
 mod malformed;
 mod messages;
 mod process;

@@ -23,7 +23,7 @@ struct PureCrate {
 }
 
 /// Every pure crate of the workspace.
-const PURE_CRATES: [PureCrate; 8] = [
+const PURE_CRATES: [PureCrate; 9] = [
     PureCrate {
         name: "freshet-mqtt",
         folder: "mqtt",
@@ -48,6 +48,11 @@ const PURE_CRATES: [PureCrate; 8] = [
         name: "freshet-proxy-core",
         folder: "proxy/core",
         allowed: &["bytes", "foldhash", "hashbrown", "siphasher", "slab", "thiserror"],
+    },
+    PureCrate {
+        name: "freshet-load",
+        folder: "proxy/load",
+        allowed: &["prost", "thiserror"],
     },
     PureCrate {
         name: "freshet-operator-api",

@@ -154,7 +154,7 @@ impl Worker {
     }
 
     fn on_published(&mut self, ticket: PublishTicket, outcome: PublishOutcome, now: MonotonicMs, out: &mut Actions) {
-        let Some(publication) = self.shared.take_publication(ticket) else {
+        let Some(publication) = self.shared.take_publication(ticket, now) else {
             return;
         };
         let (token, number) = (publication.token, publication.number);
