@@ -59,7 +59,7 @@ pub struct Cursor {
 }
 
 /// A QoS 1 or 2 exchange towards the client that is not finished. Its packet id stays taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboundExchange {
     /// Packet Identifier.
     pub packet_id: PacketId,
@@ -71,6 +71,9 @@ pub struct OutboundExchange {
     pub qos: QoS,
     /// How far it has come.
     pub stage: OutboundStage,
+    /// The shared subscription it came by, as `$share/name/filter`: it says nothing of whether the session has had the
+    /// message by its other subscriptions.
+    pub shared: Option<Bytes>,
 }
 
 /// How far an exchange towards the client has come.

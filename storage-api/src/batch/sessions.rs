@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    Cursor, ExactlyOnce, FetchedMessage, Message, PulledMessage, SessionChange, StoredSession, StoredSubscription,
+    Cursor, ExactlyOnce, FetchedMessage, Message, OutboundExchange, PulledMessage, SessionChange, StoredSession,
+    StoredSubscription,
 };
 
 use super::OVERHEAD_BYTES;
@@ -23,11 +24,15 @@ pub(super) fn exchange_bytes(of: &ExactlyOnce) -> usize {
     OVERHEAD_BYTES + of.client_id.len()
 }
 
+fn outbound_bytes(exchange: &OutboundExchange) -> usize {
+    OVERHEAD_BYTES + exchange.shared.as_ref().map_or(0, |name| name.len())
+}
+
 pub(super) fn stored_bytes(session: &StoredSession) -> usize {
     OVERHEAD_BYTES
         + session.subscriptions.iter().map(subscription_bytes).sum::<usize>()
         + session.cursors.iter().map(cursor_bytes).sum::<usize>()
-        + session.outbound.len() * OVERHEAD_BYTES
+        + session.outbound.iter().map(outbound_bytes).sum::<usize>()
 }
 
 pub(super) fn session_change_bytes(change: &SessionChange) -> usize {

@@ -178,6 +178,7 @@ impl From<OutboundExchange> for proto::OutboundExchange {
             position: Some(exchange.position.0),
             qos: proto::Qos::from(exchange.qos).into(),
             stage: stage.into(),
+            shared: exchange.shared,
         }
     }
 }
@@ -197,6 +198,10 @@ impl TryFrom<proto::OutboundExchange> for OutboundExchange {
                 proto::OutboundStage::Sent => OutboundStage::Sent,
                 proto::OutboundStage::Received => OutboundStage::Received,
             },
+            shared: exchange
+                .shared
+                .map(|name| group_name(&name, "OutboundExchange.shared"))
+                .transpose()?,
         })
     }
 }

@@ -848,7 +848,7 @@ pub struct Cursor {
     #[prost(fixed64, repeated, tag = "3")]
     pub beyond: ::prost::alloc::vec::Vec<u64>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OutboundExchange {
     #[prost(uint32, tag = "1")]
     pub packet_id: u32,
@@ -860,6 +860,9 @@ pub struct OutboundExchange {
     pub qos: i32,
     #[prost(enumeration = "OutboundStage", tag = "5")]
     pub stage: i32,
+    /// `$share/name/filter` that it came by.
+    #[prost(bytes = "bytes", optional, tag = "6")]
+    pub shared: ::core::option::Option<::prost::bytes::Bytes>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -14,6 +14,7 @@ mod updates;
 
 use std::num::NonZeroU16;
 
+use bytes::Bytes;
 use foldhash::fast::FixedState;
 use freshet_mqtt::QoS;
 use freshet_storage_contract::{
@@ -40,11 +41,11 @@ pub(crate) struct Place {
 }
 
 /// A packet id towards the client that is taken.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Exchange {
     pub(crate) place: Place,
-    /// It came by a shared subscription.
-    is_shared: bool,
+    /// The shared subscription that it came by.
+    shared: Option<Bytes>,
     qos: QoS,
     /// PUBLISH was written, on this connection or an earlier one.
     is_sent: bool,
@@ -126,7 +127,9 @@ impl Durable {
         shards.sort_unstable();
         shards.dedup();
         for shard in shards {
-            let sent = stored.outbound.iter().filter(|e| e.shard == shard).map(|e| e.position);
+            // A group has a queue of its own: what came by it may still come by another filter.
+            let own = stored.outbound.iter().filter(|e| e.shared.is_none());
+            let sent = own.filter(|e| e.shard == shard).map(|e| e.position);
             let cursor = match stored.cursors.iter().find(|c| c.shard == shard) {
                 Some(stored) => Cursor::resume(stored, sent),
                 None => {
@@ -211,7 +214,7 @@ impl Durable {
             (None, Some(place)) => {
                 let exchange = Exchange {
                     place,
-                    is_shared: false,
+                    shared: None,
                     qos,
                     is_sent: true,
                     is_stored: false,
@@ -244,7 +247,7 @@ impl Durable {
             return;
         };
         // A group has a queue of its own; another copy of the message may be the session's by another filter.
-        if !exchange.is_shared
+        if exchange.shared.is_none()
             && let Some(cursor) = self.cursor_mut(exchange.place.shard)
         {
             cursor.done(exchange.place.position);

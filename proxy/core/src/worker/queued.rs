@@ -13,7 +13,7 @@ use crate::connection::Connection;
 use crate::connection::durable::{Mode, Place};
 use crate::connection::message::OutMessage;
 use crate::connection::outbound::Identifiers;
-use crate::filters::{FilterTable, Subscriber};
+use crate::filters::{FilterKey, FilterTable, Subscriber};
 
 impl Worker {
     /// Queues a chunk of what a session has not been sent: one copy of each message, at the highest QoS and with the
@@ -90,19 +90,25 @@ impl Worker {
     }
 }
 
-/// RETAIN and subscription identifiers of a message that is sent again; none: no subscription of the client matches any
-/// more.
+/// RETAIN and subscription identifiers of a message that is sent again, by the shared subscription that is named or by
+/// the others; none: no subscription of the client matches any more.
 pub(crate) fn merge_matching(
     connection: &Connection,
     message: &Arc<OutMessage>,
+    shared: Option<&[u8]>,
     filters: &FilterTable,
     slot: u32,
 ) -> Option<(bool, Identifiers)> {
     let session = connection.cold.session.as_ref()?;
+    let group = shared.map(|name| filters.find(name));
+    let has_it = |key: &FilterKey| match group {
+        Some(group) => group == Some(*key),
+        None => filters.matches(*key, message.topic_name()),
+    };
     let matching: Vec<Subscriber> = session
         .subscriptions
         .iter()
-        .filter(|key| filters.matches(**key, message.topic_name()))
+        .filter(|key| has_it(key))
         .filter_map(|key| filters.subscriber(*key, slot).copied())
         .collect();
     let queued = merge(connection, &matching, message)?;

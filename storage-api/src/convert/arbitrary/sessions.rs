@@ -1,5 +1,6 @@
 //! Any value of the contract about stored sessions, for property tests.
 
+use bytes::Bytes;
 use freshet_storage_contract::{
     Answer, Cursor, Delivery, EnsureDurable, ExactlyOnce, Fetch, FetchedMessage, FilterId, Operation, OutboundExchange,
     OutboundStage, PacketId, Position, Pull, PullFilter, PulledMessage, QoS, Release, RequestId, RetainHandling,
@@ -81,15 +82,17 @@ fn cursor() -> impl Strategy<Value = Cursor> {
 
 fn exchange() -> impl Strategy<Value = OutboundExchange> {
     let stage = prop_oneof![Just(OutboundStage::Sent), Just(OutboundStage::Received)];
-    (packet_id(), shard(), position(), exchange_qos(), stage).prop_map(|(packet_id, shard, position, qos, stage)| {
-        OutboundExchange {
+    let shared = option::of(Just(Bytes::from_static(b"$share/g/a")));
+    (packet_id(), shard(), position(), exchange_qos(), stage, shared).prop_map(
+        |(packet_id, shard, position, qos, stage, shared)| OutboundExchange {
             packet_id,
             shard,
             position,
             qos,
             stage,
-        }
-    })
+            shared,
+        },
+    )
 }
 
 pub(super) fn stored_session() -> impl Strategy<Value = StoredSession> {

@@ -56,6 +56,7 @@ fn stored_session() -> StoredSession {
         position: POSITION,
         qos,
         stage,
+        shared: None,
     };
     StoredSession {
         generation: EPOCH,

@@ -28,6 +28,7 @@ impl Durable {
                 } else {
                     OutboundStage::Sent
                 },
+                shared: exchange.shared.clone(),
             })
             .collect();
         outbound.sort_unstable_by_key(|e| (e.shard, e.position));

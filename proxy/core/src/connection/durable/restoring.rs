@@ -79,7 +79,7 @@ impl Connection {
             };
             let known = Exchange {
                 place,
-                is_shared: false,
+                shared: exchange.shared.clone(),
                 qos: exchange.qos,
                 is_sent: true,
                 is_stored: true,
@@ -203,9 +203,7 @@ impl Connection {
         let Some(restoring) = durable.restoring.take_if(|r| r.fetches.is_empty()) else {
             return Ok(());
         };
-        let Restoring {
-            exchanges, mut fetched, ..
-        } = *restoring;
+        let Restoring { exchanges, fetched, .. } = *restoring;
         let mut sent: Vec<_> = exchanges.iter().filter(|e| e.stage == OutboundStage::Sent).collect();
         // Storage learns of QoS 1 later than of QoS 2: what counts is in which order a shard had them (MQTT-4.6.0-1).
         sent.sort_by_key(|exchange| (exchange.shard, exchange.position));
@@ -214,7 +212,8 @@ impl Connection {
                 shard: exchange.shard,
                 position: exchange.position,
             };
-            match fetched.remove(&place) {
+            // A message may be on its way twice: by a shared subscription and by another one.
+            match fetched.get(&place).cloned() {
                 Some(message) => self.resend_message(exchange, place, message, cx),
                 None => self.give_up(exchange, cx)?,
             }
@@ -228,7 +227,8 @@ impl Connection {
 
     fn resend_message(&mut self, exchange: &OutboundExchange, place: Place, message: Message, cx: &mut Context<'_>) {
         let message = std::sync::Arc::new(cx.shared.out_message(message, cx.now));
-        let merged = merge_matching(self, &message, &cx.shared.filters, cx.token.slot());
+        let name = exchange.shared.as_deref();
+        let merged = merge_matching(self, &message, name, &cx.shared.filters, cx.token.slot());
         let (retain, identifiers) = merged.unwrap_or_default();
         let mut queued = Queued::new(message, exchange.qos, retain, identifiers);
         queued.place = Some(place);

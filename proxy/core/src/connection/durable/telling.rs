@@ -50,7 +50,7 @@ impl Durable {
             queued.place = Some(place);
             let exchange = Exchange {
                 place,
-                is_shared: lease.is_some(),
+                shared: lease.map(|shared| shared.name.clone()),
                 qos: queued.qos,
                 is_sent: false,
                 is_stored: false,

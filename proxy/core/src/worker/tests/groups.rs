@@ -367,6 +367,58 @@ fn a_member_with_a_lasting_session_takes_qos_2_for_itself() {
     assert_eq!(settled(&bench), [], "and the end of the connection gives nothing back");
 }
 
+/// A client with a lasting session that subscribes to a group and, by itself, to the same topic.
+fn member_twice(bench: &mut Bench, window: u16) -> Client {
+    let mut connect = Connect::new(V5, "c");
+    connect.clean_start = false;
+    connect.properties.session_expiry_interval = Some(600);
+    connect.properties.receive_maximum = NonZeroU16::new(window);
+    let (client, ack) = bench.connect(&connect);
+    if !ack.session_present {
+        for (name, identifier) in [(NAME, 1), ("a", 2)] {
+            let options = SubscriptionOptions::new(QoS::ExactlyOnce);
+            bench.subscribe_with(client, name, options, Some(identifier));
+        }
+    }
+    client
+}
+
+#[test]
+fn what_came_by_a_group_and_by_another_subscription_comes_again_by_both() {
+    let mut bench = Bench::new();
+    let client = member_twice(&mut bench, 10);
+    deliver(&mut bench, 0..2, QoS::ExactlyOnce);
+    let mut before: Vec<_> = bench.read_publishes(client);
+    assert_eq!(before.len(), 4);
+    bench.hang_up(client);
+    let client = member_twice(&mut bench, 10);
+    let mut again = bench.read_publishes(client);
+    assert!(again.iter().all(|publish| publish.dup));
+    for seen in [&mut before, &mut again] {
+        seen.sort_by_key(|publish| publish.packet_id);
+        seen.iter_mut().for_each(|publish| publish.dup = false);
+    }
+    assert_eq!(again, before, "each with its packet id and its identifier");
+}
+
+#[test]
+fn what_came_by_a_group_does_not_stand_for_what_another_subscription_has_not_had() {
+    let mut bench = Bench::new();
+    let client = member_twice(&mut bench, 1);
+    deliver(&mut bench, 0..1, QoS::ExactlyOnce);
+    let first = bench.read_publishes(client);
+    assert_eq!(first.len(), 1);
+    bench.hang_up(client);
+    let client = member_twice(&mut bench, 10);
+    let mut identifiers: Vec<_> = bench
+        .read_publishes(client)
+        .into_iter()
+        .map(|publish| publish.identifiers)
+        .collect();
+    identifiers.sort();
+    assert_eq!(identifiers, [vec![1], vec![2]]);
+}
+
 #[test]
 fn a_lasting_session_that_ends_before_it_was_sent_a_message_gives_it_back() {
     let mut bench = Bench::new();

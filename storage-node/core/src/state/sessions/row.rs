@@ -37,6 +37,8 @@ pub(super) struct SessionRow {
     /// Messages of shared subscriptions that are kept for its exchanges.
     kept: Vec<KeptAt>,
     subscription_bytes: u64,
+    /// Names of shared subscriptions in `stored.outbound`.
+    shared_bytes: u64,
 }
 
 /// A message that its shard keeps for an exchange.
@@ -55,6 +57,7 @@ impl SessionRow {
             connected: true,
             ends_ms: None,
             subscription_bytes: stored.subscriptions.iter().map(subscription_bytes).sum(),
+            shared_bytes: stored.outbound.iter().map(shared_bytes).sum(),
             stored,
             packets_at: Vec::new(),
             kept: Vec::new(),
@@ -69,6 +72,7 @@ impl SessionRow {
         SESSION_OVERHEAD_BYTES
             + client_id.len() as u64
             + self.subscription_bytes
+            + self.shared_bytes
             + entries as u64 * ENTRY_BYTES
             + numbers as u64 * NUMBER_BYTES
     }
@@ -140,6 +144,7 @@ impl SessionRow {
                     position: *position,
                     qos: *qos,
                     stage: OutboundStage::Sent,
+                    shared: shared.as_deref().map(Bytes::copy_from_slice),
                 };
                 self.send(exchange, shared.as_ref().and_then(group_name), notes);
             }
@@ -151,7 +156,10 @@ impl SessionRow {
                 self.release_kept(*packet_id, notes);
             }
             SessionChange::Completed { packet_id } => {
-                self.stored.outbound.retain(|e| e.packet_id != *packet_id);
+                let ended = self.stored.outbound.iter().position(|e| e.packet_id == *packet_id);
+                if let Some(at) = ended {
+                    self.shared_bytes -= shared_bytes(&self.stored.outbound.remove(at));
+                }
                 self.release_kept(*packet_id, notes);
             }
         }
@@ -166,12 +174,17 @@ impl SessionRow {
             ..
         } = exchange;
         let outbound = &mut self.stored.outbound;
+        let added = shared_bytes(&exchange);
         match outbound.iter_mut().find(|e| e.packet_id == packet_id) {
             // Asked again after a broken link: how far it has come stands.
             Some(same) if same.shard == shard && same.position == position => return,
-            Some(other) => *other = exchange,
+            Some(other) => {
+                self.shared_bytes -= shared_bytes(other);
+                *other = exchange;
+            }
             None => outbound.push(exchange),
         }
+        self.shared_bytes += added;
         self.release_kept(packet_id, notes);
         if let Some(group) = group {
             let kept = KeptAt {
@@ -250,7 +263,11 @@ impl SessionRow {
             .iter()
             .filter(|s| !is_group(&s.topic_filter))
             .any(|s| s.starts.iter().any(|start| start.shard == shard))
-            || self.stored.outbound.iter().any(|e| e.shard == shard)
+            || self
+                .stored
+                .outbound
+                .iter()
+                .any(|e| e.shard == shard && e.shared.is_none())
     }
 
     fn unsubscribe(&mut self, topic_filter: &Bytes, readers: &mut Readers, notes: &mut Effects<Note>) {
@@ -311,9 +328,13 @@ pub(super) fn cost_of(change: &SessionChange) -> u64 {
         // A filter is charged where its readers are, too.
         SessionChange::Subscribe(subscription) => subscription_bytes(subscription) * 2,
         SessionChange::Advance(cursor) => ENTRY_BYTES + cursor.beyond.len() as u64 * NUMBER_BYTES,
-        SessionChange::Sending { .. } => ENTRY_BYTES * 2,
+        SessionChange::Sending { shared, .. } => ENTRY_BYTES * 2 + shared.as_ref().map_or(0, |n| n.len() as u64),
         SessionChange::Unsubscribe { .. } | SessionChange::Received { .. } | SessionChange::Completed { .. } => 0,
     }
+}
+
+fn shared_bytes(exchange: &OutboundExchange) -> u64 {
+    exchange.shared.as_ref().map_or(0, |name| name.len() as u64)
 }
 
 fn subscription_bytes(subscription: &StoredSubscription) -> u64 {
@@ -342,10 +363,14 @@ pub(super) fn sorted(session: &StoredSession) -> StoredSession {
     let mut cursors = session.cursors.clone();
     cursors.sort_by_key(|cursor| cursor.shard);
     cursors.dedup_by_key(|cursor| cursor.shard);
+    let outbound = session.outbound.iter().map(|exchange| OutboundExchange {
+        shared: exchange.shared.as_deref().map(Bytes::copy_from_slice),
+        ..exchange.clone()
+    });
     StoredSession {
         generation: session.generation,
         subscriptions,
         cursors,
-        outbound: session.outbound.clone(),
+        outbound: outbound.collect(),
     }
 }

@@ -137,6 +137,7 @@ fn a_qos_2_message_that_was_sent_stays_with_its_member() {
     let (epoch, session) = w.resume(B, 2, "c");
     assert_eq!(session.outbound.len(), 1);
     assert_eq!(session.outbound[0].stage, OutboundStage::Sent);
+    assert_eq!(session.outbound[0].shared.as_deref(), Some(GROUP.as_bytes()));
     assert_eq!(w.fetch_payloads(B, session.outbound[0].position), ["1"]);
     w.update(
         B,
