@@ -49,10 +49,18 @@ pub(crate) struct Exchange {
     qos: QoS,
     /// PUBLISH was written, on this connection or an earlier one.
     is_sent: bool,
-    /// Storage has committed it.
+    /// Storage has committed it; at QoS 1, which need not wait for that, it is told.
     is_stored: bool,
     /// PUBREC has arrived.
     is_received: bool,
+}
+
+impl Exchange {
+    /// Whether PUBLISH leaves no earlier than storage knows of it: the client remembers a packet id of QoS 2, and what is
+    /// kept nowhere else could not be sent again.
+    fn waits_for_storage(&self) -> bool {
+        self.qos == QoS::ExactlyOnce || self.place.position == Position::default()
+    }
 }
 
 /// How soon storage is to be told.
@@ -88,7 +96,7 @@ pub(crate) struct Durable {
     updates: Updates,
     pub(crate) releases: Releases,
     restoring: Option<Box<Restoring>>,
-    /// Messages of QoS 2 are queued that have no packet id.
+    /// Messages are queued that have no packet id, and need one that storage knows.
     wants_ids: bool,
     /// What the worker's list of those to be asked says.
     pub(crate) telling: Telling,
@@ -202,7 +210,7 @@ impl Durable {
         }
     }
 
-    /// A message of QoS 2 was queued: it needs a packet id that storage knows.
+    /// A message was queued that needs a packet id which storage knows.
     pub(crate) fn want_id(&mut self) {
         self.wants_ids = true;
     }
@@ -226,19 +234,16 @@ impl Durable {
         }
     }
 
-    /// Whether a PUBLISH of QoS 2 with this packet id may be sent.
+    /// Whether a PUBLISH with this packet id may be sent.
     pub(crate) fn may_send(&self, packet_id: NonZeroU16) -> bool {
-        self.exchanges.get(&packet_id).is_none_or(|e| e.is_stored)
+        let exchange = self.exchanges.get(&packet_id);
+        exchange.is_none_or(|e| e.is_stored || !e.waits_for_storage())
     }
 
-    /// A message of a shared subscription that was not sent is to go to another member. False: storage has been told
-    /// that it is this session's.
-    pub(crate) fn give_back(&mut self, packet_id: NonZeroU16) -> bool {
-        let is_free = self.updates.withdraw_sending(packet_id);
-        if is_free {
-            self.exchanges.remove(&packet_id);
-        }
-        is_free
+    /// A message of a shared subscription that storage has not been told of as this session's goes to another member.
+    pub(crate) fn give_back(&mut self, packet_id: NonZeroU16) {
+        self.updates.withdraw_sending(packet_id);
+        self.exchanges.remove(&packet_id);
     }
 
     /// The exchange has ended.
@@ -253,7 +258,7 @@ impl Durable {
             cursor.done(exchange.place.position);
         }
         // What was reserved and not committed is on its way to storage, too.
-        if exchange.is_stored || exchange.qos == QoS::ExactlyOnce {
+        if exchange.is_stored || exchange.waits_for_storage() {
             self.push(SessionChange::Completed { packet_id }, None, now);
         }
     }

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    Answer, Cursor, Delivery, EnsureDurable, ExactlyOnce, Fetch, FetchedMessage, FilterId, Operation, OutboundExchange,
-    OutboundStage, PacketId, Position, Pull, PullFilter, PulledMessage, QoS, Release, RequestId, RetainHandling,
-    SessionChange, SessionRefusal, StoredSession, StoredSubscription, SubscriptionOptions, SubscriptionStart,
-    UpdateSession,
+    Answer, Cursor, Delivery, EnsureDurable, ExactlyOnce, Fetch, FetchedMessage, FilterId, Message, Operation,
+    OutboundExchange, OutboundStage, PacketId, Position, Pull, PullFilter, PulledMessage, QoS, Release, RequestId,
+    RetainHandling, SessionChange, SessionRefusal, StoredSession, StoredSubscription, SubscriptionOptions,
+    SubscriptionStart, UpdateSession,
 };
 use proptest::{
     collection::{btree_set, vec},
@@ -80,17 +80,22 @@ fn cursor() -> impl Strategy<Value = Cursor> {
     })
 }
 
+fn kept() -> impl Strategy<Value = Option<Box<Message>>> {
+    option::of(message().prop_map(Box::new))
+}
+
 fn exchange() -> impl Strategy<Value = OutboundExchange> {
     let stage = prop_oneof![Just(OutboundStage::Sent), Just(OutboundStage::Received)];
     let shared = option::of(Just(Bytes::from_static(b"$share/g/a")));
-    (packet_id(), shard(), position(), exchange_qos(), stage, shared).prop_map(
-        |(packet_id, shard, position, qos, stage, shared)| OutboundExchange {
+    (packet_id(), shard(), position(), exchange_qos(), stage, shared, kept()).prop_map(
+        |(packet_id, shard, position, qos, stage, shared, message)| OutboundExchange {
             packet_id,
             shard,
             position,
             qos,
             stage,
             shared,
+            message,
         },
     )
 }
@@ -120,15 +125,19 @@ fn change() -> impl Strategy<Value = SessionChange> {
             shard(),
             position(),
             exchange_qos(),
-            option::of(group_name())
+            option::of(group_name()),
+            kept()
         )
-            .prop_map(|(packet_id, shard, position, qos, shared)| SessionChange::Sending {
-                packet_id,
-                shard,
-                position,
-                qos,
-                shared,
-            }),
+            .prop_map(
+                |(packet_id, shard, position, qos, shared, message)| SessionChange::Sending {
+                    packet_id,
+                    shard,
+                    position,
+                    qos,
+                    shared,
+                    message,
+                }
+            ),
         packet_id().prop_map(|packet_id| SessionChange::Received { packet_id }),
         packet_id().prop_map(|packet_id| SessionChange::Completed { packet_id }),
     ]

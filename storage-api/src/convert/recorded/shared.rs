@@ -50,6 +50,7 @@ fn operations() -> Vec<Operation> {
                 position: LEASE.position,
                 qos: QoS::ExactlyOnce,
                 shared: Some(NAME),
+                message: None,
             }],
         }),
         Operation::SettleShared(SettleShared {
@@ -87,6 +88,7 @@ fn session_answers() -> Vec<Answer> {
             qos: QoS::ExactlyOnce,
             stage: OutboundStage::Sent,
             shared: Some(NAME),
+            message: None,
         }],
     };
     vec![Answer::SessionAttached {

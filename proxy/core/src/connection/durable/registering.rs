@@ -29,6 +29,7 @@ impl Durable {
                     OutboundStage::Sent
                 },
                 shared: exchange.shared.clone(),
+                message: None,
             })
             .collect();
         outbound.sort_unstable_by_key(|e| (e.shard, e.position));

@@ -19,7 +19,8 @@ use crate::reason::DisconnectReason;
 use crate::worker::{ConnectionToken, Request, Shared};
 
 impl Durable {
-    /// Gives packet ids to messages that must not be sent before storage knows theirs, as far as the window goes.
+    /// Gives packet ids to messages that must not be sent before storage knows theirs, as far as the window goes: those of
+    /// QoS 2, and those that are kept nowhere else, which it is given with their packet ids.
     fn reserve(&mut self, inflight: &mut Inflight, outbound: Option<&mut Outbound>, now: MonotonicMs) {
         if !std::mem::take(&mut self.wants_ids) {
             return;
@@ -41,11 +42,11 @@ impl Durable {
                 shard: shared.shard,
                 position: shared.lease.position,
             });
-            // A packet id of QoS 2 must be known even when its message is kept nowhere: the client remembers it.
-            let place = match (queued.place.or(of_group), queued.qos) {
-                (Some(place), _) => place,
-                (None, QoS::ExactlyOnce) => elsewhere,
-                (None, _) => continue,
+            let place = match queued.place.or(of_group) {
+                Some(place) => place,
+                // It goes back to its group when the connection ends.
+                None if queued.lease.is_some() => continue,
+                None => elsewhere,
             };
             queued.place = Some(place);
             let exchange = Exchange {
@@ -56,17 +57,46 @@ impl Durable {
                 is_stored: false,
                 is_received: false,
             };
+            let waits = exchange.waits_for_storage();
             self.exchanges.insert(packet_id, exchange);
-            if queued.qos == QoS::ExactlyOnce {
+            if waits {
+                self.tell_before(place, now);
                 let sending = SessionChange::Sending {
                     packet_id,
                     shard: place.shard,
                     position: place.position,
                     qos: queued.qos,
                     shared: lease.map(|shared| shared.name.clone()),
+                    message: queued.to_be_kept(now).filter(|_| place == elsewhere),
                 };
                 self.push(sending, Some(Held::Publish(packet_id)), now);
             }
+        }
+    }
+
+    /// Storage is told of QoS 1 that was queued before a message of the same shard that it is told of: whoever goes on with
+    /// the session sends both again in their order (`[MQTT-4.6.0-1]`).
+    fn tell_before(&mut self, place: Place, now: MonotonicMs) {
+        let is_before = |e: &Exchange| {
+            let is_known = e.is_stored || e.waits_for_storage();
+            !is_known && e.place.shard == place.shard && e.place.position < place.position
+        };
+        let mut before: Vec<_> = self.exchanges.iter_mut().filter(|(_, e)| is_before(e)).collect();
+        before.sort_unstable_by_key(|(_, e)| e.place);
+        let mut told = Vec::with_capacity(before.len());
+        for (packet_id, exchange) in before {
+            exchange.is_stored = true;
+            told.push(SessionChange::Sending {
+                packet_id: *packet_id,
+                shard: exchange.place.shard,
+                position: exchange.place.position,
+                qos: exchange.qos,
+                shared: None,
+                message: None,
+            });
+        }
+        for sending in told {
+            self.push(sending, None, now);
         }
     }
 
@@ -130,6 +160,7 @@ impl Durable {
                 position,
                 qos: QoS::AtLeastOnce,
                 shared: None,
+                message: None,
             };
             self.updates.push(sending, None, now);
         }
@@ -174,7 +205,7 @@ impl Session {
         }
         let changes = durable.last_changes(now);
         let tell = |changes| {
-            let request = shared.requests.add(Request::Update(token));
+            let request = shared.requests.add(Request::Update(token, Box::default()));
             self.update(epoch, request, changes)
         };
         changes.into_iter().map(tell).collect()
@@ -197,10 +228,17 @@ impl Connection {
         if !durable.updates.has_pending() {
             return;
         }
-        let request = cx.shared.requests.add(Request::Update(cx.token));
+        let request = cx.shared.requests.add(Request::Update(cx.token, Box::default()));
         let Some(changes) = durable.updates.take_next(request) else {
             return;
         };
+        let taken = self
+            .outbound
+            .as_deref_mut()
+            .map(|outbound| outbound.take_leases(&changes));
+        if let (Some(taken), Some(Request::Update(_, leases))) = (taken, cx.shared.requests.get_mut(request)) {
+            *leases = taken;
+        }
         cx.out.to_link.push(session.update(epoch, request, changes));
         self.arm(cx);
     }

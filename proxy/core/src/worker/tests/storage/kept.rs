@@ -202,6 +202,7 @@ fn apply(session: &mut StoredSession, change: SessionChange) {
             position,
             qos,
             shared,
+            message,
         } => {
             session.outbound.retain(|e| e.packet_id != packet_id);
             session.outbound.push(OutboundExchange {
@@ -211,11 +212,13 @@ fn apply(session: &mut StoredSession, change: SessionChange) {
                 qos,
                 stage: OutboundStage::Sent,
                 shared,
+                message,
             });
         }
         SessionChange::Received { packet_id } => {
             for exchange in session.outbound.iter_mut().filter(|e| e.packet_id == packet_id) {
                 exchange.stage = OutboundStage::Received;
+                exchange.message = None;
             }
         }
         SessionChange::Completed { packet_id } => session.outbound.retain(|e| e.packet_id != packet_id),
