@@ -109,6 +109,7 @@ fn a_session_without_room_keeps_the_exchange_but_not_its_message() {
     w.change(A, "c", epoch, vec![sending(1, 1 << 20)]);
     w.change(A, "c", epoch, vec![sending(2, 1 << 20)]);
     w.change(A, "c", epoch, vec![sending(3, 10)]);
+    w.disconnect(A, "c", epoch, None);
     let (_, session) = w.resume(A, 2, "c");
     let kept: Vec<_> = session
         .outbound
