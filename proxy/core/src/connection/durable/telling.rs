@@ -21,6 +21,9 @@ use crate::worker::{ConnectionToken, Request, Shared};
 impl Durable {
     /// Gives packet ids to messages that must not be sent before storage knows theirs, as far as the window goes: those of
     /// QoS 2, and those that are kept nowhere else, which it is given with their packet ids.
+    ///
+    /// With one of QoS 2 it is told of the QoS 1 in front of it: whoever goes on with the session sends both again in their
+    /// order (`[MQTT-4.6.0-1]`).
     fn reserve(&mut self, inflight: &mut Inflight, outbound: Option<&mut Outbound>, now: MonotonicMs) {
         if !std::mem::take(&mut self.wants_ids) {
             return;
@@ -30,6 +33,8 @@ impl Durable {
             shard: self.shard,
             position: Position::default(),
         };
+        // QoS 1 in front of the next message; none: not looked for yet.
+        let mut untold: Option<Vec<NonZeroU16>> = None;
         for queued in outbound.reliable_mut().filter(|queued| queued.packet_id.is_none()) {
             let Some(packet_id) = inflight.take(queued.qos) else {
                 self.wants_ids = true;
@@ -59,8 +64,14 @@ impl Durable {
             };
             let waits = exchange.waits_for_storage();
             self.exchanges.insert(packet_id, exchange);
+            if queued.qos == QoS::ExactlyOnce {
+                for before in untold.get_or_insert_with(|| self.untold()).drain(..) {
+                    self.tell_sent(before, now);
+                }
+            } else if let Some(untold) = untold.as_mut().filter(|_| !waits) {
+                untold.push(packet_id);
+            }
             if waits {
-                self.tell_before(place, now);
                 let sending = SessionChange::Sending {
                     packet_id,
                     shard: place.shard,
@@ -74,30 +85,29 @@ impl Durable {
         }
     }
 
-    /// Storage is told of QoS 1 that was queued before a message of the same shard that it is told of: whoever goes on with
-    /// the session sends both again in their order (`[MQTT-4.6.0-1]`).
-    fn tell_before(&mut self, place: Place, now: MonotonicMs) {
-        let is_before = |e: &Exchange| {
-            let is_known = e.is_stored || e.waits_for_storage();
-            !is_known && e.place.shard == place.shard && e.place.position < place.position
+    /// Packet ids of QoS 1 that storage has not been told of, in the order of their messages.
+    fn untold(&self) -> Vec<NonZeroU16> {
+        let is_untold = |e: &Exchange| !e.is_stored && !e.waits_for_storage();
+        let mut untold: Vec<_> = self.exchanges.iter().filter(|(_, e)| is_untold(e)).collect();
+        untold.sort_unstable_by_key(|(_, e)| e.place);
+        untold.into_iter().map(|(packet_id, _)| *packet_id).collect()
+    }
+
+    /// Storage is told of a message of QoS 1 that is on its way.
+    fn tell_sent(&mut self, packet_id: NonZeroU16, now: MonotonicMs) {
+        let Some(exchange) = self.exchanges.get_mut(&packet_id) else {
+            return;
         };
-        let mut before: Vec<_> = self.exchanges.iter_mut().filter(|(_, e)| is_before(e)).collect();
-        before.sort_unstable_by_key(|(_, e)| e.place);
-        let mut told = Vec::with_capacity(before.len());
-        for (packet_id, exchange) in before {
-            exchange.is_stored = true;
-            told.push(SessionChange::Sending {
-                packet_id: *packet_id,
-                shard: exchange.place.shard,
-                position: exchange.place.position,
-                qos: exchange.qos,
-                shared: None,
-                message: None,
-            });
-        }
-        for sending in told {
-            self.push(sending, None, now);
-        }
+        exchange.is_stored = true;
+        let sending = SessionChange::Sending {
+            packet_id,
+            shard: exchange.place.shard,
+            position: exchange.place.position,
+            qos: exchange.qos,
+            shared: None,
+            message: None,
+        };
+        self.push(sending, None, now);
     }
 
     fn push_cursors(&mut self, now: MonotonicMs) {
@@ -146,23 +156,11 @@ impl Durable {
     /// What storage is to be told at the end of the connection, in this order.
     pub(crate) fn last_changes(&mut self, now: MonotonicMs) -> Vec<Vec<SessionChange>> {
         self.push_cursors(now);
-        let mut sent: Vec<_> = self
-            .exchanges
-            .iter()
-            .filter(|(_, e)| e.is_sent && !e.is_stored && e.qos == QoS::AtLeastOnce)
-            .map(|(packet_id, e)| (e.place, *packet_id))
-            .collect();
-        sent.sort_unstable();
-        for (Place { shard, position }, packet_id) in sent {
-            let sending = SessionChange::Sending {
-                packet_id,
-                shard,
-                position,
-                qos: QoS::AtLeastOnce,
-                shared: None,
-                message: None,
-            };
-            self.updates.push(sending, None, now);
+        let is_sent = |packet_id: &NonZeroU16| self.exchanges.get(packet_id).is_some_and(|e| e.is_sent);
+        let mut sent = self.untold();
+        sent.retain(is_sent);
+        for packet_id in sent {
+            self.tell_sent(packet_id, now);
         }
         self.updates.take_all().collect()
     }
