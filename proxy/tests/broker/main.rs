@@ -20,6 +20,7 @@ mod relay;
 mod sessions;
 mod shared;
 mod slow_consumer;
+mod sparkplug;
 mod storage_lost;
 mod sys;
 mod takeover;

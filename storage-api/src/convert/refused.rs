@@ -59,6 +59,7 @@ fn sending(qos: i32) -> proto::Sending {
         position: Some(0),
         qos,
         shared: None,
+        message: None,
     }
 }
 

@@ -9,6 +9,7 @@ mod connections;
 mod deltas;
 mod departure;
 mod exchange;
+mod flapping;
 mod groups;
 mod intake;
 mod interest;

@@ -181,7 +181,7 @@ impl State {
                 client_id,
                 epoch,
                 changes,
-            } => done(sessions.update(client_id, *epoch, changes, notes)),
+            } => done(sessions.update(client_id, *epoch, changes, log_time_ms, notes)),
             Command::SuspendSessions => {
                 sessions.suspend_all(log_time_ms);
                 Applied::Done

@@ -43,11 +43,13 @@ impl Link {
             }
             Answer::SessionUpdated { request } => {
                 if self.owed.answered(request) {
+                    self.leave_groups();
                     out.tell(worker_of(request), ToWorker::SessionUpdated { request });
                 }
             }
             Answer::UpdateRefused { request, refusal } => {
                 if self.owed.answered(request) {
+                    self.leave_groups();
                     out.tell(worker_of(request), ToWorker::UpdateRefused { request, refusal });
                 }
             }

@@ -44,6 +44,9 @@ impl Link {
         self.incarnation = incarnation;
         // A life that was never attached had nobody to lose anything.
         self.is_reborn |= self.placement.is_some();
+        // With its life its leases have ended. What storage had taken note of before is in its sessions.
+        self.owed.take_no_more();
+        self.leave_groups();
         for shard in &mut self.shards {
             // Deliveries are numbered per incarnation.
             shard.acceptance.start_term(Term(0));

@@ -45,7 +45,10 @@ impl Link {
                 self.subscribe(worker, &subscribe, &placement, out);
             }
             ToLink::Unsubscribe { filter_id } => {
-                let left = self.filters.remove(worker, filter_id, self.settings.shared_strategy);
+                let (strategy, taking) = (self.settings.shared_strategy, self.owed.taking());
+                let left = self
+                    .filters
+                    .remove(worker, filter_id, strategy, |name| taking.has(name));
                 self.change_interest(left, &placement);
             }
             ToLink::ResizeGroup { topic_filter, part } => {
@@ -241,6 +244,20 @@ impl Link {
             if !retained && durable.is_none() && link.join(request) {
                 let start = None;
                 out.tell(worker, ToWorker::Joined { request, shard, start });
+            }
+        }
+    }
+
+    /// Leaves groups that were held until sessions have taken what they had of them.
+    pub(super) fn leave_groups(&mut self) {
+        let ended = self.owed.taking().take_ended();
+        let Some(placement) = self.placement.clone() else {
+            return;
+        };
+        for name in ended {
+            if !self.owed.taking().has(&name) {
+                let left = self.filters.let_go(&name);
+                self.change_interest(left, &placement);
             }
         }
     }

@@ -77,12 +77,15 @@ impl Worker {
                 }
             }
             ToWorker::SessionUpdated { request } => {
-                if let Some(Request::Update(token)) = self.shared.requests.remove(request) {
+                if let Some(Request::Update(token, _)) = self.shared.requests.remove(request) {
                     self.try_with(token, now, out, |connection, cx| connection.on_updated(request, cx));
                 }
             }
             ToWorker::UpdateRefused { request, refusal } => {
-                if let Some(Request::Update(token)) = self.shared.requests.remove(request) {
+                if let Some(Request::Update(token, leases)) = self.shared.requests.remove(request) {
+                    for lease in &leases {
+                        self.shared.return_lease(lease);
+                    }
                     self.try_with(token, now, out, |connection, cx| {
                         connection.on_update_refused(request, refusal, cx)
                     });
@@ -245,6 +248,12 @@ impl Worker {
             .storage_lost_at
             .filter(|_| was_forgotten)
             .map(|at| now.since(at));
+        if was_forgotten {
+            // Their messages went to other members, unless storage had heard: what it has stored is what counts.
+            for token in self.shared.requests.taking_from(shard) {
+                self.end(token, DisconnectReason::Overrun.into(), now, out);
+            }
+        }
         let mut slots = Vec::new();
         self.shared.filters.for_each_at(shard, |subscriber| {
             if subscriber.qos != QoS::AtMostOnce {

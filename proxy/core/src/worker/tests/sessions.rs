@@ -1,5 +1,6 @@
 //! Sessions that outlive their connection, as clients see them.
 
+mod again;
 mod outbound;
 mod publishing;
 mod subscriptions;
