@@ -86,6 +86,9 @@ pub enum ToLink {
         /// sessions of this shard. Each join then tells where the subscription begins, unless
         /// [`ToWorker::SubscriptionRefused`] comes in their place.
         durable: Option<ShardId>,
+        /// The session comes back: what is on its way may have been given to its former connection, so that it joins
+        /// behind that.
+        is_restored: bool,
         /// Of a shared subscription, whose topic filter is the whole `$share/name/filter`: the worker's members with this
         /// one.
         group: Option<GroupPart>,

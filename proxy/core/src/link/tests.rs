@@ -82,6 +82,7 @@ fn subscribe(counter: u64, retained: bool) -> ToLink {
         topic_filter,
         retained,
         durable: None,
+        is_restored: false,
         group: None,
     }
 }
