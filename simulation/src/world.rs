@@ -85,7 +85,9 @@ impl World {
         };
         for number in 0..sequence.proxies {
             let incarnation = world.take_incarnation();
-            world.proxies.push(Proxy::new(number, sequence.workers, incarnation));
+            world
+                .proxies
+                .push(Proxy::new(number, sequence.workers, sequence.strategy, incarnation));
         }
         world
     }
@@ -154,6 +156,9 @@ impl World {
         self.history.rest = Some(rest);
         for connection in &self.open {
             self.clients[*connection].write_down_unanswered(&mut self.history);
+        }
+        for client in &self.clients {
+            client.write_down_acknowledged(&mut self.history);
         }
         Ok(())
     }
