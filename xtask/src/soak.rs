@@ -37,12 +37,14 @@ pub(crate) async fn soak(args: &SoakArgs) -> Result<ExitCode> {
             what: "the same scripts against brokers of others",
             steps: vec![differences(&[])],
             cleanup: Vec::new(),
+            beside_next: false,
         },
         Part {
             name: "fuzz",
             what: "every fuzz target",
             steps: fuzz_steps(seconds, &mut interrupt).await?,
             cleanup: Vec::new(),
+            beside_next: false,
         },
     ];
     run_parts(&parts, true, &mut interrupt).await

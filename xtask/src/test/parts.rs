@@ -32,6 +32,8 @@ pub(crate) struct Part {
     pub(crate) steps: Vec<Step>,
     /// Run afterwards in any case.
     pub(crate) cleanup: Vec<Step>,
+    /// Mostly waits: runs at the same time as the part behind it.
+    pub(crate) beside_next: bool,
 }
 
 /// One command.
@@ -79,6 +81,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             what: "formatting, lints, licences, generated files, chart",
             steps: vec![Step::new(this_program(&["verify"])?, 60 * MINUTE)],
             cleanup: Vec::new(),
+            beside_next: false,
         },
         Part {
             name: "build",
@@ -95,6 +98,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
                 ),
             ],
             cleanup: Vec::new(),
+            beside_next: false,
         },
         Part {
             name: "unit",
@@ -104,21 +108,27 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
                 Step::new(cargo_test(&["--doc"]), 10 * MINUTE),
             ],
             cleanup: Vec::new(),
+            beside_next: false,
         },
         simulation::part(simulation::Sequences::Count(SEQUENCES)),
+        Part {
+            beside_next: true,
+            ..noise::part(NOISE_SECONDS)
+        },
         Part {
             name: "fuzz",
             what: "every fuzz target for a while",
             steps: fuzz_steps(fuzz_seconds, interrupt).await?,
             cleanup: Vec::new(),
+            beside_next: false,
         },
         Part {
             name: "standalone",
             what: "the broker in one process, over sockets",
             steps: tests_named(&standalone, &[], 15 * MINUTE),
             cleanup: Vec::new(),
+            beside_next: false,
         },
-        noise::part(NOISE_SECONDS),
         Part {
             name: "clients",
             what: "stock MQTT clients and brokers of others through the same scripts, in both versions",
@@ -137,6 +147,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
                 differences(&["freshet", "mosquitto"]),
             ],
             cleanup: Vec::new(),
+            beside_next: false,
         },
         Part {
             name: "e2e",
@@ -146,6 +157,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
                 this_program(&["down", "--instance", TEST_INSTANCE])?,
                 5 * MINUTE,
             )],
+            beside_next: false,
         },
     ])
 }
