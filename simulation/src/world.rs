@@ -141,7 +141,10 @@ impl World {
         }
         for connection in self.open.clone() {
             self.sockets[connection].is_deaf = false;
-            self.clients[connection].hurry();
+            // What has gone acknowledges nothing any more, though the server may not have seen it go.
+            if self.sockets[connection].is_at_client {
+                self.clients[connection].hurry();
+            }
             self.carry(connection);
         }
         // The recovery hold, silence, takeovers and leases end.
