@@ -19,6 +19,7 @@ mod relay;
 mod sessions;
 mod shared;
 mod slow_consumer;
+mod sparkplug;
 mod storage_lost;
 mod sys;
 mod takeover;
