@@ -334,6 +334,19 @@ mod tests {
         assert_eq!(clients, [1, 3, 5]);
         assert_eq!(p.publisher_id(b"c1").0, 0x210a_2e98_d1e8_edd6);
         assert_ne!(p.publisher_id(b"c1"), p.publisher_id(b"c2"));
+        // The key of this one ends in another bit.
+        let p = Placement::new(&ClusterUid("u".to_owned()), 8, &[]).unwrap();
+        assert_eq!(p.publisher_id(b"c1").0, 0x3b50_47ee_9130_0310);
+    }
+
+    #[test]
+    fn a_filter_that_goes_on_below_a_closed_rule_is_placed_by_itself() {
+        let p = placement(&["a/{key}"]);
+        let below = p.shard_of_topic("a/1/2");
+        assert_ne!(below, p.shard_of_topic("a/1"), "else nothing is shown");
+        assert_eq!(p.shards_of_filter("a/1/2"), FilterShards::One(below));
+        assert_eq!(p.shards_of_filter("a/1/#"), FilterShards::All);
+        assert_eq!(p.shards_of_filter("a/1"), FilterShards::One(p.shard_of_topic("a/1")));
     }
 
     proptest::proptest! {

@@ -142,19 +142,40 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             name: "e2e",
             what: "operator, proxies and storage on a real Kubernetes",
             steps: tests_named(&end_to_end, &["--test-threads=1"], 45 * MINUTE),
-            cleanup: vec![Step::new(
-                this_program(&["down", "--instance", TEST_INSTANCE])?,
-                5 * MINUTE,
-            )],
+            cleanup: vec![no_kubernetes()?],
         },
     ])
+}
+
+/// Takes the Kubernetes of the tests away.
+fn no_kubernetes() -> Result<Step> {
+    Ok(Step::new(
+        this_program(&["down", "--instance", TEST_INSTANCE])?,
+        5 * MINUTE,
+    ))
+}
+
+/// All scripts with all clients in both versions through the Service of a cluster on the Kubernetes of the tests.
+///
+/// # Errors
+/// When nobody knows where this program is.
+pub(crate) fn clients_on_kubernetes() -> Result<Part> {
+    let conformance = cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"]);
+    Ok(Part {
+        name: "kubernetes",
+        what: "stock MQTT clients through all scripts, through the Service of a cluster of several proxies",
+        // Builds programs, images and servers where they are not there.
+        steps: vec![Step::new(conformance.args(["--", "--kubernetes"]), 60 * MINUTE)],
+        cleanup: vec![no_kubernetes()?],
+    })
 }
 
 /// Scripts that compare these brokers, all if none is named, with what they are known to do.
 pub(crate) fn differences(brokers: &[&str]) -> Step {
     let named = brokers.iter().flat_map(|broker| ["--broker", *broker]);
     let conformance = cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"]);
-    Step::new(conformance.args(["--", "differences"]).args(named), 10 * MINUTE)
+    // The first run with all of them builds some.
+    Step::new(conformance.args(["--", "differences"]).args(named), 40 * MINUTE)
 }
 
 /// Integration tests by name, one program after the other. None makes no step, and a part without steps fails.
@@ -183,7 +204,11 @@ fn cargo(args: &[&str]) -> Invocation {
         .dir(paths::repository_root())
 }
 
-fn this_program(args: &[&str]) -> Result<Invocation> {
+/// Another verb of this program.
+///
+/// # Errors
+/// When nobody knows where it is.
+pub(super) fn this_program(args: &[&str]) -> Result<Invocation> {
     let program = std::env::current_exe().context("the path of this program")?;
     Ok(Invocation::new(program)
         .args(args.iter().copied())
