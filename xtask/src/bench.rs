@@ -15,21 +15,38 @@ const TIMEOUT: Duration = Duration::from_secs(3 * 60 * 60);
 /// Arguments of `xtask bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
+    /// Measures two ways to drive a proxy's connections instead of brokers.
+    #[arg(long)]
+    drivers: bool,
     /// Passed on to the measuring program, such as `--quick`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
 
-/// Measures the two drivers of the proxy with storage in a process of its own.
+/// Measures Freshet beside other brokers.
 ///
 /// # Errors
-/// When the program cannot be started.
+/// When a program cannot be started.
 pub(crate) async fn bench(args: &BenchArgs) -> Result<ExitCode> {
     let mut interrupt = Interrupt::listen()?;
-    let measure = Invocation::cargo()
-        .args(["run", "--release", "--quiet", "--bin", "freshet-bench-spike", "--"])
-        .args(&args.args)
-        .dir(paths::repository_root());
+    let cargo = |arguments: &[&str]| {
+        Invocation::cargo()
+            .args(arguments.iter().copied())
+            .dir(paths::repository_root())
+    };
+    // Both in one call, or the measuring program could find a broker of an earlier state beside itself.
+    let build = cargo(&["build", "--release", "--locked", "--workspace", "--bins"]);
+    let built = run(&build, TIMEOUT, &mut interrupt).await?;
+    if built.ending != Ending::Passed {
+        println!("{}", built.ending);
+        return Ok(ExitCode::FAILURE);
+    }
+    let program = if args.drivers {
+        "freshet-bench-spike"
+    } else {
+        "freshet-bench"
+    };
+    let measure = cargo(&["run", "--release", "--locked", "--quiet", "--bin", program, "--"]).args(&args.args);
     let outcome = run(&measure, TIMEOUT, &mut interrupt).await?;
     println!("{}", outcome.ending);
     Ok(if outcome.ending == Ending::Passed {

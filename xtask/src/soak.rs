@@ -10,7 +10,7 @@ use clap::Args;
 use crate::{
     steps::Interrupt,
     test::{
-        Part, Sequences, clients_on_kubernetes, differences, fuzz_steps, mutants_part, noise_part, run_parts,
+        Part, Sequences, clients_on_kubernetes, differences, fuzz_steps, mutants_part, noise_part, programs, run_parts,
         simulation_part,
     },
 };
@@ -42,8 +42,9 @@ pub(crate) async fn soak(args: &SoakArgs) -> Result<ExitCode> {
         Part {
             name: "differences",
             what: "the same scripts against brokers of others",
-            steps: vec![differences(&[])],
+            steps: vec![programs(), differences(&[])],
             cleanup: Vec::new(),
+            beside_next: false,
         },
         clients_on_kubernetes()?,
         Part {
@@ -51,6 +52,7 @@ pub(crate) async fn soak(args: &SoakArgs) -> Result<ExitCode> {
             what: "every fuzz target",
             steps: fuzz_steps(seconds, &mut interrupt).await?,
             cleanup: Vec::new(),
+            beside_next: false,
         },
         mutants_part(args.minutes)?,
     ];

@@ -22,7 +22,7 @@ use crate::steps::{Ending, Interrupt, run};
 pub(crate) use fuzz::fuzz_steps;
 pub(crate) use mutants::part as mutants_part;
 pub(crate) use noise::part as noise_part;
-pub(crate) use parts::{Counts, Part, Step, clients_on_kubernetes, differences};
+pub(crate) use parts::{Counts, Part, Step, clients_on_kubernetes, differences, programs};
 use report::{Report, Row};
 pub(crate) use simulation::{Sequences, part as simulation_part};
 
@@ -70,15 +70,28 @@ pub(crate) async fn test(args: &TestArgs) -> Result<ExitCode> {
 /// # Errors
 /// None of a part's own: a part that cannot be run has failed.
 pub(crate) async fn run_parts(parts: &[Part], keep_going: bool, interrupt: &mut Interrupt) -> Result<ExitCode> {
+    let started = Instant::now();
     let mut report = Report::default();
-    for part in parts {
+    let mut left = parts.iter();
+    while let Some(part) = left.next() {
+        let beside = if part.beside_next { left.next() } else { None };
         if report.has_failures() && !keep_going || interrupt.has_arrived() {
             report.add(Row::not_run(part.name));
+            beside.into_iter().for_each(|part| report.add(Row::not_run(part.name)));
             continue;
         }
         println!("\n==> {}: {}", part.name, part.what);
-        report.add(run_part(part, interrupt).await);
+        let Some(beside) = beside else {
+            report.add(run_part(part, interrupt).await);
+            continue;
+        };
+        println!("==> beside it {}: {}", beside.name, beside.what);
+        let mut also = Interrupt::listen()?;
+        let (first, second) = tokio::join!(run_part(part, interrupt), run_part(beside, &mut also));
+        report.add(first);
+        report.add(second);
     }
+    report.took = started.elapsed();
     print!("{report}");
     Ok(if report.has_failures() {
         ExitCode::FAILURE
@@ -169,6 +182,7 @@ mod tests {
             what: "a part",
             steps: vec![shell(script)],
             cleanup: Vec::new(),
+            beside_next: false,
         }
     }
 
@@ -226,5 +240,23 @@ mod tests {
         run_parts(&parts, true, &mut interrupt).await.unwrap();
         assert!(marker.exists());
         std::fs::remove_file(marker).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_part_that_mostly_waits_runs_at_the_same_time_as_the_next() {
+        let mut interrupt = Interrupt::listen().unwrap();
+        let fifo = std::env::temp_dir().join(format!("freshet-xtask-beside-{}", std::process::id()));
+        let fifo = fifo.display();
+        // Each end of a fifo waits for the other to be opened.
+        let parts = [
+            Part {
+                beside_next: true,
+                ..part("reads", &format!("mkfifo {fifo} && cat {fifo}"))
+            },
+            part("writes", &format!("until test -p {fifo}; do :; done; echo > {fifo}")),
+        ];
+        let code = run_parts(&parts, false, &mut interrupt).await.unwrap();
+        std::fs::remove_file(fifo.to_string()).unwrap();
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
     }
 }

@@ -10,23 +10,20 @@ mod driver_async_fd;
 mod driver_epoll;
 mod echo;
 mod filters;
-mod load;
+mod idle;
 mod mailbox;
 mod processes;
 mod proxy;
 mod run;
-mod shuffle;
 mod storage;
 mod table;
 mod tls;
-mod wire;
 mod worker;
 
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use rustix::process::{Resource, getrlimit, setrlimit};
 
 #[derive(clap::Parser)]
 #[command(about = "Measures the drivers A (epoll set inside a tokio runtime) and C (epoll loop beside a tokio thread)")]
@@ -47,7 +44,7 @@ enum Role {
 
 fn main() -> ExitCode {
     let Arguments { role, options } = Arguments::parse();
-    raise_file_limit();
+    freshet_bench_load::raise_file_limit();
     let result = match role {
         None => run::run(&options),
         Some(Role::Echo) => echo::run(|address| {
@@ -66,14 +63,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// A connection is a descriptor on both sides; the hard limit bounds what can be measured.
-fn raise_file_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // When it stays low the first measurement with many clients says so.
-    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Ends the process, with `last_words` on standard output, when the parent closes standard input or dies.

@@ -7,7 +7,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::load::{self, Outcome, Timing};
+use freshet_bench_load::{self as load, Outcome, Timing};
+
+use crate::idle;
 use crate::processes::{Broker, Setup};
 use crate::proxy::Driver;
 use crate::table::{self, Idle, Sample};
@@ -55,7 +57,7 @@ impl Work {
 
     fn measure(self, broker: &Broker, timing: Timing, seed: u64) -> anyhow::Result<Outcome> {
         match self {
-            Self::Pairs => load::pairs(broker, timing, seed),
+            Self::Pairs => load::pairs(broker, timing, seed, 1),
             Self::Sparse => load::sparse(broker, timing, seed),
             Self::FanOut => load::fan_out(broker, timing, seed),
         }
@@ -123,7 +125,7 @@ fn measure_round(report: &mut Report, round: u32, timing: Timing, idle_connectio
                     workers: 1,
                     tls,
                 })?;
-                let bytes = load::idle_bytes(&broker, idle_connections, tls)?;
+                let bytes = idle::idle_bytes(&broker, idle_connections, tls)?;
                 broker.stop()?;
                 report.add_idle(Idle { tls, driver, bytes }, idle_connections);
             }

@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::load::Outcome;
+use freshet_bench_load::{Outcome, spread};
+
 use crate::proxy::Driver;
 use crate::run::Work;
 
@@ -137,26 +138,4 @@ fn ratios(samples: &[Sample], work: Work, workers: u8) -> Vec<f64> {
     (1..=last)
         .filter_map(|round| Some(total(Driver::AsyncFd, round)? / total(Driver::Epoll, round)?))
         .collect()
-}
-
-fn spread(mut values: Vec<f64>, decimals: usize) -> String {
-    values.sort_by(f64::total_cmp);
-    let (Some(least), Some(most)) = (values.first(), values.last()) else {
-        return "-".to_owned();
-    };
-    let upper = values[values.len() / 2];
-    let median = f64::midpoint(values[(values.len() - 1) / 2], upper);
-    format!("{median:.decimals$} [{least:.decimals$}, {most:.decimals$}]")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::spread;
-
-    #[test]
-    fn the_median_of_an_even_number_lies_between_the_middle_two() {
-        assert_eq!(spread(vec![4.0, 1.0, 2.0, 3.0], 1), "2.5 [1.0, 4.0]");
-        assert_eq!(spread(vec![3.0, 1.0, 2.0], 0), "2 [1, 3]");
-        assert_eq!(spread(Vec::new(), 0), "-");
-    }
 }

@@ -23,8 +23,8 @@ use crate::batch::{self, Batch, Record};
 use crate::counters::{Counters, Tally};
 use crate::filters::{Filters, Receiver};
 use crate::mailbox::{Address, Confirmation, Mail, Mailbox};
-use crate::wire::{self, Packet};
 use connection::{Connections, Ended, READ_BUFFER_BYTES};
+use freshet_bench_load::wire::{self, Packet};
 
 /// Events taken from the epoll set at once.
 const EVENTS_PER_WAIT: usize = 256;
@@ -280,6 +280,7 @@ impl Worker {
     fn on_packet(&mut self, slot: u32, token: u64, packet: &Packet<'_>) -> Result<(), Ended> {
         match *packet {
             Packet::Publish {
+                qos: 0 | 1,
                 topic,
                 packet_id,
                 payload,
@@ -299,7 +300,7 @@ impl Worker {
             Packet::Connect => self.queue(slot, |out| out.extend_from_slice(&wire::CONNACK)),
             Packet::PingReq => self.queue(slot, |out| out.extend_from_slice(&wire::PINGRESP)),
             Packet::Subscribe { packet_id, filter, qos } => self.subscribe(token, packet_id, filter, qos),
-            Packet::Disconnect | Packet::ConnAck | Packet::SubAck => return Err(Ended),
+            _ => return Err(Ended),
         }
         Ok(())
     }

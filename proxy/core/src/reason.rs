@@ -76,7 +76,8 @@ reasons! {
     Overrun = "overrun",
     /// Storage did not answer for `publishHold`.
     StorageUnavailable = "storage_unavailable",
-    /// The process has no room for more bytes of incomplete packets.
+    /// The process has no room for more bytes of incomplete packets, or so many clients have come at once that this one
+    /// would wait too long for its session.
     ServerBusy = "server_busy",
     /// The proxy hands over its clients.
     ServerShutdown = "server_shutdown",

@@ -84,6 +84,10 @@ pub struct WorkerStats {
     pub subscriptions_now: u64,
     /// Sessions that wait for storage's answer to their CONNECT.
     pub attaching_now: u64,
+    /// Of these, those that storage has not been asked for yet.
+    pub attaches_waiting_now: u64,
+    /// Sessions that storage is asked for at once.
+    pub attach_window_now: u64,
     /// Messages of storage that no client here wanted any more.
     pub deliveries_unclaimed: u64,
     /// Connected clients whose session outlives the connection.
@@ -141,6 +145,8 @@ impl Default for WorkerStats {
             filters_now: 0,
             subscriptions_now: 0,
             attaching_now: 0,
+            attaches_waiting_now: 0,
+            attach_window_now: 0,
             deliveries_unclaimed: 0,
             durable_sessions_now: 0,
             deliveries_pulled: 0,

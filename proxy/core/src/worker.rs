@@ -7,6 +7,7 @@
 //! blocks. Leaves out sockets, listeners' own limits (the shell counts over all workers) and routing (storage).
 
 mod actions;
+mod attaches;
 mod clients;
 mod deliver;
 mod drain;
@@ -87,7 +88,7 @@ impl Worker {
     /// Takes a new connection over.
     ///
     /// # Errors
-    /// [`Refusal`]: the shell closes the socket; [`DisconnectReason::TooManyConnections`] is counted here.
+    /// [`Refusal`]: the shell closes the socket; it is counted here.
     pub fn accept(
         &mut self,
         listener: ListenerIndex,
@@ -98,6 +99,10 @@ impl Worker {
         if self.shared.drain.is_some() {
             self.shared.stats.count_disconnect(DisconnectReason::ServerShutdown);
             return Err(Refusal::Draining);
+        }
+        if self.shared.attaches.is_overrun() && !self.shared.storage_away {
+            self.shared.stats.count_disconnect(DisconnectReason::ServerBusy);
+            return Err(Refusal::TooManyAtOnce);
         }
         let connection = Connection::new(peer, listener, self.shared.config.clone(), now);
         let has_room = self.connections.len() < self.shared.settings.max_connections as usize;
@@ -211,6 +216,9 @@ impl Worker {
         if self.shared.reads.is_waiting() {
             self.shared.begin_reads(out);
         }
+        self.begin_attaches(now, out);
+        self.shared.stats.attaches_waiting_now = self.shared.attaches.waiting();
+        self.shared.stats.attach_window_now = self.shared.attaches.window();
         self.resume_paused(now, out);
         self.tell_urgent_updates(now, out);
         self.shared.settlements.tell(out);
@@ -279,12 +287,10 @@ impl Worker {
                 .waiting_for_budget
                 .retain(|token| connections.get(*token).is_some_and(waits));
         }
-        if self.shared.waiting_for_placement.len() > most {
-            let waits = |c: &Connection| c.phase == Phase::Attaching;
-            self.shared
-                .waiting_for_placement
-                .retain(|token| connections.get(*token).is_some_and(waits));
-        }
+        let attaches = |c: &Connection| c.phase == Phase::Attaching;
+        self.shared
+            .attaches
+            .retain(most, |token| connections.get(token).is_some_and(attaches));
     }
 
     /// Goes on with connections whose pause is over.

@@ -76,6 +76,11 @@ impl Lingering {
         self.ends.front().map(|(end, ..)| *end)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     fn close(&mut self, index: usize) {
         if let Some(slot) = self.slots.get_mut(index)
             && slot.take().is_some()
@@ -106,10 +111,10 @@ mod tests {
         let (index, _) = lingering.add(ours, MonotonicMs(0)).unwrap();
         peer.write_all(b"still sending").unwrap();
         lingering.on_ready(index, &mut [0; 4]);
-        assert!(lingering.slots[index].is_some());
+        assert_eq!(lingering.len(), 1);
         peer.shutdown(std::net::Shutdown::Write).unwrap();
         lingering.on_ready(index, &mut [0; 4]);
-        assert!(lingering.slots[index].is_none());
+        assert_eq!(lingering.len(), 0);
         assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
     }
 

@@ -16,6 +16,8 @@ pub struct WorkerReport {
     pub worker: WorkerStats,
     /// How long its turns took.
     pub turns: TurnSeconds,
+    /// Sockets whose connection has ended and whose peer has not closed its side.
+    pub lingering: usize,
     /// Events for the link that have not been carried over.
     pub unposted: usize,
     /// Lines that were left out of the log because too many came of their kind.

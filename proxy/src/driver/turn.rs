@@ -371,6 +371,7 @@ impl Turn {
             worker: self.worker.stats().clone(),
             turns: self.turns.clone(),
             unposted,
+            lingering: self.sockets.lingering.len(),
             unlogged: self.facts.unlogged(),
             is_drained: self.worker.is_drained(),
             link,

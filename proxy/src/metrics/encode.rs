@@ -127,6 +127,16 @@ impl Snapshot {
             "Clients that wait for storage's answer to their CONNECT",
             self.sum(|s| s.attaching_now),
         )?;
+        e.gauge(
+            "attaches_waiting",
+            "Of the attaching clients, those that storage has not been asked for yet",
+            self.sum(|s| s.attaches_waiting_now),
+        )?;
+        e.gauge(
+            "attach_window",
+            "Sessions that storage is asked for at once: it follows how fast storage answers",
+            self.sum(|s| s.attach_window_now),
+        )?;
         e.counter("accepts", "Connections taken", self.sum(|s| s.connections_accepted))?;
         e.counter(
             "connects",
@@ -276,6 +286,11 @@ impl Snapshot {
             "input_bytes",
             "Bytes of incomplete and of waiting packets",
             self.sum(|s| s.input_bytes_now),
+        )?;
+        e.gauge(
+            "lingering_sockets",
+            "Sockets whose connection has ended and whose peer has not closed its side",
+            self.reports.iter().map(|report| report.lingering as u64).sum(),
         )?;
         e.counter(
             "reading_paused",

@@ -23,7 +23,7 @@ pub(crate) struct Rest {
 }
 
 /// What must be gone before a broker is at rest.
-const GOES_WITH_CLIENTS: [&str; 12] = [
+const GOES_WITH_CLIENTS: [&str; 13] = [
     "freshet_proxy_connections",
     "freshet_proxy_clients",
     "freshet_proxy_subscriptions",
@@ -31,6 +31,7 @@ const GOES_WITH_CLIENTS: [&str; 12] = [
     "freshet_proxy_publishes_outstanding",
     "freshet_proxy_outbound_bytes",
     "freshet_proxy_input_bytes",
+    "freshet_proxy_lingering_sockets",
     "freshet_storage_sessions",
     "freshet_storage_stored_sessions",
     "freshet_storage_durable_filters",
@@ -42,18 +43,23 @@ impl Rest {
     /// Waits until everything has gone that goes with clients, and looks at the rest.
     pub(crate) fn of(broker: &Broker) -> Self {
         let until = Instant::now() + DEADLINE;
+        let pid = broker.pid();
         // Nobody sends: a pause between two looks.
         let (_sender, pause) = mpsc::channel::<()>();
         loop {
             let metrics = get(broker.admin, "/metrics").1;
             let left = GOES_WITH_CLIENTS.map(|name| (name, sum(&metrics, name)));
-            if left.iter().all(|(_, sum)| *sum == Some(0.0)) {
+            // The last is that of the look itself, for a moment.
+            let sockets = sockets_beside_listeners(pid);
+            if left.iter().all(|(_, sum)| *sum == Some(0.0)) && sockets.is_empty() {
                 break;
             }
-            assert!(Instant::now() < until, "left when all clients have gone: {left:?}");
+            assert!(
+                Instant::now() < until,
+                "left when all clients have gone: {left:?}, sockets {sockets:?}"
+            );
             let _ = pause.recv_timeout(BETWEEN_LOOKS);
         }
-        let pid = broker.pid();
         Self {
             resident_kib: status(pid, "VmRSS:"),
             descriptors: descriptors(pid),
@@ -95,4 +101,32 @@ fn status(pid: u32, field: &str) -> u64 {
 
 fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// State of a listening socket in the kernel's table.
+const LISTEN: &str = "0A";
+
+/// What a process holds of sockets that neither listen nor join its own threads.
+fn sockets_beside_listeners(pid: u32) -> Vec<String> {
+    let table = |name: &str| fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap();
+    // Columns of `proc_net_tcp(5)` and of the table of Unix sockets.
+    let listens = [table("tcp"), table("tcp6")].concat();
+    let listens = listens.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let listens = listens.filter(|fields| fields.get(3) == Some(&LISTEN));
+    let mut own: Vec<String> = listens
+        .filter_map(|fields| Some((*fields.get(9)?).to_owned()))
+        .collect();
+    let within = table("unix");
+    own.extend(
+        within
+            .lines()
+            .filter_map(|line| Some(line.split_whitespace().nth(6)?.to_owned())),
+    );
+
+    // A descriptor may be closed between the two looks at it: it is not held then.
+    let held = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let held = held.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    let names = held.map(|target| target.to_string_lossy().into_owned());
+    let inodes = names.filter_map(|name| Some(name.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()));
+    inodes.filter(|inode| !own.contains(inode)).collect()
 }

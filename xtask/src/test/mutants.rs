@@ -27,5 +27,6 @@ pub(crate) fn part(minutes: u64) -> Result<Part> {
             ALLOWANCE + Duration::from_secs(minutes.saturating_mul(60)),
         )],
         cleanup: Vec::new(),
+        beside_next: false,
     })
 }

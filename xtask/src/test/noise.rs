@@ -20,5 +20,6 @@ pub(crate) fn part(seconds: u64) -> Part {
         what: "minutes of clients that say anything: memory, sessions and descriptors are then as before",
         steps: vec![Step::new(noise, ALLOWANCE + Duration::from_secs(seconds))],
         cleanup: Vec::new(),
+        beside_next: false,
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Part {
     pub(crate) steps: Vec<Step>,
     /// Run afterwards in any case.
     pub(crate) cleanup: Vec<Step>,
+    /// Mostly waits: runs at the same time as the part behind it.
+    pub(crate) beside_next: bool,
 }
 
 /// One command.
@@ -79,22 +81,21 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             what: "formatting, lints, licences, generated files, chart",
             steps: vec![Step::new(this_program(&["verify"])?, 60 * MINUTE)],
             cleanup: Vec::new(),
+            beside_next: false,
         },
         Part {
             name: "build",
             what: "all programs and tests",
             // All crates in one call: another selection of crates would be another set of features, and compile again.
             steps: vec![
-                Step::new(
-                    cargo(&["build", "--release", "--locked", "--workspace", "--bins"]),
-                    40 * MINUTE,
-                ),
+                programs(),
                 Step::new(
                     cargo(&["test", "--release", "--locked", "--workspace", "--no-run"]),
                     40 * MINUTE,
                 ),
             ],
             cleanup: Vec::new(),
+            beside_next: false,
         },
         Part {
             name: "unit",
@@ -104,30 +105,33 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
                 Step::new(cargo_test(&["--doc"]), 10 * MINUTE),
             ],
             cleanup: Vec::new(),
+            beside_next: false,
         },
         simulation::part(simulation::Sequences::Count(SEQUENCES)),
+        Part {
+            beside_next: true,
+            ..noise::part(NOISE_SECONDS)
+        },
         Part {
             name: "fuzz",
             what: "every fuzz target for a while",
             steps: fuzz_steps(fuzz_seconds, interrupt).await?,
             cleanup: Vec::new(),
+            beside_next: false,
         },
         Part {
             name: "standalone",
             what: "the broker in one process, over sockets",
             steps: tests_named(&standalone, &[], 15 * MINUTE),
             cleanup: Vec::new(),
+            beside_next: false,
         },
-        noise::part(NOISE_SECONDS),
         Part {
             name: "clients",
             what: "stock MQTT clients and brokers of others through the same scripts, in both versions",
             steps: vec![
                 // Both programs, also when this part runs alone.
-                Step::new(
-                    cargo(&["build", "--release", "--locked", "--workspace", "--bins"]),
-                    40 * MINUTE,
-                ),
+                programs(),
                 // The first run installs interpreters, a compiler and the libraries.
                 Step::new(
                     cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"]),
@@ -137,12 +141,14 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
                 differences(&["freshet", "mosquitto"]),
             ],
             cleanup: Vec::new(),
+            beside_next: false,
         },
         Part {
             name: "e2e",
             what: "operator, proxies and storage on a real Kubernetes",
             steps: tests_named(&end_to_end, &["--test-threads=1"], 45 * MINUTE),
             cleanup: vec![no_kubernetes()?],
+            beside_next: false,
         },
     ])
 }
@@ -167,7 +173,16 @@ pub(crate) fn clients_on_kubernetes() -> Result<Part> {
         // Builds programs, images and servers where they are not there.
         steps: vec![Step::new(conformance.args(["--", "--kubernetes"]), 60 * MINUTE)],
         cleanup: vec![no_kubernetes()?],
+        beside_next: false,
     })
+}
+
+/// Builds all programs.
+pub(crate) fn programs() -> Step {
+    Step::new(
+        cargo(&["build", "--release", "--locked", "--workspace", "--bins"]),
+        40 * MINUTE,
+    )
 }
 
 /// Scripts that compare these brokers, all if none is named, with what they are known to do.

@@ -43,6 +43,8 @@ impl Row {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     rows: Vec<Row>,
+    /// The whole; parts that ran at the same time make it less than their sum.
+    pub(super) took: Duration,
 }
 
 impl Report {
@@ -60,7 +62,6 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut total = Tally::default();
-        let mut took = Duration::ZERO;
         writeln!(
             f,
             "\n{:<12} {:>8} {:>8} {:>8} {:>8}",
@@ -73,10 +74,9 @@ impl fmt::Display for Report {
                 writeln!(f, "{:<12} {:>8}", row.name, "not run")?;
             }
             total.add(&row.tally);
-            took += row.took;
         }
-        write_row(f, "total", took, &total)?;
-        if took > BUDGET {
+        write_row(f, "total", self.took, &total)?;
+        if self.took > BUDGET {
             writeln!(f, "took more than {} minutes", BUDGET.as_secs() / 60)?;
         }
         for failure in &total.failures {
@@ -116,10 +116,11 @@ mod tests {
         report.add(row("a", 3, 0));
         report.add(row("b", 4, 1));
         report.add(Row::not_run("c"));
+        report.took = Duration::from_secs(120);
         let text = report.to_string();
         assert!(text.ends_with("7 passed, 1 failed\n"), "{text}");
         assert!(text.contains("not run"));
-        assert!(text.contains("total             3.0        7        1"), "{text}");
+        assert!(text.contains("total             2.0        7        1"), "{text}");
         assert!(report.has_failures());
     }
 

@@ -50,5 +50,6 @@ pub(crate) fn part(what: Sequences) -> Part {
         what: "proxies, storage and clients in one deterministic world, judged by a model",
         steps: vec![Step::new(sequences, length), Step::new(faults, 2 * ALLOWANCE)],
         cleanup: Vec::new(),
+        beside_next: false,
     }
 }

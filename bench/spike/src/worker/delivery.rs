@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::Worker;
 use crate::batch::{self, Batch, Record};
 use crate::mailbox::Mail;
-use crate::wire;
+use freshet_bench_load::wire;
 
 impl Worker {
     /// Acknowledges and delivers a batch.
@@ -79,7 +79,7 @@ impl Worker {
                 .iter()
                 .any(|receiver| receiver.qos.min(published_at) == qos)
             {
-                packet_id_at = wire::encode_publish(frame, record.topic, (qos == 1).then_some(0), record.payload);
+                packet_id_at = wire::encode_publish(frame, record.topic, qos, 0, record.payload);
             }
         }
         // QoS 1 was encoded last, so the offset is its own; QoS 0 has no packet id.

@@ -57,8 +57,8 @@ impl Connection {
         self.phase = Phase::Attaching;
         cx.shared.stats.attaching_now += 1;
         match cx.shared.placement.clone() {
-            Some(placement) => self.ask_for_session(&placement, cx),
-            None => cx.shared.waiting_for_placement.push(cx.token),
+            Some(placement) if cx.shared.attaches.has_room() => self.ask_for_session(&placement, cx),
+            _ => cx.shared.attaches.wait(cx.token),
         }
         self.arm(cx);
         Ok(Step::Next)
@@ -177,7 +177,8 @@ impl Connection {
             will
         });
         session.will = will.clone().map(Box::new);
-        let request = cx.shared.requests.add(Request::Attach(cx.token));
+        let request = cx.shared.requests.add(Request::Attach(cx.token, cx.now));
+        cx.shared.attaches.asked();
         attaching.request = Some(request);
         if !cx.shared.keeps_sessions {
             attaching.granted_expiry_s = 0;

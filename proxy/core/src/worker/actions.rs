@@ -57,6 +57,8 @@ pub enum Refusal {
     TooManyConnections,
     /// The worker hands over its clients.
     Draining,
+    /// So many clients have come that this one would wait for its session longer than it has patience.
+    TooManyAtOnce,
 }
 
 /// How a peer ended a connection.

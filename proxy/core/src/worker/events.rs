@@ -71,7 +71,8 @@ impl Worker {
                 session_present,
                 session,
             } => {
-                if let Some(Request::Attach(token)) = self.shared.requests.remove(request) {
+                if let Some(Request::Attach(token, asked)) = self.shared.requests.remove(request) {
+                    self.shared.attaches.answered(asked, now);
                     self.on_attached(token, epoch, session_present, session.as_deref(), now, out);
                 }
             }
@@ -114,7 +115,8 @@ impl Worker {
                 }
             }
             ToWorker::SessionRefused { request, refusal } => {
-                if let Some(Request::Attach(token)) = self.shared.requests.remove(request) {
+                if let Some(Request::Attach(token, asked)) = self.shared.requests.remove(request) {
+                    self.shared.attaches.answered(asked, now);
                     self.shared.leaving.refused(token);
                     if let Some(connection) = self.connections.get_mut(token) {
                         let ending = connection.on_refused(refusal);
@@ -318,11 +320,8 @@ impl Worker {
     fn on_storage_back(&mut self, placement: &Arc<Placement>, now: MonotonicMs, out: &mut Actions) {
         self.shared.placement = Some(placement.clone());
         self.shared.storage_away = false;
-        for token in std::mem::take(&mut self.shared.waiting_for_placement) {
-            self.with(token, now, out, |connection, cx| {
-                connection.ask_for_session(placement, cx);
-            });
-        }
+        self.shared.attaches.begin_anew();
+        self.begin_attaches(now, out);
         // Messages of QoS 1 and 2 were held back.
         for at in 0..self.connections.slot_end() {
             let Some((token, connection)) = self.connections.in_slot(at) else {
@@ -336,6 +335,20 @@ impl Worker {
                     out,
                 });
             }
+        }
+    }
+
+    /// Asks for the sessions that there is room for.
+    pub(super) fn begin_attaches(&mut self, now: MonotonicMs, out: &mut Actions) {
+        let Some(placement) = self.shared.placement.clone() else {
+            return;
+        };
+        while let Some(token) = self.shared.attaches.next() {
+            self.with(token, now, out, |connection, cx| {
+                if connection.phase == Phase::Attaching {
+                    connection.ask_for_session(&placement, cx);
+                }
+            });
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use foldhash::fast::FixedState;
-use freshet_storage_contract::{RequestId, ShardId};
+use freshet_storage_contract::{MonotonicMs, RequestId, ShardId};
 use hashbrown::HashMap;
 
 use super::Actions;
@@ -17,8 +17,8 @@ use crate::filters::{FilterKey, Released};
 /// A request of the worker.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// A session for this connection.
-    Attach(ConnectionToken),
+    /// A session for this connection, asked for at this time.
+    Attach(ConnectionToken, MonotonicMs),
     /// A subscription.
     Subscribe(Box<SubscribeRequest>),
     /// A subscription that was withdrawn; the link still owes the filter's name.

@@ -9,6 +9,7 @@ use freshet_config::ProxyConfig;
 use freshet_storage_contract::{Message, MonotonicMs, Placement};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use super::attaches::Attaches;
 use super::clients::Clients;
 use super::drain::Drain;
 use super::leaving::LeavingSessions;
@@ -57,8 +58,8 @@ pub(crate) struct Shared {
     /// Storage knows shared subscriptions.
     pub(crate) shares: bool,
     pub(crate) drain: Option<Drain>,
-    /// Connections whose CONNECT came before the first placement.
-    pub(crate) waiting_for_placement: Vec<ConnectionToken>,
+    /// Sessions that storage is asked for, and connections whose turn comes later.
+    pub(crate) attaches: Attaches,
     /// Connections that are not read until publications have their outcome, oldest first.
     pub(crate) waiting_for_budget: VecDeque<ConnectionToken>,
     /// Connections whose pause is over; each event ends with an empty list.
@@ -95,7 +96,7 @@ impl Shared {
             keeps_sessions: false,
             shares: false,
             drain: None,
-            waiting_for_placement: Vec::new(),
+            attaches: Attaches::default(),
             waiting_for_budget: VecDeque::new(),
             to_resume: Vec::new(),
             stats: WorkerStats::default(),
@@ -117,6 +118,7 @@ impl Shared {
     pub(crate) fn lose_storage(&mut self, now: MonotonicMs) {
         if !std::mem::replace(&mut self.storage_away, true) {
             self.storage_lost_at = Some(now);
+            self.attaches.begin_anew();
         }
     }
 

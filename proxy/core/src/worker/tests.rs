@@ -20,6 +20,7 @@ mod sessions;
 mod slow;
 mod storage;
 mod storage_away;
+mod storm;
 mod subscribe;
 mod takeover;
 mod unsubscribe;

@@ -185,7 +185,7 @@ impl Storage {
         }
     }
 
-    fn attach(&mut self, request: RequestId, client_id: &Bytes, clean_start: bool, expiry_s: u32) {
+    pub(super) fn attach(&mut self, request: RequestId, client_id: &Bytes, clean_start: bool, expiry_s: u32) {
         self.epochs += 1;
         let epoch = SessionEpoch {
             term: TERM,

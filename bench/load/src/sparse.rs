@@ -11,8 +11,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 
 use super::Timing;
 use super::fleet::{Fleet, Subscription};
-use super::meter::{Meter, Outcome, Phase, payload, read_payload};
-use crate::processes::Broker;
+use super::meter::{Broker, Meter, Outcome, Phase, payload, read_payload};
 use crate::shuffle::shuffled;
 use crate::wire::{self, Packet};
 
@@ -28,9 +27,11 @@ struct Pair {
     due: VecDeque<Duration>,
 }
 
+/// CPU and time of each message of many pairs.
+///
 /// # Errors
 /// When a message is lost, doubled or overtaken, or the broker fails.
-pub(crate) fn sparse(broker: &Broker, timing: Timing, seed: u64) -> anyhow::Result<Outcome> {
+pub fn sparse(broker: &dyn Broker, timing: Timing, seed: u64) -> anyhow::Result<Outcome> {
     let mut subscriptions = vec![None; PAIRS];
     subscriptions.extend((0..PAIRS).map(|pair| {
         Some(Subscription {
@@ -95,7 +96,7 @@ impl Pair {
             return;
         }
         if let Some(due_at) = self.due.pop_front() {
-            wire::encode_publish(out, topic.as_bytes(), Some(1), &payload(due_at, self.sent));
+            wire::encode_publish(out, topic.as_bytes(), 1, 1, &payload(due_at, self.sent));
             self.sent += 1;
         }
     }

@@ -55,23 +55,13 @@ impl Fleet {
         let mut sockets: Vec<Option<TcpStream>> = subscriptions.iter().map(|_| None).collect();
         for some in order.chunks(CONNECTS_AT_ONCE) {
             for &client in some {
-                sockets[client] = Some(introduce(broker, client, subscriptions[client].as_ref())?);
+                let mut socket = open(broker)?;
+                greet(&mut socket, &format!("c{client}"), subscriptions[client].as_ref())?;
+                sockets[client] = Some(socket);
             }
             for &client in some {
-                let expected = if subscriptions[client].is_some() {
-                    wire::CONNACK.len() + 5
-                } else {
-                    wire::CONNACK.len()
-                };
-                let mut answer = vec![0; expected];
-                let mut socket = sockets[client].as_ref().context("a client missing from the order")?;
-                socket
-                    .read_exact(&mut answer)
-                    .with_context(|| format!("client {client} got no answer"))?;
-                anyhow::ensure!(
-                    answer.starts_with(&wire::CONNACK),
-                    "client {client} was refused: {answer:?}"
-                );
+                let socket = sockets[client].as_mut().context("a client missing from the order")?;
+                await_answer(socket, subscriptions[client].as_ref(), client)?;
             }
         }
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -205,15 +195,51 @@ impl Client {
     }
 }
 
-fn introduce(broker: SocketAddr, client: usize, subscription: Option<&Subscription>) -> anyhow::Result<TcpStream> {
-    let mut socket = TcpStream::connect_timeout(&broker, CONNECT_LIMIT)?;
+/// A connection whose reads do not wait for ever.
+///
+/// # Errors
+/// When the broker does not take it.
+pub(crate) fn open(broker: SocketAddr) -> anyhow::Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&broker, CONNECT_LIMIT)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(CONNECT_LIMIT))?;
+    Ok(socket)
+}
+
+/// Sends CONNECT, and SUBSCRIBE behind it.
+///
+/// # Errors
+/// When the connection is broken.
+pub(crate) fn greet(
+    socket: &mut TcpStream,
+    client_id: &str,
+    subscription: Option<&Subscription>,
+) -> anyhow::Result<()> {
     let mut hello = Vec::new();
-    wire::encode_connect(&mut hello, &format!("c{client}"));
+    wire::encode_connect(&mut hello, client_id);
     if let Some(Subscription { filter, qos }) = subscription {
         wire::encode_subscribe(&mut hello, 1, filter.as_bytes(), *qos);
     }
-    socket.write_all(&hello)?;
-    Ok(socket)
+    Ok(socket.write_all(&hello)?)
+}
+
+/// Reads CONNACK, and SUBACK behind it.
+///
+/// # Errors
+/// When they do not come, or CONNACK refuses.
+pub(crate) fn await_answer(
+    socket: &mut TcpStream,
+    subscription: Option<&Subscription>,
+    client: usize,
+) -> anyhow::Result<()> {
+    let expected = wire::CONNACK.len() + if subscription.is_some() { 5 } else { 0 };
+    let mut answer = vec![0; expected];
+    socket
+        .read_exact(&mut answer)
+        .with_context(|| format!("client {client} got no answer"))?;
+    anyhow::ensure!(
+        answer.starts_with(&wire::CONNACK),
+        "client {client} was refused: {answer:?}"
+    );
+    Ok(())
 }

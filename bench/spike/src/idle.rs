@@ -10,8 +10,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 
+use freshet_bench_load::{Broker as _, wire};
+
 use crate::processes::Broker;
-use crate::wire;
 
 /// Connections before the first reading, so that code and buffers of the process itself are not counted.
 const WARM_UP: usize = 50;
@@ -35,9 +36,9 @@ pub(crate) fn idle_bytes(broker: &Broker, connections: u32, tls: bool) -> anyhow
         Ok(())
     };
     connect(WARM_UP)?;
-    let before = broker.proxy_bytes()?;
+    let before = broker.resident_bytes()?;
     connect(usize::try_from(connections)?)?;
-    let after = broker.proxy_bytes()?;
+    let after = broker.resident_bytes()?;
     let kib = u32::try_from(after.saturating_sub(before) / 1024)?;
     Ok(f64::from(kib) * 1024.0 / f64::from(connections))
 }

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use super::Timing;
 use super::fleet::{Fleet, Subscription};
-use super::meter::{Meter, Outcome, Phase, payload, read_payload};
-use crate::processes::Broker;
+use super::meter::{Broker, Meter, Outcome, Phase, payload, read_payload};
 use crate::shuffle::shuffled;
 use crate::wire::{self, Packet};
 
 const SUBSCRIBERS: usize = 1_000;
 const TOPIC: &str = "bench/fan-out";
 
+/// CPU and time of each delivery of a fan-out.
+///
 /// # Errors
 /// When a message is lost, doubled or overtaken, or the broker fails.
-pub(crate) fn fan_out(broker: &Broker, timing: Timing, seed: u64) -> anyhow::Result<Outcome> {
+pub fn fan_out(broker: &dyn Broker, timing: Timing, seed: u64) -> anyhow::Result<Outcome> {
     let mut subscriptions = vec![
         Some(Subscription {
             filter: TOPIC.to_owned(),
@@ -36,7 +37,7 @@ pub(crate) fn fan_out(broker: &Broker, timing: Timing, seed: u64) -> anyhow::Res
             }
             let payload = payload(fleet.now(), published);
             fleet.send(publisher, |out| {
-                wire::encode_publish(out, TOPIC.as_bytes(), Some(1), &payload);
+                wire::encode_publish(out, TOPIC.as_bytes(), 1, 1, &payload);
             })?;
             published += 1;
             meter.sent += u64::try_from(SUBSCRIBERS)?;

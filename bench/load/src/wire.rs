@@ -1,36 +1,69 @@
 //! The few MQTT 3.1.1 packets that the measurements use, decoded and encoded.
 //!
-//! Shared by the broker and by the measuring program. Leaves out everything else of MQTT on purpose: the product's codec
-//! is `mqtt/`, and a spike that depended on it would change its figures whenever the codec changes.
+//! Leaves out everything else of MQTT on purpose: the product's codec is `mqtt/`, and a load that depended on it would
+//! change its figures whenever the codec changes.
 
 /// A decoded packet that borrows from the read buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Packet<'a> {
+pub enum Packet<'a> {
+    /// CONNECT, not looked into.
     Connect,
-    ConnAck,
-    /// `packet_id` is 0 at QoS 0.
+    /// CONNACK with its return code.
+    ConnAck {
+        /// 0 = accepted.
+        code: u8,
+    },
+    /// PUBLISH.
     Publish {
+        /// Topic Name.
         topic: &'a [u8],
+        /// 0, 1 or 2.
+        qos: u8,
+        /// 0 at QoS 0.
         packet_id: u16,
+        /// What is published.
         payload: &'a [u8],
     },
+    /// PUBACK.
     PubAck {
+        /// Of the PUBLISH.
+        packet_id: u16,
+    },
+    /// PUBREC.
+    PubRec {
+        /// Of the PUBLISH.
+        packet_id: u16,
+    },
+    /// PUBREL.
+    PubRel {
+        /// Of the PUBLISH.
+        packet_id: u16,
+    },
+    /// PUBCOMP.
+    PubComp {
+        /// Of the PUBLISH.
         packet_id: u16,
     },
     /// Exactly one filter per packet, taken literally.
     Subscribe {
+        /// Packet Identifier.
         packet_id: u16,
+        /// Topic Filter.
         filter: &'a [u8],
+        /// 0, 1 or 2.
         qos: u8,
     },
+    /// SUBACK, not looked into.
     SubAck,
+    /// PINGREQ.
     PingReq,
+    /// DISCONNECT.
     Disconnect,
 }
 
 /// The bytes are not one of the packets above: the connection is closed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
+pub struct Malformed;
 
 /// A packet larger than this is refused before its body is buffered.
 const MAX_REMAINING_LENGTH: usize = 64 * 1024;
@@ -39,7 +72,7 @@ const MAX_REMAINING_LENGTH: usize = 64 * 1024;
 ///
 /// # Errors
 /// [`Malformed`] when the bytes cannot become a packet that the spike knows.
-pub(crate) fn decode(buffer: &[u8]) -> Result<Option<(Packet<'_>, usize)>, Malformed> {
+pub fn decode(buffer: &[u8]) -> Result<Option<(Packet<'_>, usize)>, Malformed> {
     let Some((&first, rest)) = buffer.split_first() else {
         return Ok(None);
     };
@@ -51,9 +84,20 @@ pub(crate) fn decode(buffer: &[u8]) -> Result<Option<(Packet<'_>, usize)>, Malfo
     };
     let packet = match first >> 4 {
         1 => Packet::Connect,
-        2 => Packet::ConnAck,
+        2 => Packet::ConnAck {
+            code: *body.get(1).ok_or(Malformed)?,
+        },
         3 => decode_publish(first, body)?,
         4 => Packet::PubAck {
+            packet_id: take_u16(body)?.0,
+        },
+        5 => Packet::PubRec {
+            packet_id: take_u16(body)?.0,
+        },
+        6 => Packet::PubRel {
+            packet_id: take_u16(body)?.0,
+        },
+        7 => Packet::PubComp {
             packet_id: take_u16(body)?.0,
         },
         8 => decode_subscribe(body)?,
@@ -82,32 +126,28 @@ fn decode_remaining_length(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malfo
 
 fn decode_publish(first: u8, body: &[u8]) -> Result<Packet<'_>, Malformed> {
     let (topic, rest) = take_string(body)?;
-    match (first >> 1) & 3 {
-        0 => Ok(Packet::Publish {
-            topic,
-            packet_id: 0,
-            payload: rest,
-        }),
-        1 => {
-            let (packet_id, payload) = take_u16(rest)?;
-            if packet_id == 0 {
-                return Err(Malformed);
-            }
-            Ok(Packet::Publish {
-                topic,
-                packet_id,
-                payload,
-            })
-        }
-        _ => Err(Malformed),
+    let qos = (first >> 1) & 3;
+    let (packet_id, payload) = match qos {
+        0 => (0, rest),
+        1 | 2 => take_u16(rest)?,
+        _ => return Err(Malformed),
+    };
+    if qos > 0 && packet_id == 0 {
+        return Err(Malformed);
     }
+    Ok(Packet::Publish {
+        topic,
+        qos,
+        packet_id,
+        payload,
+    })
 }
 
 fn decode_subscribe(body: &[u8]) -> Result<Packet<'_>, Malformed> {
     let (packet_id, rest) = take_u16(body)?;
     let (filter, rest) = take_string(rest)?;
     match rest {
-        &[qos @ 0..=1] => Ok(Packet::Subscribe { packet_id, filter, qos }),
+        &[qos @ 0..=2] => Ok(Packet::Subscribe { packet_id, filter, qos }),
         _ => Err(Malformed),
     }
 }
@@ -122,14 +162,15 @@ fn take_string(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     rest.split_at_checked(usize::from(length)).ok_or(Malformed)
 }
 
-/// Appends a PUBLISH and returns where in `out` its packet id stands (QoS 1 only), so that one encoding serves many receivers.
-pub(crate) fn encode_publish(out: &mut Vec<u8>, topic: &[u8], packet_id: Option<u16>, payload: &[u8]) -> usize {
-    let remaining = 2 + topic.len() + payload.len() + if packet_id.is_some() { 2 } else { 0 };
-    out.push(if packet_id.is_some() { 0x32 } else { 0x30 });
+/// Appends a PUBLISH and returns where in `out` its packet id stands (not at QoS 0), so that one encoding serves many
+/// receivers.
+pub fn encode_publish(out: &mut Vec<u8>, topic: &[u8], qos: u8, packet_id: u16, payload: &[u8]) -> usize {
+    let remaining = 2 + topic.len() + payload.len() + if qos > 0 { 2 } else { 0 };
+    out.push(0x30 | qos << 1);
     encode_remaining_length(out, remaining);
     encode_string(out, topic);
     let packet_id_at = out.len();
-    if let Some(packet_id) = packet_id {
+    if qos > 0 {
         out.extend_from_slice(&packet_id.to_be_bytes());
     }
     out.extend_from_slice(payload);
@@ -137,7 +178,7 @@ pub(crate) fn encode_publish(out: &mut Vec<u8>, topic: &[u8], packet_id: Option<
 }
 
 /// Appends a CONNECT of a clean session without keep-alive.
-pub(crate) fn encode_connect(out: &mut Vec<u8>, client_id: &str) {
+pub fn encode_connect(out: &mut Vec<u8>, client_id: &str) {
     out.push(0x10);
     encode_remaining_length(out, 12 + client_id.len());
     out.extend_from_slice(b"\x00\x04MQTT\x04\x02\x00\x00");
@@ -145,7 +186,7 @@ pub(crate) fn encode_connect(out: &mut Vec<u8>, client_id: &str) {
 }
 
 /// Appends a SUBSCRIBE with one filter.
-pub(crate) fn encode_subscribe(out: &mut Vec<u8>, packet_id: u16, filter: &[u8], qos: u8) {
+pub fn encode_subscribe(out: &mut Vec<u8>, packet_id: u16, filter: &[u8], qos: u8) {
     out.push(0x82);
     encode_remaining_length(out, 5 + filter.len());
     out.extend_from_slice(&packet_id.to_be_bytes());
@@ -154,22 +195,40 @@ pub(crate) fn encode_subscribe(out: &mut Vec<u8>, packet_id: u16, filter: &[u8],
 }
 
 /// Appends a PUBACK.
-pub(crate) fn encode_puback(out: &mut Vec<u8>, packet_id: u16) {
+pub fn encode_puback(out: &mut Vec<u8>, packet_id: u16) {
     out.extend_from_slice(&[0x40, 2]);
     out.extend_from_slice(&packet_id.to_be_bytes());
 }
 
+/// Appends a PUBREC.
+pub fn encode_pubrec(out: &mut Vec<u8>, packet_id: u16) {
+    out.extend_from_slice(&[0x50, 2]);
+    out.extend_from_slice(&packet_id.to_be_bytes());
+}
+
+/// Appends a PUBREL.
+pub fn encode_pubrel(out: &mut Vec<u8>, packet_id: u16) {
+    out.extend_from_slice(&[0x62, 2]);
+    out.extend_from_slice(&packet_id.to_be_bytes());
+}
+
+/// Appends a PUBCOMP.
+pub fn encode_pubcomp(out: &mut Vec<u8>, packet_id: u16) {
+    out.extend_from_slice(&[0x70, 2]);
+    out.extend_from_slice(&packet_id.to_be_bytes());
+}
+
 /// Appends a SUBACK for one filter.
-pub(crate) fn encode_suback(out: &mut Vec<u8>, packet_id: u16, qos: u8) {
+pub fn encode_suback(out: &mut Vec<u8>, packet_id: u16, qos: u8) {
     out.extend_from_slice(&[0x90, 3]);
     out.extend_from_slice(&packet_id.to_be_bytes());
     out.push(qos);
 }
 
 /// An accepting CONNACK without a session.
-pub(crate) const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+pub const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 /// PINGRESP.
-pub(crate) const PINGRESP: [u8; 2] = [0xd0, 0];
+pub const PINGRESP: [u8; 2] = [0xd0, 0];
 
 fn encode_string(out: &mut Vec<u8>, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
@@ -196,12 +255,13 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded_again_and_no_prefix_of_it_is_a_packet() {
         let mut bytes = Vec::new();
-        encode_publish(&mut bytes, b"a/b", Some(7), &[9; 300]);
+        encode_publish(&mut bytes, b"a/b", 1, 7, &[9; 300]);
         for end in 0..bytes.len() {
             assert_eq!(decode(&bytes[..end]), Ok(None), "prefix of {end} bytes");
         }
         let expected = Packet::Publish {
             topic: b"a/b",
+            qos: 1,
             packet_id: 7,
             payload: &[9; 300],
         };
@@ -211,7 +271,7 @@ mod tests {
     #[test]
     fn a_packet_id_can_be_patched_where_the_encoder_says() {
         let mut bytes = Vec::new();
-        let at = encode_publish(&mut bytes, b"t", Some(0xffff), b"x");
+        let at = encode_publish(&mut bytes, b"t", 1, 0xffff, b"x");
         bytes[at..at + 2].copy_from_slice(&5_u16.to_be_bytes());
         assert!(matches!(
             decode(&bytes),

@@ -1,27 +1,69 @@
 //! What a measurement counts: messages, latencies, and the broker's CPU between two moments.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{PAYLOAD_BYTES, Timing};
-use crate::processes::{Broker, Usage, machine_busy_seconds, own_cpu_seconds};
+use super::Timing;
+use crate::process::{machine_busy_seconds, own_cpu_seconds};
 
 /// Latencies kept for the percentiles; beyond, the measurement is long enough.
 const MAX_LATENCIES: usize = 8 << 20;
 
+/// Bytes of every payload: send time and sequence number at its start, zeros behind.
+pub const PAYLOAD_BYTES: usize = 64;
+
+/// A broker that is measured.
+pub trait Broker {
+    /// Where clients connect.
+    fn address(&self) -> SocketAddr;
+
+    /// What its processes have used since their start.
+    ///
+    /// # Errors
+    /// When one has ended.
+    fn usage(&self) -> anyhow::Result<Usage>;
+
+    /// Anonymous resident memory of the process that clients are connected to.
+    ///
+    /// # Errors
+    /// When it has ended.
+    fn resident_bytes(&self) -> anyhow::Result<u64>;
+}
+
+/// CPU time, user and system, and times that a thread went to sleep.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// Of the process that clients are connected to.
+    pub proxy_ns: u64,
+    /// Of those behind it.
+    pub storage_ns: u64,
+    /// Of the first.
+    pub proxy_switches: u64,
+}
+
 /// The figures of one measurement.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Outcome {
-    pub(crate) messages_per_second: f64,
-    pub(crate) proxy_us: f64,
-    pub(crate) storage_us: f64,
-    pub(crate) proxy_switches: f64,
-    pub(crate) p50_us: f64,
-    pub(crate) p99_us: f64,
+pub struct Outcome {
+    /// Deliveries; of work without subscribers, acknowledged publishes.
+    pub messages_per_second: f64,
+    /// CPU of the process that clients are connected to, for each message.
+    pub proxy_us: f64,
+    /// CPU of those behind it, for each message.
+    pub storage_us: f64,
+    /// Times that a thread went to sleep, for each message.
+    pub proxy_switches: f64,
+    /// From the publish, or the time when it was due, to the delivery.
+    pub p50_us: f64,
+    /// As above.
+    pub p99_us: f64,
+    /// As above.
+    pub p999_us: f64,
     /// Of the whole run, warm-up and end included; equal, or the measurement failed.
-    pub(crate) sent: u64,
-    pub(crate) delivered: u64,
+    pub sent: u64,
+    /// As above.
+    pub delivered: u64,
     /// CPU that neither broker nor load used, as a share of one CPU: the disturbance.
-    pub(crate) others_cpus: f64,
+    pub others_cpus: f64,
 }
 
 /// Where a run stands.
@@ -43,7 +85,7 @@ struct Mark {
 
 /// Counts during a run.
 pub(crate) struct Meter<'a> {
-    broker: &'a Broker,
+    broker: &'a dyn Broker,
     timing: Timing,
     started: Duration,
     pub(crate) phase: Phase,
@@ -55,7 +97,7 @@ pub(crate) struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    pub(crate) fn new(broker: &'a Broker, timing: Timing, now: Duration) -> Self {
+    pub(crate) fn new(broker: &'a dyn Broker, timing: Timing, now: Duration) -> Self {
         Self {
             broker,
             timing,
@@ -127,8 +169,9 @@ impl<'a> Meter<'a> {
             proxy_us: to_f64(last.usage.proxy_ns - first.usage.proxy_ns) / 1e3 / messages,
             storage_us: to_f64(last.usage.storage_ns - first.usage.storage_ns) / 1e3 / messages,
             proxy_switches: to_f64(last.usage.proxy_switches - first.usage.proxy_switches) / messages,
-            p50_us: percentile(&self.latencies_us, 50),
-            p99_us: percentile(&self.latencies_us, 99),
+            p50_us: percentile(&self.latencies_us, 500),
+            p99_us: percentile(&self.latencies_us, 990),
+            p999_us: percentile(&self.latencies_us, 999),
             sent: self.sent,
             delivered: self.delivered,
             others_cpus: (last.machine_seconds - first.machine_seconds - ours) / elapsed,
@@ -171,9 +214,9 @@ pub(crate) fn read_payload(payload: &[u8], expected: u64) -> anyhow::Result<Dura
     Ok(Duration::from_nanos(u64::from_le_bytes(*sent_at)))
 }
 
-fn percentile(sorted: &[u32], percent: usize) -> f64 {
+pub(crate) fn percentile(sorted: &[u32], permille: usize) -> f64 {
     sorted
-        .get(sorted.len().saturating_sub(1) * percent / 100)
+        .get(sorted.len().saturating_sub(1) * permille / 1_000)
         .map_or(f64::NAN, |value| f64::from(*value))
 }
 

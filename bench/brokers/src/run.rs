@@ -1,0 +1,145 @@
+//! The run as a whole: rounds in which every broker does every kind of work, and where the report goes.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use freshet_bench_load::{Broker as _, Timing};
+
+use crate::brokers::{Kind, Running};
+use crate::report::{self, Sample};
+use crate::work::{Amount, Work};
+
+/// How much is measured.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// Fewer and shorter rounds and fewer clients: less than five minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Rounds, each broker once in each [default: 5, quick 3].
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Seconds of each measurement [default: 5, quick 1.5].
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// These kinds of work instead of all.
+    #[arg(long, value_name = "WORK")]
+    only: Vec<Work>,
+    /// Where the report goes [default: bench/results/full.md or quick.md; with `--only` nowhere but standard output].
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Measures and reports.
+///
+/// # Errors
+/// When a measurement fails; what was measured until then is reported all the same.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let quick = options.quick;
+    let rounds = options.rounds.unwrap_or(if quick { 3 } else { 5 });
+    let seconds = options.seconds.unwrap_or(if quick { 1.5 } else { 5.0 });
+    let amount = Amount {
+        timing: Timing {
+            warm_up: Duration::from_secs_f64(if quick { 0.3 } else { 1.0 }),
+            measured: Duration::try_from_secs_f64(seconds)?,
+        },
+        connections: if quick { 3_000 } else { 10_000 },
+        crowd: if quick { 3_000 } else { 8_000 },
+    };
+    let works = if options.only.is_empty() {
+        Work::ALL.to_vec()
+    } else {
+        options.only.clone()
+    };
+    let kinds = [Kind::Freshet, Kind::Mosquitto, Kind::Floor];
+    let heading = heading(&kinds, rounds, amount)?;
+    println!("{heading}");
+
+    let started = Instant::now();
+    let mut samples = Vec::new();
+    let result = measure(&works, kinds, rounds, amount, &mut samples);
+    let mut text = heading;
+    text.push_str(&report::tables(&samples));
+    let _ = writeln!(text, "\nTook {} s.", started.elapsed().as_secs());
+    if let Err(error) = &result {
+        let _ = writeln!(text, "Ended early: {error:#}");
+    }
+    println!("{}", text.trim_start());
+    let is_whole = options.only.is_empty() && result.is_ok();
+    if let Some(file) = options
+        .output
+        .clone()
+        .or_else(|| is_whole.then(|| default_output(quick)))
+    {
+        write(&file, &text)?;
+    }
+    result
+}
+
+fn measure(
+    works: &[Work],
+    mut kinds: [Kind; 3],
+    rounds: u32,
+    amount: Amount,
+    samples: &mut Vec<Sample>,
+) -> anyhow::Result<()> {
+    for round in 1..=rounds {
+        for work in works {
+            for broker in kinds {
+                let running = Running::start(broker)?;
+                let figures = work.measure(&running, amount, u64::from(round)).map_err(|error| {
+                    error.context(format!("{} at {}: {}", broker.title(), running.address(), work.title()))
+                })?;
+                let sample = Sample {
+                    round,
+                    work: *work,
+                    broker,
+                    figures,
+                };
+                println!("{sample}");
+                samples.push(sample);
+            }
+        }
+        // What comes second finds the machine as the first has left it.
+        kinds.reverse();
+    }
+    Ok(())
+}
+
+fn heading(kinds: &[Kind], rounds: u32, amount: Amount) -> anyhow::Result<String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let linux: Vec<&str> = release.trim().split('.').take(2).collect();
+    let cpus = std::thread::available_parallelism()?;
+    let versions: Vec<String> = kinds.iter().map(|kind| kind.version()).collect::<Result<_, _>>()?;
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{} on {cpus} CPUs, Linux {}; {rounds} rounds of {:.1} s after {:.1} s of warm-up; load and broker on the same \
+         CPUs, nothing pinned; payload {} bytes; {} connections, a crowd of {}. Median [least, most]; `ratio` is the \
+         first figure over that of Mosquitto in the same round, `to floor` over that of the floor: a program that does a \
+         broker's system calls and next to nothing else.",
+        versions.join(", "),
+        linux.join("."),
+        amount.timing.measured.as_secs_f64(),
+        amount.timing.warm_up.as_secs_f64(),
+        freshet_bench_load::PAYLOAD_BYTES,
+        amount.connections,
+        amount.crowd,
+    );
+    Ok(text)
+}
+
+fn default_output(quick: bool) -> PathBuf {
+    let name = if quick { "quick.md" } else { "full.md" };
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../results").join(name)
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(file, text)?;
+    println!("written to {}", file.display());
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! What a connection costs: CPU of CONNECT and CONNACK, and memory of a client that does nothing.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::fleet::greet;
+use super::meter::Broker;
+
+/// Connections before the first reading, so that code and buffers of the process itself are not counted.
+const WARM_UP: usize = 200;
+/// Connections whose CONNECTs are on their way at once.
+const AT_ONCE: usize = 64;
+/// After the last CONNACK memory is read until it does not grow any more.
+const SETTLES: Duration = Duration::from_secs(5);
+
+/// The figures of one measurement.
+#[derive(Debug, Clone, Copy)]
+pub struct Connects {
+    /// CPU of all processes of the broker, for each connection.
+    pub broker_us: f64,
+    /// From the first connection to the last CONNACK.
+    pub per_second: f64,
+}
+
+/// Connects so many clients, some at once, and keeps them until the end.
+///
+/// # Errors
+/// When one is refused.
+pub fn connects(broker: &dyn Broker, count: u32) -> anyhow::Result<Connects> {
+    let mut sockets = Vec::new();
+    connect(broker, "warm", WARM_UP, &mut sockets)?;
+    let before = broker.usage()?;
+    let started = Instant::now();
+    connect(broker, "c", usize::try_from(count)?, &mut sockets)?;
+    let took = started.elapsed();
+    let after = broker.usage()?;
+    let ns = (after.proxy_ns - before.proxy_ns) + (after.storage_ns - before.storage_ns);
+    let connections = f64::from(count);
+    Ok(Connects {
+        broker_us: Duration::from_nanos(ns).as_secs_f64() * 1e6 / connections,
+        per_second: connections / took.as_secs_f64(),
+    })
+}
+
+/// Bytes of the process that clients are connected to, per idle connection.
+///
+/// # Errors
+/// When one is refused.
+pub fn idle_bytes(broker: &dyn Broker, count: u32) -> anyhow::Result<f64> {
+    let mut sockets = Vec::new();
+    connect(broker, "warm", WARM_UP, &mut sockets)?;
+    let before = settled_bytes(broker)?;
+    connect(broker, "c", usize::try_from(count)?, &mut sockets)?;
+    let kib = u32::try_from(settled_bytes(broker)?.saturating_sub(before) / 1024)?;
+    Ok(f64::from(kib) * 1024.0 / f64::from(count))
+}
+
+/// Memory once two looks find the same.
+#[allow(clippy::disallowed_methods, reason = "memory is looked at over time")]
+fn settled_bytes(broker: &dyn Broker) -> anyhow::Result<u64> {
+    let until = Instant::now() + SETTLES;
+    let mut bytes = broker.resident_bytes()?;
+    loop {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = broker.resident_bytes()?;
+        if now == bytes || Instant::now() > until {
+            return Ok(now);
+        }
+        bytes = now;
+    }
+}
+
+fn connect(broker: &dyn Broker, prefix: &str, count: usize, sockets: &mut Vec<TcpStream>) -> anyhow::Result<()> {
+    let first = sockets.len();
+    for start in (0..count).step_by(AT_ONCE) {
+        let begun = sockets.len();
+        for at in start..count.min(start + AT_ONCE) {
+            let mut socket = super::fleet::open(broker.address())?;
+            greet(&mut socket, &format!("{prefix}{first}-{at}"), None)?;
+            sockets.push(socket);
+        }
+        for (at, socket) in sockets[begun..].iter_mut().enumerate() {
+            super::fleet::await_answer(socket, None, start + at)?;
+        }
+    }
+    Ok(())
+}

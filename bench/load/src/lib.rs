@@ -1,0 +1,44 @@
+//! Clients that load a broker: on one thread over one epoll set, so that they cost less than what they measure.
+//!
+//! Each kind of work connects its clients, warms the broker up, measures for a while, stops publishing, waits for what
+//! is outstanding, and fails unless everything sent was delivered once and in order. Leaves out how brokers are started
+//! and how results are compared and shown.
+
+mod connects;
+mod fan_out;
+mod fleet;
+mod ingest;
+mod meter;
+mod pairs;
+mod process;
+mod shuffle;
+mod sparse;
+mod spread;
+mod storm;
+pub mod wire;
+
+use std::time::Duration;
+
+pub use connects::{Connects, connects, idle_bytes};
+pub use fan_out::fan_out;
+pub use ingest::ingest;
+pub use meter::{Broker, Outcome, PAYLOAD_BYTES, Usage};
+pub use pairs::pairs;
+pub use process::{
+    ProcessUsage, machine_busy_seconds, own_cpu_seconds, process_usage, raise_file_limit, resident_bytes,
+};
+pub use sparse::sparse;
+pub use spread::{median, spread};
+pub use storm::{Storm, storm};
+
+/// How long each kind of work takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// Not measured.
+    pub warm_up: Duration,
+    /// Measured.
+    pub measured: Duration,
+}
+
+/// Outstanding messages must arrive within this after the last publish.
+const DRAIN_LIMIT: Duration = Duration::from_secs(20);
