@@ -21,6 +21,7 @@ mod sessions;
 mod shared;
 mod slow_consumer;
 mod sparkplug;
+mod sparkplug_host;
 mod storage_lost;
 mod sys;
 mod takeover;
