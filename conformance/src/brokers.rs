@@ -7,9 +7,10 @@ mod others;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -19,10 +20,6 @@ use folder::Folder;
 
 /// How long a broker may take until it listens. Java on a busy machine is the slowest.
 const START_DEADLINE: Duration = Duration::from_secs(60);
-/// How long a process that was killed may take until it is gone.
-const END_DEADLINE: Duration = Duration::from_secs(10);
-/// Between two looks whether it is.
-const LOOK: Duration = Duration::from_millis(2);
 
 /// A broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
@@ -193,14 +190,12 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        if self.folder.is_none() {
-            return;
-        }
-        // Until it is gone it may write.
-        let _ = self.child.start_kill();
-        let until = Instant::now() + END_DEADLINE;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
-            std::thread::sleep(LOOK);
+        let id = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        if let (Some(_), Some(id)) = (&self.folder, id)
+            && self.child.start_kill().is_ok()
+        {
+            // Until it is gone it may write. Its status is left for whoever reaps it; one that is reaped is gone.
+            let _ = waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         }
     }
 }

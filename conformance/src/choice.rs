@@ -35,12 +35,9 @@ impl Choice {
     ///
     /// # Errors
     /// When one does not.
-    pub(crate) fn require_known<'a>(&self, scripts: impl Iterator<Item = &'a str> + Clone) -> anyhow::Result<()> {
+    pub(crate) fn require_known(&self, is_known: impl Fn(&str) -> bool) -> anyhow::Result<()> {
         for name in &self.script {
-            ensure!(
-                scripts.clone().any(|script| script == name),
-                "there is no script {name:?}"
-            );
+            ensure!(is_known(name), "there is no script {name:?}");
         }
         Ok(())
     }

@@ -50,7 +50,7 @@ pub(crate) async fn run(arguments: &Arguments, freshet: &Path) -> anyhow::Result
     }
     let scripts: Vec<&Script> = groups.iter().flat_map(|(_, scripts)| scripts).collect();
     let choice = &arguments.choice;
-    choice.require_known(scripts.iter().map(|script| script.name))?;
+    choice.require_known(|name| scripts.iter().any(|script| script.name == name))?;
     let kinds = Kind::ALL
         .into_iter()
         .filter(|kind| arguments.broker.is_empty() || arguments.broker.contains(kind));
