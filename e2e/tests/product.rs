@@ -25,6 +25,8 @@ mod operator_upgrade;
 mod placement;
 #[path = "product/refusals.rs"]
 mod refusals;
+#[path = "product/scaling.rs"]
+mod scaling;
 #[path = "product/sessions.rs"]
 mod sessions;
 #[path = "product/sys.rs"]
