@@ -1,5 +1,7 @@
 //! When entries of a schedule begin and end, also where clocks change.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn entry(cron: &str, zone: &str, lasts_min: u64, min: u32) -> Scheduled {
@@ -201,4 +203,26 @@ fn times_beyond_the_calendar_have_no_next() {
         assert_eq!(entry.present_or_next(now), None);
     }
     assert!(entry.present_or_next(Duration::ZERO).is_some());
+}
+
+/// A field of an expression, or something that looks like one.
+const FIELD: &str =
+    "[*?]|[0-9]{1,2}|[0-9]{1,2}[-,/#][0-9]{1,3}|[*]/[0-9]{1,2}|L|[0-9]{1,2}[LW]|MON|JAN|[0-9*/,#LWA-Za-z?@éß-]{1,6}";
+
+proptest! {
+    #[test]
+    fn whatever_is_written_is_read_or_refused_and_the_next_time_lies_ahead(
+        fields in prop::collection::vec(FIELD, 0..8),
+        zone in prop::sample::select(vec!["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "nowhere"]),
+        now_s in 0_u64..8_000_000_000,
+    ) {
+        let lasts = Duration::from_secs(3600);
+        if let Ok(entry) = Scheduled::read("any", &fields.join(" "), zone, lasts, 1) {
+            let now = Duration::from_secs(now_s);
+            let next = entry.next_after(now).expect("it comes again");
+            prop_assert!(next.from > now && next.until == next.from + lasts);
+            let present = entry.present_or_next(now).expect("it comes again");
+            prop_assert!(present.until > now && present.from <= next.from);
+        }
+    }
 }
