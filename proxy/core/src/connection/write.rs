@@ -81,7 +81,7 @@ impl Connection {
 fn may_send(session: &Session, queued: &Queued) -> bool {
     match (&session.durable, queued.packet_id) {
         (Some(durable), Some(packet_id)) if queued.qos == QoS::ExactlyOnce && !queued.is_repeated => {
-            durable.may_send(packet_id)
+            durable.may_send(packet_id) || planted!(PublishBeforeSending)
         }
         (Some(_), None) if queued.qos == QoS::ExactlyOnce => false,
         (_, Some(_)) if queued.is_repeated => session.inflight.has_room_for_repetition(),
