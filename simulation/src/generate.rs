@@ -3,9 +3,14 @@
 //! Short ones, so that thousands run in a second, and of several kinds: most faults of the protocol show without
 //! anything breaking, and what breaks would hide them.
 
+mod scenes;
+
+use std::collections::VecDeque;
+
 use freshet_config::SharedStrategy;
 use freshet_mqtt::{ProtocolVersion, QoS, RetainHandling};
 
+use self::scenes::Scene;
 use crate::action::{Action, IDENTITIES, OpenOptions, SLOTS, Sequence, Step, SubscribeOptions, WillOptions};
 use crate::random::Random;
 use crate::topics::{FILTERS, SHARED_FILTERS, TOPICS, WILL_TOPICS, matches, shared_filter};
@@ -27,6 +32,8 @@ struct Kind {
     persistent: bool,
     /// Of 100 subscriptions, how many are shared.
     shared: usize,
+    /// What happens again and again between the other actions.
+    scene: Option<Scene>,
 }
 
 impl Sequence {
@@ -41,7 +48,7 @@ impl Sequence {
             _ => (6, 6),
         };
         let retained = random.pick(&[0, 15, 60]);
-        let kind = Kind {
+        let mut kind = Kind {
             // Many retained messages of few topics: so that one replaces another.
             topics: if retained > 50 {
                 random.pick(&[1, 1, 2])
@@ -54,7 +61,13 @@ impl Sequence {
             persistent: random.chance(60),
             // Drawn apart: the other sequences are what they were before there were shared subscriptions.
             shared: Random::new(!seed).pick(&[0, 0, 0, 40, 80]),
+            scene: Scene::of(seed),
         };
+        if let Some(scene) = kind.scene {
+            // What breaks beside it would hide it.
+            (kind.cuts, kind.crashes, kind.shared) = (0, 0, 0);
+            kind.persistent |= scene.needs_sessions();
+        }
         let proxies = random.pick(&[1, 2, 2, 3]);
         let offset = random.below(TOPICS.len());
         let mut draw = Draw {
@@ -62,6 +75,7 @@ impl Sequence {
             kind,
             proxies,
             offset,
+            next: VecDeque::new(),
         };
         let mut actions = Vec::new();
         // Somebody who sees wills.
@@ -114,10 +128,18 @@ struct Draw<'r> {
     proxies: usize,
     /// Which topics are used when not all are.
     offset: usize,
+    /// The rest of a scene.
+    next: VecDeque<Action>,
 }
 
 impl Draw<'_> {
     fn action(&mut self) -> Action {
+        if let Some(action) = self.next.pop_front() {
+            return action;
+        }
+        if let Some(scene) = self.kind.scene.filter(|_| self.random.chance(20)) {
+            return self.begin(scene);
+        }
         let slot = self.random.below(SLOTS);
         let proxy = self.random.below(self.proxies);
         if self.random.chance(self.kind.cuts) {

@@ -54,6 +54,8 @@ mod switch {
         DupDropped,
         /// A subscription that is made again begins anew.
         CursorResetOnResubscribe,
+        /// PUBLISH of QoS 2 leaves before storage knows its packet id.
+        PublishBeforeSending,
         /// What a member of a group was sent at QoS 2 goes to another one when it leaves.
         SentQos2Returned,
     }
@@ -75,6 +77,7 @@ mod switch {
             Self::LossUntold,
             Self::DupDropped,
             Self::CursorResetOnResubscribe,
+            Self::PublishBeforeSending,
             Self::SentQos2Returned,
         ];
     }

@@ -38,6 +38,10 @@ mod switch {
         CleanStartKeepsSession,
         /// Sessions do not expire.
         SessionExpiryIgnored,
+        /// A proxy whose filters come after the recovery hold is not told what it missed.
+        LateInterestUntold,
+        /// What was queued is sent with its whole expiry interval.
+        ExpiryNotReduced,
         /// A message that a member of a group gave back is given to nobody else.
         ReturnedMessageForgotten,
         /// A proxy whose members of a group have gone is still given its messages.
@@ -53,6 +57,8 @@ mod switch {
             Self::ReleaseKeepsRow,
             Self::CleanStartKeepsSession,
             Self::SessionExpiryIgnored,
+            Self::LateInterestUntold,
+            Self::ExpiryNotReduced,
             Self::ReturnedMessageForgotten,
             Self::GoneMembersChosen,
         ];

@@ -80,7 +80,9 @@ impl Connection {
 /// connection, when storage knows the packet ids that it has to know.
 fn may_send(session: &Session, queued: &Queued) -> bool {
     match (&session.durable, queued.packet_id) {
-        (Some(durable), Some(packet_id)) if !queued.is_repeated => durable.may_send(packet_id),
+        (Some(durable), Some(packet_id)) if !queued.is_repeated => {
+            durable.may_send(packet_id) || (planted!(PublishBeforeSending) && queued.qos == QoS::ExactlyOnce)
+        }
         (Some(_), None) if queued.qos == QoS::ExactlyOnce || queued.is_kept_nowhere() => false,
         (_, Some(_)) if queued.is_repeated => session.inflight.has_room_for_repetition(),
         (_, Some(_)) => true,

@@ -15,6 +15,8 @@ use crate::exchange::WorkerId;
 pub(super) struct Acceptance {
     term: Term,
     received: DeliverySeq,
+    /// Of the last term before this one in which something was received.
+    before: (Term, DeliverySeq),
     /// Deliveries that some worker still has to take, or that wait behind such a one; oldest first.
     waiting: VecDeque<Waiting>,
     accepted: DeliverySeq,
@@ -49,9 +51,26 @@ impl Acceptance {
         self.received
     }
 
+    /// What storage is told on attaching: an earlier term, as long as this one has confirmed nothing. A leader that
+    /// does not know the proxy sees by it that filters were confirmed once.
+    pub(super) fn resume(&self) -> (Term, DeliverySeq) {
+        if self.received == DeliverySeq(0) {
+            self.before
+        } else {
+            (self.term, self.received)
+        }
+    }
+
+    /// A new life of the proxy: deliveries are numbered anew.
+    pub(super) fn forget_terms(&mut self) {
+        self.start_term(Term(0));
+        self.before = (Term(0), DeliverySeq(0));
+    }
+
     /// A new leader: its numbers start at 1, and what the old one sent is nobody's concern any more.
     pub(super) fn start_term(&mut self, term: Term) {
         *self = Self {
+            before: self.resume(),
             term,
             freed_bytes: self.freed_bytes,
             ..Self::default()
@@ -174,6 +193,20 @@ mod tests {
             Arrival::Gap,
             "a term begins by attaching, not by a delivery"
         );
+    }
+
+    #[test]
+    fn a_term_that_has_sent_nothing_does_not_hide_the_one_before() {
+        let mut a = term_1();
+        a.arrive(Term(1), DeliverySeq(1));
+        a.start_term(Term(2));
+        assert_eq!(a.resume(), (Term(1), DeliverySeq(1)));
+        a.start_term(Term(3));
+        assert_eq!(a.resume(), (Term(1), DeliverySeq(1)));
+        a.arrive(Term(3), DeliverySeq(1));
+        assert_eq!(a.resume(), (Term(3), DeliverySeq(1)));
+        a.forget_terms();
+        assert_eq!(a.resume(), (Term(0), DeliverySeq(0)));
     }
 
     #[test]

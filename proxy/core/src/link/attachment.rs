@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use freshet_storage_contract::{
     AttachProxy, Attached, DeliveryControl, Feature, IncarnationId, MonotonicMs, PROTOCOL_VERSION, Placement,
-    REPORTS_FEATURE, SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, ShardAttachment, ShardId, ShardResume, Term,
+    REPORTS_FEATURE, SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, ShardAttachment, ShardId, ShardResume,
 };
 
 use super::publications::Answered;
@@ -30,10 +30,10 @@ impl Link {
             resume: self
                 .shards
                 .iter()
-                .map(|s| ShardResume {
-                    shard: s.shard,
-                    term: s.acceptance.term(),
-                    received: s.acceptance.received(),
+                .map(|s| {
+                    let (term, received) = s.acceptance.resume();
+                    let shard = s.shard;
+                    ShardResume { shard, term, received }
                 })
                 .collect(),
         }
@@ -49,7 +49,7 @@ impl Link {
         self.leave_groups();
         for shard in &mut self.shards {
             // Deliveries are numbered per incarnation.
-            shard.acceptance.start_term(Term(0));
+            shard.acceptance.forget_terms();
         }
     }
 

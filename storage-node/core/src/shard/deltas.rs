@@ -7,6 +7,7 @@ use super::interest::NotAdded;
 use crate::facts::{LinkFault, StorageFact};
 use crate::incarnations::PeerKey;
 use crate::log::CommitLog;
+use crate::planted::planted;
 use crate::turn::Turn;
 
 impl<L: CommitLog> Shard<L> {
@@ -46,6 +47,7 @@ impl<L: CommitLog> Shard<L> {
             peer.interest_version = delta.version;
             // One that had filters names all of them.
             let owed = peer.owes_interest.take().filter(|_| delta.complete && routes_already);
+            let owed = owed.filter(|_| !planted!(LateInterestUntold));
             if let Some(last_leader) = owed {
                 // What was routed since the hold passed its subscribers by, and its publishers have been answered. The
                 // log has queued it for sessions that it knew.

@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use freshet_storage_contract::{Message, Position};
 
 use super::QueueId;
+use crate::planted::planted;
 
 /// Queued messages by position.
 #[derive(Debug, Default)]
@@ -121,10 +122,12 @@ impl Messages {
 /// A message with what remains of its expiry interval, begun seconds counted in full, and whether it has passed.
 pub(in crate::state) fn remaining(message: &Message, expires_ms: Option<u64>, log_time_ms: u64) -> (Message, bool) {
     let mut message = message.clone();
-    message.message_expiry_interval_s = expires_ms.map(|expires_ms| {
-        let remaining_s = expires_ms.saturating_sub(log_time_ms).div_ceil(1_000);
-        u32::try_from(remaining_s).unwrap_or(u32::MAX)
-    });
+    if !planted!(ExpiryNotReduced) {
+        message.message_expiry_interval_s = expires_ms.map(|expires_ms| {
+            let remaining_s = expires_ms.saturating_sub(log_time_ms).div_ceil(1_000);
+            u32::try_from(remaining_s).unwrap_or(u32::MAX)
+        });
+    }
     let has_expired = expires_ms.is_some_and(|expires_ms| expires_ms <= log_time_ms);
     (message, has_expired)
 }
