@@ -25,9 +25,13 @@ mod operator_upgrade;
 mod placement;
 #[path = "product/refusals.rs"]
 mod refusals;
+#[path = "product/scaling.rs"]
+mod scaling;
 #[path = "product/sessions.rs"]
 mod sessions;
 #[path = "product/sys.rs"]
 mod sys;
 #[path = "product/warm.rs"]
 mod warm;
+#[path = "product/wills.rs"]
+mod wills;

@@ -39,6 +39,10 @@ pub(crate) enum FaultPoint {
     PatchStoragePod,
     /// Deletes a storage pod of an earlier revision.
     DeleteStoragePod,
+    /// Writes how many proxies serve, as the scaler decided.
+    ScaleCluster,
+    /// Applies the ConfigMap with what the scaler remembers.
+    ApplyScalingHistory,
     /// Publishes an Event.
     PublishEvent,
     /// Writes the status.
@@ -47,7 +51,7 @@ pub(crate) enum FaultPoint {
 
 impl FaultPoint {
     /// Every point.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::ApplyProxyServiceAccount,
         Self::ApplyStorageServiceAccount,
         Self::ApplyConfigMap,
@@ -63,6 +67,8 @@ impl FaultPoint {
         Self::DeleteOldProxies,
         Self::PatchStoragePod,
         Self::DeleteStoragePod,
+        Self::ScaleCluster,
+        Self::ApplyScalingHistory,
         Self::PublishEvent,
         Self::WriteStatus,
     ];
@@ -85,6 +91,8 @@ impl FaultPoint {
             Self::DeleteOldProxies => "delete-old-proxies",
             Self::PatchStoragePod => "patch-storage-pod",
             Self::DeleteStoragePod => "delete-storage-pod",
+            Self::ScaleCluster => "scale-cluster",
+            Self::ApplyScalingHistory => "apply-scaling-history",
             Self::PublishEvent => "publish-event",
             Self::WriteStatus => "write-status",
         }

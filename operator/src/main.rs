@@ -11,6 +11,7 @@ mod leader;
 mod metrics;
 mod reconcile;
 mod run;
+mod scaling;
 mod watch;
 mod write;
 

@@ -26,6 +26,12 @@ struct WriteLabels {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabels {
+    direction: &'static str,
+    applied: &'static str,
+}
+
 /// How a reconcile ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReconcileResult {
@@ -50,6 +56,16 @@ pub(crate) struct Metrics {
     leader: Gauge,
     clusters: Gauge<i64>,
     promotions: Counter<u64, AtomicU64>,
+    scaling: Scaling,
+    rounds: Histogram,
+}
+
+/// How proxies are asked for their load, and what is decided by it.
+#[derive(Clone, Default)]
+struct Scaling {
+    clusters: Gauge,
+    scrapes: Family<ResultLabel, Counter>,
+    decisions: Family<DecisionLabels, Counter>,
 }
 
 impl Metrics {
@@ -90,6 +106,28 @@ impl Metrics {
             clusters.clone(),
         );
         registry.register("proxy_promotions", "Proxies that were made active", promotions.clone());
+        let scaling = Scaling::default();
+        let rounds = Histogram::new(DURATIONS_S);
+        registry.register(
+            "scaling_clusters",
+            "MqttClusters that are scaled or observed",
+            scaling.clusters.clone(),
+        );
+        registry.register(
+            "scaling_scrapes",
+            "Answers of proxies that were asked for their load, by result",
+            Family::clone(&scaling.scrapes),
+        );
+        registry.register(
+            "scaling_decisions",
+            "Decisions of how many proxies serve, by direction and whether they are written",
+            Family::clone(&scaling.decisions),
+        );
+        registry.register(
+            "scaling_round_duration_seconds",
+            "From asking all proxies to the last decision",
+            rounds.clone(),
+        );
         registry.register("build", "Version of the operator", Info::new([("version", version)]));
         Self {
             registry: std::sync::Arc::new(registry),
@@ -100,6 +138,8 @@ impl Metrics {
             leader,
             clusters,
             promotions,
+            scaling,
+            rounds,
         }
     }
 
@@ -139,6 +179,26 @@ impl Metrics {
     /// Counts proxies that were made active.
     pub(crate) fn promoted(&self, proxies: u64) {
         self.promotions.inc_by(proxies);
+    }
+
+    /// Counts a proxy that was asked for its load: `ok`, `failed`, `late`.
+    pub(crate) fn scraped(&self, result: &'static str) {
+        self.scaling.scrapes.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts a decision of how many proxies serve.
+    pub(crate) fn scaling_decided(&self, adds: bool, is_written: bool) {
+        let labels = DecisionLabels {
+            direction: if adds { "out" } else { "in" },
+            applied: if is_written { "true" } else { "false" },
+        };
+        self.scaling.decisions.get_or_create(&labels).inc();
+    }
+
+    /// Says how many clusters are scaled or observed, and how long it took to ask and decide.
+    pub(crate) fn scaling_round(&self, clusters: usize, took: Duration) {
+        self.scaling.clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
+        self.rounds.observe(took.as_secs_f64());
     }
 
     /// The OpenMetrics text.

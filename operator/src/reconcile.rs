@@ -13,6 +13,7 @@ mod memory;
 mod report;
 mod resize;
 mod rooms;
+mod scale;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +35,7 @@ use kube::runtime::controller::Action;
 use crate::args::VERSION;
 use crate::events::Recorder;
 use crate::metrics::{Metrics, ReconcileResult};
+use crate::scaling::Scalings;
 use crate::watch::Stores;
 use crate::write::{WriteError, Writer};
 use memory::{ClusterMemory, Memories};
@@ -53,7 +55,8 @@ const FAILURE_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Durati
 
 /// What a reconcile works with.
 pub(crate) struct Reconciler {
-    stores: Stores,
+    stores: Arc<Stores>,
+    scalings: Scalings,
     writer: Writer,
     recorder: Arc<Recorder>,
     images: DefaultImages,
@@ -161,7 +164,8 @@ struct Work {
 impl Reconciler {
     /// What a reconcile works with.
     pub(crate) fn new(
-        stores: Stores,
+        stores: Arc<Stores>,
+        scalings: Scalings,
         writer: Writer,
         recorder: Arc<Recorder>,
         images: DefaultImages,
@@ -169,6 +173,7 @@ impl Reconciler {
     ) -> Self {
         Self {
             stores,
+            scalings,
             writer,
             recorder,
             images,
@@ -184,6 +189,8 @@ impl Reconciler {
         resource: &MqttCluster,
         memory: &mut ClusterMemory,
     ) -> Result<(ReconcileResult, Action), ReconcileError> {
+        let scaled = self.scale(resource, memory).await?;
+        let resource = scaled.resource.as_ref();
         let observed = self.dereference(resource);
         memory.refusals.keep_only(&observed);
         let previous = memory.newest_status(resource);
@@ -199,12 +206,13 @@ impl Reconciler {
             Ok(work) => (Some(work), None),
             Err(blocked) => (None, Some(blocked)),
         };
+        blocked = blocked.or(scaled.blocked);
         let mut done = None;
         let mut has_changed = false;
         if let Some(work) = work.as_ref().filter(|work| !work.cluster.paused) {
             let applied = self.apply_children(work, &observed, memory).await?;
             has_changed = applied.has_changed;
-            blocked = applied.blocked;
+            blocked = blocked.or(applied.blocked);
             // Nothing is begun under a name that is somebody else's; what runs already is looked after all the same.
             let is_begun = !observed.deployments.is_empty();
             let is_name_taken = blocked

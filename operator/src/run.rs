@@ -1,5 +1,6 @@
 //! Wiring: client, metrics, the lease, and one controller per watched namespace.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ use crate::http;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::reconcile::{Reconciler, on_error, reconcile};
-use crate::watch::watch;
+use crate::scaling::Scalings;
+use crate::watch::{nudged, watch};
 use crate::write::Writer;
 
 /// How long reconciles that are under way may take after SIGTERM, before the lease is given back over their heads.
@@ -116,6 +118,14 @@ async fn stopped(stop: &mut Receiver<bool>) {
     let _ = stop.wait_for(|stopped| *stopped).await;
 }
 
+/// Does `work` until the process is to stop.
+async fn until(mut stop: Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stopped(&mut stop) => {}
+        () = work => {}
+    }
+}
+
 /// One controller for all namespaces, or one for each that is named: then no right in any other is needed.
 fn start_controllers(
     args: &RunArgs,
@@ -136,10 +146,20 @@ fn start_controllers(
     };
     let mut controllers = JoinSet::new();
     for namespace in namespaces {
-        let (stores, requests) = watch(client, namespace.as_deref());
+        let (stores, mut requests) = watch(client, namespace.as_deref());
+        let stores = Arc::new(stores);
+        let (scalings, nudges) = Scalings::new();
+        requests.push(nudged(nudges));
+        controllers.spawn(until(
+            stop.clone(),
+            scalings
+                .clone()
+                .run(Arc::clone(&stores), writer.clone(), metrics.clone()),
+        ));
         let clusters = stores.clusters.clone();
         let reconciler = Arc::new(Reconciler::new(
             stores,
+            scalings,
             writer.clone(),
             Arc::clone(&recorder),
             images.clone(),

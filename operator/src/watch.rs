@@ -7,7 +7,7 @@ mod newest;
 
 use freshet_operator_api::MqttCluster;
 use freshet_operator_core::labels;
-use futures::stream::{BoxStream, SelectAll, select_all};
+use futures::stream::{self, BoxStream, SelectAll, select_all};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -22,6 +22,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 pub(crate) use newest::Newest;
+
+use crate::scaling::Nudges;
 
 /// Requests for reconciles, as the watches lead to them.
 pub(crate) type Requests = SelectAll<BoxStream<'static, Result<ReconcileRequest<MqttCluster>, watcher::Error>>>;
@@ -171,6 +173,15 @@ fn of_the_operator() -> watcher::Config {
 
 fn request(of: ObjectRef<MqttCluster>, reason: ReconcileReason) -> ReconcileRequest<MqttCluster> {
     ReconcileRequest { obj_ref: of, reason }
+}
+
+/// Requests for clusters that are named.
+pub(crate) fn nudged(mut nudges: Nudges) -> RequestStream {
+    let named = stream::poll_fn(move |cx| nudges.poll_recv(cx));
+    let reason = || ReconcileReason::Custom {
+        reason: "a decision of the scaler".into(),
+    };
+    named.map(move |of| Ok(request(of, reason()))).boxed()
 }
 
 fn about<K: Resource<DynamicType = ()>>(object: &K) -> ReconcileReason {

@@ -126,6 +126,27 @@ impl Writer {
         .await
     }
 
+    /// Writes `replicas` through the scale subresource, as `kubectl scale` and autoscalers do. Returns the version of the
+    /// object that this made.
+    pub(crate) async fn scale<K>(
+        &self,
+        point: FaultPoint,
+        namespace: &str,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Option<u64>, WriteError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let params = PatchParams {
+            field_manager: Some(freshet_operator_core::labels::SCALING_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let (api, patch) = (self.api::<K>(namespace), Patch::Merge(patch));
+        let scale = self.write(point, api.patch_scale(name, &params, &patch)).await?;
+        Ok(scale.metadata.resource_version.and_then(|version| version.parse().ok()))
+    }
+
     /// Changes the resources of a running pod by a strategic merge.
     pub(crate) async fn resize(
         &self,

@@ -27,7 +27,7 @@ pub struct Arguments {
     /// Port of /livez and /readyz.
     #[arg(long, env = "FRESHET_HEALTH_PORT", default_value_t = DEFAULT_HEALTH_PORT)]
     pub health_port: u16,
-    /// Port of /metrics.
+    /// Port of /metrics and /loadz.
     #[arg(long, env = "FRESHET_METRICS_PORT", default_value_t = DEFAULT_METRICS_PORT)]
     pub metrics_port: u16,
     /// Name of the proxy, for storage and for clients that are told.

@@ -35,6 +35,7 @@ impl Proxy {
             linger_ms = config.drain_linger_ms,
             "the proxy stops: it accepts for a moment more"
         );
+        self.health.set_lingering();
         let mut storage = StorageWatch::new(self.health.is_attached(), Instant::now());
         let lingered = Instant::now() + linger;
         while Instant::now() < lingered {
@@ -42,6 +43,7 @@ impl Proxy {
             tokio::time::sleep(LOOK.min(lingered.saturating_duration_since(Instant::now()))).await;
         }
 
+        self.health.set_draining();
         self.listeners.stop_accepting().await;
         let reports = self.metrics.gather().await;
         let clients: u64 = reports.iter().map(|r| r.worker.connections_now).sum();

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use freshet_load::Phase;
 use freshet_process::Probes;
 
 /// Shared by the workers, which report, and the probes, which ask.
@@ -16,6 +17,8 @@ pub struct Health(Arc<Flags>);
 struct Flags {
     is_attached: AtomicBool,
     has_reached_storage: AtomicBool,
+    is_lingering: AtomicBool,
+    is_draining: AtomicBool,
     has_ended: AtomicBool,
     /// Rounds of reports in a row that some worker did not answer.
     rounds_missed: AtomicU32,
@@ -34,6 +37,32 @@ impl Health {
         self.0.is_attached.store(is_attached, Ordering::Relaxed);
         if is_attached {
             self.0.has_reached_storage.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the process was told to end.
+    pub(crate) fn set_lingering(&self) {
+        self.0.is_lingering.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the process hands over its clients.
+    pub(crate) fn set_draining(&self) {
+        self.0.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// How far the process has come in its life.
+    pub(crate) fn phase(&self) -> Phase {
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        if is_set(&self.0.has_ended) {
+            Phase::Ended
+        } else if is_set(&self.0.is_draining) {
+            Phase::Draining
+        } else if is_set(&self.0.is_lingering) {
+            Phase::Lingering
+        } else if is_set(&self.0.has_reached_storage) {
+            Phase::Serving
+        } else {
+            Phase::Starting
         }
     }
 
@@ -91,6 +120,21 @@ mod tests {
         assert!(health.readiness().is_ok());
         health.set_ended();
         assert!(health.readiness().is_err());
+    }
+
+    #[test]
+    fn the_phases_of_a_life_follow_each_other() {
+        let health = Health::default();
+        assert_eq!(health.phase(), Phase::Starting);
+        health.set_attached(true);
+        health.set_attached(false);
+        assert_eq!(health.phase(), Phase::Serving);
+        health.set_lingering();
+        assert_eq!(health.phase(), Phase::Lingering);
+        health.set_draining();
+        assert_eq!(health.phase(), Phase::Draining);
+        health.set_ended();
+        assert_eq!(health.phase(), Phase::Ended);
     }
 
     #[test]

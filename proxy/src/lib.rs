@@ -3,11 +3,12 @@
 //!
 //! [`Proxy`] is the whole; the binary `freshet-proxy` and `freshet standalone` wire it. Each worker's thread runs
 //! [`driver`], everything else runs on the caller's ordinary runtime, the *admin runtime*: accepting, the
-//! configuration's watch, health and metrics. Nothing on the way of a message crosses from one to the other. Leaves out
+//! configuration's watch, health, load and metrics. Nothing on the way of a message crosses from one to the other. Leaves out
 //! MQTT and routing, and what every process needs (`freshet_process`).
 
 pub mod arguments;
 mod capacity;
+mod cgroup;
 mod clock;
 mod control;
 mod drain;
@@ -15,6 +16,7 @@ mod driver;
 mod facts;
 mod health;
 mod listeners;
+mod load;
 mod mailbox;
 mod memory;
 mod metrics;

@@ -32,11 +32,20 @@ pub(crate) struct Metrics(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     workers: Arc<[WorkerDoor]>,
-    last: Mutex<Vec<WorkerReport>>,
+    last: Mutex<Vec<Option<WorkerReport>>>,
     listeners: Mutex<Vec<Arc<ListenerCount>>>,
     capacity: Arc<Capacity>,
     reloads: Arc<ConfigReloads>,
     health: Health,
+}
+
+/// What is known of the workers.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// Each as it was when it last answered, if it ever did.
+    pub(crate) reports: Vec<Option<WorkerReport>>,
+    /// How many did not answer this time.
+    pub(crate) unanswered: u32,
 }
 
 impl Metrics {
@@ -46,7 +55,7 @@ impl Metrics {
         reloads: Arc<ConfigReloads>,
         health: Health,
     ) -> Self {
-        let last = vec![WorkerReport::default(); workers.len()];
+        let last = vec![None; workers.len()];
         Self(Arc::new(Shared {
             workers,
             last: Mutex::new(last),
@@ -62,27 +71,36 @@ impl Metrics {
         *self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner) = listeners;
     }
 
-    /// Asks all workers and returns what is known of each.
+    /// Asks all workers and returns what is known of each. Their answers are what `/livez` goes by.
     pub(crate) async fn gather(&self) -> Vec<WorkerReport> {
+        let look = self.look(PATIENCE).await;
+        self.0.health.note_round(look.unanswered == 0);
+        look.reports.into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    /// Asks all workers, each of which has `patience` for its answer.
+    pub(crate) async fn look(&self, patience: Duration) -> Look {
         let asked: Vec<_> = self
             .0
             .workers
             .iter()
             .cloned()
-            .map(|worker| tokio::spawn(async move { worker.ask(PATIENCE).await }))
+            .map(|worker| tokio::spawn(async move { worker.ask(patience).await }))
             .collect();
-        let mut all_answered = true;
+        let mut unanswered = 0;
         for (index, answer) in asked.into_iter().enumerate() {
             let Ok(Some(report)) = answer.await else {
-                all_answered = false;
+                unanswered += 1;
                 continue;
             };
             if let Some(last) = self.last().get_mut(index) {
-                *last = report;
+                *last = Some(report);
             }
         }
-        self.0.health.note_round(all_answered);
-        self.last().clone()
+        Look {
+            reports: self.last().clone(),
+            unanswered,
+        }
     }
 
     /// Asks the workers from time to time and has storage told, for as long as the runtime lives.
@@ -100,7 +118,7 @@ impl Metrics {
         }
     }
 
-    fn last(&self) -> std::sync::MutexGuard<'_, Vec<WorkerReport>> {
+    fn last(&self) -> std::sync::MutexGuard<'_, Vec<Option<WorkerReport>>> {
         self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -25,6 +25,7 @@ use crate::control::{Control, WorkerDoor};
 use crate::driver::{LinkElsewhere, LinkHere, OtherWorker, Seat, WorkerParts, run_worker};
 use crate::health::Health;
 use crate::listeners::{BindAddress, ListenerNames, Listeners};
+use crate::load::Loads;
 use crate::mailbox::{Sleeper, mailbox};
 use crate::memory::MemoryBounds;
 use crate::metrics::Metrics;
@@ -55,7 +56,7 @@ pub struct ProxySettings {
     pub bind_address: BindAddress,
     /// Where `/livez` and `/readyz` are served, if anywhere.
     pub health: Option<SocketAddr>,
-    /// Where `/metrics` is served, if anywhere. The same address: all are served there.
+    /// Where `/metrics` and `/loadz` are served, if anywhere. The same address: all are served there.
     pub metrics: Option<SocketAddr>,
 }
 
@@ -131,7 +132,10 @@ impl Proxy {
         let metrics = Metrics::new(Arc::clone(&workers), Arc::clone(&capacity), reloads, health.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(metrics.clone().ask_regularly());
-        let (health_routes, metrics_routes) = (health_routes(health.clone()), metrics_routes(metrics.clone()));
+        let incarnation = random_u64().context("no random incarnation")?;
+        let loads = Loads::new(metrics.clone(), health.clone(), clock, incarnation);
+        let health_routes = health_routes(health.clone());
+        let metrics_routes = metrics_routes(metrics.clone()).merge(loads.routes());
         let (health_address, metrics_address) = if settings.health == settings.metrics {
             let both = serve(&mut tasks, settings.health, health_routes.merge(metrics_routes)).await?;
             (both, both)
@@ -170,7 +174,7 @@ impl Proxy {
         self.listeners.address(name)
     }
 
-    /// Where `/metrics` is served.
+    /// Where `/metrics` and `/loadz` are served.
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address

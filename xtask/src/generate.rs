@@ -5,6 +5,7 @@
 
 mod chart_readme;
 mod crd;
+mod dashboard;
 mod field_reference;
 mod goldens;
 mod statements_page;
@@ -22,6 +23,7 @@ use crate::{
     verify::SourceTree,
 };
 
+pub(crate) use dashboard::DASHBOARD;
 pub(crate) use goldens::{ChartCases, Helm, golden_path};
 
 /// Compiles the operator when the cache is cold.
@@ -41,13 +43,10 @@ pub(crate) struct Generated {
 /// When a source does not parse, a generator fails, or a file cannot be written.
 pub(crate) async fn generate() -> Result<ExitCode> {
     let mut interrupt = Interrupt::listen()?;
-    // It writes its files itself, and a test of its crate compares them.
-    output_of(
-        &run_cargo(&["--example", "generate-storage-api"]),
-        BUILD_TIMEOUT,
-        &mut interrupt,
-    )
-    .await?;
+    // They write their files themselves, and tests of their crates compare them.
+    for example in ["generate-storage-api", "generate-load"] {
+        output_of(&run_cargo(&["--example", example]), BUILD_TIMEOUT, &mut interrupt).await?;
+    }
     let mut written = 0_usize;
     let tree = SourceTree::read(&mut interrupt).await?;
     for generated in build_sources(&tree, &mut interrupt).await? {
@@ -61,7 +60,7 @@ pub(crate) async fn generate() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds all generated files but the rendered charts and the code of the storage contract.
+/// Builds all generated files but the rendered charts and the code of the two contracts.
 ///
 /// # Errors
 /// When a source does not parse or a generator fails.
@@ -77,6 +76,9 @@ pub(crate) async fn build_sources(tree: &SourceTree, interrupt: &mut Interrupt) 
     let values = values::read(&paths::repository_root().join(values::PATH))?;
     all.push(values_schema::build(&values)?);
     all.push(chart_readme::build(&values));
+    all.push(dashboard::build(&read(
+        &paths::repository_root().join(dashboard::SOURCE),
+    )?)?);
     for (path, args) in [
         ("docs/clients.md", &["--page"][..]),
         ("docs/differences.md", &["differences", "--page"][..]),

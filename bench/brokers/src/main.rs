@@ -5,6 +5,8 @@
 //! (`freshet-bench-load`) and Kubernetes.
 
 mod brokers;
+mod floor;
+mod peers;
 mod report;
 mod run;
 mod work;
@@ -13,10 +15,29 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+#[derive(clap::Parser)]
+#[command(about = "Measures Freshet beside other brokers in one run, as ratios")]
+struct Arguments {
+    #[command(subcommand)]
+    role: Option<Role>,
+    #[command(flatten)]
+    options: run::Options,
+}
+
+#[derive(clap::Subcommand)]
+enum Role {
+    /// Started by the measurement: does a broker's system calls and next to nothing else.
+    Floor,
+}
+
 fn main() -> ExitCode {
-    let options = run::Options::parse();
+    let Arguments { role, options } = Arguments::parse();
     freshet_bench_load::raise_file_limit();
-    match run::run(&options) {
+    let result = match role {
+        None => run::run(&options),
+        Some(Role::Floor) => floor::serve(),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");

@@ -26,7 +26,8 @@ impl std::fmt::Display for Sample {
     }
 }
 
-/// A table per kind of work, a row per broker. `ratio` is the first figure over that of Mosquitto in the same round.
+/// A table per kind of work, a row per broker. `ratio` and `to floor` are the first figure over
+/// that of Mosquitto and of the floor in the same round.
 pub(crate) fn tables(samples: &[Sample]) -> String {
     let mut text = String::new();
     for work in Work::ALL {
@@ -36,11 +37,11 @@ pub(crate) fn tables(samples: &[Sample]) -> String {
         // Writing into a string cannot fail.
         let _ = writeln!(
             text,
-            "\n### {}\n\n| broker | ratio | {} |",
+            "\n### {}\n\n| broker | ratio | to floor | {} |",
             work.title(),
             columns.join(" | ")
         );
-        let _ = writeln!(text, "| --- |{}", " --- |".repeat(columns.len() + 1));
+        let _ = writeln!(text, "| --- |{}", " --- |".repeat(columns.len() + 2));
         let mut brokers: Vec<Kind> = of_work.iter().map(|sample| sample.broker).collect();
         brokers.sort_unstable();
         brokers.dedup();
@@ -52,23 +53,31 @@ pub(crate) fn tables(samples: &[Sample]) -> String {
                 spread(values, decimals(largest))
             });
             let cells: Vec<String> = cells.collect();
-            let ratio = if broker == Kind::Mosquitto {
-                "1".to_owned()
-            } else {
-                spread(ratios(&own, &of_work), 3)
+            let to = |other: Kind| {
+                if broker == other {
+                    "1".to_owned()
+                } else {
+                    spread(ratios(&own, &of_work, other), 3)
+                }
             };
-            let _ = writeln!(text, "| {} | {ratio} | {} |", broker.title(), cells.join(" | "));
+            let (ratio, to_floor) = (to(Kind::Mosquitto), to(Kind::Floor));
+            let _ = writeln!(
+                text,
+                "| {} | {ratio} | {to_floor} | {} |",
+                broker.title(),
+                cells.join(" | ")
+            );
         }
     }
     text
 }
 
-fn ratios(own: &[&Sample], all: &[&Sample]) -> Vec<f64> {
+fn ratios(own: &[&Sample], all: &[&Sample], to: Kind) -> Vec<f64> {
     let first = |sample: &Sample| sample.figures.first().map(|(_, value)| *value);
     let ratio = |sample: &&Sample| {
         let beside = all
             .iter()
-            .find(|other| other.broker == Kind::Mosquitto && other.round == sample.round)?;
+            .find(|other| other.broker == to && other.round == sample.round)?;
         Some(first(sample)? / first(beside)?)
     };
     own.iter().filter_map(ratio).collect()
@@ -111,10 +120,10 @@ mod tests {
         ];
         let text = tables(&samples);
         assert!(
-            text.contains("| Freshet | 0.100 [0.100, 0.100] | 1.50 [1.00, 2.00] |"),
+            text.contains("| Freshet | 0.100 [0.100, 0.100] | - | 1.50 [1.00, 2.00] |"),
             "{text}"
         );
-        assert!(text.contains("| Mosquitto | 1 | 15.0 [10.0, 20.0] |"), "{text}");
+        assert!(text.contains("| Mosquitto | 1 | - | 15.0 [10.0, 20.0] |"), "{text}");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub enum Packet<'a> {
         packet_id: u16,
         /// Topic Filter.
         filter: &'a [u8],
-        /// 0 or 1.
+        /// 0, 1 or 2.
         qos: u8,
     },
     /// SUBACK, not looked into.
@@ -147,7 +147,7 @@ fn decode_subscribe(body: &[u8]) -> Result<Packet<'_>, Malformed> {
     let (packet_id, rest) = take_u16(body)?;
     let (filter, rest) = take_string(rest)?;
     match rest {
-        &[qos @ 0..=1] => Ok(Packet::Subscribe { packet_id, filter, qos }),
+        &[qos @ 0..=2] => Ok(Packet::Subscribe { packet_id, filter, qos }),
         _ => Err(Malformed),
     }
 }

@@ -9,6 +9,10 @@ named in pods and read by the kubelet.
 - apiGroups: [freshet.dev]
   resources: [mqttclusters/status]
   verbs: [patch]
+# How many proxies serve, in clusters that say `scaling.mode: Scale`.
+- apiGroups: [freshet.dev]
+  resources: [mqttclusters/scale]
+  verbs: [patch]
 # Children block the deletion of their owner: some clusters ask for this before they let that be written.
 - apiGroups: [freshet.dev]
   resources: [mqttclusters/finalizers]

@@ -97,6 +97,8 @@ enum Occasion {
     NewConfiguration,
     /// Another template of the storage nodes.
     NewStorage,
+    /// A new cluster with fewer proxies than its scaler may leave it.
+    Scaling,
 }
 
 fn occasion_of(point: &str) -> Occasion {
@@ -105,6 +107,7 @@ fn occasion_of(point: &str) -> Occasion {
         "scale-old-proxies" | "delete-old-proxies" => Occasion::NewRevision,
         "patch-storage-pod" => Occasion::NewConfiguration,
         "delete-storage-pod" => Occasion::NewStorage,
+        "scale-cluster" | "apply-scaling-history" => Occasion::Scaling,
         _ => Occasion::Creation,
     }
 }
@@ -122,12 +125,17 @@ fn resource(namespace: &str, name: &str, occasion: Occasion, edition: usize) -> 
         Occasion::NewConfiguration => 1000 + edition,
         _ => 1000,
     };
+    let scaling = match occasion {
+        Occasion::Scaling => json!({"mode": "Scale", "min": 2, "max": 3}),
+        _ => json!({"mode": "Off"}),
+    };
     json!({
         "apiVersion": "freshet.dev/v1alpha1", "kind": "MqttCluster",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "proxy": {
                 "replicas": 1,
+                "scaling": scaling,
                 "warm": {"requests": {"cpu": "5m", "memory": "16Mi"}},
                 "resources": resources(occasion == Occasion::NewRevision),
                 "drain": {"linger": "1s", "timeout": "5s"},
@@ -207,7 +215,7 @@ async fn walk(cluster: &Cluster, images: &Images, namespace: &str) -> Result<()>
             edition += 1;
             let fault = format!("{point}:{side}");
             let occasion = occasion_of(&point);
-            let is_new = matches!(occasion, Occasion::Creation | Occasion::Start);
+            let is_new = matches!(occasion, Occasion::Creation | Occasion::Start | Occasion::Scaling);
             let name = if is_new {
                 format!("f{edition}")
             } else {
@@ -217,12 +225,14 @@ async fn walk(cluster: &Cluster, images: &Images, namespace: &str) -> Result<()>
             let mut faulty = operator.start(Some(&fault))?;
             await_death(&mut faulty, &fault).await?;
             let _next = operator.start(None)?;
+            // What the scaler remembers.
+            let more = usize::from(occasion == Occasion::Scaling);
             let finish = async {
                 await_settled(cluster, namespace, &name, occasion).await?;
                 await_condition("the same children", DEADLINE, async || {
                     let found = children(cluster, namespace, &name).await?;
                     // Revisions are hashes of templates, which differ between editions.
-                    Ok(if found.len() == expected.len() {
+                    Ok(if found.len() == expected.len() + more {
                         Observed::Met(())
                     } else {
                         Observed::NotYet(format!("{found:?} instead of {expected:?}"))

@@ -18,6 +18,7 @@ mod pod;
 mod proxy;
 mod rules;
 mod scaling;
+mod scaling_status;
 mod service;
 mod status;
 mod storage;
@@ -36,6 +37,9 @@ pub use scaling::{
     Scaling, ScalingBehavior, ScalingMode, ScalingObjective, ScalingPrediction, ScalingTargets, ScalingWindows,
     ScheduledMinimum,
 };
+pub use scaling_status::{
+    CeilingStatus, DecisionStatus, ForecastStatus, LearnedCapacityStatus, ScalingStatus, SignalStatus,
+};
 pub use service::{ExternalTrafficPolicy, IpFamilyPolicy, Service, ServiceType};
 pub use status::{
     ConditionType, Endpoint, MqttClusterStatus, ProxyStatus, RevisionPhase, RevisionStatus, StorageNodeStatus,
@@ -53,5 +57,5 @@ pub const RESERVED_PORTS: [u16; 2] = [HEALTH_PORT, METRICS_PORT];
 /// `/livez` and `/readyz` of every process.
 pub const HEALTH_PORT: u16 = 8080;
 
-/// `/metrics` of every process.
+/// `/metrics` of every process, `/loadz` of a proxy.
 pub const METRICS_PORT: u16 = 9090;

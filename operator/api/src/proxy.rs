@@ -9,14 +9,16 @@ use serde_json::{Value, json};
 
 use crate::pod::{Image, PodTemplateOverlay, Resources, Scheduling};
 use crate::rules::{duration_between, rule};
+use crate::scaling::Scaling;
 use crate::text::DurationText;
 
 /// The proxies of a cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(inline)]
+#[schemars(inline, extend("x-kubernetes-validations" = proxy_rules()))]
 pub struct Proxy {
-    /// Proxies that serve clients. `kubectl scale` and a HorizontalPodAutoscaler write it. Default 2; 0 to 1000. Live.
+    /// Proxies that serve clients. `kubectl scale` and a HorizontalPodAutoscaler write it, or the operator with
+    /// `scaling.mode: Scale`. Default 2; 0 to 1000. Live.
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: u32,
     /// Image of the proxies.
@@ -27,12 +29,21 @@ pub struct Proxy {
     pub resources: Resources,
     /// Proxies that are started and wait, so that capacity is there in a second.
     pub warm: Warm,
+    /// How many proxies serve.
+    pub scaling: Scaling,
     /// How a proxy that is to stop hands over its clients.
     pub drain: Drain,
     /// On which nodes the proxies run.
     pub scheduling: Scheduling,
     /// Laid over the pod template of the proxies, whose container is `proxy`. New revision.
     pub pod_template: PodTemplateOverlay,
+}
+
+fn proxy_rules() -> Value {
+    json!([rule(
+        "self.scaling.mode == 'Off' || self.warm.min <= self.scaling.max",
+        "proxy.warm.min must be at most proxy.scaling.max",
+    )])
 }
 
 impl Default for Proxy {
@@ -45,6 +56,7 @@ impl Default for Proxy {
                 &[("cpu", "2"), ("memory", "1Gi")],
             ),
             warm: Warm::default(),
+            scaling: Scaling::default(),
             drain: Drain::default(),
             scheduling: Scheduling::default(),
             pod_template: PodTemplateOverlay::default(),

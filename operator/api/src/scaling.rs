@@ -1,18 +1,21 @@
-//! `spec.proxy.scaling` as it will be: how many proxies serve. Read by `freshet-operator backtest`; the resource gets the
-//! fields with the release that acts on them.
+//! `spec.proxy.scaling`: how many proxies serve. Also read by `freshet-operator backtest`, which knows `schedule` so far as
+//! to refuse it: the resource gets that field with the release that acts on it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::rules::duration_between;
+use crate::rules::{duration_between, rule};
 use crate::text::DurationText;
 
 /// How many proxies serve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(inline)]
+#[schemars(inline, extend("x-kubernetes-validations" = scaling_rules()))]
 pub struct Scaling {
-    /// Who decides. Default `Scale`. Live.
+    /// Who decides: `Off`, whoever writes `replicas`; `Observe`, the same, and `status.scaling` and Events say what the
+    /// operator would do; `Scale`, the operator, which writes `replicas`: leave that out of manifests then. Default `Off`.
+    /// Live.
     pub mode: ScalingMode,
     /// Fewest proxies that serve. Default 2; 0 to 1000. Live.
     #[schemars(range(min = 0, max = 1000))]
@@ -31,14 +34,22 @@ pub struct Scaling {
     /// Looking ahead.
     pub predict: ScalingPrediction,
     /// Times at which more proxies serve than `min`.
-    #[schemars(length(max = 32))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
     pub schedule: Vec<ScheduledMinimum>,
+}
+
+fn scaling_rules() -> Value {
+    json!([rule(
+        "self.min <= self.max",
+        "proxy.scaling.max must be proxy.scaling.min or more",
+    )])
 }
 
 impl Default for Scaling {
     fn default() -> Self {
         Self {
-            mode: ScalingMode::Scale,
+            mode: ScalingMode::Off,
             min: 2,
             max: 10,
             targets: ScalingTargets::default(),
@@ -52,10 +63,11 @@ impl Default for Scaling {
 }
 
 /// Who decides how many proxies serve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum ScalingMode {
     /// Whoever writes `spec.proxy.replicas`.
+    #[default]
     Off,
     /// The same, and status says what the operator would do.
     Observe,
@@ -211,14 +223,16 @@ pub struct ScheduledMinimum {
     /// Name, in status and reasons.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// When it begins: minute, hour, day of month, month, day of week.
+    /// When it begins: minute, hour, day of month, month, day of week, as cron has them. A time of day that is skipped when
+    /// clocks change begins when the clock has moved on; one that comes twice begins once.
     #[schemars(length(max = 100))]
     pub cron: String,
     /// Time zone of `cron`, such as `Europe/Berlin`. Default `UTC`.
     #[serde(default = "utc")]
     #[schemars(length(max = 64))]
     pub time_zone: String,
-    /// How long it lasts.
+    /// How long it lasts. From `1m` to `168h`.
+    #[schemars(extend("x-kubernetes-validations" = duration_between("proxy.scaling.schedule.duration", "1m", "168h")))]
     pub duration: DurationText,
     /// Fewest proxies that serve meanwhile; 1 to 1000.
     #[schemars(range(min = 1, max = 1000))]

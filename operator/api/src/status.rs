@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::scaling_status::ScalingStatus;
+
 /// What the operator sees and has decided. Conditions and decisions are written at once, numbers at most every 15 s.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -23,6 +25,9 @@ pub struct MqttClusterStatus {
     pub conditions: Vec<Condition>,
     /// The proxies.
     pub proxy: ProxyStatus,
+    /// What decides how many proxies serve, and what was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingStatus>,
     /// The storage nodes.
     pub storage: StorageStatus,
 }

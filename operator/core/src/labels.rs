@@ -43,6 +43,8 @@ pub const FRESHET: &str = "freshet";
 pub const MANAGER: &str = "freshet-operator";
 /// The field manager of roles.
 pub const ROLES_MANAGER: &str = "freshet-roles";
+/// The field manager of `replicas`, when the operator scales.
+pub const SCALING_MANAGER: &str = "freshet-scaling";
 /// Value of [`COMPONENT`] for proxies.
 pub const PROXY: &str = "proxy";
 /// Value of [`COMPONENT`] for storage nodes.

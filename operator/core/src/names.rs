@@ -23,6 +23,11 @@ pub fn config_map(cluster: &str) -> String {
     format!("{cluster}-config")
 }
 
+/// The ConfigMap with what the scaler remembers.
+pub fn scaling_history(cluster: &str) -> String {
+    format!("{cluster}-scaling")
+}
+
 /// The Service that clients use: it has the cluster's own name.
 pub fn client_service(cluster: &str) -> String {
     cluster.to_owned()

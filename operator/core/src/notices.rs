@@ -4,7 +4,7 @@
 //! changed, a storage node with another life) is found by an operator that has just started as well; one that needs the
 //! former observation (a proxy that was lost) is not, and is left out then.
 
-use freshet_operator_api::{ConditionType, MqttClusterStatus, RevisionPhase, StorageNodeStatus};
+use freshet_operator_api::{ConditionType, MqttClusterStatus, RevisionPhase, ScalingMode, StorageNodeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::observe::{Observed, ProxyPod, Role};
@@ -83,6 +83,7 @@ pub fn find_notices(
         decisions(&mut notices, plan, former.status, status);
     }
     revision_roll(&mut notices, former.status, status);
+    scaling(&mut notices, former.status, status);
     let known = former.status.map_or(&[][..], |status| &status.storage.nodes);
     notices.extend(
         status
@@ -124,6 +125,27 @@ fn lost_or_back(was: &ProxyPod, now: &[ProxyPod]) -> Option<Notice> {
             None => lost("is not ready"),
         },
         Some(_) => None,
+    }
+}
+
+/// Each decision of the scaler once: when it was written, or made by one that only looks.
+fn scaling(notices: &mut Vec<Notice>, former: Option<&MqttClusterStatus>, status: &MqttClusterStatus) {
+    let Some(scaling) = &status.scaling else { return };
+    let told = former
+        .and_then(|former| former.scaling.as_ref())
+        .map_or(&[][..], |known| &known.decisions);
+    for decision in &scaling.decisions {
+        let (from, to, reason) = (decision.from, decision.to, &decision.reason);
+        if told.contains(decision) {
+            continue;
+        }
+        if decision.applied {
+            let note = format!("{from} to {to} proxies: {reason}");
+            notices.push(Notice::normal("ScalingDecided", "Scale", note));
+        } else if scaling.mode == ScalingMode::Observe {
+            let note = format!("would go from {from} to {to} proxies: {reason}");
+            notices.push(Notice::normal("ScalingAdvised", "Observe", note));
+        }
     }
 }
 

@@ -10,7 +10,8 @@ mod writing;
 use std::collections::BTreeMap;
 
 use freshet_operator_api::{
-    MqttClusterStatus, ProxyStatus, RevisionPhase, RevisionStatus, StorageNodeStatus, StorageStatus,
+    CeilingStatus, MqttClusterStatus, ProxyStatus, RevisionPhase, RevisionStatus, ScalingStatus, StorageNodeStatus,
+    StorageStatus,
 };
 use k8s_openapi::jiff::Timestamp;
 
@@ -46,6 +47,8 @@ pub struct StatusInput<'a> {
     pub connection_limits: &'a ConnectionLimits,
     /// Why the API server does not let active proxies reserve what they should, by the UID of the pod.
     pub refused_resizes: &'a RefusedResizes,
+    /// What decides how many proxies serve; nothing when the operator does not look.
+    pub scaling: Option<&'a ScalingStatus>,
     /// The status as it is.
     pub previous: Option<&'a MqttClusterStatus>,
     /// For `lastTransitionTime`.
@@ -143,6 +146,7 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
             image: images.0,
             revision,
         },
+        scaling: None,
         storage: StorageStatus {
             ready: count(
                 observed
@@ -155,8 +159,30 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
             nodes: storage_nodes(observed, &previous.storage.nodes),
         },
     };
+    status.scaling = input.scaling.map(|scaling| ScalingStatus {
+        ceiling: ceiling(input, &status.proxy),
+        ..scaling.clone()
+    });
     status.conditions = conditions::judge(input, &status);
     status
+}
+
+/// Why fewer proxies serve than are asked for, if somebody says so.
+fn ceiling(input: &StatusInput<'_>, proxies: &ProxyStatus) -> Option<CeilingStatus> {
+    if proxies.active >= proxies.desired {
+        return None;
+    }
+    let pods = input.observed.proxies.iter().filter(|proxy| !proxy.pod.is_deleting);
+    let mut said = input
+        .observed
+        .deployments
+        .iter()
+        .filter_map(|deployment| deployment.trouble.as_ref())
+        .chain(pods.filter_map(|proxy| proxy.pod.trouble.as_ref()));
+    said.next().map(|trouble| CeilingStatus {
+        active: proxies.active,
+        reason: format!("{}: {}", trouble.reason, trouble.message),
+    })
 }
 
 fn count<T>(items: impl Iterator<Item = T>) -> u32 {

@@ -23,6 +23,7 @@ use kube_core::Resource;
 
 use crate::keep::Record;
 use crate::labels;
+use crate::scaling::read_scaling;
 use crate::units::{UnitError, parse_cpu_millis, parse_duration, parse_memory_bytes, parse_size};
 
 pub(crate) use image::image_reference;
@@ -254,6 +255,9 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
         sys_interval: check.duration("spec.observability.sysInterval", &spec.observability.sys_interval),
         proxy_in_connack: spec.observability.proxy_in_connack,
     };
+    if let Err(invalid) = read_scaling(&spec.proxy.scaling, Duration::ZERO) {
+        check.problem(&format!("spec.proxy.scaling.{}", invalid.field), invalid.problem);
+    }
     check.finish(validated)
 }
 

@@ -161,6 +161,7 @@ impl Decider {
                 scaler.observe(&Sample {
                     at: row.at,
                     proxies: Some(serving),
+                    is_partial: false,
                     values: row.values,
                     round_trip_p99_ms: row.round_trip_p99_ms,
                 });

@@ -54,9 +54,10 @@ impl Recent {
         self.within(window, now).rev().find_map(|sample| sample.values[signal])
     }
 
-    /// Whether the signal has a value that says what is there now.
+    /// Whether the signal has a value, of all proxies, that says what is there now.
     pub(crate) fn is_fresh(&self, signal: Signal, now: Duration) -> bool {
-        self.newest(signal, FRESH, now).is_some()
+        self.within(FRESH, now)
+            .any(|sample| !sample.is_partial && sample.values[signal].is_some())
     }
 
     /// The middle one of the round trips within the window: one slow answer is no proof.

@@ -13,6 +13,9 @@ pub struct Sample {
     pub at: Duration,
     /// Active proxies that were measured.
     pub proxies: Option<u32>,
+    /// Some proxies were not measured: what is known adds proxies, and takes none away.
+    #[serde(default)]
+    pub is_partial: bool,
     /// Sums over the active proxies.
     pub values: PerSignal<Option<f64>>,
     /// Round trip of a publish to its acknowledgement, P99, in milliseconds.

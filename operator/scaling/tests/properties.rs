@@ -150,6 +150,27 @@ proptest! {
     }
 
     #[test]
+    fn nothing_is_taken_away_while_some_proxies_are_not_measured(loads in prop::collection::vec(0.0..60_000.0_f64, 1..20)) {
+        let mut scaler = Scaler::new(Settings::default());
+        let mut count = 6;
+        for second in 0..loads.len() * 100 {
+            let mut sample = Sample {
+                at: Duration::from_secs(1_000_000_000 + second as u64),
+                proxies: Some(count),
+                is_partial: true,
+                ..Sample::default()
+            };
+            sample.values[Signal::Connections] = Some(loads[second / 100]);
+            scaler.observe(&sample);
+            let to = scaler.decide(sample.at, count).to;
+            prop_assert!(to >= count, "{count} to {to} in second {second}");
+            count = to;
+        }
+        let most = loads.iter().copied().fold(0.0, f64::max);
+        prop_assert!(most <= f64::from(count) * 11_000.0 + 1e-6, "what is known still adds: {count} for {most}");
+    }
+
+    #[test]
     fn the_direction_is_reversed_at_most_once_in_a_stable_window(
         settings in settings(),
         steps in prop::collection::vec(step(), 1..12),

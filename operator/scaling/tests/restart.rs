@@ -26,6 +26,7 @@ fn a_scaler_that_restarts_decides_as_one_that_does_not() {
         let sample = Sample {
             at: row.at,
             proxies: Some(count),
+            is_partial: false,
             values: row.values,
             round_trip_p99_ms: row.round_trip_p99_ms,
         };
@@ -48,6 +49,7 @@ fn weeks_of_history_fit_a_config_map_four_times() {
         scaler.observe(&Sample {
             at: row.at,
             proxies: Some(4),
+            is_partial: false,
             values: row.values,
             round_trip_p99_ms: row.round_trip_p99_ms,
         });

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use freshet_operator_api::{MqttCluster, MqttClusterStatus};
+use freshet_operator_api::{MqttCluster, MqttClusterStatus, ScalingStatus};
 use freshet_operator_core::connections::ConnectionLimits;
 use freshet_operator_core::notices::{Former, find_notices};
 use freshet_operator_core::observe::Observed;
@@ -44,7 +44,8 @@ impl Reconciler {
         memory: &mut ClusterMemory,
     ) -> Result<Option<Duration>, ReconcileError> {
         let connection_limits = memory.limits.known(report.observed);
-        let status = new_status(&report, &connection_limits, &memory.refusals.known());
+        let scaling = self.scalings.shown(report.resource);
+        let status = new_status(&report, &connection_limits, &memory.refusals.known(), scaling.as_ref());
         let former = Former {
             observed: memory.observed.as_ref(),
             status: report.previous.as_ref(),
@@ -103,6 +104,7 @@ fn new_status(
     report: &Report<'_>,
     connection_limits: &ConnectionLimits,
     refused_resizes: &RefusedResizes,
+    scaling: Option<&ScalingStatus>,
 ) -> MqttClusterStatus {
     let resource = report.resource;
     let outcome = match (&report.blocked, report.work) {
@@ -125,6 +127,7 @@ fn new_status(
         observed: report.observed,
         connection_limits,
         refused_resizes,
+        scaling,
         previous: report.previous.as_ref(),
         // Conditions are stored to the second; a finer time would never equal what is read back.
         now: Timestamp::from_second(now.as_second()).unwrap_or(now),

@@ -54,6 +54,11 @@ impl<K: kube::Resource<DynamicType = ()> + Clone + 'static> Newest<K> {
         written.remove(&ObjectRef::new(name).within(namespace));
     }
 
+    /// All objects as they were watched, in all namespaces: for who looks again in a moment.
+    pub(crate) fn watched(&self) -> Vec<Arc<K>> {
+        self.store.state()
+    }
+
     /// One object.
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         let key = ObjectRef::new(name).within(namespace);

@@ -11,9 +11,11 @@ pub mod link;
 #[cfg_attr(not(feature = "planted-faults"), doc(hidden))]
 pub mod planted;
 mod reason;
+mod round_trips;
 mod stats;
 mod timers;
 pub mod worker;
 
 pub use self::reason::DisconnectReason;
+pub use self::round_trips::RoundTripCounts;
 pub use self::stats::WorkerStats;

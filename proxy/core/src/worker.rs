@@ -50,6 +50,7 @@ use self::slots::Connections;
 use crate::connection::{Connection, Context, Pause, Phase};
 use crate::exchange::ToLink;
 use crate::reason::DisconnectReason;
+use crate::round_trips::RoundTripCounts;
 use crate::stats::WorkerStats;
 use crate::timers::bucket_of;
 
@@ -234,6 +235,12 @@ impl Worker {
     #[must_use]
     pub fn stats(&self) -> &WorkerStats {
         &self.shared.stats
+    }
+
+    /// How long publications took from PUBLISH to their outcome within the last 10 s.
+    #[must_use]
+    pub fn round_trips(&self, now: MonotonicMs) -> RoundTripCounts {
+        self.shared.round_trips.recent(now)
     }
 
     /// How many bytes the shell may read at once from any connection. Little while publications wait for their

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freshet_proxy_core::WorkerStats;
 use freshet_proxy_core::link::LinkStats;
+use freshet_proxy_core::{RoundTripCounts, WorkerStats};
 use prometheus_client::collector::Collector;
 
 use crate::storage_link::StorageLinkStats;
@@ -14,6 +14,8 @@ use crate::storage_link::StorageLinkStats;
 pub struct WorkerReport {
     /// What its core has counted.
     pub worker: WorkerStats,
+    /// How long publications took within the last 10 s. Boxed: it is the larger part of a report.
+    pub round_trips: Box<RoundTripCounts>,
     /// How long its turns took.
     pub turns: TurnSeconds,
     /// Sockets whose connection has ended and whose peer has not closed its side.

@@ -251,7 +251,7 @@ impl Turn {
                 Ok(Control::Count(total)) => self.seat.count(*total),
                 Ok(Control::Report(reply)) => {
                     // Who asked may have given up waiting.
-                    let _ = reply.send(self.report());
+                    let _ = reply.send(self.report(now));
                 }
                 Ok(Control::Stop) | Err(mpsc::error::TryRecvError::Disconnected) => {
                     self.flow = Flow::Stop;
@@ -365,10 +365,11 @@ impl Turn {
         self.tokens = ended;
     }
 
-    fn report(&self) -> WorkerReport {
+    fn report(&self, now: MonotonicMs) -> WorkerReport {
         let (unposted, link) = self.seat.report();
         WorkerReport {
             worker: self.worker.stats().clone(),
+            round_trips: Box::new(self.worker.round_trips(now)),
             turns: self.turns.clone(),
             unposted,
             lingering: self.sockets.lingering.len(),

@@ -679,7 +679,11 @@ pub struct RetainedMessage {
     pub message: ::core::option::Option<Message>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Overrun {}
+pub struct Overrun {
+    /// What was lost is not queued for sessions that outlive their connection either.
+    #[prost(bool, tag = "1")]
+    pub queues_lost: bool,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Started {
     #[prost(uint64, optional, tag = "1")]

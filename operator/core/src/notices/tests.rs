@@ -1,5 +1,6 @@
 //! What is told, and what is not told twice.
 
+use freshet_operator_api::{DecisionStatus, ScalingMode, ScalingStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
@@ -283,4 +284,40 @@ fn a_condition_is_told_when_it_begins_and_not_while_it_lasts() {
     assert_eq!(told(&well, &bad), pair("ImagePullBackOff", "about ImagePullBackOff"));
     assert_eq!(told(&bad, &bad), []);
     assert_eq!(told(&bad, &well), pair("Recovered", "nothing is missing any more"));
+}
+
+#[test]
+fn a_decision_of_the_scaler_is_told_once_it_is_written_and_one_that_only_looks_says_so() {
+    let decision = |to, applied| DecisionStatus {
+        at: Time(Timestamp::UNIX_EPOCH),
+        from: 2,
+        to,
+        applied,
+        reason: "connections 35000 needs more".to_owned(),
+    };
+    let status = |mode, decisions: &[DecisionStatus]| MqttClusterStatus {
+        scaling: Some(ScalingStatus {
+            mode,
+            decisions: decisions.to_vec(),
+            ..ScalingStatus::default()
+        }),
+        ..MqttClusterStatus::default()
+    };
+    let told = |was: &MqttClusterStatus, is: &MqttClusterStatus| {
+        let former = Former {
+            observed: None,
+            status: Some(was),
+        };
+        told(former, &Observed::default(), is)
+    };
+    let nothing = MqttClusterStatus::default();
+    let decided = status(ScalingMode::Scale, &[decision(3, false)]);
+    let written = status(ScalingMode::Scale, &[decision(3, true)]);
+    assert_eq!(told(&nothing, &decided), []);
+    let note = "2 to 3 proxies: connections 35000 needs more";
+    assert_eq!(told(&decided, &written), pair("ScalingDecided", note));
+    assert_eq!(told(&written, &written), []);
+    let advised = status(ScalingMode::Observe, &[decision(3, true), decision(4, false)]);
+    let note = "would go from 2 to 4 proxies: connections 35000 needs more";
+    assert_eq!(told(&written, &advised), pair("ScalingAdvised", note));
 }

@@ -12,6 +12,7 @@ use crate::trouble::Trouble;
 use crate::validate::{DefaultImages, validate};
 
 mod reservation;
+mod scaling;
 
 const REVISION: &str = "r1";
 
@@ -115,6 +116,7 @@ struct Given<'a> {
     active_requests: Requests,
     connection_limits: ConnectionLimits,
     refused_resizes: RefusedResizes,
+    scaling: Option<&'a ScalingStatus>,
     previous: Option<&'a MqttClusterStatus>,
     /// Seconds.
     at: i64,
@@ -128,6 +130,7 @@ impl<'a> Given<'a> {
             active_requests: Requests::default(),
             connection_limits: ConnectionLimits::new(),
             refused_resizes: RefusedResizes::new(),
+            scaling: None,
             previous: None,
             at: 0,
         }
@@ -159,6 +162,7 @@ impl<'a> Given<'a> {
             observed: self.observed,
             connection_limits: &self.connection_limits,
             refused_resizes: &self.refused_resizes,
+            scaling: self.scaling,
             previous: self.previous,
             now: Timestamp::from_second(self.at).expect("a time"),
         })
@@ -317,6 +321,7 @@ fn a_resource_that_cannot_be_built_is_stalled_and_keeps_its_last_numbers() {
         outcome: Outcome::Blocked(&blocked),
         connection_limits: &ConnectionLimits::new(),
         refused_resizes: &RefusedResizes::new(),
+        scaling: None,
         observed: &settled(),
         previous: Some(&before),
         now: Timestamp::UNIX_EPOCH,

@@ -46,6 +46,12 @@ fn decisions_of(status: &MqttClusterStatus) -> MqttClusterStatus {
     decisions.proxy.promotable = 0;
     decisions.proxy.draining = 0;
     decisions.storage.ready = 0;
+    if let Some(scaling) = &mut decisions.scaling {
+        scaling.signals.clear();
+        scaling.learned_capacity = None;
+        scaling.forecast = None;
+        scaling.ceiling = None;
+    }
     for condition in &mut decisions.conditions {
         condition.message.clear();
     }
@@ -55,7 +61,7 @@ fn decisions_of(status: &MqttClusterStatus) -> MqttClusterStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use freshet_operator_api::RevisionPhase;
+    use freshet_operator_api::{RevisionPhase, ScalingStatus, SignalStatus};
 
     fn status() -> MqttClusterStatus {
         MqttClusterStatus {
@@ -86,6 +92,25 @@ mod tests {
             decide_write(Some(&status()), &new, Some(Duration::ZERO)),
             StatusWrite::Now
         );
+    }
+
+    #[test]
+    fn a_decision_of_the_scaler_is_written_at_once_and_its_signals_are_not() {
+        let mut old = status();
+        old.scaling = Some(ScalingStatus::default());
+        let mut new = old.clone();
+        if let Some(scaling) = &mut new.scaling {
+            scaling.signals.push(SignalStatus::default());
+        }
+        let soon = Some(Duration::from_secs(1));
+        assert_eq!(
+            decide_write(Some(&old), &new, soon),
+            StatusWrite::After(Duration::from_secs(14))
+        );
+        if let Some(scaling) = &mut new.scaling {
+            scaling.desired = 7;
+        }
+        assert_eq!(decide_write(Some(&old), &new, soon), StatusWrite::Now);
     }
 
     #[test]

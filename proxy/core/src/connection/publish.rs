@@ -111,7 +111,7 @@ impl Connection {
             }
         };
         self.unanswered += 1;
-        let ticket = cx.shared.add_publication(cx.token, number, &message);
+        let ticket = cx.shared.add_publication(cx.token, number, &message, cx.now);
         cx.out.to_link.push(ToLink::Publish { ticket, message });
         Ok(Step::Next)
     }

@@ -116,7 +116,7 @@ fn settle_message(session: &mut Session, queued: &Queued, written: Written, now:
 /// sent at QoS 2 goes to nobody else (MQTT-4.8.2-5).
 fn settle_lease(session: &mut Session, lease: Box<SharedLease>, qos: QoS, written: Written, shared: &mut Shared) {
     match written {
-        Written::Sent(Some(packet_id)) if qos == QoS::AtLeastOnce => {
+        Written::Sent(Some(packet_id)) if qos == QoS::AtLeastOnce || planted!(SentQos2Returned) => {
             session.leases.get_or_insert_default().insert(packet_id, lease);
         }
         Written::Sent(_) | Written::Skipped => shared.settlements.add(&lease, Settlement::Done),

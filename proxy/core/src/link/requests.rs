@@ -16,6 +16,7 @@ struct Subscribe {
     topic_filter: Bytes,
     retained: bool,
     durable: Option<ShardId>,
+    is_restored: bool,
     group: Option<GroupPart>,
 }
 
@@ -33,6 +34,7 @@ impl Link {
                 topic_filter,
                 retained,
                 durable,
+                is_restored,
                 group,
             } => {
                 let subscribe = Subscribe {
@@ -40,6 +42,7 @@ impl Link {
                     topic_filter,
                     retained,
                     durable,
+                    is_restored,
                     group,
                 };
                 self.subscribe(worker, &subscribe, &placement, out);
@@ -193,6 +196,7 @@ impl Link {
             ref topic_filter,
             retained,
             durable,
+            is_restored,
             group,
         } = *subscribe;
         let shards_of = |f: &[u8]| std::str::from_utf8(f).map_or(FilterShards::All, |f| placement.shards_of_filter(f));
@@ -241,7 +245,9 @@ impl Link {
             }
             // With a retained read the subscriber joins at its first chunk, which comes behind the marker; with a
             // durable filter where that begins.
-            if !retained && durable.is_none() && link.join(request) {
+            if is_restored {
+                link.join_behind_marker(request);
+            } else if !retained && durable.is_none() && link.join(request) {
                 let start = None;
                 out.tell(worker, ToWorker::Joined { request, shard, start });
             }

@@ -1,5 +1,8 @@
 //! Publications that the link has and that wait for their outcome.
 
+use freshet_mqtt::QoS;
+use freshet_storage_contract::MonotonicMs;
+
 use super::token::ConnectionToken;
 use crate::exchange::PublishTicket;
 
@@ -24,6 +27,9 @@ pub(crate) struct Publication {
     /// Of the packet id; none at QoS 0.
     pub(crate) number: Option<u32>,
     pub(crate) bytes: u32,
+    pub(crate) qos: QoS,
+    /// When it was taken.
+    pub(crate) since: MonotonicMs,
 }
 
 impl Publications {
@@ -71,6 +77,8 @@ mod tests {
             token: ConnectionToken::from_u64(7),
             number: Some(3),
             bytes: 9,
+            qos: QoS::AtLeastOnce,
+            since: MonotonicMs(5),
         };
         let first = publications.insert(publication);
         assert_eq!(publications.remove(first), Some(publication));

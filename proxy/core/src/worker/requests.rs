@@ -144,6 +144,7 @@ impl Shared {
                     topic_filter,
                     retained: false,
                     durable: request.durable,
+                    is_restored: request.is_restored,
                     group: self.filters.group_part(request.key),
                 });
             }
@@ -185,6 +186,7 @@ impl Shared {
                         topic_filter,
                         retained: true,
                         durable: request.durable,
+                        is_restored: false,
                         group: None,
                     });
                 }

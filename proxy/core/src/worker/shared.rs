@@ -24,6 +24,7 @@ use crate::connection::message::OutMessage;
 use crate::connection::spare::Spare;
 use crate::exchange::PublishTicket;
 use crate::filters::FilterTable;
+use crate::round_trips::RoundTrips;
 use crate::stats::WorkerStats;
 use crate::timers::Timers;
 
@@ -65,6 +66,7 @@ pub(crate) struct Shared {
     /// Connections whose pause is over; each event ends with an empty list.
     pub(crate) to_resume: Vec<ConnectionToken>,
     pub(crate) stats: WorkerStats,
+    pub(crate) round_trips: RoundTrips,
     assigned_client_ids: u64,
 }
 
@@ -100,6 +102,7 @@ impl Shared {
             waiting_for_budget: VecDeque::new(),
             to_resume: Vec::new(),
             stats: WorkerStats::default(),
+            round_trips: RoundTrips::default(),
             assigned_client_ids: 0,
             settings,
         }
@@ -128,17 +131,25 @@ impl Shared {
         token: ConnectionToken,
         number: Option<u32>,
         message: &Message,
+        now: MonotonicMs,
     ) -> PublishTicket {
         // A packet has at most 256 MiB.
         let bytes = u32::try_from(message.charged_bytes()).unwrap_or(u32::MAX);
         self.stats.publishes_outstanding_now += 1;
         self.stats.publish_bytes_outstanding_now += u64::from(bytes);
-        self.publications.insert(Publication { token, number, bytes })
+        self.publications.insert(Publication {
+            token,
+            number,
+            bytes,
+            qos: message.qos,
+            since: now,
+        })
     }
 
     /// Takes a publication whose outcome is known.
-    pub(crate) fn take_publication(&mut self, ticket: PublishTicket) -> Option<Publication> {
+    pub(crate) fn take_publication(&mut self, ticket: PublishTicket, now: MonotonicMs) -> Option<Publication> {
         let publication = self.publications.remove(ticket)?;
+        self.round_trips.observe(publication.qos, publication.since, now);
         self.stats.publishes_outstanding_now = self.stats.publishes_outstanding_now.saturating_sub(1);
         let bytes = &mut self.stats.publish_bytes_outstanding_now;
         *bytes = bytes.saturating_sub(u64::from(publication.bytes));

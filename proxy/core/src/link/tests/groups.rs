@@ -20,6 +20,7 @@ fn join(link: &mut Link, worker: WorkerId, counter: u64, group: GroupPart, out: 
         topic_filter: Bytes::from_static(NAME),
         retained: false,
         durable: None,
+        is_restored: false,
         group: Some(group),
     };
     link.handle_worker(worker, subscribe, out);

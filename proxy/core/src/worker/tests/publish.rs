@@ -47,6 +47,23 @@ fn each_qos_gets_its_answer_once_the_outcome_is_known() {
 }
 
 #[test]
+fn the_time_from_publish_to_outcome_is_counted_by_qos_and_forgotten_after_some_seconds() {
+    let mut bench = Bench::new();
+    let client = bench.client(V5, "c");
+    bench.storage.hold_publications = true;
+    bench.publish(client, "a", b"x", QoS::AtLeastOnce, 1);
+    bench.publish(client, "a", b"x", QoS::ExactlyOnce, 2);
+    bench.pass_ms(12);
+    bench.storage.release();
+    bench.settle();
+    let counts = |bench: &Bench| bench.worker.round_trips(bench.now);
+    assert_eq!([0, 1, 2].map(|qos| counts(&bench).total(qos)), [0, 1, 1]);
+    assert_eq!(counts(&bench).percentile_ms(1, 99), Some(12));
+    bench.pass_ms(11_000);
+    assert_eq!(counts(&bench).total(1), 0);
+}
+
+#[test]
 fn answers_leave_in_the_order_of_the_publications_whatever_the_order_of_outcomes() {
     // MQTT-4.6.0-2, MQTT-4.6.0-3
     let mut bench = Bench::new();

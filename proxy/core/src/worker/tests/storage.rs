@@ -123,6 +123,7 @@ impl Storage {
                 retained,
                 durable,
                 group,
+                ..
             } => {
                 assert_eq!(group.is_some(), shared_filter(&topic_filter).is_some());
                 self.subscribe(request, &topic_filter, retained, durable.is_some());

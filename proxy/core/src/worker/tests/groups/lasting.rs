@@ -145,7 +145,7 @@ fn a_client_whose_session_may_have_taken_a_message_in_an_earlier_life_of_the_pro
     let shard = bench.storage.placement.shard_of_topic("a");
     bench.tell(ToWorker::Overrun {
         shard,
-        was_forgotten: true,
+        queued: crate::exchange::QueuedFor::Unexpired,
     });
     assert_eq!(bench.reason(client), Some(DisconnectReason::Overrun));
     assert_eq!(bench.reason(other), None);

@@ -1,0 +1,40 @@
+//! What is said where fewer proxies serve than the scaler asks for.
+
+use super::*;
+
+fn ceiling_of(observed: &Observed, replicas: u32) -> Option<CeilingStatus> {
+    let scaling = ScalingStatus {
+        desired: replicas,
+        ..ScalingStatus::default()
+    };
+    let given = Given {
+        scaling: Some(&scaling),
+        ..Given::of(REVISION, observed)
+    };
+    let status = given.status(json!({"proxy": {"replicas": replicas}}));
+    status.scaling.expect("it is looked at").ceiling
+}
+
+#[test]
+fn a_quota_that_leaves_no_pod_is_the_ceiling_and_is_quoted() {
+    let mut observed = settled();
+    observed.deployments[0].trouble = Some(Trouble {
+        reason: "FailedCreate".to_owned(),
+        message: "exceeded quota: compute".to_owned(),
+    });
+    let ceiling = ceiling_of(&observed, 4).expect("two of four");
+    assert_eq!(ceiling.active, 2);
+    assert_eq!(ceiling.reason, "FailedCreate: exceeded quota: compute");
+    assert_eq!(ceiling_of(&observed, 2), None);
+}
+
+#[test]
+fn proxies_that_only_have_not_started_yet_are_no_ceiling() {
+    assert_eq!(ceiling_of(&settled(), 4), None);
+}
+
+#[test]
+fn a_cluster_that_nobody_looks_at_says_nothing_of_scaling() {
+    let status = status_of(json!({}), REVISION, &settled(), None, 0);
+    assert_eq!(status.scaling, None);
+}

@@ -1,0 +1,429 @@
+//! Decides how many proxies clusters need: once a second every proxy is asked for its load, and the scaler of each cluster
+//! (`freshet_operator_core::scaling`) for its decision.
+//!
+//! Runs beside the reconciles, on the replica that leads. What was decided waits here until the cluster's reconcile, which
+//! is asked for, has written it: that stays the only writer of everything. What the scalers remember is kept in a ConfigMap
+//! for each cluster, which this writes itself, seldom.
+
+mod history;
+mod scrape;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use freshet_load::Load;
+use freshet_operator_api::{METRICS_PORT, MqttCluster, ScalingMode, ScalingStatus};
+use freshet_operator_core::labels;
+use freshet_operator_core::scaling::cluster::{ClusterScaler, Tick, Turn, capacity_delay};
+use freshet_operator_core::scaling::fleet::{Member, member_of};
+use freshet_operator_core::scaling::read_scaling;
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout_at};
+
+use crate::metrics::Metrics;
+use crate::watch::Stores;
+use crate::write::Writer;
+use history::Saving;
+use scrape::Scraper;
+
+/// How often proxies are asked and decisions made.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How long the answers of one round may take, all together.
+const ROUND: Duration = Duration::from_millis(800);
+/// Proxies that are asked at once.
+const ASKED_AT_ONCE: usize = 128;
+/// How seldom a reconcile is asked for that would only write other numbers to the status.
+const NUMBERS_EVERY: Duration = Duration::from_secs(15);
+/// Clusters whose reconcile is asked for and has not been taken up; those beyond it are named again a second later.
+const NUDGES_MAX: usize = 1_024;
+
+/// Names clusters that want a reconcile.
+pub(crate) type Nudges = mpsc::Receiver<ObjectRef<MqttCluster>>;
+
+/// The scalers of all clusters of one watch.
+#[derive(Clone)]
+pub(crate) struct Scalings(Arc<Shared>);
+
+struct Shared {
+    clusters: Mutex<HashMap<ObjectRef<MqttCluster>, Scaled>>,
+    nudges: mpsc::Sender<ObjectRef<MqttCluster>>,
+    /// What times of answers are counted from.
+    start: Instant,
+}
+
+/// One cluster that is scaled or observed.
+struct Scaled {
+    uid: String,
+    /// None until what was remembered has been read.
+    scaler: Option<Box<ClusterScaler>>,
+    /// When it was last tried to read it.
+    tried: Option<Instant>,
+    saving: Saving,
+    /// `replicas` that was written, and as of which version of the resource.
+    written: Option<(u64, u32)>,
+    /// A reconcile is to be asked for because of a decision, or of numbers.
+    owes: Owes,
+    nudged: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Owes {
+    Nothing,
+    Numbers,
+    Decision,
+}
+
+/// A cluster in one round.
+struct Looked {
+    key: ObjectRef<MqttCluster>,
+    resource: Arc<MqttCluster>,
+    pods: Vec<Arc<Pod>>,
+    members: Vec<Member>,
+}
+
+impl Scalings {
+    /// Scalers of no cluster yet, and where they name clusters that want a reconcile.
+    pub(crate) fn new() -> (Self, Nudges) {
+        let (nudges, nudged) = mpsc::channel(NUDGES_MAX);
+        let shared = Shared {
+            clusters: Mutex::default(),
+            nudges,
+            start: Instant::now(),
+        };
+        (Self(Arc::new(shared)), nudged)
+    }
+
+    /// The resource with the `replicas` that was written last, as long as the watch has not seen that.
+    pub(crate) fn with_written_replicas<'a>(&self, resource: &'a MqttCluster) -> Cow<'a, MqttCluster> {
+        let key = ObjectRef::from_obj(resource);
+        let clusters = self.clusters();
+        match clusters.get(&key).and_then(|scaled| scaled.unseen(resource)) {
+            Some(replicas) => {
+                let mut newer = resource.clone();
+                newer.spec.proxy.replicas = replicas;
+                Cow::Owned(newer)
+            }
+            None => Cow::Borrowed(resource),
+        }
+    }
+
+    /// The version of the resource as of which `replicas` was written last.
+    pub(crate) fn written_version(&self, resource: &MqttCluster) -> Option<u64> {
+        let clusters = self.clusters();
+        Some(clusters.get(&ObjectRef::from_obj(resource))?.written?.0)
+    }
+
+    /// `replicas` that is to be written, if that is another one than is stored.
+    pub(crate) fn goal(&self, resource: &MqttCluster) -> Option<u32> {
+        if resource.spec.paused || resource.spec.proxy.scaling.mode != ScalingMode::Scale {
+            return None;
+        }
+        self.with_scaler(resource, |scaler| scaler.goal())
+            .flatten()
+            .filter(|goal| *goal != resource.spec.proxy.replicas)
+    }
+
+    /// `replicas` was written, which made this version of the resource.
+    pub(crate) fn applied(&self, resource: &MqttCluster, replicas: u32, version: Option<u64>) {
+        let mut clusters = self.clusters();
+        if let Some(scaled) = clusters.get_mut(&ObjectRef::from_obj(resource)) {
+            scaled.written = version.map(|version| (version, replicas));
+            if let Some(scaler) = &mut scaled.scaler {
+                scaler.applied(replicas);
+            }
+        }
+    }
+
+    /// What status is to say; nothing of a cluster that is not looked at.
+    pub(crate) fn shown(&self, resource: &MqttCluster) -> Option<ScalingStatus> {
+        self.with_scaler(resource, |scaler| scaler.shown().clone())
+    }
+
+    fn with_scaler<T>(&self, resource: &MqttCluster, read: impl FnOnce(&ClusterScaler) -> T) -> Option<T> {
+        let clusters = self.clusters();
+        let scaled = clusters.get(&ObjectRef::from_obj(resource))?;
+        let is_it = resource.metadata.uid.as_deref() == Some(scaled.uid.as_str());
+        scaled.scaler.as_deref().filter(|_| is_it).map(read)
+    }
+
+    fn clusters(&self) -> MutexGuard<'_, HashMap<ObjectRef<MqttCluster>, Scaled>> {
+        self.0.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks and decides once a second, for as long as the process leads.
+    pub(crate) async fn run(self, stores: Arc<Stores>, writer: Writer, metrics: Metrics) {
+        if stores.wait_until_ready().await.is_err() {
+            // The process stops.
+            return;
+        }
+        let scraper = Arc::new(Scraper::new(metrics.clone()));
+        let mut seconds = interval(PERIOD);
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            seconds.tick().await;
+            let began = Instant::now();
+            let looked = look(&stores);
+            self.match_clusters(&looked, &writer);
+            if looked.is_empty() {
+                scraper.keep_only(std::iter::empty());
+                continue;
+            }
+            let answers = ask(&scraper, &looked).await;
+            self.take(&looked, answers);
+            self.decide(&looked, &metrics);
+            self.save_one(&looked, &writer);
+            metrics.scaling_round(looked.len(), began.elapsed());
+        }
+    }
+
+    /// Begins with clusters that are new, and forgets those that are not scaled any more.
+    fn match_clusters(&self, looked: &[Looked], writer: &Writer) {
+        let mut clusters = self.clusters();
+        if clusters.len() > looked.len() {
+            clusters.retain(|key, _| looked.iter().any(|looked| looked.key == *key));
+        }
+        for looked in looked {
+            let uid = looked.resource.uid().unwrap_or_default();
+            let scaled = clusters.entry(looked.key.clone()).or_insert_with(|| Scaled::new(&uid));
+            if scaled.uid != uid {
+                *scaled = Scaled::new(&uid);
+            }
+            if scaled.scaler.is_none() && scaled.is_to_be_read() {
+                scaled.tried = Some(Instant::now());
+                tokio::spawn(history::read(
+                    self.clone(),
+                    writer.client().clone(),
+                    Arc::clone(&looked.resource),
+                ));
+            }
+        }
+    }
+
+    /// Begins with what was remembered, if there is anything.
+    fn begin(&self, resource: &MqttCluster, state: Option<&str>) {
+        let Ok(settings) = read_scaling(&resource.spec.proxy.scaling, Duration::ZERO) else {
+            return;
+        };
+        let mut clusters = self.clusters();
+        let Some(scaled) = clusters.get_mut(&ObjectRef::from_obj(resource)) else {
+            return;
+        };
+        let shown = resource.status.as_ref().and_then(|status| status.scaling.as_ref());
+        let (scaler, outcome) = ClusterScaler::new(&settings, state, shown);
+        let cluster = resource.name_any();
+        match (outcome, state) {
+            (Err(error), _) => tracing::warn!(cluster, %error, "the scaler begins without what was remembered"),
+            (Ok(()), Some(_)) => tracing::info!(cluster, "the scaler goes on from what was remembered"),
+            (Ok(()), None) => tracing::info!(cluster, "the scaler begins"),
+        }
+        scaled.scaler = Some(Box::new(scaler));
+        scaled.saving = Saving::begin(state.is_some());
+    }
+
+    fn take(&self, looked: &[Looked], answers: Vec<(usize, String, Load)>) {
+        let at = self.0.start.elapsed();
+        let mut clusters = self.clusters();
+        for (index, uid, load) in answers {
+            let scaled = looked.get(index).and_then(|looked| clusters.get_mut(&looked.key));
+            if let Some(scaler) = scaled.and_then(|scaled| scaled.scaler.as_mut()) {
+                scaler.fleet.take(&uid, load, at);
+            }
+        }
+    }
+
+    fn decide(&self, looked: &[Looked], metrics: &Metrics) {
+        let at = self.0.start.elapsed();
+        let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else {
+            return;
+        };
+        let mut clusters = self.clusters();
+        for looked in looked {
+            let Some(scaled) = clusters.get_mut(&looked.key) else {
+                continue;
+            };
+            let replicas = scaled
+                .unseen(&looked.resource)
+                .unwrap_or(looked.resource.spec.proxy.replicas);
+            let delay = capacity_delay(looked.pods.iter().map(Arc::as_ref));
+            let scaling = &looked.resource.spec.proxy.scaling;
+            // The resource's condition says what is wrong with the settings.
+            let (Some(scaler), Ok(settings)) = (&mut scaled.scaler, read_scaling(scaling, delay)) else {
+                continue;
+            };
+            let turn = scaler.tick(&Tick {
+                settings: &settings,
+                mode: if looked.resource.spec.paused {
+                    ScalingMode::Observe
+                } else {
+                    scaling.mode
+                },
+                replicas,
+                members: &looked.members,
+                at,
+                now,
+            });
+            tell(looked, &turn, metrics);
+            scaled.owe(&turn);
+            scaled.nudge(&looked.key, &self.0.nudges);
+        }
+    }
+
+    /// Writes what one scaler remembers, if that is due: one in each second, so that many do not come at once.
+    fn save_one(&self, looked: &[Looked], writer: &Writer) {
+        let mut clusters = self.clusters();
+        for looked in looked {
+            let Some(scaled) = clusters.get_mut(&looked.key).filter(|scaled| scaled.saving.is_due()) else {
+                continue;
+            };
+            if let Some(scaler) = &scaled.scaler {
+                let state = scaler.state();
+                scaled.saving = Saving::done();
+                tokio::spawn(history::write(writer.clone(), Arc::clone(&looked.resource), state));
+                return;
+            }
+        }
+    }
+}
+
+/// The clusters that are scaled or observed, with their proxies.
+fn look(stores: &Stores) -> Vec<Looked> {
+    let is_looked_at = |cluster: &MqttCluster| {
+        cluster.spec.proxy.scaling.mode != ScalingMode::Off && cluster.metadata.deletion_timestamp.is_none()
+    };
+    let mut looked: Vec<Looked> = stores
+        .clusters
+        .state_filter(is_looked_at)
+        .into_iter()
+        .map(|resource| Looked {
+            key: ObjectRef::from_obj(resource.as_ref()),
+            resource,
+            pods: Vec::new(),
+            members: Vec::new(),
+        })
+        .collect();
+    if looked.is_empty() {
+        return looked;
+    }
+    let places: HashMap<(Option<String>, String), usize> = looked
+        .iter()
+        .enumerate()
+        .map(|(index, looked)| ((looked.key.namespace.clone(), looked.key.name.clone()), index))
+        .collect();
+    // All pods once, whatever the number of clusters.
+    for pod in stores.pods.watched() {
+        let cluster = pod.labels().get(labels::CLUSTER).cloned().unwrap_or_default();
+        let Some(looked) = places
+            .get(&(pod.namespace(), cluster))
+            .and_then(|index| looked.get_mut(*index))
+        else {
+            continue;
+        };
+        if let Some(member) = member_of(&pod, looked.resource.metadata.uid.as_deref().unwrap_or_default()) {
+            looked.members.push(member);
+            looked.pods.push(pod);
+        }
+    }
+    looked
+}
+
+/// Asks all proxies. What has not come within [`ROUND`] is missing.
+async fn ask(scraper: &Arc<Scraper>, looked: &[Looked]) -> Vec<(usize, String, Load)> {
+    let deadline = tokio::time::Instant::now() + ROUND;
+    let asked: Vec<(usize, String, SocketAddr)> = looked
+        .iter()
+        .enumerate()
+        .flat_map(|(index, looked)| looked.members.iter().map(move |member| (index, member)))
+        .filter_map(|(index, member)| {
+            let ip: IpAddr = member.ip.parse().ok()?;
+            Some((index, member.uid.clone(), SocketAddr::new(ip, METRICS_PORT)))
+        })
+        .collect();
+    scraper.keep_only(asked.iter().map(|(_, uid, _)| uid.as_str()));
+    let mut all = Vec::with_capacity(asked.len());
+    let mut answers = stream::iter(asked)
+        .map(|(index, uid, address)| {
+            let scraper = Arc::clone(scraper);
+            async move {
+                let load = scraper.ask(&uid, address, deadline).await?;
+                Some((index, uid, load))
+            }
+        })
+        .buffer_unordered(ASKED_AT_ONCE);
+    // Those that wait for their turn when the time is over are not asked.
+    while let Ok(Some(answer)) = timeout_at(deadline, answers.next()).await {
+        all.extend(answer);
+    }
+    all
+}
+
+fn tell(looked: &Looked, turn: &Turn, metrics: &Metrics) {
+    let Some(decision) = &turn.decision else { return };
+    let (cluster, namespace) = (&looked.key.name, looked.key.namespace.as_deref().unwrap_or_default());
+    let is_written = turn.goal.is_some();
+    tracing::info!(
+        cluster,
+        namespace,
+        from = decision.from,
+        to = decision.to,
+        is_written,
+        reason = %decision.reason,
+        "scaling decided"
+    );
+    metrics.scaling_decided(decision.to > decision.from, is_written);
+}
+
+impl Scaled {
+    fn new(uid: &str) -> Self {
+        Self {
+            uid: uid.to_owned(),
+            scaler: None,
+            tried: None,
+            saving: Saving::done(),
+            written: None,
+            owes: Owes::Nothing,
+            nudged: None,
+        }
+    }
+
+    /// Whether to try, or to try again.
+    fn is_to_be_read(&self) -> bool {
+        self.tried.is_none_or(|tried| tried.elapsed() >= history::READ_AGAIN)
+    }
+
+    /// `replicas` that was written and that this view of the resource does not have yet.
+    fn unseen(&self, resource: &MqttCluster) -> Option<u32> {
+        let (version, replicas) = self.written?;
+        let seen: u64 = resource.resource_version()?.parse().ok()?;
+        (seen < version && resource.metadata.uid.as_deref() == Some(self.uid.as_str())).then_some(replicas)
+    }
+
+    fn owe(&mut self, turn: &Turn) {
+        let owed = if turn.goal.is_some() || turn.decision.is_some() {
+            Owes::Decision
+        } else if turn.has_news {
+            Owes::Numbers
+        } else {
+            Owes::Nothing
+        };
+        self.owes = self.owes.max(owed);
+    }
+
+    fn nudge(&mut self, key: &ObjectRef<MqttCluster>, nudges: &mpsc::Sender<ObjectRef<MqttCluster>>) {
+        let is_time = match self.owes {
+            Owes::Nothing => false,
+            Owes::Numbers => self.nudged.is_none_or(|nudged| nudged.elapsed() >= NUMBERS_EVERY),
+            Owes::Decision => true,
+        };
+        if is_time && nudges.try_send(key.clone()).is_ok() {
+            self.owes = Owes::Nothing;
+            self.nudged = Some(Instant::now());
+        }
+    }
+}
