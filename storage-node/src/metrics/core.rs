@@ -140,9 +140,9 @@ impl CoreMetrics {
             },
         )?;
         out.counter(
-            "takeovers_delayed",
-            "Takeovers that waited for a second, because there were many of the same client id",
-            self.counters(|c| c.takeovers_delayed_total),
+            "takeovers_repeated",
+            "Takeovers from the eleventh of a client id in a minute on",
+            self.counters(|c| c.takeovers_repeated_total),
         )?;
         out.counters_by(
             "wills",

@@ -51,14 +51,12 @@ pub(super) struct Held {
     place: usize,
 }
 
-/// The next connection, until the present one has ended.
+/// The next connection, while the present one is asked to end.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) peer: PeerKey,
     pub(super) attach: AttachSession,
     pub(super) until: MonotonicMs,
-    /// The present one's proxy has been asked to end it; before that it is not disturbed.
-    pub(super) is_asked: bool,
 }
 
 impl Registry {
@@ -175,22 +173,10 @@ impl Registry {
         former
     }
 
-    /// Counts a takeover. True: there have been many of late, and this one is to wait.
+    /// Counts a takeover. True: there have been many of late.
     pub(super) fn count_takeover(&mut self, at: u32, now: MonotonicMs) -> bool {
         let client = self.clients.get_mut(at as usize);
         client.is_some_and(|client| client.takeovers.add(now))
-    }
-
-    /// The proxy of the present connection is asked to end it, and has until then.
-    pub(super) fn ask(&mut self, at: u32, until: MonotonicMs) {
-        let Some(client) = self.clients.get_mut(at as usize) else {
-            return;
-        };
-        if let Some(waiting) = &mut client.waiting {
-            self.waits.remove(&(waiting.until, at));
-            self.waits.insert((until, at));
-            (waiting.until, waiting.is_asked) = (until, true);
-        }
     }
 
     /// Takes the connection that waits.
@@ -221,11 +207,6 @@ impl Registry {
 impl Client {
     pub(super) fn waiting(&self) -> Option<&Waiting> {
         self.waiting.as_deref()
-    }
-
-    /// Whether the present connection is being ended for another one.
-    pub(super) fn is_to_end(&self) -> bool {
-        self.waiting().is_some_and(|waiting| waiting.is_asked)
     }
 }
 
