@@ -17,12 +17,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::ensure;
 use freshet_e2e::progress::display;
 use futures::StreamExt as _;
 
-use crate::brokers::{Broker, Kind};
-use crate::message::Version;
+use crate::brokers::{Kind, Server};
+use crate::choice::Choice;
 use play::{Finding, Play, Played, play};
 use script::Script;
 
@@ -35,15 +34,8 @@ pub(crate) struct Arguments {
     /// Only these brokers.
     #[arg(long, value_enum)]
     broker: Vec<Kind>,
-    /// Only these scripts.
-    #[arg(long)]
-    script: Vec<String>,
-    /// Only this version: 3.1.1 or 5.0.
-    #[arg(long)]
-    mqtt: Option<String>,
-    /// Prints docs/differences.md, and runs nothing.
-    #[arg(long)]
-    page: bool,
+    #[command(flatten)]
+    choice: Choice,
 }
 
 /// Runs the scripts, or prints the page.
@@ -52,51 +44,41 @@ pub(crate) struct Arguments {
 /// When a script is not well formed, or a broker does not start.
 pub(crate) async fn run(arguments: &Arguments, freshet: &Path) -> anyhow::Result<ExitCode> {
     let groups = script::read_all()?;
-    if arguments.page {
+    if arguments.choice.page {
         print!("{}", page::build(&groups));
         return Ok(ExitCode::SUCCESS);
     }
     let scripts: Vec<&Script> = groups.iter().flat_map(|(_, scripts)| scripts).collect();
-    for name in &arguments.script {
-        ensure!(
-            scripts.iter().any(|script| script.name == *name),
-            "there is no script {name:?}"
-        );
-    }
+    let choice = &arguments.choice;
+    choice.require_known(|name| scripts.iter().any(|script| script.name == name))?;
     let kinds = Kind::ALL
         .into_iter()
         .filter(|kind| arguments.broker.is_empty() || arguments.broker.contains(kind));
-    let brokers = futures::future::try_join_all(kinds.map(async |kind| {
-        let broker = Broker::start(kind, freshet).await?;
-        anyhow::Ok((kind, broker))
+    let servers = futures::future::try_join_all(kinds.map(async |kind| {
+        let server = Server::start(kind, freshet).await?;
+        anyhow::Ok((kind, server))
     }))
     .await?;
     let began = Instant::now();
-    let plays = |kind: Kind, broker: &Broker| {
+    let of_servers = servers.iter().map(|(kind, server)| {
         let mut plays = Vec::new();
-        for &script in &scripts {
-            for version in Version::ALL {
-                if is_chosen(arguments, script, version) && script.without.iter().all(|(without, _)| *without != kind) {
-                    let address = broker.address;
-                    plays.push(Play {
-                        script,
-                        version,
-                        kind,
-                        address,
-                    });
-                }
+        for &script in scripts.iter().filter(|script| choice.has(script.name)) {
+            for version in choice.versions().filter(|version| script.is_for(*kind, *version)) {
+                plays.push(Play {
+                    script,
+                    version,
+                    kind: *kind,
+                    server,
+                });
             }
         }
-        plays
-    };
-    let of_brokers = brokers.iter().map(|(kind, broker)| {
-        let running = plays(*kind, broker).into_iter().map(async |of| (of, play(of).await));
+        let running = plays.into_iter().map(async |of| (of, play(of).await));
         futures::stream::iter(running)
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<_>>()
     });
     let mut tally = Tally::default();
-    for ((kind, _), played) in brokers.iter().zip(futures::future::join_all(of_brokers).await) {
+    for ((kind, _), played) in servers.iter().zip(futures::future::join_all(of_servers).await) {
         tally.add(*kind, played);
     }
     tally.print(&display(began.elapsed()));
@@ -105,12 +87,6 @@ pub(crate) async fn run(arguments: &Arguments, freshet: &Path) -> anyhow::Result
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn is_chosen(arguments: &Arguments, script: &Script, version: Version) -> bool {
-    script.versions.contains(&version)
-        && arguments.mqtt.as_deref().is_none_or(|name| name == version.name())
-        && (arguments.script.is_empty() || arguments.script.iter().any(|name| name == script.name))
 }
 
 /// What came of all scripts.

@@ -7,9 +7,11 @@
 
 mod brokers;
 mod cannot;
+mod choice;
 mod differential;
 mod driver;
 mod history;
+mod kubernetes;
 mod message;
 mod page;
 mod relay;
@@ -18,17 +20,19 @@ mod scripts;
 mod stage;
 mod toolchain;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail};
 use clap::Parser;
 use freshet_e2e::progress::display;
+use tokio::signal::unix::{SignalKind, signal};
 
 use brokers::Broker;
+use choice::Choice;
 use driver::{Client, Driver};
-use message::Version;
 use run::{Ended, Outcome, Run, Verdict, judge, run_all};
 use scripts::{DEVICES, SCRIPTS, awaited};
 
@@ -41,15 +45,11 @@ struct Arguments {
     /// Only these clients.
     #[arg(long, value_enum)]
     client: Vec<Client>,
-    /// Only these scripts.
+    #[command(flatten)]
+    choice: Choice,
+    /// On the Kubernetes of the tests, through the Service of a cluster of several proxies.
     #[arg(long)]
-    script: Vec<String>,
-    /// Only this version: 3.1.1 or 5.0.
-    #[arg(long)]
-    mqtt: Option<String>,
-    /// Prints docs/clients.md, and runs nothing.
-    #[arg(long)]
-    page: bool,
+    kubernetes: bool,
     /// The program of the broker. Default: beside this one.
     #[arg(long, global = true)]
     freshet: Option<PathBuf>,
@@ -63,7 +63,7 @@ enum Subcommand {
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    if arguments.page {
+    if arguments.choice.page {
         print!("{}", page::build());
         return Ok(ExitCode::SUCCESS);
     }
@@ -72,24 +72,28 @@ fn main() -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("no runtime")?;
-    match &arguments.command {
-        Some(Subcommand::Differences(of)) => runtime.block_on(differential::run(of, &freshet_program(&arguments)?)),
-        None => runtime.block_on(clients(&arguments)),
-    }
+    runtime.block_on(async {
+        let work = async {
+            match &arguments.command {
+                Some(Subcommand::Differences(of)) => differential::run(of, &freshet_program(&arguments)?).await,
+                None => clients(&arguments).await,
+            }
+        };
+        let mut terminated = signal(SignalKind::terminate()).context("no signals")?;
+        // What was started and made goes with the work that is dropped.
+        tokio::select! {
+            ended = work => ended,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            _ = terminated.recv() => bail!("terminated"),
+        }
+    })
 }
 
 /// Every script with every client in both versions.
 async fn clients(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let unknown = arguments
-        .script
-        .iter()
-        .find(|name| SCRIPTS.iter().chain(&DEVICES).all(|script| script.name != **name));
-    ensure!(unknown.is_none(), "there is no script {unknown:?}");
-    let versions: Vec<Version> = Version::ALL
-        .into_iter()
-        .filter(|version| arguments.mqtt.as_deref().is_none_or(|name| name == version.name()))
-        .collect();
-    ensure!(!versions.is_empty(), "--mqtt is 3.1.1 or 5.0");
+    let scripts = || SCRIPTS.iter().chain(&DEVICES);
+    let is_known = |name: &str| scripts().any(|script| script.name == name);
+    arguments.choice.require_known(is_known)?;
     let mut drivers = Vec::new();
     for client in Client::ALL {
         if arguments.client.is_empty() || arguments.client.contains(&client) {
@@ -98,18 +102,14 @@ async fn clients(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let mut runs = Vec::new();
     // Script by script, so that the slow ones of all clients begin early.
-    for script in SCRIPTS
-        .iter()
-        .chain(&DEVICES)
-        .filter(|script| is_chosen(&arguments.script, script.name))
-    {
+    for script in scripts().filter(|script| arguments.choice.has(script.name)) {
         let of_device = DEVICES.iter().any(|device| device.name == script.name);
         for (client, driver) in &drivers {
             // The other end of a device is the client that needs no process.
             if of_device && *client != Client::Rumqttc {
                 continue;
             }
-            for &version in &versions {
+            for version in arguments.choice.versions() {
                 runs.push(Run {
                     script,
                     client: *client,
@@ -119,10 +119,24 @@ async fn clients(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             }
         }
     }
+    let failed = if arguments.kubernetes {
+        kubernetes::with_cluster(async |address| Ok(run_and_tell(runs, address).await)).await?
+    } else {
+        let broker = Broker::freshet(&freshet_program(arguments)?).await?;
+        run_and_tell(runs, broker.address).await
+    };
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs scripts against a broker, tells what came of each, and returns how many failed.
+async fn run_and_tell(runs: Vec<Run<'_>>, broker: SocketAddr) -> u32 {
     let began = Instant::now();
-    let broker = Broker::freshet(&freshet_program(arguments)?).await?;
     let (mut passed, mut failed, mut left) = (0, 0, 0);
-    run_all(runs, broker.address, |ended| {
+    run_all(runs, broker, |ended| {
         match judge(ended.run.script.name, &ended.outcome) {
             Verdict::Passed => passed += 1,
             Verdict::Failed => failed += 1,
@@ -138,15 +152,7 @@ async fn clients(arguments: &Arguments) -> anyhow::Result<ExitCode> {
          finished in {}",
         display(began.elapsed())
     );
-    Ok(if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-fn is_chosen(chosen: &[String], name: &str) -> bool {
-    chosen.is_empty() || chosen.iter().any(|chosen| chosen == name)
+    failed
 }
 
 /// The broker's program: cargo puts all programs of the workspace into one folder.

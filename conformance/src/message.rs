@@ -10,10 +10,12 @@ use sha2::{Digest as _, Sha256};
 const PLAIN_PAYLOAD_BYTES: usize = 256;
 
 /// The version that a client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash, clap::ValueEnum)]
 #[serde(into = "u8")]
 pub(crate) enum Version {
+    #[value(name = "3.1.1")]
     V311,
+    #[value(name = "5.0")]
     V5,
 }
 

@@ -17,7 +17,7 @@ use freshet_e2e::node::packages::{self, Group, find_program};
 use freshet_e2e::progress::{Step, step};
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use brokers::{hivemq_broker, mochi_broker, mosquitto_broker};
+pub(crate) use brokers::{hivemq_broker, mochi_broker, mosquitto_broker, rumqttd_broker};
 
 /// A program with its arguments, ready to be started.
 #[derive(Debug, Clone)]

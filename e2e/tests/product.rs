@@ -33,3 +33,5 @@ mod sessions;
 mod sys;
 #[path = "product/warm.rs"]
 mod warm;
+#[path = "product/wills.rs"]
+mod wills;

@@ -34,6 +34,8 @@ mod qos;
 mod reader;
 mod reason_code;
 mod sink;
+#[cfg(any(test, feature = "testdata"))]
+pub mod sparkplug;
 pub mod topic;
 mod utf8;
 mod varint;

@@ -51,11 +51,6 @@ pub(crate) fn run_backtest(args: &BacktestArgs) -> anyhow::Result<()> {
         .as_deref()
         .map_or_else(|| Ok(ManifestProxy::default()), read_manifest)?;
     let settings = read_scaling(&proxy.scaling, args.capacity_delay)?;
-    // Better than results that leave out what was asked for.
-    anyhow::ensure!(
-        proxy.scaling.schedule.is_empty(),
-        "spec.proxy.scaling.schedule: a schedule cannot be replayed yet; leave it out to try the rest"
-    );
     let backtest = Backtest {
         settings,
         warm: proxy.warm.min,

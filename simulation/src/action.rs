@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use freshet_config::SharedStrategy;
 use freshet_mqtt::{ProtocolVersion, QoS, RetainHandling};
 
 /// Clients that a sequence can have at once.
@@ -72,6 +73,11 @@ pub enum Action {
         count: usize,
         /// The last one first.
         backwards: bool,
+    },
+    /// The next acknowledgement that a lazy client owes for a message says that it cannot take it (5.0 only).
+    Refuse {
+        /// The slot.
+        slot: usize,
     },
     /// PUBREL of a packet id that the server does not know.
     StrayRelease {
@@ -225,6 +231,8 @@ pub struct Sequence {
     pub workers: u16,
     /// Shards of the storage node.
     pub shards: u16,
+    /// How members of shared subscriptions are chosen.
+    pub strategy: SharedStrategy,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -233,8 +241,8 @@ impl fmt::Display for Sequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed {:#x}: {} proxies of {} workers, {} shards",
-            self.seed, self.proxies, self.workers, self.shards
+            "seed {:#x}: {} proxies of {} workers, {} shards, {:?}",
+            self.seed, self.proxies, self.workers, self.shards, self.strategy
         )?;
         for step in &self.steps {
             let order = if step.schedule.is_some() { "" } else { "  (all arrives)" };

@@ -44,6 +44,7 @@ pub(crate) struct Memory {
     session: Option<usize>,
     exchanges: Vec<Exchange>,
     received: BTreeMap<PacketId, Received>,
+    refused: BTreeSet<PacketId>,
 }
 
 /// One connection of a client.
@@ -66,11 +67,17 @@ pub(crate) struct Client {
     /// Ids from here on were never used; what was sent twice may be answered twice, so its id is not used again.
     unused_ids: u16,
     has_repeated: bool,
+    /// The session was there and the client knows nothing of it: ids that were used before may be in use.
+    is_stranger: bool,
     receive_maximum: u16,
     alias_maximum: u16,
     aliases: BTreeMap<&'static str, NonZeroU16>,
     // As a subscriber.
     received: BTreeMap<PacketId, Received>,
+    /// QoS 2 ids whose message was refused: the server may not have heard that.
+    refused: BTreeSet<PacketId>,
+    /// Deliveries that were acknowledged, as indexes in the history.
+    acknowledged: Vec<usize>,
     server_aliases: BTreeMap<NonZeroU16, String>,
     // Requests.
     pending: BTreeMap<PacketId, Pending>,
@@ -140,10 +147,13 @@ impl Client {
             strays: Vec::new(),
             unused_ids: 1,
             has_repeated: false,
+            is_stranger: false,
             receive_maximum: RECEIVE_MAXIMUM_UNLESS_SAID,
             alias_maximum: 0,
             aliases: BTreeMap::new(),
             received: memory.received,
+            refused: memory.refused,
+            acknowledged: Vec::new(),
             server_aliases: BTreeMap::new(),
             pending: BTreeMap::new(),
             pings: 0,
@@ -190,6 +200,7 @@ impl Client {
             session: self.session.take(),
             exchanges: std::mem::take(&mut self.exchanges),
             received: std::mem::take(&mut self.received),
+            refused: std::mem::take(&mut self.refused),
         }
     }
 
@@ -256,6 +267,19 @@ impl Client {
         }
     }
 
+    /// Refuses the first message that is owed an acknowledgement (MQTT 5.0, 4.13.2).
+    pub(crate) fn refuse(&mut self) {
+        let is_of_message = |owed: &Owed| matches!(owed, Owed::Ack(_) | Owed::Rec(_));
+        let Some(at) = self.owed.iter().position(is_of_message).filter(|_| self.is_5()) else {
+            return;
+        };
+        match self.owed.remove(at) {
+            Some(Owed::Ack(id)) => self.send_puback(id, ReasonCode::ImplementationSpecificError),
+            Some(Owed::Rec(id)) => self.refuse_with_pubrec(id),
+            _ => {}
+        }
+    }
+
     fn owe(&mut self, owed: Owed) {
         self.owed.push_back(owed);
         if !self.options.lazy {
@@ -265,7 +289,7 @@ impl Client {
 
     fn send_owed(&mut self, owed: Owed) {
         match owed {
-            Owed::Ack(id) => self.send_puback(id),
+            Owed::Ack(id) => self.send_puback(id, ReasonCode::Success),
             Owed::Rec(id) => self.send_pubrec(id),
             Owed::Comp(id) => self.send_pubcomp(id),
             Owed::Rel(id) => self.send_pubrel(id),
@@ -274,7 +298,11 @@ impl Client {
 
     /// A packet id that is not in use.
     fn take_id(&mut self) -> PacketId {
-        let first = if self.has_repeated { self.unused_ids } else { 1 };
+        let first = if self.has_repeated || self.is_stranger {
+            self.unused_ids
+        } else {
+            1
+        };
         let free = (first..=u16::MAX)
             .filter_map(PacketId::new)
             .find(|id| !self.ids_in_use.contains(id))
@@ -303,6 +331,15 @@ impl Client {
         unanswered.extend(half_done.map(|(id, _)| format!("PUBREC {id}")));
         if let Some(connection) = history.connections.get_mut(self.connection) {
             connection.unanswered = unanswered;
+        }
+    }
+
+    /// Writes down which deliveries were acknowledged.
+    pub(crate) fn write_down_acknowledged(&self, history: &mut History) {
+        for delivery in &self.acknowledged {
+            if let Some(delivery) = history.deliveries.get_mut(*delivery) {
+                delivery.is_acknowledged = true;
+            }
         }
     }
 }

@@ -3,11 +3,12 @@
 //! Short ones, so that thousands run in a second, and of several kinds: most faults of the protocol show without
 //! anything breaking, and what breaks would hide them.
 
+use freshet_config::SharedStrategy;
 use freshet_mqtt::{ProtocolVersion, QoS, RetainHandling};
 
 use crate::action::{Action, IDENTITIES, OpenOptions, SLOTS, Sequence, Step, SubscribeOptions, WillOptions};
 use crate::random::Random;
-use crate::topics::{FILTERS, TOPICS, WILL_TOPICS};
+use crate::topics::{FILTERS, SHARED_FILTERS, TOPICS, WILL_TOPICS, matches, shared_filter};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
@@ -24,6 +25,8 @@ struct Kind {
     retained: usize,
     /// Sessions outlive their connection.
     persistent: bool,
+    /// Of 100 subscriptions, how many are shared.
+    shared: usize,
 }
 
 impl Sequence {
@@ -49,6 +52,8 @@ impl Sequence {
             crashes,
             retained,
             persistent: random.chance(60),
+            // Drawn apart: the other sequences are what they were before there were shared subscriptions.
+            shared: Random::new(!seed).pick(&[0, 0, 0, 40, 80]),
         };
         let proxies = random.pick(&[1, 2, 2, 3]);
         let offset = random.below(TOPICS.len());
@@ -97,6 +102,7 @@ impl Sequence {
             proxies,
             workers: random.pick(&[1, 1, 2]),
             shards: random.pick(&[1, 2, 4, 4]),
+            strategy: random.pick(&[SharedStrategy::RoundRobin, SharedStrategy::LeastInflight]),
             steps,
         }
     }
@@ -144,6 +150,7 @@ impl Draw<'_> {
             },
             32..=67 => self.publish(slot),
             68..=70 => Action::Repeat { slot },
+            71 if self.kind.shared > 0 => Action::Refuse { slot },
             71..=78 => Action::Acknowledge {
                 slot,
                 count: 1 + self.random.below(4),
@@ -214,9 +221,16 @@ impl Draw<'_> {
         let count = self.random.pick(&[1, 1, 1, 2, 3]);
         Action::Subscribe {
             slot,
-            filters: (0..count).map(|_| (self.filter(), self.options())).collect(),
+            filters: (0..count).map(|_| self.subscription()).collect(),
             identifier: self.random.pick(&[0, 0, 1, 2, 3]),
         }
+    }
+
+    fn subscription(&mut self) -> (&'static str, SubscribeOptions) {
+        let (filter, mut options) = (self.filter(), self.options());
+        // MQTT-3.8.3-4
+        options.no_local &= shared_filter(filter).is_none();
+        (filter, options)
     }
 
     fn options(&mut self) -> SubscribeOptions {
@@ -253,13 +267,15 @@ impl Draw<'_> {
     /// A filter that matches something of what is published, mostly.
     fn filter(&mut self) -> &'static str {
         let topic = TOPICS[(self.offset + self.random.below(self.kind.topics)) % TOPICS.len()];
+        let is_shared = self.kind.shared > 0 && self.random.chance(self.kind.shared);
+        let filters: &[&'static str] = if is_shared { &SHARED_FILTERS } else { &FILTERS };
         for _ in 0..4 {
-            let filter = self.random.pick(&FILTERS);
-            if crate::topics::matches(filter, topic) {
+            let filter = self.random.pick(filters);
+            if matches(shared_filter(filter).unwrap_or(filter), topic) {
                 return filter;
             }
         }
-        self.random.pick(&FILTERS)
+        self.random.pick(filters)
     }
 }
 

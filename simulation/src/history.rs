@@ -163,6 +163,8 @@ pub(crate) struct Delivery {
     pub(crate) expiry_s: Option<u32>,
     /// Not a new message: its exchange began on an earlier connection of the session.
     pub(crate) again: bool,
+    /// QoS 1: PUBACK was sent.
+    pub(crate) is_acknowledged: bool,
 }
 
 /// Something broke.

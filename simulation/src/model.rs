@@ -6,6 +6,7 @@
 //!
 //! * [`connections`]: who is let in, who is told what, and who is thrown out;
 //! * [`delivery`]: what is sent to whom, at which QoS, with which identifiers, how often;
+//! * [`groups`]: shared subscriptions: what goes to one member of each group, and is not lost;
 //! * [`order`]: in which order;
 //! * [`retained`]: what new subscribers get;
 //! * [`complete`]: what must have arrived when all has come to rest;
@@ -14,6 +15,7 @@
 mod complete;
 mod connections;
 mod delivery;
+mod groups;
 mod order;
 mod retained;
 mod subscriptions;
@@ -32,5 +34,6 @@ pub fn judge(history: &History) -> Result<(), Violation> {
     order::judge(history)?;
     retained::judge(history)?;
     complete::judge(history)?;
+    groups::judge(history)?;
     wills::judge(history)
 }

@@ -14,6 +14,25 @@ pub(crate) const FILTERS: [&str; 11] = [
     "a", "a/bb", "a/+", "a/#", "+/bb", "#", "d/1/#", "d/+/x", "bb", "w/#", "$a/#",
 ];
 
+/// What clients subscribe to together. Groups of one filter have queues of their own; the last is another way to name one.
+pub(crate) const SHARED_FILTERS: [&str; 6] = [
+    "$share/g/a/#",
+    "$share/g/bb",
+    "$share/h/a/bb",
+    "$share/h/#",
+    "$share/g/d/1/#",
+    "$queue/a/+",
+];
+
+/// The topic filter of a shared subscription; none: it is a filter like others.
+pub(crate) fn shared_filter(filter: &str) -> Option<&str> {
+    if let Some(queue) = filter.strip_prefix("$queue/") {
+        return Some(queue);
+    }
+    let (_name, shared) = filter.strip_prefix("$share/")?.split_once('/')?;
+    Some(shared)
+}
+
 /// A placement rule, so that some filters with wildcards live at one shard.
 pub(crate) const PLACEMENT_RULE: &str = "d/{key}/#";
 
@@ -70,6 +89,17 @@ mod tests {
     fn every_topic_is_reached_by_a_filter() {
         for topic in TOPICS.iter().chain(&WILL_TOPICS) {
             assert!(FILTERS.iter().any(|filter| matches(filter, topic)), "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_shared_subscription_matches_by_the_filter_behind_its_name_alone() {
+        assert_eq!(shared_filter("$share/g/a/#"), Some("a/#"));
+        assert_eq!(shared_filter("$queue/a/+"), Some("a/+"));
+        assert_eq!(shared_filter("a/#"), None);
+        for filter in SHARED_FILTERS {
+            assert!(shared_filter(filter).is_some());
+            assert!(!TOPICS.iter().any(|topic| matches(filter, topic)), "{filter}");
         }
     }
 }

@@ -85,7 +85,9 @@ impl World {
         };
         for number in 0..sequence.proxies {
             let incarnation = world.take_incarnation();
-            world.proxies.push(Proxy::new(number, sequence.workers, incarnation));
+            world
+                .proxies
+                .push(Proxy::new(number, sequence.workers, sequence.strategy, incarnation));
         }
         world
     }
@@ -139,7 +141,10 @@ impl World {
         }
         for connection in self.open.clone() {
             self.sockets[connection].is_deaf = false;
-            self.clients[connection].hurry();
+            // What has gone acknowledges nothing any more, though the server may not have seen it go.
+            if self.sockets[connection].is_at_client {
+                self.clients[connection].hurry();
+            }
             self.carry(connection);
         }
         // The recovery hold, silence, takeovers and leases end.
@@ -154,6 +159,9 @@ impl World {
         self.history.rest = Some(rest);
         for connection in &self.open {
             self.clients[*connection].write_down_unanswered(&mut self.history);
+        }
+        for client in &self.clients {
+            client.write_down_acknowledged(&mut self.history);
         }
         Ok(())
     }

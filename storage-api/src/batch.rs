@@ -210,7 +210,7 @@ impl Item for NumberedDelivery {
                 Delivery::Message {
                     filter_ids, message, ..
                 } => message.charged_bytes() + FILTER_ID_BYTES * filter_ids.len(),
-                Delivery::Marker { .. } | Delivery::Overrun | Delivery::Started { .. } => 0,
+                Delivery::Marker { .. } | Delivery::Overrun { .. } | Delivery::Started { .. } => 0,
                 Delivery::Pulled { messages, .. } => pulled_bytes(messages),
                 Delivery::Fetched { messages, .. } => fetched_bytes(messages),
                 Delivery::Shared(shared) => OVERHEAD_BYTES + shared.message.charged_bytes(),

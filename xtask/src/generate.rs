@@ -5,6 +5,7 @@
 
 mod chart_readme;
 mod crd;
+mod dashboard;
 mod field_reference;
 mod goldens;
 mod statements_page;
@@ -22,6 +23,7 @@ use crate::{
     verify::SourceTree,
 };
 
+pub(crate) use dashboard::DASHBOARD;
 pub(crate) use goldens::{ChartCases, Helm, golden_path};
 
 /// Compiles the operator when the cache is cold.
@@ -74,6 +76,9 @@ pub(crate) async fn build_sources(tree: &SourceTree, interrupt: &mut Interrupt) 
     let values = values::read(&paths::repository_root().join(values::PATH))?;
     all.push(values_schema::build(&values)?);
     all.push(chart_readme::build(&values));
+    all.push(dashboard::build(&read(
+        &paths::repository_root().join(dashboard::SOURCE),
+    )?)?);
     for (path, args) in [
         ("docs/clients.md", &["--page"][..]),
         ("docs/differences.md", &["differences", "--page"][..]),

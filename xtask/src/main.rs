@@ -7,6 +7,7 @@ mod cluster;
 mod down;
 mod generate;
 mod images;
+mod mutants;
 mod paths;
 mod soak;
 mod statements;
@@ -49,6 +50,8 @@ enum Verb {
     Generate,
     /// What shows its faults only after long.
     Soak(soak::SoakArgs),
+    /// Changes the cores in ways that a test should notice, and lists what none does.
+    Mutants(mutants::MutantsArgs),
     /// Measurements.
     Bench(bench::BenchArgs),
 }
@@ -66,6 +69,7 @@ async fn main() -> ExitCode {
         Verb::Verify(args) => verify::verify(&args).await,
         Verb::Generate => generate::generate().await,
         Verb::Soak(args) => soak::soak(&args).await,
+        Verb::Mutants(args) => mutants::mutants(&args).await,
         Verb::Bench(args) => bench::bench(&args).await,
     };
     result.unwrap_or_else(|error| {

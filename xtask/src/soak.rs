@@ -1,32 +1,39 @@
-//! `xtask soak`: what shows its faults only after long: the simulation, clients that say anything, and the fuzz targets, for
-//! as long as one likes.
+//! `xtask soak`: what shows its faults only after long, or costs too much for each test run: the simulation, clients that
+//! say anything, the fuzz targets and mutants of the cores, each for as long as one likes; brokers of others, and all
+//! stock clients on a Kubernetes.
 
 use std::{process::ExitCode, time::SystemTime};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::{
     steps::Interrupt,
-    test::{Part, Sequences, differences, fuzz_steps, noise_part, run_parts, simulation_part},
+    test::{
+        Part, Sequences, clients_on_kubernetes, differences, fuzz_steps, mutants_part, noise_part, programs, run_parts,
+        simulation_part,
+    },
 };
 
 /// Arguments of `xtask soak`.
 #[derive(Debug, Args)]
 pub(crate) struct SoakArgs {
-    /// Minutes for the simulation, for clients that say anything, and for each fuzz target.
+    /// Minutes for the simulation, for clients that say anything, for mutants, and for each fuzz target.
     #[arg(long, default_value_t = 30)]
     minutes: u64,
+    /// Runs these parts instead of all.
+    #[arg(long, value_name = "PART")]
+    only: Vec<String>,
 }
 
-/// Runs the simulation, the noise and every fuzz target for as long, and prints the table of `xtask test`.
+/// Runs all parts, also after one has failed, and prints the table of `xtask test`.
 ///
 /// # Errors
-/// When the targets cannot be found or their tool cannot be installed.
+/// When the targets cannot be found or their tool cannot be installed, or a part is named that there is not.
 pub(crate) async fn soak(args: &SoakArgs) -> Result<ExitCode> {
     let mut interrupt = Interrupt::listen()?;
     let seconds = args.minutes.saturating_mul(60);
-    let parts = [
+    let all = [
         simulation_part(Sequences::For {
             seconds,
             first: first_seed(),
@@ -35,10 +42,11 @@ pub(crate) async fn soak(args: &SoakArgs) -> Result<ExitCode> {
         Part {
             name: "differences",
             what: "the same scripts against brokers of others",
-            steps: vec![differences(&[])],
+            steps: vec![programs(), differences(&[])],
             cleanup: Vec::new(),
             beside_next: false,
         },
+        clients_on_kubernetes()?,
         Part {
             name: "fuzz",
             what: "every fuzz target",
@@ -46,8 +54,19 @@ pub(crate) async fn soak(args: &SoakArgs) -> Result<ExitCode> {
             cleanup: Vec::new(),
             beside_next: false,
         },
+        mutants_part(args.minutes)?,
     ];
-    run_parts(&parts, true, &mut interrupt).await
+    let names: Vec<&str> = all.iter().map(|part| part.name).collect();
+    for name in &args.only {
+        ensure!(
+            names.contains(&name.as_str()),
+            "there is no part `{name}`; there are {}",
+            names.join(", ")
+        );
+    }
+    let is_chosen = |part: &Part| args.only.is_empty() || args.only.iter().any(|name| name == part.name);
+    let chosen: Vec<Part> = all.into_iter().filter(is_chosen).collect();
+    run_parts(&chosen, true, &mut interrupt).await
 }
 
 /// A seed with room behind it that no earlier run has begun with.

@@ -5,6 +5,7 @@
 //! there are: that is data, in [`parts`].
 
 mod fuzz;
+mod mutants;
 mod noise;
 mod parts;
 mod report;
@@ -19,8 +20,9 @@ use freshet_e2e::progress::display;
 
 use crate::steps::{Ending, Interrupt, run};
 pub(crate) use fuzz::fuzz_steps;
+pub(crate) use mutants::part as mutants_part;
 pub(crate) use noise::part as noise_part;
-pub(crate) use parts::{Counts, Part, Step, differences};
+pub(crate) use parts::{Counts, Part, Step, clients_on_kubernetes, differences, programs};
 use report::{Report, Row};
 pub(crate) use simulation::{Sequences, part as simulation_part};
 

@@ -3,6 +3,8 @@
 //! They go below the cache folder of the project and not into the user's own `~/.cargo/bin`, so that neither disturbs
 //! the other. Their licences do not reach a product binary: nothing links them.
 
+pub(crate) mod promtool;
+
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -19,22 +21,33 @@ pub(crate) struct Tool {
     /// Crate and program: `cargo-deny`.
     pub(crate) name: &'static str,
     version: &'static str,
+    /// What it wants to hear before its arguments: some only understand what cargo says to them.
+    subcommand: Option<&'static str>,
 }
 
 /// Licences, bans, sources and advisories of dependencies.
 pub(crate) const DENY: Tool = Tool {
     name: "cargo-deny",
     version: "0.20.2",
+    subcommand: None,
 };
 /// Dependencies that a manifest names and no source file uses.
 pub(crate) const MACHETE: Tool = Tool {
     name: "cargo-machete",
     version: "0.9.2",
+    subcommand: None,
 };
 /// Builds and runs the fuzz targets.
 pub(crate) const FUZZ: Tool = Tool {
     name: "cargo-fuzz",
     version: "0.13.2",
+    subcommand: None,
+};
+/// Changes code in ways that a test should notice.
+pub(crate) const MUTANTS: Tool = Tool {
+    name: "cargo-mutants",
+    version: "27.1.0",
+    subcommand: Some("mutants"),
 };
 
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(20 * 60);
@@ -81,7 +94,7 @@ async fn is_installed(tool: Tool, program: &Path, interrupt: &mut Interrupt) -> 
         return Ok(false);
     }
     let captured = capture(
-        &Invocation::new(program).args(["--version"]),
+        &Invocation::new(program).args(tool.subcommand).args(["--version"]),
         VERSION_TIMEOUT,
         interrupt,
     )

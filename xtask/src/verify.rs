@@ -3,6 +3,7 @@
 //! Called by `make verify` and as the first part of `make test`. Every check runs, also after one has failed, so that
 //! one run shows all there is to mend. Leaves out the tests themselves.
 
+mod alerts;
 mod chart;
 mod commands;
 mod generated;
@@ -58,6 +59,8 @@ enum Check {
     Generated,
     /// The chart lints, renders what is checked in, and refuses bad values.
     Chart,
+    /// Alerts fire when they should and have a page; they and the dashboard ask for metrics that there are.
+    Alerts,
     /// Licences, bans and sources of dependencies.
     Deny,
     /// Known vulnerabilities of dependencies.
@@ -162,6 +165,7 @@ async fn run_check(check: Check, tree: &SourceTree, interrupt: &mut Interrupt) -
         Check::Lock => commands::check_lock(interrupt).await,
         Check::Generated => generated::check_generated(tree, interrupt).await,
         Check::Chart => chart::check_chart(tree, interrupt).await,
+        Check::Alerts => alerts::check_alerts(tree, interrupt).await,
         Check::Deny => commands::check_deny(interrupt).await,
         Check::Advisories => commands::check_advisories(interrupt).await,
         Check::Machete => commands::check_machete(interrupt).await,

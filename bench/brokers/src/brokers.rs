@@ -10,6 +10,8 @@ use anyhow::Context as _;
 use freshet_bench_load::{Usage, process_usage, resident_bytes};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -18,6 +20,10 @@ pub(crate) enum Kind {
     Freshet,
     /// Mosquitto as the distribution has it.
     Mosquitto,
+    /// Mochi MQTT, a Go library.
+    Mochi,
+    /// nats-server with its MQTT gateway.
+    Nats,
     /// A broker's system calls, and next to nothing else ([`crate::floor`]).
     Floor,
 }
@@ -27,11 +33,22 @@ impl Kind {
         match self {
             Self::Freshet => "Freshet",
             Self::Mosquitto => "Mosquitto",
+            Self::Mochi => "Mochi",
+            Self::Nats => "nats-server",
             Self::Floor => "floor",
         }
     }
 
-    /// What it says of itself.
+    /// Its program, if it is one around a Go library.
+    pub(crate) fn go_program(self) -> Option<&'static str> {
+        match self {
+            Self::Mochi => Some("mochi"),
+            Self::Nats => Some("nats"),
+            Self::Freshet | Self::Mosquitto | Self::Floor => None,
+        }
+    }
+
+    /// What it says of itself, or what is pinned.
     ///
     /// # Errors
     /// When it is not installed or not built.
@@ -40,6 +57,8 @@ impl Kind {
             Self::Freshet => (freshet_program()?, "--version"),
             Self::Mosquitto => (mosquitto_program()?, "-h"),
             Self::Floor => return Ok("the floor".to_owned()),
+            Self::Mochi => return pinned("github.com/mochi-mqtt/server/v2"),
+            Self::Nats => return pinned("github.com/nats-io/nats-server/v2"),
         };
         let output = Command::new(program).arg(argument).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -67,6 +86,10 @@ impl Running {
                     .arg(configuration("freshet.yaml")),
             ),
             Kind::Mosquitto => start_mosquitto(),
+            Kind::Mochi | Kind::Nats => {
+                let program = crate::peers::go_program(kind.go_program().unwrap_or_default())?;
+                start_and_read_address(&mut Command::new(program))
+            }
             Kind::Floor => start_and_read_address(Command::new(std::env::current_exe()?).arg("floor")),
         }
     }
@@ -92,7 +115,18 @@ impl freshet_bench_load::Broker for Running {
 }
 
 impl Drop for Running {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a process is looked at until it ends, with a deadline"
+    )]
     fn drop(&mut self) {
+        // nats-server removes what it has stored when its standard input ends.
+        if self.child.stdin.take().is_some() {
+            let until = Instant::now() + ENDS_WITHIN;
+            while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
+                std::thread::sleep(LOOK);
+            }
+        }
         // Fails only when the process is gone already, which is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -102,7 +136,7 @@ impl Drop for Running {
 /// A program whose first line says where it listens.
 fn start_and_read_address(command: &mut Command) -> anyhow::Result<Running> {
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
@@ -152,10 +186,18 @@ fn start_mosquitto() -> anyhow::Result<Running> {
             anyhow::bail!("mosquitto ended with {status}");
         }
         anyhow::ensure!(Instant::now() < until, "mosquitto does not listen");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(LOOK);
     }
     std::fs::remove_file(&file)?;
     Ok(running)
+}
+
+/// Name and version of a Go library.
+fn pinned(module: &str) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(configuration("go/go.mod"))?;
+    let line = text.lines().map(str::trim).find(|line| line.starts_with(module));
+    line.map(str::to_owned)
+        .with_context(|| format!("no {module} in go.mod"))
 }
 
 /// Built beside this program.

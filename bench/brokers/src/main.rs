@@ -6,6 +6,7 @@
 
 mod brokers;
 mod floor;
+mod peers;
 mod report;
 mod run;
 mod work;

@@ -1,13 +1,16 @@
 //! The run as a whole: rounds in which every broker does every kind of work, and where the report goes.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use freshet_bench_load::{Broker as _, Timing};
+use clap::ValueEnum as _;
+use freshet_bench_load::Timing;
 
 use crate::brokers::{Kind, Running};
+use crate::peers;
 use crate::report::{self, Sample};
 use crate::work::{Amount, Work};
 
@@ -26,7 +29,10 @@ pub(crate) struct Options {
     /// These kinds of work instead of all.
     #[arg(long, value_name = "WORK")]
     only: Vec<Work>,
-    /// Where the report goes [default: bench/results/full.md or quick.md; with `--only` nowhere but standard output].
+    /// These brokers [default: all; quick Freshet, Mosquitto and the floor].
+    #[arg(long, value_name = "BROKER")]
+    broker: Vec<Kind>,
+    /// Where the report goes [default: bench/results/full.md or quick.md; of a part nowhere but standard output].
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -52,21 +58,31 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     } else {
         options.only.clone()
     };
-    let kinds = [Kind::Freshet, Kind::Mosquitto, Kind::Floor];
+    let kinds = match (&options.broker[..], quick) {
+        ([], true) => vec![Kind::Freshet, Kind::Mosquitto, Kind::Floor],
+        ([], false) => Kind::value_variants().to_vec(),
+        (named, _) => named.to_vec(),
+    };
+    peers::prepare(&kinds)?;
     let heading = heading(&kinds, rounds, amount)?;
     println!("{heading}");
 
     let started = Instant::now();
     let mut samples = Vec::new();
-    let result = measure(&works, kinds, rounds, amount, &mut samples);
+    // A peer that fails has no figure, and the others go on.
+    let mut failures = BTreeSet::new();
+    let result = measure(&works, kinds, rounds, amount, &mut samples, &mut failures);
     let mut text = heading;
     text.push_str(&report::tables(&samples));
+    for failure in &failures {
+        let _ = writeln!(text, "\nFailed: {failure}.");
+    }
     let _ = writeln!(text, "\nTook {} s.", started.elapsed().as_secs());
     if let Err(error) = &result {
         let _ = writeln!(text, "Ended early: {error:#}");
     }
     println!("{}", text.trim_start());
-    let is_whole = options.only.is_empty() && result.is_ok();
+    let is_whole = options.only.is_empty() && options.broker.is_empty() && result.is_ok();
     if let Some(file) = options
         .output
         .clone()
@@ -79,18 +95,26 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 fn measure(
     works: &[Work],
-    mut kinds: [Kind; 3],
+    mut kinds: Vec<Kind>,
     rounds: u32,
     amount: Amount,
     samples: &mut Vec<Sample>,
+    failures: &mut BTreeSet<String>,
 ) -> anyhow::Result<()> {
     for round in 1..=rounds {
         for work in works {
-            for broker in kinds {
+            for &broker in &kinds {
                 let running = Running::start(broker)?;
-                let figures = work.measure(&running, amount, u64::from(round)).map_err(|error| {
-                    error.context(format!("{} at {}: {}", broker.title(), running.address(), work.title()))
-                })?;
+                let figures = match work.measure(&running, amount, u64::from(round)) {
+                    Ok(figures) => figures,
+                    Err(error) => {
+                        let failure = format!("{}, {}: {error:#}", broker.title(), work.title());
+                        anyhow::ensure!(broker != Kind::Freshet, failure);
+                        println!("round {round}  {failure}");
+                        failures.insert(failure);
+                        continue;
+                    }
+                };
                 let sample = Sample {
                     round,
                     work: *work,

@@ -15,18 +15,13 @@ import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Comparator;
-import java.util.List;
 import org.slf4j.LoggerFactory;
 
 public final class Broker {
     public static void main(String[] arguments) throws Exception {
         ((Logger) LoggerFactory.getLogger(Logger.ROOT_LOGGER_NAME)).setLevel(Level.OFF);
-        Path folder = Files.createTempDirectory("freshet-hivemq");
-        try (EmbeddedHiveMQ broker = build(folder, Path.of(arguments[0]))) {
+        try (EmbeddedHiveMQ broker = build(Path.of(arguments[1]), Path.of(arguments[0]))) {
             System.in.transferTo(java.io.OutputStream.nullOutputStream());
-        } finally {
-            remove(folder);
         }
         System.exit(0);
     }
@@ -55,16 +50,6 @@ public final class Broker {
         broker.start().join();
         System.out.println("listens on mqtt://127.0.0.1:" + port);
         return broker;
-    }
-
-    private static void remove(Path folder) throws Exception {
-        List<Path> all;
-        try (var walk = Files.walk(folder)) {
-            all = walk.sorted(Comparator.reverseOrder()).toList();
-        }
-        for (Path path : all) {
-            Files.deleteIfExists(path);
-        }
     }
 
     /** Without an extension that says so, nobody may connect. */

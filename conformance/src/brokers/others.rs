@@ -8,8 +8,8 @@ use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-use super::{Broker, START_DEADLINE, start_and_listen};
-use crate::toolchain;
+use super::{Broker, Folder, START_DEADLINE};
+use crate::toolchain::{self, Program};
 
 /// Between two looks whether a port is open.
 const LOOK: Duration = Duration::from_millis(20);
@@ -21,16 +21,12 @@ pub(super) async fn mosquitto() -> anyhow::Result<Broker> {
     let (program, configuration) = toolchain::mosquitto_broker().await?;
     for _ in 0..PORTS_TRIED {
         let port = free_port().await?;
-        let folder = std::env::temp_dir().join(format!("freshet-mosquitto-{}-{port}", std::process::id()));
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let file = folder.join("mosquitto.conf");
+        let folder = Folder::make("mosquitto")?;
+        let file = folder.path().join("mosquitto.conf");
         std::fs::write(&file, format!("{configuration}\nlistener {port} 127.0.0.1\n"))
             .with_context(|| format!("cannot write {}", file.display()))?;
-        let started = start_at_port(Command::new(&program).arg("-c").arg(&file), port).await;
-        // It has read its configuration, or will never do so.
-        let _ = std::fs::remove_dir_all(&folder);
-        if let Some(broker) = started? {
-            return Ok(broker);
+        if let Some(broker) = start_at_port(Command::new(&program).arg("-c").arg(&file), port).await? {
+            return Ok(broker.with_folder(folder));
         }
     }
     bail!("mosquitto ended on {PORTS_TRIED} ports before it listened")
@@ -38,12 +34,19 @@ pub(super) async fn mosquitto() -> anyhow::Result<Broker> {
 
 /// Mochi, in a program that says where it listens.
 pub(super) async fn mochi() -> anyhow::Result<Broker> {
-    start_and_listen(toolchain::mochi_broker().await?).await
+    Broker::of(toolchain::mochi_broker().await?).await
 }
 
-/// HiveMQ CE, in a program that chooses a free port and says so.
+/// HiveMQ CE, in a program that chooses a free port and says so. It keeps what it has to keep in a folder.
 pub(super) async fn hivemq() -> anyhow::Result<Broker> {
-    start_and_listen(toolchain::hivemq_broker().await?).await
+    let folder = Folder::make("hivemq")?;
+    let program = toolchain::hivemq_broker().await?.args([folder.path()]);
+    Ok(Broker::of(program).await?.with_folder(folder))
+}
+
+/// rumqttd, in a program that has a port for each version and says which.
+pub(super) async fn rumqttd() -> anyhow::Result<Program> {
+    toolchain::rumqttd_broker().await
 }
 
 async fn free_port() -> anyhow::Result<u16> {
@@ -72,7 +75,7 @@ async fn start_at_port(command: &mut Command, port: u16) -> anyhow::Result<Optio
         }
     };
     tokio::select! {
-        () = listens => Ok(Some(Broker { address, _child: child })),
+        () = listens => Ok(Some(Broker { address, address_v5: None, child, folder: None })),
         _ = child.wait() => Ok(None),
         () = tokio::time::sleep(START_DEADLINE) => bail!("nothing listens at {address}"),
     }

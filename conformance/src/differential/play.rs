@@ -1,5 +1,6 @@
 //! Plays a script against a broker, and says where the broker does something else than is written.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -9,8 +10,11 @@ use super::client::{Client, QUIET};
 use super::observe::{Telling, What};
 use super::script::{Expect, Script, Step};
 use super::send::{Outgoing, build};
-use crate::brokers::Kind;
+use crate::brokers::{Broker, Kind, Server};
 use crate::message::Version;
+
+/// Longer than any script takes.
+const KEEP_ALIVE_SECONDS: u16 = 600;
 
 /// One script against one broker.
 #[derive(Clone, Copy)]
@@ -18,7 +22,7 @@ pub(crate) struct Play<'a> {
     pub(crate) script: &'a Script,
     pub(crate) version: Version,
     pub(crate) kind: Kind,
-    pub(crate) address: SocketAddr,
+    pub(crate) server: &'a Server,
 }
 
 /// Something that is not as it is written.
@@ -45,8 +49,17 @@ pub(crate) struct Played {
 /// # Errors
 /// When the script is not well formed, or the broker is gone.
 pub(crate) async fn play(play: Play<'_>) -> anyhow::Result<Played> {
+    let (address, broker) = match play.server {
+        Server::One(broker) => (broker.address_for(play.version), None),
+        Server::Each(program) => {
+            let broker = Broker::of(program.clone()).await?;
+            (broker.address_for(play.version), Some(broker))
+        }
+    };
     let mut stage = Stage {
         play,
+        address,
+        _broker: broker,
         own: format!("~{}~{}", play.script.name, u8::from(play.version)),
         clients: BTreeMap::new(),
         played: Played::default(),
@@ -62,6 +75,9 @@ pub(crate) async fn play(play: Play<'_>) -> anyhow::Result<Played> {
 
 struct Stage<'a> {
     play: Play<'a>,
+    address: SocketAddr,
+    /// Where the script has a broker of its own: it lives as long.
+    _broker: Option<Broker>,
     own: String,
     clients: BTreeMap<&'static str, Client>,
     played: Played,
@@ -95,12 +111,8 @@ impl Stage<'_> {
     }
 
     fn client(&mut self, name: &'static str) -> &mut Client {
-        let Play {
-            script,
-            version,
-            address,
-            ..
-        } = self.play;
+        let Play { script, version, .. } = self.play;
+        let address = self.address;
         let telling = || Telling {
             version,
             own: self.own.clone(),
@@ -113,10 +125,10 @@ impl Stage<'_> {
     }
 
     fn build(&mut self, name: &'static str, packet: &str) -> anyhow::Result<(Outgoing, u16)> {
-        let (version, own) = (self.play.version, self.own.clone());
+        let (Play { version, kind, .. }, own) = (self.play, self.own.clone());
         let client = self.client(name);
         let mut used = 0;
-        let outgoing = build(packet, version, &own, name, |written| {
+        let outgoing = build(&with_keep_alive(packet, kind), version, &own, name, |written| {
             used = client.packet_id(written)?;
             Ok(used)
         })?;
@@ -205,6 +217,16 @@ impl Stage<'_> {
     }
 }
 
+/// Gives a CONNECT a keep-alive where a broker accepts none without one, and the script is not about that.
+fn with_keep_alive(packet: &str, kind: Kind) -> Cow<'_, str> {
+    match packet.strip_prefix("CONNECT") {
+        Some(rest) if kind.needs_keep_alive() && !rest.contains("keep-alive=") => {
+            Cow::Owned(format!("CONNECT keep-alive={KEEP_ALIVE_SECONDS}{rest}"))
+        }
+        _ => Cow::Borrowed(packet),
+    }
+}
+
 fn is_good_answer(what: What, id: u16) -> bool {
     matches!(what, What::Answer { packet_id, is_error: false } if packet_id == id)
 }
@@ -215,5 +237,20 @@ pub(crate) fn joined(packets: &[String]) -> String {
         "nothing".to_owned()
     } else {
         packets.join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_connect_that_says_nothing_of_it_is_given_a_keep_alive() {
+        let of = |packet| with_keep_alive(packet, Kind::Rumqttd).into_owned();
+        assert_eq!(of("CONNECT"), "CONNECT keep-alive=600");
+        assert_eq!(of("CONNECT will=%/w \"w\""), "CONNECT keep-alive=600 will=%/w \"w\"");
+        assert_eq!(of("CONNECT keep-alive=0"), "CONNECT keep-alive=0");
+        assert_eq!(of("PINGREQ"), "PINGREQ");
+        assert_eq!(with_keep_alive("CONNECT", Kind::Freshet), "CONNECT");
     }
 }

@@ -305,6 +305,11 @@ impl Script {
         Ok(true)
     }
 
+    /// Whether it is run against a broker in a version.
+    pub(crate) fn is_for(&self, kind: Kind, version: Version) -> bool {
+        self.versions.contains(&version) && self.without.iter().all(|(without, _)| *without != kind)
+    }
+
     /// All differences, with what was expected instead.
     pub(crate) fn differences(&self) -> impl Iterator<Item = (&Expect, &Row)> {
         self.steps

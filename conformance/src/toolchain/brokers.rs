@@ -1,4 +1,4 @@
-//! What the brokers of others need to run: Debian's Mosquitto, Go and Java, and the pinned libraries.
+//! What the brokers of others need to run: Debian's Mosquitto, Go, Java and cargo, and the pinned libraries.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use freshet_e2e::command;
 use freshet_e2e::node::packages::{self, Group, find_program};
 use freshet_e2e::progress::{Step, step};
 
-use super::{Program, compile_java, install, java};
+use super::{Program, compile_java, copy, install, java};
 
 /// Debian's Mosquitto, and the configuration without its listener.
 ///
@@ -50,7 +50,7 @@ pub(crate) async fn mochi_broker() -> anyhow::Result<Program> {
     Ok(Program::new(target.join("broker")))
 }
 
-/// HiveMQ CE in a program of ours, with the libraries from Maven Central.
+/// HiveMQ CE in a program of ours, with the libraries from Maven Central; its folder comes last.
 ///
 /// # Errors
 /// When a package cannot be installed or the program does not compile.
@@ -66,6 +66,38 @@ pub(crate) async fn hivemq_broker() -> anyhow::Result<Program> {
     })
     .await?;
     Ok(java(&target)?.args(["Broker".into(), source.join("config.xml").into_os_string()]))
+}
+
+/// rumqttd in a program of ours, with the crates from their registry.
+///
+/// # Errors
+/// When the program cannot be built.
+pub(crate) async fn rumqttd_broker() -> anyhow::Result<Program> {
+    const KEYS: [&str; 3] = ["Cargo.toml", "Cargo.lock", "src/main.rs"];
+    let target = step("rumqttd broker", async |step: &Step| {
+        install(
+            &sources("rumqttd"),
+            "rumqttd-broker",
+            &KEYS,
+            step,
+            async |source, target| {
+                let build = target.join("build");
+                let mut cargo =
+                    tokio::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+                for name in command::variables_of_cargo() {
+                    cargo.env_remove(name);
+                }
+                cargo.env("CARGO_TARGET_DIR", &build).current_dir(source);
+                cargo.args(["build", "--release", "--locked", "--quiet"]);
+                command::run(&mut cargo).await?;
+                copy(&build.join("release/rumqttd-broker"), &target.join("broker"))?;
+                std::fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))
+            },
+        )
+        .await
+    })
+    .await?;
+    Ok(Program::new(target.join("broker")))
 }
 
 /// Where the sources and the configuration of a broker are.

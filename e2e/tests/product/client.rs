@@ -79,8 +79,13 @@ impl Client {
 
     /// An MQTT 5.0 client that has been accepted.
     pub(crate) async fn connect(address: SocketAddr, client_id: &str) -> Result<(Self, Accepted)> {
+        Self::connect_with(address, &Connect::new(V5, client_id)).await
+    }
+
+    /// A client that has been accepted with all that its CONNECT says, which is one of MQTT 5.0.
+    pub(crate) async fn connect_with(address: SocketAddr, connect: &Connect<'_>) -> Result<(Self, Accepted)> {
         let mut client = Self::open(address).await?;
-        client.send(&ClientPacket::Connect(Connect::new(V5, client_id))).await?;
+        client.send(&ClientPacket::Connect(*connect)).await?;
         let accepted = client
             .next(|packet| match packet {
                 ServerPacket::ConnAck(p) if p.reason_code == ReasonCode::Success => Ok(Accepted {

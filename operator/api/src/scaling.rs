@@ -223,14 +223,16 @@ pub struct ScheduledMinimum {
     /// Name, in status and reasons.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// When it begins: minute, hour, day of month, month, day of week.
+    /// When it begins: minute, hour, day of month, month, day of week, as cron has them. A time of day that is skipped when
+    /// clocks change begins when the clock has moved on; one that comes twice begins once.
     #[schemars(length(max = 100))]
     pub cron: String,
     /// Time zone of `cron`, such as `Europe/Berlin`. Default `UTC`.
     #[serde(default = "utc")]
     #[schemars(length(max = 64))]
     pub time_zone: String,
-    /// How long it lasts.
+    /// How long it lasts. From `1m` to `168h`.
+    #[schemars(extend("x-kubernetes-validations" = duration_between("proxy.scaling.schedule.duration", "1m", "168h")))]
     pub duration: DurationText,
     /// Fewest proxies that serve meanwhile; 1 to 1000.
     #[schemars(range(min = 1, max = 1000))]

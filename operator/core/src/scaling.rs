@@ -10,7 +10,7 @@ mod shown;
 use std::time::Duration;
 
 use freshet_operator_api as api;
-use freshet_scaling::{Behavior, PerSignal, Predict, Settings, Signal, Windows};
+use freshet_scaling::{Behavior, PerSignal, Predict, ScheduleError, Scheduled, Settings, Signal, Windows};
 use thiserror::Error;
 
 use crate::units::{UnitError, parse_duration};
@@ -25,8 +25,7 @@ pub struct InvalidScaling {
     pub problem: String,
 }
 
-/// Reads the settings, without the schedule: that needs a calendar. `capacity_delay` is measured: how long a proxy takes to
-/// start when none is warm.
+/// Reads the settings. `capacity_delay` is measured: how long a proxy takes to start when none is warm.
 ///
 /// # Errors
 /// The first field that does not say what it should.
@@ -58,7 +57,7 @@ pub fn read_scaling(scaling: &api::Scaling, capacity_delay: Duration) -> Result<
             scale_in_delay: duration("behavior.scaleInDelay", &behavior.scale_in_delay.0, Duration::ZERO)?,
         },
         predict: predict(&scaling.predict)?,
-        scheduled: Vec::new(),
+        scheduled: schedule(&scaling.schedule)?,
         capacity_delay,
     })
 }
@@ -111,6 +110,37 @@ fn predict(predict: &api::ScalingPrediction) -> Result<Predict, InvalidScaling> 
         seasons,
         confidence_percent: f64::from(predict.confidence_percent),
     })
+}
+
+/// Shorter times are over before anybody connects; longer ones are a `min`.
+const SCHEDULED_FOR: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(168 * 3600);
+
+fn schedule(entries: &[api::ScheduledMinimum]) -> Result<Vec<Scheduled>, InvalidScaling> {
+    const MOST: usize = 32;
+    if entries.len() > MOST {
+        return Err(invalid("schedule", format!("at most {MOST} entries")));
+    }
+    let mut schedule = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.iter().enumerate() {
+        let field = |name| format!("schedule[{index}].{name}");
+        let named = |other: &api::ScheduledMinimum| other.name == entry.name;
+        if entries.iter().take(index).any(named) {
+            return Err(invalid(&field("name"), format!("`{}` is there twice", entry.name)));
+        }
+        let lasts = duration(&field("duration"), &entry.duration.0, *SCHEDULED_FOR.start())?;
+        if !SCHEDULED_FOR.contains(&lasts) {
+            return Err(invalid(&field("duration"), "at most 168h"));
+        }
+        let read = Scheduled::read(&entry.name, &entry.cron, &entry.time_zone, lasts, entry.min);
+        schedule.push(read.map_err(|error| {
+            let name = match error {
+                ScheduleError::TimeZone(_) => "timeZone",
+                ScheduleError::Cron { .. } | ScheduleError::Never(_) => "cron",
+            };
+            invalid(&field(name), error.to_string())
+        })?);
+    }
+    Ok(schedule)
 }
 
 fn duration(field: &str, text: &str, least: Duration) -> Result<Duration, InvalidScaling> {
@@ -167,6 +197,57 @@ mod tests {
             read(|s| s.predict.confidence_percent = 100),
             "predict.confidencePercent"
         );
+    }
+
+    fn scheduled(cron: &str, zone: &str, duration: &str) -> api::Scaling {
+        api::Scaling {
+            schedule: vec![api::ScheduledMinimum {
+                name: "firmware-night".to_owned(),
+                cron: cron.to_owned(),
+                time_zone: zone.to_owned(),
+                duration: duration.into(),
+                min: 8,
+            }],
+            ..api::Scaling::default()
+        }
+    }
+
+    #[test]
+    fn a_schedule_is_read_in_its_time_zone() {
+        let scaling = scheduled("0 2 * * TUE", "Europe/Berlin", "90m");
+        let settings = read_scaling(&scaling, DELAY).expect("settings");
+        // The first Tuesday of 1970, at two in Berlin.
+        let (entry, occurrence) = settings.next_scheduled(Duration::ZERO).expect("a next time");
+        assert_eq!((entry.name.as_str(), entry.min), ("firmware-night", 8));
+        let begin = Duration::from_secs(5 * 86_400 + 3600);
+        assert_eq!(
+            (occurrence.from, occurrence.until),
+            (begin, begin + Duration::from_secs(90 * 60))
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_schedule_is_named_with_its_field() {
+        let field = |scaling: &api::Scaling| read_scaling(scaling, DELAY).expect_err("a wrong field").field;
+        for (cron, zone, duration, expected) in [
+            ("0 2 * *", "UTC", "1h", "schedule[0].cron"),
+            ("0 2 31 2 *", "UTC", "1h", "schedule[0].cron"),
+            ("0 2 * * *", "Berlin", "1h", "schedule[0].timeZone"),
+            ("0 2 * * *", "UTC", "59s", "schedule[0].duration"),
+            ("0 2 * * *", "UTC", "169h", "schedule[0].duration"),
+        ] {
+            assert_eq!(
+                field(&scheduled(cron, zone, duration)),
+                expected,
+                "{cron} {zone} {duration}"
+            );
+        }
+        let mut twice = scheduled("0 2 * * *", "UTC", "1h");
+        twice.schedule.push(twice.schedule[0].clone());
+        assert_eq!(field(&twice), "schedule[1].name");
+        let mut many = scheduled("0 2 * * *", "UTC", "1h");
+        many.schedule = vec![many.schedule[0].clone(); 33];
+        assert_eq!(field(&many), "schedule");
     }
 
     #[test]

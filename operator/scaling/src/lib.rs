@@ -9,6 +9,7 @@
 //! | what is measured | `signal.rs`, `sample.rs` |
 //! | what the load of now needs | `recent.rs`, `reactive.rs`, `capacity.rs` |
 //! | what the next minutes need | `forecast.rs`, `forecast/` |
+//! | what was asked for at certain times | `schedule.rs` |
 //! | how fast and when a count may change | `bounds.rs`, `scaler.rs` |
 //! | what people are shown of it | `decision.rs`, `view.rs` |
 //! | replaying a trace, and making one | `backtest.rs`, `trace.rs` |
@@ -24,6 +25,7 @@ mod reactive;
 mod recent;
 mod sample;
 mod scaler;
+mod schedule;
 mod settings;
 mod signal;
 pub mod trace;
@@ -34,6 +36,7 @@ pub use forecast::{Forecast, Method as ForecastMethod};
 pub use reactive::Demand;
 pub use sample::Sample;
 pub use scaler::{Scaler, StateError};
-pub use settings::{Behavior, Predict, Scheduled, Settings, Windows};
+pub use schedule::{Occurrence, ScheduleError, Scheduled};
+pub use settings::{Behavior, Predict, Settings, Windows};
 pub use signal::{PerSignal, Signal};
 pub use view::{SignalView, View};

@@ -14,6 +14,7 @@ use crate::number::{count_up, fraction};
 use crate::reactive::{Demand, Panic, find_demand, find_present};
 use crate::recent::Recent;
 use crate::sample::Sample;
+use crate::schedule::Calendar;
 use crate::settings::Settings;
 use crate::signal::PerSignal;
 
@@ -47,10 +48,19 @@ struct State {
 /// The same samples, settings and times give the same decisions. A decision is never below `min` or above `max`, never
 /// takes a proxy away while a signal that is measured has no value of now, and never takes one away within a stable
 /// window of adding one.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Scaler {
     settings: Settings,
     memory: Memory,
+    /// Follows from the settings and the time.
+    calendar: Calendar,
+}
+
+/// Equal are those that go on alike.
+impl PartialEq for Scaler {
+    fn eq(&self, other: &Self) -> bool {
+        self.settings == other.settings && self.memory == other.memory
+    }
 }
 
 /// What the scaler remembers.
@@ -70,6 +80,7 @@ impl Scaler {
         Self {
             settings,
             memory: Memory::default(),
+            calendar: Calendar::default(),
         }
     }
 
@@ -83,7 +94,11 @@ impl Scaler {
             return Err(StateError::Version(version));
         }
         let State { memory, .. } = exact::read(state).ok_or(StateError::Unreadable)?;
-        Ok(Self { settings, memory })
+        Ok(Self {
+            settings,
+            memory,
+            calendar: Calendar::default(),
+        })
     }
 
     /// All that is remembered, as a text that fits a ConfigMap.
@@ -97,6 +112,7 @@ impl Scaler {
     /// Takes other settings from now on; what was learned stays.
     pub fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
+        self.calendar = Calendar::default();
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -139,7 +155,11 @@ impl Scaler {
     }
 
     fn choose(&mut self, now: Duration, current: u32) -> (u32, Reason) {
-        let (min, max) = self.settings.bounds_at(now);
+        let scheduled = self.calendar.in_force(&self.settings, now);
+        let scheduled_min = scheduled
+            .and_then(|place| self.settings.scheduled.get(place))
+            .map_or(0, |scheduled| scheduled.min);
+        let (min, max) = self.settings.bounds(scheduled_min);
         self.memory.changes.forget(&self.settings, now);
         let demand = self.find_demand(now, current);
         let needed = demand.map_or(current, |demand| self.beyond_tolerance(&demand, current));
@@ -157,9 +177,8 @@ impl Scaler {
             .recommended
             .push(believed.max(foreseen).clamp(min, max), delay, max_gap, now);
         if current < min || current > max {
-            let scheduled = self
-                .settings
-                .scheduled_at(now)
+            let scheduled = scheduled
+                .and_then(|place| self.settings.scheduled.get(place))
                 .filter(|_| min > self.settings.min && current < min);
             let reason = scheduled.map_or(Reason::Bounds { min, max }, |scheduled| Reason::Scheduled {
                 name: scheduled.name.clone(),
@@ -179,7 +198,7 @@ impl Scaler {
                 let (to, held) = self.grow(needed, current);
                 (to, self.load(&demand, held))
             }
-            None if needed.max(foreseen) < current => self.shrink(&demand, needed, current, now),
+            None if needed.max(foreseen) < current => self.shrink(&demand, needed, current, min, now),
             None => (current, fits(&demand)),
         }
     }
@@ -232,7 +251,7 @@ impl Scaler {
         (to.max(current), held)
     }
 
-    fn shrink(&self, demand: &Demand, needed: u32, current: u32, now: Duration) -> (u32, Reason) {
+    fn shrink(&self, demand: &Demand, needed: u32, current: u32, min: u32, now: Duration) -> (u32, Reason) {
         let kept = |by| (current, Reason::Kept { needs: needed, by });
         if !demand.is_complete {
             return (current, Reason::PartlyUnknown);
@@ -250,7 +269,6 @@ impl Scaler {
             return kept(Held::ScaleInDelay);
         };
         let floor = self.memory.changes.floor(current, &self.settings);
-        let (min, _) = self.settings.bounds_at(now);
         if current <= min {
             return kept(Held::Min);
         }

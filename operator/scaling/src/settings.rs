@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::schedule::Scheduled;
 use crate::signal::{PerSignal, Signal};
 
 /// How a cluster is to be scaled.
@@ -27,32 +28,10 @@ pub struct Settings {
     pub capacity_delay: Duration,
 }
 
-/// A time at which more than `min` are to serve.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scheduled {
-    /// Name, in reasons.
-    pub name: String,
-    /// When it begins, since the Unix epoch; proxies are asked for so much earlier that they serve by then.
-    pub from: Duration,
-    /// When it is over.
-    pub until: Duration,
-    /// Fewest proxies meanwhile; `max` holds nevertheless.
-    pub min: u32,
-}
-
 impl Settings {
-    /// The scheduled time with the most proxies, of those for which proxies must be there or on their way.
-    pub(crate) fn scheduled_at(&self, now: Duration) -> Option<&Scheduled> {
-        self.scheduled
-            .iter()
-            .filter(|scheduled| scheduled.from <= now + self.capacity_delay && now < scheduled.until)
-            .max_by_key(|scheduled| scheduled.min)
-    }
-
-    /// The fewest and the most proxies there may be.
-    pub(crate) fn bounds_at(&self, now: Duration) -> (u32, u32) {
+    /// The fewest and the most proxies there may be while the schedule asks for `scheduled`.
+    pub(crate) fn bounds(&self, scheduled: u32) -> (u32, u32) {
         let max = self.max.max(self.min);
-        let scheduled = self.scheduled_at(now).map_or(0, |scheduled| scheduled.min);
         (self.min.max(scheduled).min(max), max)
     }
 }

@@ -90,18 +90,14 @@ fn slow_publishes_name_the_capacity_that_was_learned() {
 
 #[test]
 fn a_scheduled_minimum_is_there_when_it_begins_and_goes_like_load() {
-    let begin = Duration::from_secs(START + 1000);
     let mut cluster = Cluster::new(Settings {
-        scheduled: vec![Scheduled {
-            name: "firmware-night".to_owned(),
-            from: begin,
-            until: begin + Duration::from_secs(600),
-            min: 6,
-        }],
+        scheduled: vec![
+            Scheduled::read("firmware-night", "16 0 5 1 *", "UTC", Duration::from_secs(600), 6).expect("an entry"),
+        ],
         capacity_delay: Duration::from_secs(180),
         ..Settings::default()
     });
-    cluster.load(15_000.0, 20.0, 819);
+    cluster.load(15_000.0, 20.0, 779);
     assert_eq!(cluster.count, 2);
     let decision = cluster.load(15_000.0, 20.0, 1);
     assert_eq!(decision.to, 6);

@@ -50,6 +50,17 @@ pub struct GroupPart {
     pub window: u32,
 }
 
+/// For which of the sessions that outlive their connection lost deliveries are queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueuedFor {
+    /// All of them.
+    All,
+    /// Those that have not expired: storage had given the proxy up for lost.
+    Unexpired,
+    /// None: storage had no memory of them.
+    Nobody,
+}
+
 /// From a worker to the link.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ToLink {
@@ -75,6 +86,9 @@ pub enum ToLink {
         /// sessions of this shard. Each join then tells where the subscription begins, unless
         /// [`ToWorker::SubscriptionRefused`] comes in their place.
         durable: Option<ShardId>,
+        /// The session comes back: what is on its way may have been given to its former connection, so that it joins
+        /// behind that.
+        is_restored: bool,
         /// Of a shared subscription, whose topic filter is the whole `$share/name/filter`: the worker's members with this
         /// one.
         group: Option<GroupPart>,
@@ -246,8 +260,8 @@ pub enum ToWorker {
     Overrun {
         /// The shard.
         shard: ShardId,
-        /// Storage had given the proxy up for lost: sessions may have expired there.
-        was_forgotten: bool,
+        /// Which sessions find them in storage.
+        queued: QueuedFor,
     },
     /// The session belongs to this connection.
     SessionAttached {

@@ -20,6 +20,7 @@ mod reports;
 mod requests;
 mod sessions;
 mod shard;
+mod taking;
 mod workers;
 
 #[cfg(test)]

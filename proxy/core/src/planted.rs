@@ -54,6 +54,8 @@ mod switch {
         DupDropped,
         /// A subscription that is made again begins anew.
         CursorResetOnResubscribe,
+        /// What a member of a group was sent at QoS 2 goes to another one when it leaves.
+        SentQos2Returned,
     }
 
     impl Fault {
@@ -73,6 +75,7 @@ mod switch {
             Self::LossUntold,
             Self::DupDropped,
             Self::CursorResetOnResubscribe,
+            Self::SentQos2Returned,
         ];
     }
 

@@ -20,6 +20,8 @@ mod relay;
 mod sessions;
 mod shared;
 mod slow_consumer;
+mod sparkplug;
+mod sparkplug_host;
 mod storage_lost;
 mod sys;
 mod takeover;

@@ -7,6 +7,9 @@ use crate::action::SESSION_EXPIRY_311_S;
 use crate::history::{Accepted, Broken, Connection, History, Session};
 use crate::violation::Violation;
 
+/// More packet ids than a client uses on one connection.
+const IDS_OF_A_CONNECTION: u16 = 200;
+
 impl Client {
     /// Takes bytes of the server.
     ///
@@ -122,6 +125,13 @@ impl Client {
             self.session = None;
             self.exchanges.clear();
             self.received.clear();
+            self.refused.clear();
+        }
+        if is_unknown {
+            // More than any connection before has used.
+            let before = u16::try_from(self.connection).unwrap_or(u16::MAX);
+            self.is_stranger = true;
+            self.unused_ids = before.saturating_add(1).saturating_mul(IDS_OF_A_CONNECTION);
         }
         let known = self.session.and_then(|s| Some((s, history.sessions.get_mut(s)?)));
         let session = if let Some((number, session)) = known {

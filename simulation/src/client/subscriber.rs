@@ -17,6 +17,8 @@ pub(super) struct Received {
     message: Option<usize>,
     /// PUBLISH came on this connection.
     is_of_connection: bool,
+    /// Index in the history.
+    delivery: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +66,7 @@ impl Client {
             );
         }
         let again = match publish.packet_id {
-            Some(packet_id) => self.begin(packet_id, publish, &topic, message)?,
+            Some(packet_id) => self.begin(packet_id, publish, (&topic, message), history.deliveries.len())?,
             None => false,
         };
         let mut identifiers: Vec<u32> = publish.properties.subscription_identifiers.iter().collect();
@@ -81,6 +83,7 @@ impl Client {
             identifiers,
             expiry_s: publish.properties.message_expiry_interval,
             again,
+            is_acknowledged: false,
         });
         match (publish.packet_id, publish.qos) {
             (Some(packet_id), QoS::ExactlyOnce) => self.owe(Owed::Rec(packet_id)),
@@ -114,8 +117,8 @@ impl Client {
         &mut self,
         packet_id: PacketId,
         publish: &Publish<'_>,
-        topic: &str,
-        message: Option<usize>,
+        (topic, message): (&str, Option<usize>),
+        delivery: usize,
     ) -> Result<bool, Violation> {
         let is_exactly_once = publish.qos == QoS::ExactlyOnce;
         let received = Received {
@@ -127,9 +130,11 @@ impl Client {
             topic: topic.to_owned(),
             message,
             is_of_connection: true,
+            delivery,
         };
+        let was_refused = self.refused.remove(&packet_id) && is_exactly_once;
         let former = self.received.insert(packet_id, received);
-        let again = former.is_some() || publish.dup && !is_exactly_once;
+        let again = former.is_some() || publish.dup && (was_refused || !is_exactly_once);
         if let Some(former) = former {
             let is_same = former.topic == topic && former.message == message;
             if former.is_of_connection || !is_same {
@@ -171,9 +176,19 @@ impl Client {
         }
     }
 
-    pub(super) fn send_puback(&mut self, packet_id: PacketId) {
+    pub(super) fn send_puback(&mut self, packet_id: PacketId, code: ReasonCode) {
+        if let Some(received) = self.received.remove(&packet_id) {
+            self.acknowledged.push(received.delivery);
+        }
+        self.send(&ClientPacket::PubAck(PubAck::new(packet_id, code)));
+    }
+
+    /// The exchange ends here (MQTT 5.0, 4.3.3).
+    pub(super) fn refuse_with_pubrec(&mut self, packet_id: PacketId) {
         self.received.remove(&packet_id);
-        self.send(&ClientPacket::PubAck(PubAck::new(packet_id, ReasonCode::Success)));
+        self.refused.insert(packet_id);
+        let code = ReasonCode::ImplementationSpecificError;
+        self.send(&ClientPacket::PubRec(PubRec::new(packet_id, code)));
     }
 
     pub(super) fn send_pubrec(&mut self, packet_id: PacketId) {

@@ -107,7 +107,7 @@ fn reaches_its_receivers(history: &History, number: usize, message: &Message) ->
 }
 
 /// When a message had certainly been routed; none: it may never have been.
-fn routed_until(history: &History, message: &Message) -> Option<At> {
+pub(super) fn routed_until(history: &History, message: &Message) -> Option<At> {
     if message.qos != QoS::AtMostOnce {
         return message.answered.filter(|a| !a.code.is_error()).map(|a| a.at);
     }

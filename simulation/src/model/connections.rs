@@ -78,8 +78,11 @@ fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -
         return Ok(());
     };
     let forgotten = |b| b == Broken::Storage;
-    // A proxy that cannot be reached is given up for lost, and its connections with it.
-    let unreachable = |f: &&Fault| f.at > last.opened && f.what == (Broken::Streams { proxy: last.proxy });
+    // A proxy that cannot be reached or has died is given up for lost, and its connections with it. A client that does
+    // not read learns of it later.
+    let proxy = last.proxy;
+    let is_away = |what| what == (Broken::Streams { proxy }) || what == (Broken::Proxy { proxy });
+    let unreachable = |f: &&Fault| f.at > last.opened && is_away(f.what);
     let unreachable_ms = history.faults.iter().find(unreachable).map_or(u64::MAX, |f| f.ms);
     let gone_ms = ended.ms.min(unreachable_ms);
     let is_certain = !connection.clean_start

@@ -1,9 +1,10 @@
 //! What is sent to whom: only what was published and subscribed to, at the right QoS, with the right identifiers, as
-//! one copy, as often as the QoS allows.
+//! one copy, to one member of each group, as often as the QoS allows.
 
 use freshet_mqtt::{QoS, RetainHandling};
 
-use super::subscriptions::filters;
+use super::groups::is_final;
+use super::subscriptions::{filters, shared};
 use crate::history::{At, Broken, Delivery, History, Message, Options, Request};
 use crate::topics::matches;
 use crate::violation::Violation;
@@ -15,47 +16,49 @@ enum Origin {
     Live,
     /// It was retained, and read for this request (index in the history).
     Read(usize),
+    /// The session was given it as a member of this group.
+    Shared(&'static str),
+}
+
+/// A delivery of a message, of which there may be several.
+#[derive(Debug)]
+struct Copy {
+    session: usize,
+    origins: Vec<Origin>,
+    /// No other member of a group is to be given the message.
+    is_final: bool,
 }
 
 pub(super) fn judge(history: &History) -> Result<(), Violation> {
+    let mut by_message: Vec<Vec<Copy>> = Vec::new();
+    by_message.resize_with(history.messages.len(), Vec::new);
     for (session, _) in history.known_sessions() {
-        judge_session(history, session)?;
-    }
-    Ok(())
-}
-
-fn judge_session(history: &History, session: usize) -> Result<(), Violation> {
-    let new = |d: &&Delivery| !d.again && history.session_of(d.connection) == Some(session);
-    let mut by_message: Vec<(usize, Vec<Vec<Origin>>)> = Vec::new();
-    for delivery in history.deliveries.iter().filter(new) {
-        let origins = origins(history, session, delivery)?;
-        if let Some(message) = delivery.message {
-            keeps_its_expiry(history, message, delivery)?;
-            match by_message.iter_mut().find(|(of, _)| *of == message) {
-                Some((_, all)) => all.push(origins),
-                None => by_message.push((message, vec![origins])),
+        let new = |d: &&Delivery| !d.again && history.session_of(d.connection) == Some(session);
+        for delivery in history.deliveries.iter().filter(new) {
+            let origins = origins(history, session, delivery)?;
+            let Some(number) = delivery.message else { continue };
+            keeps_its_expiry(history, number, delivery)?;
+            if let Some(copies) = by_message.get_mut(number) {
+                copies.push(Copy {
+                    session,
+                    origins,
+                    is_final: is_final(history, number, delivery),
+                });
             }
         }
     }
-    for (number, origins) in by_message {
-        let Some(message) = history.messages.get(number) else {
-            continue;
+    for ((number, message), copies) in history.messages.iter().enumerate().zip(&by_message) {
+        let allowed = copies_allowed(history, message);
+        let limit = |copy: &Copy, origin: Origin| match origin {
+            Origin::Live => allowed * (1 + renumbered(history, copy.session, number)),
+            Origin::Read(_) => 1,
+            Origin::Shared(_) => allowed,
         };
-        let of_message = |d: &&Delivery| new(d) && d.message == Some(number);
-        // Packet ids of QoS 2 are handed over even when a proxy is lost.
-        let keeps_its_id = |d: &Delivery| d.qos == QoS::ExactlyOnce;
-        let renumbered = match history.deliveries.iter().filter(of_message).all(keeps_its_id) {
-            true => 0,
-            false => renumbered(history, session),
-        };
-        let copies = copies_allowed(history, message) * (1 + renumbered);
-        if !can_be_explained(&origins, &mut Vec::new(), copies) {
+        if !can_be_explained(copies, &mut Vec::new(), &limit) {
+            let sessions: Vec<usize> = copies.iter().map(|copy| copy.session).collect();
             return Err(Violation::new(
                 "a message comes as often as its QoS allows",
-                format!(
-                    "session {session} got message {number} {} times, {copies} allowed",
-                    origins.len()
-                ),
+                format!("message {number} came to sessions {sessions:?}, {allowed} times allowed: {copies:?}"),
             ));
         }
     }
@@ -81,8 +84,15 @@ fn origins(history: &History, session: usize, delivery: &Delivery) -> Result<Vec
     let mut found = Vec::new();
     for message in candidates {
         // What is sent again is sent as it was, whatever has become of the subscription.
-        if delivery.dup || is_live(history, session, message, delivery) {
+        let was_live = || history.requests_of(session).any(|r| matches(r.filter, message.topic));
+        if delivery.dup && was_live() || is_live(history, session, message, delivery) {
             found.push(Origin::Live);
+        }
+        for shared in shared(history, session, message.topic, message.sent, delivery.at) {
+            let is_given = |options: &&Options| is_given(history, message, options, delivery);
+            if delivery.dup && shared.is_possible() || shared.states.iter().flatten().any(is_given) {
+                found.push(Origin::Shared(shared.group));
+            }
         }
         let reads = history.requests.iter().enumerate().filter(|(_, r)| {
             history.session_of(r.connection) == Some(session)
@@ -146,6 +156,14 @@ fn is_live(history: &History, session: usize, message: &Message, delivery: &Deli
             && delivery.identifiers == identifiers
             && delivery.retain == (keeps_retain && message.retain)
     })
+}
+
+/// Whether `delivery` may be `message`, given to a member of a group with `options`.
+fn is_given(history: &History, message: &Message, options: &Options, delivery: &Delivery) -> bool {
+    let identifier = options.identifier.filter(|_| has_properties(history, delivery));
+    delivery.qos == options.qos.min(message.qos)
+        && delivery.identifiers == Vec::from_iter(identifier)
+        && delivery.retain == (options.retain_as_published && message.retain)
 }
 
 /// Whether the packet can carry identifiers: a session may come back with another version.
@@ -254,25 +272,38 @@ fn copies_allowed(history: &History, message: &Message) -> usize {
 }
 
 /// How often QoS 1 may have come again under another packet id: when a connection was lost with its proxy, or with what
-/// that had to say to storage.
-fn renumbered(history: &History, session: usize) -> usize {
-    let connections = history.sessions.get(session).map_or(1, |s| s.connections.len());
-    if history.has_any_broken() { connections - 1 } else { 0 }
+/// that had to say to storage. Packet ids of QoS 2 are handed over even when a proxy is lost.
+fn renumbered(history: &History, session: usize, message: usize) -> usize {
+    let of_message =
+        |d: &&Delivery| !d.again && d.message == Some(message) && history.session_of(d.connection) == Some(session);
+    let mut deliveries = history.deliveries.iter().filter(of_message);
+    if deliveries.all(|d| d.qos == QoS::ExactlyOnce) || !history.has_any_broken() {
+        return 0;
+    }
+    history.sessions.get(session).map_or(0, |s| s.connections.len() - 1)
 }
 
-/// Whether each delivery can have an origin of its own: one read for each request, and so many live ones.
-fn can_be_explained(origins: &[Vec<Origin>], taken: &mut Vec<Origin>, copies: usize) -> bool {
-    let Some((first, rest)) = origins.split_first() else {
+/// Whether each copy can have an origin of its own: one read for each request, so many live ones for each session, so
+/// many final ones for each group.
+fn can_be_explained(
+    copies: &[Copy],
+    taken: &mut Vec<(usize, Origin)>,
+    limit: &impl Fn(&Copy, Origin) -> usize,
+) -> bool {
+    let Some((first, rest)) = copies.split_first() else {
         return true;
     };
-    first.iter().any(|origin| {
-        let used = taken.iter().filter(|t| *t == origin).count();
-        let allowed = if *origin == Origin::Live { copies } else { 1 };
-        if used >= allowed {
+    first.origins.iter().any(|origin| {
+        let is_shared = matches!(origin, Origin::Shared(_));
+        if is_shared && !first.is_final {
+            return can_be_explained(rest, taken, limit);
+        }
+        let is_same = |(session, other): &&(usize, Origin)| other == origin && (is_shared || *session == first.session);
+        if taken.iter().filter(is_same).count() >= limit(first, *origin) {
             return false;
         }
-        taken.push(*origin);
-        let explained = can_be_explained(rest, taken, copies);
+        taken.push((first.session, *origin));
+        let explained = can_be_explained(rest, taken, limit);
         taken.pop();
         explained
     })

@@ -2,6 +2,7 @@
 //!
 //! What is acknowledged and what is not have no order among each other: QoS 0 may overtake.
 
+use super::subscriptions::may_share;
 use crate::history::{Broken, Delivery, History};
 use crate::violation::Violation;
 
@@ -14,6 +15,9 @@ pub(super) fn judge(history: &History) -> Result<(), Violation> {
             let Some((number, stream)) = stream_of(history, delivery) else {
                 continue;
             };
+            if may_share(history, session, stream.topic) {
+                continue;
+            }
             // What was sent with RETAIN may have been read; `super::retained` judges that.
             if delivery.retain {
                 delivered.push(number);

@@ -3,7 +3,7 @@
 
 use freshet_mqtt::RetainHandling;
 
-use super::subscriptions::filters;
+use super::subscriptions::{filters, may_share};
 use crate::history::{At, Broken, Delivery, History, Message, Request};
 use crate::topics::matches;
 use crate::violation::Violation;
@@ -47,6 +47,9 @@ fn nothing_that_was_replaced_is_sent(history: &History) -> Result<(), Violation>
             continue;
         };
         // It may have come live.
+        if may_share(history, session, message.topic) {
+            continue;
+        }
         let wants_retain = |options: &crate::history::Options| options.retain_as_published;
         let live = filters(history, session, message.topic, message.sent, delivery.at)
             .iter()
@@ -92,6 +95,10 @@ fn nothing_older_follows_something_newer(history: &History) -> Result<(), Violat
         let Some((number, message)) = message_of(history, delivery) else {
             continue;
         };
+        let session = history.session_of(delivery.connection);
+        if session.is_some_and(|session| may_share(history, session, message.topic)) {
+            continue;
+        }
         let earlier = history.deliveries.iter().take(at).filter(|d| {
             // What is sent again comes first, also where nobody knows any more that something older was sent before.
             !d.dup

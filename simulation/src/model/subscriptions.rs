@@ -4,7 +4,7 @@
 //! the order in which they were sent.
 
 use crate::history::{At, History, Options, Request};
-use crate::topics::matches;
+use crate::topics::{matches, shared_filter};
 
 /// What one filter of a session may have been within a span of time.
 #[derive(Debug)]
@@ -43,6 +43,55 @@ pub(super) fn filters<'h>(history: &'h History, session: usize, topic: &str, fro
             }
         })
         .collect()
+}
+
+/// A shared subscription of a session.
+#[derive(Debug)]
+pub(super) struct Shared<'h> {
+    /// Its whole name, which all members have.
+    pub(super) group: &'static str,
+    /// Each state that the session's part may have had: none is "not a member".
+    pub(super) states: Vec<Option<&'h Options>>,
+}
+
+impl Shared<'_> {
+    /// The session may have been a member.
+    pub(super) fn is_possible(&self) -> bool {
+        self.states.iter().any(Option::is_some)
+    }
+
+    /// The session was a member all the time.
+    pub(super) fn is_certain(&self) -> bool {
+        self.states.iter().all(Option::is_some)
+    }
+}
+
+/// Whether a filter is a shared subscription whose group gets messages to `topic`.
+pub(super) fn shares(filter: &str, topic: &str) -> bool {
+    shared_filter(filter).is_some_and(|shared| matches(shared, topic))
+}
+
+/// Whether messages to `topic` may come to a session as a member of a group: those have no order, since one that
+/// another member was given first may come later.
+pub(super) fn may_share(history: &History, session: usize, topic: &str) -> bool {
+    history.requests_of(session).any(|r| shares(r.filter, topic))
+}
+
+/// Shared subscriptions of a session that match `topic`, with what each may have been between `from` and `to`.
+pub(super) fn shared<'h>(history: &'h History, session: usize, topic: &str, from: At, to: At) -> Vec<Shared<'h>> {
+    let requests: Vec<&Request> = history
+        .requests_of(session)
+        .filter(|r| shares(r.filter, topic))
+        .collect();
+    let mut groups: Vec<&'static str> = requests.iter().map(|r| r.filter).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let of_group = |group| {
+        let own: Vec<&Request> = requests.iter().filter(|r| r.filter == group).copied().collect();
+        let states = states(&own, from, to);
+        Shared { group, states }
+    };
+    groups.into_iter().map(of_group).collect()
 }
 
 /// States between `from` and `to` of a filter with these requests, in their order.

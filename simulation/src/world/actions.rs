@@ -37,6 +37,7 @@ impl World {
             | Action::Publish { slot, .. }
             | Action::Repeat { slot }
             | Action::Acknowledge { slot, .. }
+            | Action::Refuse { slot }
             | Action::StrayRelease { slot }
             | Action::Ping { slot }
             | Action::Deafen { slot, .. }
@@ -84,6 +85,7 @@ impl World {
             }
             Action::Repeat { .. } => client.repeat(history),
             Action::Acknowledge { count, backwards, .. } => client.acknowledge(*count, *backwards),
+            Action::Refuse { .. } => client.refuse(),
             Action::StrayRelease { .. } => client.release_stray(history),
             Action::Ping { .. } => client.ping(history),
             Action::Deafen { deaf, .. } => self.sockets[connection].is_deaf = *deaf,

@@ -3,13 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use freshet_config::ProxyConfig;
+use freshet_config::{ProxyConfig, SharedStrategy};
 use freshet_proxy_core::exchange::{ToLink, ToWorker, WorkerId};
 use freshet_proxy_core::link::{Link, LinkOutputs, LinkSettings};
-use freshet_proxy_core::worker::{Actions, Worker, WorkerSettings};
-use freshet_storage_contract::{
-    Answer, DeliveryControl, IncarnationId, MonotonicMs, NumberedDelivery, Operation, SharedStrategy,
-};
+use freshet_proxy_core::worker::{Actions, Worker, WorkerSettings, strategy_of};
+use freshet_storage_contract::{Answer, DeliveryControl, IncarnationId, MonotonicMs, NumberedDelivery, Operation};
 
 use super::{Channel, World};
 use crate::action::SESSION_EXPIRY_311_S;
@@ -19,6 +17,7 @@ use crate::history::Broken;
 pub(super) struct Proxy {
     number: usize,
     workers: u16,
+    strategy: SharedStrategy,
     pub(super) link: Link,
     pub(super) out: LinkOutputs,
     pub(super) seats: Vec<Seat>,
@@ -49,13 +48,13 @@ pub(super) struct Streams {
 }
 
 impl Proxy {
-    pub(super) fn new(number: usize, workers: u16, incarnation: IncarnationId) -> Self {
+    pub(super) fn new(number: usize, workers: u16, strategy: SharedStrategy, incarnation: IncarnationId) -> Self {
         let settings = LinkSettings {
             cluster_uid: super::storage::cluster_uid(),
             proxy_name: format!("proxy-{number}"),
             workers,
             delivery_credit_bytes: 64 << 10,
-            shared_strategy: SharedStrategy::LeastInflight,
+            shared_strategy: strategy_of(strategy),
         };
         let seat = |id| {
             let settings = WorkerSettings {
@@ -69,7 +68,7 @@ impl Proxy {
                 random_keys: (number as u64, u64::from(id)),
             };
             Seat {
-                worker: Worker::new(settings, Arc::new(config())),
+                worker: Worker::new(settings, Arc::new(config(strategy))),
                 actions: Actions::default(),
                 to_link: VecDeque::new(),
                 from_link: VecDeque::new(),
@@ -78,6 +77,7 @@ impl Proxy {
         Self {
             number,
             workers,
+            strategy,
             link: Link::new(settings, incarnation),
             out: LinkOutputs::new(workers),
             seats: (0..workers).map(seat).collect(),
@@ -90,7 +90,7 @@ impl Proxy {
 
     /// A new process in this one's place.
     pub(super) fn successor(&self, incarnation: IncarnationId) -> Self {
-        Self::new(self.number, self.workers, incarnation)
+        Self::new(self.number, self.workers, self.strategy, incarnation)
     }
 
     pub(super) fn next_deadline(&self) -> Option<MonotonicMs> {
@@ -131,11 +131,12 @@ impl Proxy {
     }
 }
 
-fn config() -> ProxyConfig {
+fn config(strategy: SharedStrategy) -> ProxyConfig {
     let mut config = ProxyConfig {
         cluster_uid: super::storage::cluster_uid().0,
         ..ProxyConfig::default()
     };
+    config.mqtt.shared_strategy = strategy;
     config.mqtt.receive_maximum = SERVER_RECEIVE_MAXIMUM;
     config.mqtt.topic_alias_maximum = 2;
     config.mqtt.session_expiry_311_s = SESSION_EXPIRY_311_S;

@@ -51,7 +51,11 @@ pub enum Delivery {
     },
     /// The ring towards this proxy was full: deliveries before this one were lost, some with QoS >= 1. Sessions with
     /// QoS >= 1 subscriptions at this shard must not go on as if nothing had happened.
-    Overrun,
+    Overrun {
+        /// What was lost is not queued for sessions that outlive their connection either: the shard had no memory of
+        /// their filters.
+        queues_lost: bool,
+    },
     /// A durable filter acts: every message that matches it and is delivered later is behind `position`, every earlier
     /// one is not.
     Started {

@@ -81,3 +81,26 @@ pub struct SessionEpoch {
     /// Count of grants within the term.
     pub counter: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incarnation_is_told_by_all_of_its_bits() {
+        let incarnation = IncarnationId(0xab);
+        let expected = "000000000000000000000000000000ab";
+        assert_eq!(
+            (incarnation.to_string(), format!("{incarnation:?}")),
+            (expected.to_owned(), expected.to_owned())
+        );
+    }
+
+    #[test]
+    fn a_number_is_told_as_it_is() {
+        assert_eq!(
+            (ShardId(7).to_string(), format!("{:>3}", Term(7))),
+            ("7".to_owned(), "  7".to_owned())
+        );
+    }
+}

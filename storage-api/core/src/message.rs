@@ -48,3 +48,23 @@ pub struct Will {
     /// Will Delay Interval in seconds (MQTT 5.0, 3.1.3.2.2); 0 in 3.1.1.
     pub delay_interval_s: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_charged_for_all_that_it_holds() {
+        let message = Message {
+            topic_name: Bytes::from_static(b"a/b"),
+            payload: Bytes::from_static(b"hello"),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            publisher: PublisherId(1),
+            message_expiry_interval_s: None,
+            forwarded_properties: Bytes::from_static(b"1234567"),
+            exactly_once: None,
+        };
+        assert_eq!(message.charged_bytes(), 3 + 5 + 7 + 128);
+    }
+}

@@ -300,18 +300,18 @@ mod tests {
 
     #[test]
     fn unusable_rules_are_refused_with_the_reason() {
-        for rule in [
-            "devices/#",
-            "{key}/{key}",
-            "a/#/{key}",
-            "a/+/{key}",
-            "$SYS/{key}",
-            "a/x{key}",
+        for (rule, reason) in [
+            ("devices/#", "exactly one level must be {key}"),
+            ("{key}/{key}", "exactly one level must be {key}"),
+            ("a/#/{key}", "# must be the last level"),
+            ("a/+/{key}", "+ is not allowed: name the level or make it the {key}"),
+            ("$SYS/{key}", "must not begin with $"),
+            ("a/x{key}", "a level is literal text, {key}, or # at the end"),
+            ("a+/{key}", "a level is literal text, {key}, or # at the end"),
         ] {
-            assert!(
-                matches!(PlacementRule::parse(rule), Err(PlacementError::Rule { .. })),
-                "{rule}"
-            );
+            let refused = PlacementRule::parse(rule);
+            let is_said = matches!(&refused, Err(PlacementError::Rule { why, .. }) if *why == reason);
+            assert!(is_said, "{rule}: {refused:?}");
         }
         let uid = ClusterUid("u".to_owned());
         let overlapping = ["a/{key}/#".to_owned(), "a/b/{key}".to_owned()];
@@ -320,7 +320,7 @@ mod tests {
             Err(PlacementError::Overlap(..))
         ));
         let disjoint = ["a/{key}/#".to_owned(), "b/{key}".to_owned()];
-        assert!(Placement::new(&uid, 8, &disjoint).is_ok());
+        assert_eq!(Placement::new(&uid, 8, &disjoint).unwrap().shards(), 8);
         assert!(matches!(Placement::new(&uid, 0, &[]), Err(PlacementError::Shards(0))));
     }
 
@@ -330,8 +330,23 @@ mod tests {
         let p = placement(&["devices/{key}/#"]);
         let got = ["a", "devices/42/x", "devices/43/x", "plants/1"].map(|t| p.shard_of_topic(t).0);
         assert_eq!(got, [4, 3, 7, 6]);
+        let clients = [&b"c1"[..], b"c4", b"gate"].map(|id| p.shard_of_client(id).0);
+        assert_eq!(clients, [1, 3, 5]);
         assert_eq!(p.publisher_id(b"c1").0, 0x210a_2e98_d1e8_edd6);
         assert_ne!(p.publisher_id(b"c1"), p.publisher_id(b"c2"));
+        // The key of this one ends in another bit.
+        let p = Placement::new(&ClusterUid("u".to_owned()), 8, &[]).unwrap();
+        assert_eq!(p.publisher_id(b"c1").0, 0x3b50_47ee_9130_0310);
+    }
+
+    #[test]
+    fn a_filter_that_goes_on_below_a_closed_rule_is_placed_by_itself() {
+        let p = placement(&["a/{key}"]);
+        let below = p.shard_of_topic("a/1/2");
+        assert_ne!(below, p.shard_of_topic("a/1"), "else nothing is shown");
+        assert_eq!(p.shards_of_filter("a/1/2"), FilterShards::One(below));
+        assert_eq!(p.shards_of_filter("a/1/#"), FilterShards::All);
+        assert_eq!(p.shards_of_filter("a/1"), FilterShards::One(p.shard_of_topic("a/1")));
     }
 
     proptest::proptest! {

@@ -59,7 +59,7 @@ pub struct Cursor {
 }
 
 /// A QoS 1 or 2 exchange towards the client that is not finished. Its packet id stays taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboundExchange {
     /// Packet Identifier.
     pub packet_id: PacketId,
@@ -71,6 +71,11 @@ pub struct OutboundExchange {
     pub qos: QoS,
     /// How far it has come.
     pub stage: OutboundStage,
+    /// The shared subscription it came by, as `$share/name/filter`: it says nothing of whether the session has had the
+    /// message by its other subscriptions.
+    pub shared: Option<Bytes>,
+    /// The message, where the session itself keeps it: `position` is 0 then.
+    pub message: Option<Box<Message>>,
 }
 
 /// How far an exchange towards the client has come.
@@ -124,6 +129,10 @@ pub enum SessionChange {
         /// (`[MQTT-4.8.2-4]`), its lease settled, and its bytes are kept until the exchange or the session has ended.
         /// For QoS 2 alone; QoS 1 is returned to the group when the connection ends.
         shared: Option<Bytes>,
+        /// The message as it is sent, when no shard keeps it for the session: a retained one that a subscription has
+        /// brought. The session keeps it until PUBREC has arrived or the exchange has ended, if there is room; `position`
+        /// is 0.
+        message: Option<Box<Message>>,
     },
     /// PUBREC has arrived.
     Received {

@@ -22,3 +22,17 @@ impl MonotonicMs {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on_and_ends_at_its_bounds() {
+        let (earlier, later) = (MonotonicMs(1_000), MonotonicMs(1_250));
+        assert_eq!(earlier.plus(Duration::from_millis(250)), later);
+        assert_eq!(later.since(earlier), Duration::from_millis(250));
+        assert_eq!(earlier.since(later), Duration::ZERO);
+        assert_eq!(later.plus(Duration::MAX), MonotonicMs(u64::MAX));
+    }
+}

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    Cursor, ExactlyOnce, FetchedMessage, Message, PulledMessage, SessionChange, StoredSession, StoredSubscription,
+    Cursor, ExactlyOnce, FetchedMessage, Message, OutboundExchange, PulledMessage, SessionChange, StoredSession,
+    StoredSubscription,
 };
 
 use super::OVERHEAD_BYTES;
@@ -23,11 +24,20 @@ pub(super) fn exchange_bytes(of: &ExactlyOnce) -> usize {
     OVERHEAD_BYTES + of.client_id.len()
 }
 
+fn outbound_bytes(exchange: &OutboundExchange) -> usize {
+    OVERHEAD_BYTES + taken_bytes(exchange.shared.as_ref(), exchange.message.as_deref())
+}
+
+/// What an exchange names beside its place.
+fn taken_bytes(shared: Option<&Bytes>, message: Option<&Message>) -> usize {
+    shared.map_or(0, Bytes::len) + message.map_or(0, |message| OVERHEAD_BYTES + message_bytes(message))
+}
+
 pub(super) fn stored_bytes(session: &StoredSession) -> usize {
     OVERHEAD_BYTES
         + session.subscriptions.iter().map(subscription_bytes).sum::<usize>()
         + session.cursors.iter().map(cursor_bytes).sum::<usize>()
-        + session.outbound.len() * OVERHEAD_BYTES
+        + session.outbound.iter().map(outbound_bytes).sum::<usize>()
 }
 
 pub(super) fn session_change_bytes(change: &SessionChange) -> usize {
@@ -35,7 +45,9 @@ pub(super) fn session_change_bytes(change: &SessionChange) -> usize {
         SessionChange::Subscribe(subscription) => OVERHEAD_BYTES + subscription_bytes(subscription),
         SessionChange::Unsubscribe { topic_filter } => OVERHEAD_BYTES + topic_filter.len(),
         SessionChange::Advance(cursor) => OVERHEAD_BYTES + cursor_bytes(cursor),
-        SessionChange::Sending { shared, .. } => OVERHEAD_BYTES + shared.as_ref().map_or(0, Bytes::len),
+        SessionChange::Sending { shared, message, .. } => {
+            OVERHEAD_BYTES + taken_bytes(shared.as_ref(), message.as_deref())
+        }
         SessionChange::Received { .. } | SessionChange::Completed { .. } => OVERHEAD_BYTES,
     }
 }

@@ -277,7 +277,7 @@ fn delivery() -> impl Strategy<Value = Delivery> {
                 up_to: Position(up_to),
                 next,
             }),
-        Just(Delivery::Overrun),
+        any::<bool>().prop_map(|queues_lost| Delivery::Overrun { queues_lost }),
     ]
 }
 

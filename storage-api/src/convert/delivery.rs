@@ -102,7 +102,7 @@ impl From<Delivery> for proto::Delivery {
                 up_to: Some(up_to.0),
                 next,
             }),
-            Delivery::Overrun => Member::Overrun(proto::Overrun {}),
+            Delivery::Overrun { queues_lost } => Member::Overrun(proto::Overrun { queues_lost }),
             Delivery::Started { request, position } => Member::Started(proto::Started {
                 request: Some(request.0),
                 position: Some(position.0),
@@ -177,7 +177,7 @@ impl TryFrom<proto::Delivery> for Delivery {
                     next: retained.next.as_ref().map(copied),
                 }
             }
-            Member::Overrun(proto::Overrun {}) => Self::Overrun,
+            Member::Overrun(proto::Overrun { queues_lost }) => Self::Overrun { queues_lost },
             Member::Started(started) => Self::Started {
                 request: RequestId(required(started.request, "Started.request")?),
                 position: Position(required(started.position, "Started.position")?),

@@ -245,7 +245,7 @@ fn deliveries() -> Vec<NumberedDelivery> {
                 next: Some(Bytes::from_static(b"a")),
             },
         ),
-        numbered(3, 11, Delivery::Overrun),
+        numbered(3, 11, Delivery::Overrun { queues_lost: false }),
     ]
 }
 

@@ -59,6 +59,7 @@ fn sending(qos: i32) -> proto::Sending {
         position: Some(0),
         qos,
         shared: None,
+        message: None,
     }
 }
 
@@ -373,7 +374,7 @@ fn filter_ids_out_of_order_are_refused() {
 #[test]
 fn numbers_of_deliveries_do_not_wrap() {
     let overrun = proto::Delivery {
-        delivery: Some(proto::delivery::Delivery::Overrun(proto::Overrun {})),
+        delivery: Some(proto::delivery::Delivery::Overrun(proto::Overrun::default())),
     };
     let run = |deliveries| {
         vec![proto::DeliveryRun {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use freshet_mqtt::{ProtocolVersion, SubscriptionOptions, TopicFilter};
 use freshet_storage_contract::{
-    Cursor, EnsureDurable, Fetch, FilterId, MAX_FETCHED, OutboundExchange, OutboundStage, PacketId, Position, Pull,
-    PullFilter, QoS, Release, RequestId, SessionChange, StoredSession, StoredSubscription, SubscriptionStart,
+    Cursor, EnsureDurable, Fetch, FilterId, MAX_FETCHED, Message, OutboundExchange, OutboundStage, PacketId, Position,
+    Pull, PullFilter, QoS, Release, RequestId, SessionChange, StoredSession, StoredSubscription, SubscriptionStart,
     UpdateSession,
 };
 
@@ -63,6 +63,10 @@ fn group_name(value: &Bytes, field: &'static str) -> Result<Bytes, WireError> {
         });
     }
     Ok(copied(value))
+}
+
+fn kept(message: Option<proto::Message>) -> Result<Option<Box<Message>>, WireError> {
+    Ok(message.map(Message::try_from).transpose()?.map(Box::new))
 }
 
 impl From<StoredSession> for proto::StoredSession {
@@ -178,6 +182,8 @@ impl From<OutboundExchange> for proto::OutboundExchange {
             position: Some(exchange.position.0),
             qos: proto::Qos::from(exchange.qos).into(),
             stage: stage.into(),
+            shared: exchange.shared,
+            message: exchange.message.map(|message| (*message).into()),
         }
     }
 }
@@ -197,6 +203,11 @@ impl TryFrom<proto::OutboundExchange> for OutboundExchange {
                 proto::OutboundStage::Sent => OutboundStage::Sent,
                 proto::OutboundStage::Received => OutboundStage::Received,
             },
+            shared: exchange
+                .shared
+                .map(|name| group_name(&name, "OutboundExchange.shared"))
+                .transpose()?,
+            message: kept(exchange.message)?,
         })
     }
 }
@@ -238,12 +249,14 @@ impl From<SessionChange> for proto::SessionChange {
                 position,
                 qos,
                 shared,
+                message,
             } => Change::Sending(proto::Sending {
                 packet_id: packet_id.get().into(),
                 shard: Some(shard.0.into()),
                 position: Some(position.0),
                 qos: proto::Qos::from(qos).into(),
                 shared,
+                message: message.map(|message| (*message).into()),
             }),
             SessionChange::Received { packet_id } => Change::Received(proto::Received {
                 packet_id: packet_id.get().into(),
@@ -280,6 +293,7 @@ impl TryFrom<proto::SessionChange> for SessionChange {
                     .shared
                     .map(|name| group_name(&name, "Sending.shared"))
                     .transpose()?,
+                message: kept(sending.message)?,
             },
             Change::Received(received) => Self::Received {
                 packet_id: packet_id(received.packet_id, "Received.packet_id")?,

@@ -415,6 +415,9 @@ pub struct Sending {
     /// `$share/name/filter` of a leased message that the session takes.
     #[prost(bytes = "bytes", optional, tag = "5")]
     pub shared: ::core::option::Option<::prost::bytes::Bytes>,
+    /// As it is sent, when no shard keeps it.
+    #[prost(message, optional, tag = "6")]
+    pub message: ::core::option::Option<Message>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Received {
@@ -676,7 +679,11 @@ pub struct RetainedMessage {
     pub message: ::core::option::Option<Message>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Overrun {}
+pub struct Overrun {
+    /// What was lost is not queued for sessions that outlive their connection either.
+    #[prost(bool, tag = "1")]
+    pub queues_lost: bool,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Started {
     #[prost(uint64, optional, tag = "1")]
@@ -848,7 +855,7 @@ pub struct Cursor {
     #[prost(fixed64, repeated, tag = "3")]
     pub beyond: ::prost::alloc::vec::Vec<u64>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OutboundExchange {
     #[prost(uint32, tag = "1")]
     pub packet_id: u32,
@@ -860,6 +867,12 @@ pub struct OutboundExchange {
     pub qos: i32,
     #[prost(enumeration = "OutboundStage", tag = "5")]
     pub stage: i32,
+    /// `$share/name/filter` that it came by.
+    #[prost(bytes = "bytes", optional, tag = "6")]
+    pub shared: ::core::option::Option<::prost::bytes::Bytes>,
+    /// When the session itself keeps it.
+    #[prost(message, optional, tag = "7")]
+    pub message: ::core::option::Option<Message>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -102,6 +102,8 @@ pub(crate) enum Command {
     DropOldQueued { age_ms: u64, limit: usize },
     /// A QoS 2 publication is released by its publisher.
     Release { of: Box<ExactlyOnce> },
+    /// QoS 2 publications of generations that ended long enough ago are forgotten, those of at most `limit` generations.
+    ExpirePackets { limit: usize },
     /// Some proxy has members of a group, or none has any more.
     ShareGroup { group: Bytes, is_live: bool },
     /// Messages of a group that nobody needs any more.

@@ -38,6 +38,10 @@ mod switch {
         CleanStartKeepsSession,
         /// Sessions do not expire.
         SessionExpiryIgnored,
+        /// A message that a member of a group gave back is given to nobody else.
+        ReturnedMessageForgotten,
+        /// A proxy whose members of a group have gone is still given its messages.
+        GoneMembersChosen,
     }
 
     impl Fault {
@@ -49,6 +53,8 @@ mod switch {
             Self::ReleaseKeepsRow,
             Self::CleanStartKeepsSession,
             Self::SessionExpiryIgnored,
+            Self::ReturnedMessageForgotten,
+            Self::GoneMembersChosen,
         ];
     }
 

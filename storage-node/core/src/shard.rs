@@ -9,6 +9,7 @@ mod connections;
 mod deltas;
 mod departure;
 mod exchange;
+mod flapping;
 mod groups;
 mod intake;
 mod interest;
@@ -57,6 +58,8 @@ pub(crate) struct Shard<L> {
     id: ShardId,
     term: Term,
     log: L,
+    /// Term in which the log began: nothing of earlier ones is remembered.
+    remembers_from: Term,
     /// Position of the last entry that was handed in.
     proposed: Position,
     clock: LogClock,
@@ -97,6 +100,7 @@ impl<L: CommitLog> Shard<L> {
             id,
             term,
             log,
+            remembers_from: term,
             proposed: Position::default(),
             clock: LogClock::new(0, now),
             state: State::new(hash.clone()),
@@ -164,12 +168,14 @@ impl<L: CommitLog> Shard<L> {
             .filter(|r| r.term == self.term)
             .map_or(DeliverySeq(0), |r| r.received);
         // Whoever had a filter confirmed by another leader was sent a marker at least.
-        let was_promised = resume.is_some_and(|r| r.term != self.term && r.received > DeliverySeq(0));
+        let promised = resume.filter(|r| r.term != self.term && r.received > DeliverySeq(0));
         let ring_bytes = turn.settings.ring_bytes;
         let (peer, known) = self
             .peers
             .get_or_insert(key, || Peer::new(key, ring_bytes, received, turn.now));
-        peer.owes_interest |= !known && was_promised;
+        if let Some(promised) = promised.filter(|_| !known) {
+            peer.owes_interest = Some(promised.term);
+        }
         let resumed = if known {
             peer.ring.resume(received)
         } else {

@@ -147,6 +147,7 @@ impl State {
             }
             Command::SettleShared { group, positions } => Applied::Gone(self.queues.settle(group, positions)),
             Command::Release { of } => done(self.packets.release(of)),
+            Command::ExpirePackets { limit } => Applied::Gone(self.packets.expire(log_time_ms, *limit) as u64),
             of_session => self.change_session(of_session, log_time_ms),
         }
     }
@@ -181,7 +182,7 @@ impl State {
                 client_id,
                 epoch,
                 changes,
-            } => done(sessions.update(client_id, *epoch, changes, notes)),
+            } => done(sessions.update(client_id, *epoch, changes, log_time_ms, notes)),
             Command::SuspendSessions => {
                 sessions.suspend_all(log_time_ms);
                 Applied::Done
@@ -206,7 +207,7 @@ impl State {
                     self.notes
                         .send(*session_shard, Note::HasPackets { client_id, generation });
                 }
-                Seen::First { of_generation: false } | Seen::Ended => {}
+                Seen::First { of_generation: false } => {}
             }
         }
         if message.retain {
@@ -233,7 +234,7 @@ impl State {
             Note::HasPackets { client_id, generation } => {
                 self.sessions.has_packets(client_id, *generation, from, &mut self.notes);
             }
-            Note::ForgetPackets { client_id, generation } => self.packets.forget(client_id, *generation),
+            Note::ForgetPackets { client_id, generation } => self.packets.end(client_id, *generation, log_time_ms),
             Note::Keep { group, position } => self.queues.keep(group, *position),
             Note::ReleaseKept { position } => self.queues.release_kept(*position),
         }

@@ -158,6 +158,8 @@ pub struct ShardCounters {
     pub takeovers_total: u64,
     /// Of these, whose proxy did not confirm in time.
     pub takeovers_unconfirmed_total: u64,
+    /// Takeovers that had to wait for their turn: clients with the same client id throw each other out.
+    pub takeovers_delayed_total: u64,
     /// Wills published.
     pub wills_published_total: u64,
     /// Wills dropped: by DISCONNECT, or because the client came back.

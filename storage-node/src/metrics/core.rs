@@ -139,6 +139,11 @@ impl CoreMetrics {
                 [("true", all.saturating_sub(unconfirmed)), ("false", unconfirmed)]
             },
         )?;
+        out.counter(
+            "takeovers_delayed",
+            "Takeovers that waited for a second, because there were many of the same client id",
+            self.counters(|c| c.takeovers_delayed_total),
+        )?;
         out.counters_by(
             "wills",
             "Wills published or dropped",

@@ -69,6 +69,18 @@ impl Helm {
         output_of(&self.template_invocation(values), HELM_TIMEOUT, interrupt).await
     }
 
+    /// What one template renders to when this value is true.
+    ///
+    /// # Errors
+    /// When it renders to nothing; carries what Helm said.
+    pub(crate) async fn render_one(&self, template: &str, value: &str, interrupt: &mut Interrupt) -> Result<String> {
+        let render = self
+            .invocation(["template", "freshet", CHART, "--kube-version", KUBE_VERSION])
+            .args(["--show-only", template])
+            .args(["--set".to_owned(), format!("{value}=true")]);
+        output_of(&render, HELM_TIMEOUT, interrupt).await
+    }
+
     fn template_invocation(&self, values: &str) -> Invocation {
         self.invocation(["template", "freshet", CHART, "--namespace", "freshet-system"])
             .args(["--kube-version", KUBE_VERSION, "--values", values])

@@ -88,10 +88,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             what: "all programs and tests",
             // All crates in one call: another selection of crates would be another set of features, and compile again.
             steps: vec![
-                Step::new(
-                    cargo(&["build", "--release", "--locked", "--workspace", "--bins"]),
-                    40 * MINUTE,
-                ),
+                programs(),
                 Step::new(
                     cargo(&["test", "--release", "--locked", "--workspace", "--no-run"]),
                     40 * MINUTE,
@@ -134,10 +131,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             what: "stock MQTT clients and brokers of others through the same scripts, in both versions",
             steps: vec![
                 // Both programs, also when this part runs alone.
-                Step::new(
-                    cargo(&["build", "--release", "--locked", "--workspace", "--bins"]),
-                    40 * MINUTE,
-                ),
+                programs(),
                 // The first run installs interpreters, a compiler and the libraries.
                 Step::new(
                     cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"]),
@@ -153,20 +147,50 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             name: "e2e",
             what: "operator, proxies and storage on a real Kubernetes",
             steps: tests_named(&end_to_end, &["--test-threads=1"], 45 * MINUTE),
-            cleanup: vec![Step::new(
-                this_program(&["down", "--instance", TEST_INSTANCE])?,
-                5 * MINUTE,
-            )],
+            cleanup: vec![no_kubernetes()?],
             beside_next: false,
         },
     ])
+}
+
+/// Takes the Kubernetes of the tests away.
+fn no_kubernetes() -> Result<Step> {
+    Ok(Step::new(
+        this_program(&["down", "--instance", TEST_INSTANCE])?,
+        5 * MINUTE,
+    ))
+}
+
+/// All scripts with all clients in both versions through the Service of a cluster on the Kubernetes of the tests.
+///
+/// # Errors
+/// When nobody knows where this program is.
+pub(crate) fn clients_on_kubernetes() -> Result<Part> {
+    let conformance = cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"]);
+    Ok(Part {
+        name: "kubernetes",
+        what: "stock MQTT clients through all scripts, through the Service of a cluster of several proxies",
+        // Builds programs, images and servers where they are not there.
+        steps: vec![Step::new(conformance.args(["--", "--kubernetes"]), 60 * MINUTE)],
+        cleanup: vec![no_kubernetes()?],
+        beside_next: false,
+    })
+}
+
+/// Builds all programs.
+pub(crate) fn programs() -> Step {
+    Step::new(
+        cargo(&["build", "--release", "--locked", "--workspace", "--bins"]),
+        40 * MINUTE,
+    )
 }
 
 /// Scripts that compare these brokers, all if none is named, with what they are known to do.
 pub(crate) fn differences(brokers: &[&str]) -> Step {
     let named = brokers.iter().flat_map(|broker| ["--broker", *broker]);
     let conformance = cargo(&["run", "--release", "--locked", "--quiet", "--bin", "conformance"]);
-    Step::new(conformance.args(["--", "differences"]).args(named), 10 * MINUTE)
+    // The first run with all of them builds some.
+    Step::new(conformance.args(["--", "differences"]).args(named), 40 * MINUTE)
 }
 
 /// Integration tests by name, one program after the other. None makes no step, and a part without steps fails.
@@ -195,7 +219,11 @@ fn cargo(args: &[&str]) -> Invocation {
         .dir(paths::repository_root())
 }
 
-fn this_program(args: &[&str]) -> Result<Invocation> {
+/// Another verb of this program.
+///
+/// # Errors
+/// When nobody knows where it is.
+pub(super) fn this_program(args: &[&str]) -> Result<Invocation> {
     let program = std::env::current_exe().context("the path of this program")?;
     Ok(Invocation::new(program)
         .args(args.iter().copied())

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::{Verdict, source_tree::SourceTree};
 
-const DOCUMENT: &str = "docs/operations.md";
+pub(super) const DOCUMENT: &str = "docs/operations.md";
 /// Beginning of the names of a process's metrics, and where they are registered.
 const COMPONENTS: [(&str, &str); 3] = [
     ("freshet_operator_", "operator/src/metrics"),
@@ -79,13 +79,9 @@ fn first_literal(arguments: &str) -> Option<&str> {
 
 /// Names in back quotes, without labels and endings.
 fn documented(document: &str, prefix: &str) -> BTreeSet<String> {
-    document
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter(|code| code.starts_with(prefix))
-        .map(|code| {
-            let name = code.split(['{', ' ', '=']).next().unwrap_or_default();
+    documented_series(document)
+        .filter(|name| name.starts_with(prefix))
+        .map(|name| {
             ENDINGS
                 .iter()
                 .find_map(|ending| name.strip_suffix(ending))
@@ -93,6 +89,16 @@ fn documented(document: &str, prefix: &str) -> BTreeSet<String> {
                 .to_owned()
         })
         .collect()
+}
+
+/// Names in back quotes, without labels, as they are scraped.
+pub(super) fn documented_series(document: &str) -> impl Iterator<Item = &str> {
+    document
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|code| COMPONENTS.iter().any(|(prefix, _)| code.starts_with(prefix)))
+        .filter_map(|code| code.split(['{', ' ', '=']).next())
 }
 
 #[cfg(test)]

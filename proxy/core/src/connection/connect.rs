@@ -137,7 +137,7 @@ impl Connection {
     }
 
     /// Highest QoS that is offered to the client.
-    pub(super) fn max_qos(&self) -> QoS {
+    pub(crate) fn max_qos(&self) -> QoS {
         QoS::from_bits(self.cold.config.mqtt.max_qos).unwrap_or(QoS::ExactlyOnce)
     }
 

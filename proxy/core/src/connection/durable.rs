@@ -14,6 +14,7 @@ mod updates;
 
 use std::num::NonZeroU16;
 
+use bytes::Bytes;
 use foldhash::fast::FixedState;
 use freshet_mqtt::QoS;
 use freshet_storage_contract::{
@@ -40,18 +41,26 @@ pub(crate) struct Place {
 }
 
 /// A packet id towards the client that is taken.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Exchange {
     pub(crate) place: Place,
-    /// It came by a shared subscription.
-    is_shared: bool,
+    /// The shared subscription that it came by.
+    shared: Option<Bytes>,
     qos: QoS,
     /// PUBLISH was written, on this connection or an earlier one.
     is_sent: bool,
-    /// Storage has committed it.
+    /// Storage has committed it; at QoS 1, which need not wait for that, it is told.
     is_stored: bool,
     /// PUBREC has arrived.
     is_received: bool,
+}
+
+impl Exchange {
+    /// Whether PUBLISH leaves no earlier than storage knows of it: the client remembers a packet id of QoS 2, and what is
+    /// kept nowhere else could not be sent again.
+    fn waits_for_storage(&self) -> bool {
+        self.qos == QoS::ExactlyOnce || self.place.position == Position::default()
+    }
 }
 
 /// How soon storage is to be told.
@@ -87,7 +96,7 @@ pub(crate) struct Durable {
     updates: Updates,
     pub(crate) releases: Releases,
     restoring: Option<Box<Restoring>>,
-    /// Messages of QoS 2 are queued that have no packet id.
+    /// Messages are queued that have no packet id, and need one that storage knows.
     wants_ids: bool,
     /// What the worker's list of those to be asked says.
     pub(crate) telling: Telling,
@@ -126,7 +135,9 @@ impl Durable {
         shards.sort_unstable();
         shards.dedup();
         for shard in shards {
-            let sent = stored.outbound.iter().filter(|e| e.shard == shard).map(|e| e.position);
+            // A group has a queue of its own: what came by it may still come by another filter.
+            let own = stored.outbound.iter().filter(|e| e.shared.is_none());
+            let sent = own.filter(|e| e.shard == shard).map(|e| e.position);
             let cursor = match stored.cursors.iter().find(|c| c.shard == shard) {
                 Some(stored) => Cursor::resume(stored, sent),
                 None => {
@@ -199,7 +210,7 @@ impl Durable {
         }
     }
 
-    /// A message of QoS 2 was queued: it needs a packet id that storage knows.
+    /// A message was queued that needs a packet id which storage knows.
     pub(crate) fn want_id(&mut self) {
         self.wants_ids = true;
     }
@@ -211,7 +222,7 @@ impl Durable {
             (None, Some(place)) => {
                 let exchange = Exchange {
                     place,
-                    is_shared: false,
+                    shared: None,
                     qos,
                     is_sent: true,
                     is_stored: false,
@@ -223,19 +234,16 @@ impl Durable {
         }
     }
 
-    /// Whether a PUBLISH of QoS 2 with this packet id may be sent.
+    /// Whether a PUBLISH with this packet id may be sent.
     pub(crate) fn may_send(&self, packet_id: NonZeroU16) -> bool {
-        self.exchanges.get(&packet_id).is_none_or(|e| e.is_stored)
+        let exchange = self.exchanges.get(&packet_id);
+        exchange.is_none_or(|e| e.is_stored || !e.waits_for_storage())
     }
 
-    /// A message of a shared subscription that was not sent is to go to another member. False: storage has been told
-    /// that it is this session's.
-    pub(crate) fn give_back(&mut self, packet_id: NonZeroU16) -> bool {
-        let is_free = self.updates.withdraw_sending(packet_id);
-        if is_free {
-            self.exchanges.remove(&packet_id);
-        }
-        is_free
+    /// A message of a shared subscription that storage has not been told of as this session's goes to another member.
+    pub(crate) fn give_back(&mut self, packet_id: NonZeroU16) {
+        self.updates.withdraw_sending(packet_id);
+        self.exchanges.remove(&packet_id);
     }
 
     /// The exchange has ended.
@@ -244,13 +252,13 @@ impl Durable {
             return;
         };
         // A group has a queue of its own; another copy of the message may be the session's by another filter.
-        if !exchange.is_shared
+        if exchange.shared.is_none()
             && let Some(cursor) = self.cursor_mut(exchange.place.shard)
         {
             cursor.done(exchange.place.position);
         }
         // What was reserved and not committed is on its way to storage, too.
-        if exchange.is_stored || exchange.qos == QoS::ExactlyOnce {
+        if exchange.is_stored || exchange.waits_for_storage() {
             self.push(SessionChange::Completed { packet_id }, None, now);
         }
     }

@@ -1,8 +1,8 @@
 //! Messages of shared subscriptions that a client was given and has not acknowledged.
 //!
 //! One of QoS 1 goes back to its group when the client leaves. One of QoS 2 that was sent stays with its session and goes
-//! to nobody else (MQTT-4.8.2-4, -5): its lease has ended when it is written, or when storage has it among the session's
-//! exchanges.
+//! to nobody else (MQTT-4.8.2-4, -5): its lease has ended when it is written, or, where the session outlives the
+//! connection, when storage has it among the session's exchanges.
 
 use std::num::NonZeroU16;
 

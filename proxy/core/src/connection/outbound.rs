@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freshet_mqtt::{PacketId, QoS};
-use freshet_storage_contract::FilterId;
+use freshet_storage_contract::{FilterId, Message, MonotonicMs, SessionChange};
 
 use super::durable::Place;
 use super::leases::SharedLease;
@@ -77,6 +77,20 @@ impl Queued {
             lease: None,
             number: 0,
         }
+    }
+
+    /// Whether no shard has it for the session: a retained message that a subscription has brought.
+    pub(crate) fn is_kept_nowhere(&self) -> bool {
+        self.place.is_none() && self.lease.is_none()
+    }
+
+    /// The message as it is sent, for the session to keep; none: it has expired.
+    pub(crate) fn to_be_kept(&self, now: MonotonicMs) -> Option<Box<Message>> {
+        Some(Box::new(Message {
+            retain: self.retain,
+            message_expiry_interval_s: self.message.remaining_s(now).ok()?,
+            ..self.message.message.clone()
+        }))
     }
 }
 
@@ -146,6 +160,28 @@ impl Outbound {
             false
         });
         taken
+    }
+
+    /// Takes the leases of messages that become the session's own with these changes.
+    pub(crate) fn take_leases(&mut self, changes: &[SessionChange]) -> Box<[SharedLease]> {
+        let taking = changes.iter().filter_map(|change| match change {
+            SessionChange::Sending {
+                packet_id,
+                shared: Some(_),
+                ..
+            } => Some(*packet_id),
+            _ => None,
+        });
+        let mut taking: Vec<PacketId> = taking.collect();
+        if taking.is_empty() {
+            return Box::default();
+        }
+        taking.sort_unstable();
+        let own = |queued: &&mut Queued| queued.packet_id.is_some_and(|id| taking.binary_search(&id).is_ok());
+        let leases = self.reliable.iter_mut().filter(own);
+        leases
+            .filter_map(|queued| queued.lease.take().map(|lease| *lease))
+            .collect()
     }
 
     /// Messages of QoS 1 and 2, oldest first.

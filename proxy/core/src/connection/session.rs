@@ -35,7 +35,7 @@ pub(crate) struct Session {
     pub(crate) durable: Option<Box<Durable>>,
     /// Messages of shared subscriptions in flight.
     pub(crate) leases: Option<Box<Leases>>,
-    /// Session Expiry Interval of DISCONNECT, in seconds.
+    /// Session Expiry Interval that the end of the connection brings, in seconds: that of DISCONNECT, or the server's.
     pub(crate) disconnect_expiry_s: Option<u32>,
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct SubscribeRequest {
     /// Which SUBACK it holds up; none: that was sent, or there is none.
     pub(super) suback: Option<SubAckPart>,
     /// The session came back with it: CONNACK waits for it.
-    is_restored: bool,
+    pub(crate) is_restored: bool,
     /// Storage is to be told of it.
     is_changed: bool,
     /// What matches is to be queued from now on, for sessions of this shard.

@@ -76,14 +76,12 @@ impl Connection {
     }
 }
 
-/// Whether a message of QoS 1 or 2 may be sent: when the client's window has room, and, at QoS 2 towards a session that
-/// outlives its connection, when storage knows its packet id.
+/// Whether a message of QoS 1 or 2 may be sent: when the client's window has room, and, towards a session that outlives its
+/// connection, when storage knows the packet ids that it has to know.
 fn may_send(session: &Session, queued: &Queued) -> bool {
     match (&session.durable, queued.packet_id) {
-        (Some(durable), Some(packet_id)) if queued.qos == QoS::ExactlyOnce && !queued.is_repeated => {
-            durable.may_send(packet_id)
-        }
-        (Some(_), None) if queued.qos == QoS::ExactlyOnce => false,
+        (Some(durable), Some(packet_id)) if !queued.is_repeated => durable.may_send(packet_id),
+        (Some(_), None) if queued.qos == QoS::ExactlyOnce || queued.is_kept_nowhere() => false,
         (_, Some(_)) if queued.is_repeated => session.inflight.has_room_for_repetition(),
         (_, Some(_)) => true,
         (_, None) => session.inflight.has_room(),
@@ -118,11 +116,9 @@ fn settle_message(session: &mut Session, queued: &Queued, written: Written, now:
 /// sent at QoS 2 goes to nobody else (MQTT-4.8.2-5).
 fn settle_lease(session: &mut Session, lease: Box<SharedLease>, qos: QoS, written: Written, shared: &mut Shared) {
     match written {
-        Written::Sent(Some(packet_id)) if qos == QoS::AtLeastOnce => {
+        Written::Sent(Some(packet_id)) if qos == QoS::AtLeastOnce || planted!(SentQos2Returned) => {
             session.leases.get_or_insert_default().insert(packet_id, lease);
         }
-        // Storage has it as the session's own.
-        _ if qos == QoS::ExactlyOnce && session.durable.is_some() => {}
         Written::Sent(_) | Written::Skipped => shared.settlements.add(&lease, Settlement::Done),
     }
 }

@@ -11,7 +11,7 @@ use super::publications::Answered;
 use super::sessions::Granted;
 use super::workers::WorkerSet;
 use super::{Link, LinkOutputs, Violation, published};
-use crate::exchange::{ToWorker, WorkerId, worker_of};
+use crate::exchange::{QueuedFor, ToWorker, WorkerId, worker_of};
 
 impl Link {
     /// Takes an answer from the stream of operations.
@@ -43,11 +43,13 @@ impl Link {
             }
             Answer::SessionUpdated { request } => {
                 if self.owed.answered(request) {
+                    self.leave_groups();
                     out.tell(worker_of(request), ToWorker::SessionUpdated { request });
                 }
             }
             Answer::UpdateRefused { request, refusal } => {
                 if self.owed.answered(request) {
+                    self.leave_groups();
                     out.tell(worker_of(request), ToWorker::UpdateRefused { request, refusal });
                 }
             }
@@ -253,10 +255,10 @@ impl Link {
                     out.tell(worker_of(request), fetched);
                 }
             }
-            Delivery::Overrun => {
+            Delivery::Overrun { queues_lost } => {
                 link.acceptance.handed_over(WorkerSet::default(), 0);
-                let was_forgotten = false;
-                out.tell_all(&ToWorker::Overrun { shard, was_forgotten });
+                let queued = if queues_lost { QueuedFor::Nobody } else { QueuedFor::All };
+                out.tell_all(&ToWorker::Overrun { shard, queued });
             }
         }
         Ok(())

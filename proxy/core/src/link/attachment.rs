@@ -11,7 +11,7 @@ use freshet_storage_contract::{
 use super::publications::Answered;
 use super::shard::ShardLink;
 use super::{Lease, Link, LinkOutputs, Violation, published};
-use crate::exchange::ToWorker;
+use crate::exchange::{QueuedFor, ToWorker};
 use crate::planted::planted;
 
 impl Link {
@@ -44,6 +44,9 @@ impl Link {
         self.incarnation = incarnation;
         // A life that was never attached had nobody to lose anything.
         self.is_reborn |= self.placement.is_some();
+        // With its life its leases have ended. What storage had taken note of before is in its sessions.
+        self.owed.take_no_more();
+        self.leave_groups();
         for shard in &mut self.shards {
             // Deliveries are numbered per incarnation.
             shard.acceptance.start_term(Term(0));
@@ -156,8 +159,12 @@ impl Link {
             link.begin_anew();
         }
         if found.overrun || is_reborn && !planted!(LossUntold) {
-            let was_forgotten = is_reborn;
-            out.tell_all(&ToWorker::Overrun { shard, was_forgotten });
+            let queued = if is_reborn {
+                QueuedFor::Unexpired
+            } else {
+                QueuedFor::All
+            };
+            out.tell_all(&ToWorker::Overrun { shard, queued });
         }
         if is_new_leader {
             self.reads.forget_positions(shard);

@@ -85,20 +85,33 @@ impl Filters {
         })
     }
 
-    /// `worker` no longer wants it. Returns the filter's shards, and what they are to be told.
+    /// `worker` no longer wants it. Returns the filter's shards, and what they are to be told. `is_held`: whether the
+    /// group of this name stays without members, until [`Self::let_go`].
     pub(super) fn remove(
         &mut self,
         worker: WorkerId,
         filter_id: FilterId,
         strategy: SharedStrategy,
+        is_held: impl Fn(&[u8]) -> bool,
     ) -> Option<(FilterShards, InterestChange)> {
         let filter = self.by_id.get_mut(&filter_id)?;
         filter.workers.remove(worker);
-        if !filter.workers.is_empty() {
+        if !filter.workers.is_empty() || is_held(&filter.topic_filter) {
             let group = filter.group.as_mut()?;
             group.resize(worker, GroupPart::default());
             return Some((filter.shards, group.change(filter_id, strategy)));
         }
+        self.forget(filter_id)
+    }
+
+    /// A group need not stay any longer if it has no members. Returns its shards, and what they are to be told.
+    pub(super) fn let_go(&mut self, topic_filter: &Bytes) -> Option<(FilterShards, InterestChange)> {
+        let filter_id = *self.by_topic_filter.get(topic_filter)?;
+        let has_members = self.by_id.get(&filter_id).is_none_or(|f| !f.workers.is_empty());
+        if has_members { None } else { self.forget(filter_id) }
+    }
+
+    fn forget(&mut self, filter_id: FilterId) -> Option<(FilterShards, InterestChange)> {
         let gone = self.by_id.remove(&filter_id)?;
         self.by_topic_filter.remove(&gone.topic_filter);
         Some((gone.shards, InterestChange::Remove { filter_id }))
@@ -186,10 +199,10 @@ mod tests {
         assert!(first.is_new);
         let second = filters.add(WorkerId(1), &name, |_| ONE).unwrap();
         assert_eq!(second, Added { is_new: false, ..first });
-        assert_eq!(filters.remove(WorkerId(0), first.filter_id, STRATEGY), None);
+        assert_eq!(filters.remove(WorkerId(0), first.filter_id, STRATEGY, |_| false), None);
         let filter_id = first.filter_id;
         let gone = Some((ONE, InterestChange::Remove { filter_id }));
-        assert_eq!(filters.remove(WorkerId(1), filter_id, STRATEGY), gone);
+        assert_eq!(filters.remove(WorkerId(1), filter_id, STRATEGY, |_| false), gone);
         let third = filters.add(WorkerId(0), &name, |_| ONE).unwrap();
         assert_ne!(third.filter_id, first.filter_id, "names are never used again");
     }

@@ -42,7 +42,7 @@ impl Group {
         }
     }
 
-    /// What storage is told.
+    /// What storage is told. A group that is only held names one member, which can take nothing.
     pub(super) fn change(&self, filter_id: FilterId, strategy: SharedStrategy) -> InterestChange {
         let sum = |of: fn(&GroupPart) -> u32| {
             self.parts
@@ -54,7 +54,7 @@ impl Group {
             share_name: self.share_name.clone(),
             topic_filter: self.topic_filter.clone(),
             strategy,
-            members: sum(|part| part.members),
+            members: sum(|part| part.members).max(1),
             window: sum(|part| part.window),
         })
     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freshet_storage_contract::{Operation, RequestId, ShardId};
 
+use super::taking::{Taking, forget_in};
 use crate::exchange::{WorkerId, worker_of};
 
 /// What storage owes.
@@ -20,6 +21,8 @@ pub(super) struct Owed {
     releases: BTreeMap<RequestId, Parts>,
     /// Workers whose sessions of a shard storage is about to be told of: their updates wait for that.
     unnamed: BTreeSet<(WorkerId, ShardId)>,
+    /// Messages of groups that these operations are to take.
+    taking: Taking,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +35,7 @@ impl Owed {
     /// Takes note of a request. True: it may be sent now.
     pub(super) fn add(&mut self, request: RequestId, shard: ShardId, operation: Operation) -> bool {
         let waits = self.waits(request, shard, &operation);
+        self.taking.begin(&operation);
         self.operations.insert(request, (shard, operation));
         !waits
     }
@@ -45,7 +49,11 @@ impl Owed {
 
     /// Storage has answered. False: it had before, or nobody waits for it any more.
     pub(super) fn answered(&mut self, request: RequestId) -> bool {
-        self.operations.remove(&request).is_some()
+        let answered = self.operations.remove(&request);
+        if let Some((_, operation)) = &answered {
+            self.taking.end(operation);
+        }
+        answered.is_some()
     }
 
     /// A shard has answered a release. Returns the worker's request, and whether any shard knew the packet id, when all
@@ -70,7 +78,20 @@ impl Owed {
 
     /// Nobody waits any more.
     pub(super) fn withdraw(&mut self, request: RequestId) {
-        self.operations.remove(&request);
+        self.answered(request);
+    }
+
+    /// Messages of groups that sessions are about to take.
+    pub(super) fn taking(&mut self) -> &mut Taking {
+        &mut self.taking
+    }
+
+    /// All leases have ended: what sessions have not taken yet goes to other members.
+    pub(super) fn take_no_more(&mut self) {
+        for (_, operation) in self.operations.values_mut() {
+            self.taking.end(operation);
+            forget_in(operation);
+        }
     }
 
     /// Storage may not know the sessions of a shard: it is to be told of them before their updates.

@@ -16,6 +16,7 @@ struct Subscribe {
     topic_filter: Bytes,
     retained: bool,
     durable: Option<ShardId>,
+    is_restored: bool,
     group: Option<GroupPart>,
 }
 
@@ -33,6 +34,7 @@ impl Link {
                 topic_filter,
                 retained,
                 durable,
+                is_restored,
                 group,
             } => {
                 let subscribe = Subscribe {
@@ -40,12 +42,16 @@ impl Link {
                     topic_filter,
                     retained,
                     durable,
+                    is_restored,
                     group,
                 };
                 self.subscribe(worker, &subscribe, &placement, out);
             }
             ToLink::Unsubscribe { filter_id } => {
-                let left = self.filters.remove(worker, filter_id, self.settings.shared_strategy);
+                let (strategy, taking) = (self.settings.shared_strategy, self.owed.taking());
+                let left = self
+                    .filters
+                    .remove(worker, filter_id, strategy, |name| taking.has(name));
                 self.change_interest(left, &placement);
             }
             ToLink::ResizeGroup { topic_filter, part } => {
@@ -190,6 +196,7 @@ impl Link {
             ref topic_filter,
             retained,
             durable,
+            is_restored,
             group,
         } = *subscribe;
         let shards_of = |f: &[u8]| std::str::from_utf8(f).map_or(FilterShards::All, |f| placement.shards_of_filter(f));
@@ -238,9 +245,25 @@ impl Link {
             }
             // With a retained read the subscriber joins at its first chunk, which comes behind the marker; with a
             // durable filter where that begins.
-            if !retained && durable.is_none() && link.join(request) {
+            if is_restored {
+                link.join_behind_marker(request);
+            } else if !retained && durable.is_none() && link.join(request) {
                 let start = None;
                 out.tell(worker, ToWorker::Joined { request, shard, start });
+            }
+        }
+    }
+
+    /// Leaves groups that were held until sessions have taken what they had of them.
+    pub(super) fn leave_groups(&mut self) {
+        let ended = self.owed.taking().take_ended();
+        let Some(placement) = self.placement.clone() else {
+            return;
+        };
+        for name in ended {
+            if !self.owed.taking().has(&name) {
+                let left = self.filters.let_go(&name);
+                self.change_interest(left, &placement);
             }
         }
     }

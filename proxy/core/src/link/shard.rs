@@ -31,6 +31,8 @@ pub(super) struct ShardLink {
     changes: VecDeque<InterestChange>,
     /// The next delta names everything, whatever `changes` holds.
     complete: bool,
+    /// A subscriber joins at a marker, whether there are changes or not.
+    wants_marker: bool,
     /// Version of the last delta that was sent.
     version: InterestVersion,
     confirmed: InterestVersion,
@@ -47,6 +49,7 @@ impl ShardLink {
             acceptance: Acceptance::default(),
             changes: VecDeque::new(),
             complete: false,
+            wants_marker: false,
             version: InterestVersion(0),
             confirmed: InterestVersion(0),
             joins: Vec::new(),
@@ -71,7 +74,7 @@ impl ShardLink {
         let complete = std::mem::take(&mut self.complete);
         if complete {
             self.changes = filters.of_shard(self.shard, strategy).collect();
-        } else if self.changes.is_empty() {
+        } else if self.changes.is_empty() && !self.wants_marker {
             return None;
         }
         let mut bytes = 0;
@@ -84,6 +87,7 @@ impl ShardLink {
         let changes = self.changes.drain(..count).collect();
         self.version.0 += 1;
         if self.changes.is_empty() {
+            self.wants_marker = false;
             for (wanted, _) in self.joins.iter_mut().rev().take_while(|(wanted, _)| *wanted == UNSENT) {
                 *wanted = self.version;
             }
@@ -105,6 +109,12 @@ impl ShardLink {
         }
         self.joins.push((wanted, request));
         false
+    }
+
+    /// A subscriber joins behind everything that is on its way now.
+    pub(super) fn join_behind_marker(&mut self, request: RequestId) {
+        self.wants_marker = true;
+        self.joins.push((UNSENT, request));
     }
 
     /// The subscriber has gone.
@@ -154,6 +164,21 @@ mod tests {
         assert_eq!((delta.version, delta.complete), (InterestVersion(1), false));
         assert_eq!(shard.confirm(InterestVersion(1)), [RequestId(1)]);
         assert!(shard.join(RequestId(2)), "nothing is pending");
+    }
+
+    #[test]
+    fn one_that_comes_back_joins_at_a_marker_of_its_own() {
+        let mut shard = ShardLink::new(ShardId(0));
+        shard.join_behind_marker(RequestId(1));
+        let delta = shard.next_delta(&Filters::default(), STRATEGY).unwrap();
+        assert_eq!((delta.version, delta.changes.len()), (InterestVersion(1), 0));
+        assert_eq!(shard.next_delta(&Filters::default(), STRATEGY), None);
+        assert_eq!(shard.confirm(InterestVersion(1)), [RequestId(1)]);
+        shard.change(add(1));
+        shard.join_behind_marker(RequestId(2));
+        let delta = shard.next_delta(&Filters::default(), STRATEGY).unwrap();
+        assert_eq!((delta.version, delta.changes.len()), (InterestVersion(2), 1));
+        assert_eq!(shard.confirm(InterestVersion(2)), [RequestId(2)]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use freshet_storage_contract::{
 };
 
 use super::*;
-use crate::exchange::PublishTicket;
+use crate::exchange::{PublishTicket, QueuedFor};
 
 const WORKER: WorkerId = WorkerId(0);
 const T1: Term = Term(10);
@@ -82,6 +82,7 @@ fn subscribe(counter: u64, retained: bool) -> ToLink {
         topic_filter,
         retained,
         durable: None,
+        is_restored: false,
         group: None,
     }
 }
@@ -195,7 +196,7 @@ fn a_delivery_reaches_only_workers_that_have_the_filter_and_is_then_acknowledged
 #[test]
 fn a_missing_delivery_closes_the_stream() {
     let (mut link, mut out) = attached_link();
-    let skipped = link.handle_delivery(delivery(2, Delivery::Overrun), &mut out);
+    let skipped = link.handle_delivery(delivery(2, Delivery::Overrun { queues_lost: false }), &mut out);
     assert!(matches!(skipped, Err(Violation::DeliveryGap { .. })));
 }
 
@@ -296,7 +297,7 @@ fn a_new_incarnation_names_its_sessions_and_says_once_that_deliveries_were_lost(
     link.start_incarnation(IncarnationId(8));
     let overrun = ToWorker::Overrun {
         shard: ShardId(0),
-        was_forgotten: true,
+        queued: QueuedFor::Unexpired,
     };
     let register = ToWorker::RegisterSessions { shard: ShardId(0) };
     // Before the workers have named their sessions the stream breaks again.

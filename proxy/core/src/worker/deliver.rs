@@ -161,7 +161,7 @@ impl Worker {
             // MQTT-3.3.1-8: sent as a result of a subscription, so RETAIN is set.
             let message = Arc::new(self.shared.out_message(message, now));
             let queued = Queued::new(message, qos, true, identifiers);
-            if let Some(durable) = connection.durable_mut().filter(|_| qos == QoS::ExactlyOnce) {
+            if let Some(durable) = connection.durable_mut().filter(|_| qos.is_acknowledged()) {
                 durable.want_id();
             }
             let outbound = connection
@@ -336,7 +336,7 @@ pub(super) fn queue_up(
     {
         cursor.hand_over(place.position);
     }
-    if qos == QoS::ExactlyOnce {
+    if qos == QoS::ExactlyOnce || (place.is_none() && qos.is_acknowledged()) {
         durable.want_id();
         session.schedule_update(token, shared, now);
     }

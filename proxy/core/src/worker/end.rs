@@ -1,6 +1,6 @@
 //! The end of a connection: what the client is told, what storage is told, what is given back.
 
-use freshet_mqtt::{ConnAck, Disconnect, QoS, Sender};
+use freshet_mqtt::{ConnAck, Disconnect, Sender};
 use freshet_storage_contract::{DetachReason, MonotonicMs};
 
 use super::Worker;
@@ -154,7 +154,8 @@ fn tell_client(connection: &mut Connection, ending: &Ending, cx: &mut Context<'_
     }
 }
 
-/// What the client of a shared subscription was given and has not acknowledged goes to another member.
+/// What the client of a shared subscription was given and has not acknowledged goes to another member, but for what its
+/// session is about to take for itself.
 fn return_leases(connection: &mut Connection, shared: &mut Shared) {
     let Some(session) = &mut connection.cold.session else {
         return;
@@ -165,13 +166,10 @@ fn return_leases(connection: &mut Connection, shared: &mut Shared) {
     }
     for queued in connection.outbound.iter_mut().flat_map(|o| o.reliable_mut()) {
         let Some(lease) = queued.lease.take() else { continue };
-        let is_own = match (queued.packet_id, &mut session.durable) {
-            (Some(packet_id), Some(durable)) if queued.qos == QoS::ExactlyOnce => !durable.give_back(packet_id),
-            _ => false,
-        };
-        if !is_own {
-            shared.return_lease(&lease);
+        if let (Some(packet_id), Some(durable)) = (queued.packet_id, &mut session.durable) {
+            durable.give_back(packet_id);
         }
+        shared.return_lease(&lease);
     }
 }
 

@@ -13,7 +13,7 @@ use super::actions::Actions;
 use super::requests::Request;
 use super::token::ConnectionToken;
 use crate::connection::{Connection, Context, Ending, Phase};
-use crate::exchange::{PublishTicket, ToLink, ToWorker};
+use crate::exchange::{PublishTicket, QueuedFor, ToLink, ToWorker};
 use crate::planted::planted;
 use crate::reason::DisconnectReason;
 
@@ -64,7 +64,7 @@ impl Worker {
                 self.deliver_shared(shard, shared, now, out);
                 self.accept_delivery(shard, term, seq);
             }
-            ToWorker::Overrun { shard, was_forgotten } => self.on_overrun(shard, was_forgotten, now, out),
+            ToWorker::Overrun { shard, queued } => self.on_overrun(shard, queued, now, out),
             ToWorker::SessionAttached {
                 request,
                 epoch,
@@ -77,12 +77,15 @@ impl Worker {
                 }
             }
             ToWorker::SessionUpdated { request } => {
-                if let Some(Request::Update(token)) = self.shared.requests.remove(request) {
+                if let Some(Request::Update(token, _)) = self.shared.requests.remove(request) {
                     self.try_with(token, now, out, |connection, cx| connection.on_updated(request, cx));
                 }
             }
             ToWorker::UpdateRefused { request, refusal } => {
-                if let Some(Request::Update(token)) = self.shared.requests.remove(request) {
+                if let Some(Request::Update(token, leases)) = self.shared.requests.remove(request) {
+                    for lease in &leases {
+                        self.shared.return_lease(lease);
+                    }
                     self.try_with(token, now, out, |connection, cx| {
                         connection.on_update_refused(request, refusal, cx)
                     });
@@ -239,12 +242,18 @@ impl Worker {
     }
 
     /// Deliveries were lost: who was promised them with QoS 1 or 2 must not go on as if nothing had happened.
-    fn on_overrun(&mut self, shard: ShardId, was_forgotten: bool, now: MonotonicMs, out: &mut Actions) {
+    fn on_overrun(&mut self, shard: ShardId, queued: QueuedFor, now: MonotonicMs, out: &mut Actions) {
         let away = self
             .shared
             .storage_lost_at
-            .filter(|_| was_forgotten)
+            .filter(|_| queued == QueuedFor::Unexpired)
             .map(|at| now.since(at));
+        if queued != QueuedFor::All {
+            // Their messages went to other members, unless storage had heard: what it has stored is what counts.
+            for token in self.shared.requests.taking_from(shard) {
+                self.end(token, DisconnectReason::Overrun.into(), now, out);
+            }
+        }
         let mut slots = Vec::new();
         self.shared.filters.for_each_at(shard, |subscriber| {
             if subscriber.qos != QoS::AtMostOnce {
@@ -259,11 +268,22 @@ impl Worker {
             };
             match connection.durable_mut() {
                 // What was lost on its way is queued, unless the session has expired meanwhile and is a new one.
-                Some(durable) if away.is_none_or(|away| away.as_secs() < u64::from(durable.expiry_s())) => {
+                Some(durable)
+                    if queued != QueuedFor::Nobody
+                        && away.is_none_or(|away| away.as_secs() < u64::from(durable.expiry_s())) =>
+                {
                     durable.leave_tail(shard);
                     self.with(token, now, out, |connection, cx| connection.read_on(cx));
                 }
-                _ => self.end(token, DisconnectReason::Overrun.into(), now, out),
+                _ => {
+                    if queued == QueuedFor::Nobody
+                        && let Some(session) = &mut connection.cold.session
+                    {
+                        // It has a gap: the client is not to find it again as if it had none.
+                        session.disconnect_expiry_s = Some(0);
+                    }
+                    self.end(token, DisconnectReason::Overrun.into(), now, out);
+                }
             }
         }
     }

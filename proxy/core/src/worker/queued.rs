@@ -13,7 +13,7 @@ use crate::connection::Connection;
 use crate::connection::durable::{Mode, Place};
 use crate::connection::message::OutMessage;
 use crate::connection::outbound::Identifiers;
-use crate::filters::{FilterTable, Subscriber};
+use crate::filters::{FilterKey, FilterTable, Subscriber};
 
 impl Worker {
     /// Queues a chunk of what a session has not been sent: one copy of each message, at the highest QoS and with the
@@ -54,25 +54,28 @@ impl Worker {
             let message = Arc::new(self.shared.out_message(pulled.message, now));
             let merged = merge(connection, &subscriptions, &message);
             self.shared.stats.deliveries_not_local += u64::from(merged.is_none());
-            // The subscription may be granted QoS 0 by now: what nobody acknowledges is not kept for an absence.
-            let Some(mut queued) = merged.filter(|queued| queued.qos != QoS::AtMostOnce) else {
-                if let Some(cursor) = connection.durable_mut().and_then(|d| d.cursor_mut(shard)) {
-                    cursor.pass_over(pulled.position);
-                }
-                continue;
-            };
             let place = Place {
                 shard,
                 position: pulled.position,
             };
-            queued.place = Some(place);
+            let is_kept = merged.as_ref().is_some_and(|queued| queued.qos.is_acknowledged());
+            if !is_kept && let Some(cursor) = connection.durable_mut().and_then(|d| d.cursor_mut(shard)) {
+                cursor.pass_over(pulled.position);
+            }
+            // The client may have asked for QoS 0 meanwhile: what nobody acknowledges is not kept for an absence. What only
+            // the server has lowered is still the client's.
+            let is_wanted = is_kept || connection.max_qos() == QoS::AtMostOnce;
+            let Some(mut queued) = merged.filter(|_| is_wanted) else {
+                continue;
+            };
+            queued.place = is_kept.then_some(place);
             let qos = queued.qos;
             let outbound = connection
                 .outbound
                 .get_or_insert_with(|| self.shared.spare.take_outbound());
             outbound.push(queued);
             self.shared.stats.deliveries_pulled += 1;
-            queue_up(connection, Some(place), qos, token, &mut self.shared, now);
+            queue_up(connection, is_kept.then_some(place), qos, token, &mut self.shared, now);
         }
         connection.settle(&mut self.shared);
         let cursor = connection.durable_mut().and_then(|d| d.cursor_mut(shard));
@@ -90,19 +93,25 @@ impl Worker {
     }
 }
 
-/// RETAIN and subscription identifiers of a message that is sent again; none: no subscription of the client matches any
-/// more.
+/// RETAIN and subscription identifiers of a message that is sent again, by the shared subscription that is named or by
+/// the others; none: no subscription of the client matches any more.
 pub(crate) fn merge_matching(
     connection: &Connection,
     message: &Arc<OutMessage>,
+    shared: Option<&[u8]>,
     filters: &FilterTable,
     slot: u32,
 ) -> Option<(bool, Identifiers)> {
     let session = connection.cold.session.as_ref()?;
+    let group = shared.map(|name| filters.find(name));
+    let has_it = |key: &FilterKey| match group {
+        Some(group) => group == Some(*key),
+        None => filters.matches(*key, message.topic_name()),
+    };
     let matching: Vec<Subscriber> = session
         .subscriptions
         .iter()
-        .filter(|key| filters.matches(**key, message.topic_name()))
+        .filter(|key| has_it(key))
         .filter_map(|key| filters.subscriber(*key, slot).copied())
         .collect();
     let queued = merge(connection, &matching, message)?;

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use super::token::ConnectionToken;
 use crate::connection::SubscribeRequest;
 use crate::connection::durable::SessionRead;
+use crate::connection::leases::SharedLease;
 use crate::exchange::{ToLink, WorkerId, request_id};
 use crate::filters::{FilterKey, Released};
 
@@ -25,8 +26,8 @@ pub(crate) enum Request {
     Withdrawn(FilterKey),
     /// Messages for a session that outlives its connection.
     Read(Box<SessionRead>),
-    /// Changes of a session.
-    Update(ConnectionToken),
+    /// Changes of a session, and what it takes of shared subscriptions with them.
+    Update(ConnectionToken, Box<[SharedLease]>),
     /// The release of a packet id.
     Release(ConnectionToken),
 }
@@ -83,6 +84,17 @@ impl RequestTable {
         self.requests.remove(&id)
     }
 
+    /// Connections whose sessions have been asked to take messages of a shard's groups, and were not answered.
+    pub(crate) fn taking_from(&self, shard: ShardId) -> Vec<ConnectionToken> {
+        let takes = |request: &Request| match request {
+            Request::Update(token, leases) => leases.iter().any(|lease| lease.shard == shard).then_some(*token),
+            _ => None,
+        };
+        let mut tokens: Vec<_> = self.requests.values().filter_map(takes).collect();
+        tokens.sort_unstable();
+        tokens
+    }
+
     fn insert(&mut self, id: RequestId, request: Request) {
         self.requests.insert(id, request);
     }
@@ -132,6 +144,7 @@ impl Shared {
                     topic_filter,
                     retained: false,
                     durable: request.durable,
+                    is_restored: request.is_restored,
                     group: self.filters.group_part(request.key),
                 });
             }
@@ -173,6 +186,7 @@ impl Shared {
                         topic_filter,
                         retained: true,
                         durable: request.durable,
+                        is_restored: false,
                         group: None,
                     });
                 }

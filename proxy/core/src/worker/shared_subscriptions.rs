@@ -158,7 +158,10 @@ impl Worker {
         if !outbound.unwritten.is_empty() {
             outbound.own_messages();
         }
-        queue_up(connection, None, qos, token, &mut self.shared, now);
+        // One of QoS 1 goes back to its group: nothing is to be known of it.
+        if qos == QoS::ExactlyOnce {
+            queue_up(connection, None, qos, token, &mut self.shared, now);
+        }
         connection.settle(&mut self.shared);
         if !connection.is_dirty {
             connection.is_dirty = true;

@@ -1,10 +1,11 @@
 //! Any value of the contract about stored sessions, for property tests.
 
+use bytes::Bytes;
 use freshet_storage_contract::{
-    Answer, Cursor, Delivery, EnsureDurable, ExactlyOnce, Fetch, FetchedMessage, FilterId, Operation, OutboundExchange,
-    OutboundStage, PacketId, Position, Pull, PullFilter, PulledMessage, QoS, Release, RequestId, RetainHandling,
-    SessionChange, SessionRefusal, StoredSession, StoredSubscription, SubscriptionOptions, SubscriptionStart,
-    UpdateSession,
+    Answer, Cursor, Delivery, EnsureDurable, ExactlyOnce, Fetch, FetchedMessage, FilterId, Message, Operation,
+    OutboundExchange, OutboundStage, PacketId, Position, Pull, PullFilter, PulledMessage, QoS, Release, RequestId,
+    RetainHandling, SessionChange, SessionRefusal, StoredSession, StoredSubscription, SubscriptionOptions,
+    SubscriptionStart, UpdateSession,
 };
 use proptest::{
     collection::{btree_set, vec},
@@ -79,17 +80,24 @@ fn cursor() -> impl Strategy<Value = Cursor> {
     })
 }
 
+fn kept() -> impl Strategy<Value = Option<Box<Message>>> {
+    option::of(message().prop_map(Box::new))
+}
+
 fn exchange() -> impl Strategy<Value = OutboundExchange> {
     let stage = prop_oneof![Just(OutboundStage::Sent), Just(OutboundStage::Received)];
-    (packet_id(), shard(), position(), exchange_qos(), stage).prop_map(|(packet_id, shard, position, qos, stage)| {
-        OutboundExchange {
+    let shared = option::of(Just(Bytes::from_static(b"$share/g/a")));
+    (packet_id(), shard(), position(), exchange_qos(), stage, shared, kept()).prop_map(
+        |(packet_id, shard, position, qos, stage, shared, message)| OutboundExchange {
             packet_id,
             shard,
             position,
             qos,
             stage,
-        }
-    })
+            shared,
+            message,
+        },
+    )
 }
 
 pub(super) fn stored_session() -> impl Strategy<Value = StoredSession> {
@@ -117,15 +125,19 @@ fn change() -> impl Strategy<Value = SessionChange> {
             shard(),
             position(),
             exchange_qos(),
-            option::of(group_name())
+            option::of(group_name()),
+            kept()
         )
-            .prop_map(|(packet_id, shard, position, qos, shared)| SessionChange::Sending {
-                packet_id,
-                shard,
-                position,
-                qos,
-                shared,
-            }),
+            .prop_map(
+                |(packet_id, shard, position, qos, shared, message)| SessionChange::Sending {
+                    packet_id,
+                    shard,
+                    position,
+                    qos,
+                    shared,
+                    message,
+                }
+            ),
         packet_id().prop_map(|packet_id| SessionChange::Received { packet_id }),
         packet_id().prop_map(|packet_id| SessionChange::Completed { packet_id }),
     ]

@@ -56,6 +56,8 @@ fn stored_session() -> StoredSession {
         position: POSITION,
         qos,
         stage,
+        shared: None,
+        message: None,
     };
     StoredSession {
         generation: EPOCH,
@@ -119,6 +121,7 @@ fn operations() -> Vec<Operation> {
                     position: POSITION,
                     qos: QoS::ExactlyOnce,
                     shared: None,
+                    message: None,
                 },
                 SessionChange::Received {
                     packet_id: packet_id(1),
@@ -229,9 +232,52 @@ fn deliveries() -> Vec<NumberedDelivery> {
         .collect()
 }
 
+/// A message that the session itself keeps.
+fn kept_operations() -> Vec<Operation> {
+    let sending = SessionChange::Sending {
+        packet_id: packet_id(1),
+        shard: ShardId(0),
+        position: Position(0),
+        qos: QoS::ExactlyOnce,
+        shared: None,
+        message: Some(Box::new(message(QoS::ExactlyOnce))),
+    };
+    vec![Operation::UpdateSession(UpdateSession {
+        request: Some(RequestId(0)),
+        client_id: CLIENT_ID,
+        epoch: EPOCH,
+        changes: vec![sending],
+    })]
+}
+
+fn kept_answers() -> Vec<Answer> {
+    let exchange = OutboundExchange {
+        packet_id: packet_id(1),
+        shard: ShardId(0),
+        position: Position(0),
+        qos: QoS::ExactlyOnce,
+        stage: OutboundStage::Sent,
+        shared: None,
+        message: Some(Box::new(message(QoS::ExactlyOnce))),
+    };
+    vec![Answer::SessionAttached {
+        request: RequestId(0),
+        epoch: EPOCH,
+        session_present: true,
+        session: Some(Box::new(StoredSession {
+            generation: EPOCH,
+            subscriptions: Vec::new(),
+            cursors: Vec::new(),
+            outbound: vec![exchange],
+        })),
+    }]
+}
+
 /// The frames by name.
-pub(super) fn frames() -> [(&'static str, Vec<u8>); 3] {
+pub(super) fn frames() -> [(&'static str, Vec<u8>); 5] {
     [
+        ("kept-operations", Operation::frame(kept_operations()).encode_to_vec()),
+        ("kept-answers", Answer::frame(kept_answers()).encode_to_vec()),
         ("sessions-operations", Operation::frame(operations()).encode_to_vec()),
         ("sessions-answers", Answer::frame(answers()).encode_to_vec()),
         (
@@ -243,12 +289,19 @@ pub(super) fn frames() -> [(&'static str, Vec<u8>); 3] {
 
 #[test]
 fn recorded_frames_about_sessions_mean_what_they_meant() {
-    let frame: proto::OperationFrame = recorded("sessions-operations");
-    let read: Result<Vec<Operation>, _> = frame.operations.into_iter().map(TryInto::try_into).collect();
-    assert_eq!(read, Ok(operations()));
-    let frame: proto::AnswerFrame = recorded("sessions-answers");
-    let read: Result<Vec<Answer>, _> = frame.answers.into_iter().map(TryInto::try_into).collect();
-    assert_eq!(read, Ok(answers()));
+    for (name, meant) in [
+        ("sessions-operations", operations()),
+        ("kept-operations", kept_operations()),
+    ] {
+        let frame: proto::OperationFrame = recorded(name);
+        let read: Result<Vec<Operation>, _> = frame.operations.into_iter().map(TryInto::try_into).collect();
+        assert_eq!(read, Ok(meant));
+    }
+    for (name, meant) in [("sessions-answers", answers()), ("kept-answers", kept_answers())] {
+        let frame: proto::AnswerFrame = recorded(name);
+        let read: Result<Vec<Answer>, _> = frame.answers.into_iter().map(TryInto::try_into).collect();
+        assert_eq!(read, Ok(meant));
+    }
     assert_eq!(
         deliveries_of(recorded::<proto::DeliveryFrame>("sessions-deliveries").runs),
         Ok(deliveries())

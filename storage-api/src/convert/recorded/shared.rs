@@ -1,8 +1,8 @@
 //! Recorded frames of the feature `shared_subscriptions`.
 
 use freshet_storage_contract::{
-    EnsureDurable, Lease, PacketId, SessionChange, SettleShared, Settlement, SharedGroup, SharedMessage,
-    SharedStrategy, UpdateSession,
+    EnsureDurable, Lease, OutboundExchange, OutboundStage, PacketId, SessionChange, SettleShared, Settlement,
+    SharedGroup, SharedMessage, SharedStrategy, StoredSession, UpdateSession,
 };
 
 use super::*;
@@ -50,6 +50,7 @@ fn operations() -> Vec<Operation> {
                 position: LEASE.position,
                 qos: QoS::ExactlyOnce,
                 shared: Some(NAME),
+                message: None,
             }],
         }),
         Operation::SettleShared(SettleShared {
@@ -74,6 +75,30 @@ fn answers() -> Vec<Answer> {
     vec![Answer::SharedSettled { request: RequestId(0) }]
 }
 
+/// A session with an exchange of a message that came by a group.
+fn session_answers() -> Vec<Answer> {
+    let session = StoredSession {
+        generation: EPOCH,
+        subscriptions: Vec::new(),
+        cursors: Vec::new(),
+        outbound: vec![OutboundExchange {
+            packet_id: PacketId::new(1).expect("not 0"),
+            shard: ShardId(0),
+            position: LEASE.position,
+            qos: QoS::ExactlyOnce,
+            stage: OutboundStage::Sent,
+            shared: Some(NAME),
+            message: None,
+        }],
+    };
+    vec![Answer::SessionAttached {
+        request: RequestId(0),
+        epoch: EPOCH,
+        session_present: true,
+        session: Some(Box::new(session)),
+    }]
+}
+
 fn deliveries() -> Vec<NumberedDelivery> {
     let shared = |seq, message, lease| NumberedDelivery {
         shard: ShardId(0),
@@ -92,10 +117,11 @@ fn deliveries() -> Vec<NumberedDelivery> {
 }
 
 /// The frames by name.
-pub(super) fn frames() -> [(&'static str, Vec<u8>); 3] {
+pub(super) fn frames() -> [(&'static str, Vec<u8>); 4] {
     [
         ("shared-operations", Operation::frame(operations()).encode_to_vec()),
         ("shared-answers", Answer::frame(answers()).encode_to_vec()),
+        ("shared-session", Answer::frame(session_answers()).encode_to_vec()),
         (
             "shared-deliveries",
             NumberedDelivery::frame(deliveries()).encode_to_vec(),
@@ -108,9 +134,11 @@ fn recorded_frames_about_shared_subscriptions_mean_what_they_meant() {
     let frame: proto::OperationFrame = recorded("shared-operations");
     let read: Result<Vec<Operation>, _> = frame.operations.into_iter().map(TryInto::try_into).collect();
     assert_eq!(read, Ok(operations()));
-    let frame: proto::AnswerFrame = recorded("shared-answers");
-    let read: Result<Vec<Answer>, _> = frame.answers.into_iter().map(TryInto::try_into).collect();
-    assert_eq!(read, Ok(answers()));
+    for (name, meant) in [("shared-answers", answers()), ("shared-session", session_answers())] {
+        let frame: proto::AnswerFrame = recorded(name);
+        let read: Result<Vec<Answer>, _> = frame.answers.into_iter().map(TryInto::try_into).collect();
+        assert_eq!(read, Ok(meant));
+    }
     assert_eq!(
         deliveries_of(recorded::<proto::DeliveryFrame>("shared-deliveries").runs),
         Ok(deliveries())

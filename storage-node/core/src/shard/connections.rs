@@ -1,7 +1,8 @@
 //! What attaching, taking over, naming again and ending a session mean.
 //!
 //! One connection per client id, ordered by epochs. A new one makes the present proxy end the old one first and waits
-//! for it, at most `takeover_wait_ms`; not at all when that proxy has no link. What becomes of the will of a connection
+//! for it, at most `takeover_wait_ms`; not at all when that proxy has no link. Of many within a while each waits for its turn
+//! before that (`super::flapping`). What becomes of the will of a connection
 //! that has ended is in `super::wills`.
 
 use std::time::Duration;
@@ -12,8 +13,9 @@ use freshet_storage_contract::{
 };
 
 use super::Shard;
+use super::flapping;
 use super::peers::Superseded;
-use super::sessions::{Held, Waiting, session_bytes};
+use super::sessions::{Client, Held, Waiting, session_bytes};
 use super::wills::LeftWill;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog};
@@ -83,7 +85,7 @@ impl<L: CommitLog> Shard<L> {
         let (request, held) = (attach.request, &client.held);
         if held.peer == key && held.request == Some(request) {
             // Asked again after a broken link. If it is to end by now, that is told again too, behind it.
-            let (epoch, client_id, is_to_end) = (held.epoch, client.id.clone(), client.waiting().is_some());
+            let (epoch, client_id, is_to_end) = (held.epoch, client.id.clone(), client.is_to_end());
             self.answer_attached(key, request, &client_id, epoch, turn);
             if is_to_end {
                 turn.answer(key, Answer::TakeOver { client_id, epoch });
@@ -96,7 +98,8 @@ impl<L: CommitLog> Shard<L> {
         {
             return;
         }
-        let (old_peer, old_epoch, client_id) = (held.peer, held.epoch, client.id.clone());
+        let old_peer = held.peer;
+        let asked_already = client.waiting().map(|w| (w.until, w.is_asked));
         let will_bytes = attach.will.as_ref().map_or(0, |w| w.message.charged_bytes() as u64);
         if !self.has_room(will_bytes, turn) {
             self.counters.attaches_refused_total += 1;
@@ -104,15 +107,14 @@ impl<L: CommitLog> Shard<L> {
             turn.answer(key, Answer::SessionRefused { request, refusal });
             return;
         }
-        let asked_already = client.waiting().map(|w| w.until);
-        let until =
-            asked_already.unwrap_or_else(|| turn.now.plus(Duration::from_millis(turn.settings.takeover_wait_ms)));
+        let (until, is_asked) = asked_already.unwrap_or((turn.now.plus(flapping::WAIT), false));
         if let Some(former) = self.sessions.wait(
             at,
             Waiting {
                 peer: key,
                 attach,
                 until,
+                is_asked,
             },
         ) {
             self.counters.attaches_superseded_total += 1;
@@ -122,14 +124,22 @@ impl<L: CommitLog> Shard<L> {
             return;
         }
         self.counters.takeovers_total += 1;
-        if turn.proxies.is_linked(old_peer) {
-            turn.answer(
-                old_peer,
-                Answer::TakeOver {
-                    client_id,
-                    epoch: old_epoch,
-                },
-            );
+        let is_one_of_many = self.sessions.count_takeover(at, turn.now);
+        if is_one_of_many && turn.proxies.is_linked(old_peer) {
+            self.counters.takeovers_delayed_total += 1;
+        } else {
+            self.take_over(at, turn);
+        }
+    }
+
+    /// Has the present connection of a client ended for the one that waits.
+    fn take_over(&mut self, at: u32, turn: &mut Turn<'_>) {
+        let until = turn.now.plus(Duration::from_millis(turn.settings.takeover_wait_ms));
+        self.sessions.ask(at, until);
+        let Some(client) = self.sessions.get(at) else { return };
+        let (peer, epoch, client_id) = (client.held.peer, client.held.epoch, client.id.clone());
+        if turn.proxies.is_linked(peer) {
+            turn.answer(peer, Answer::TakeOver { client_id, epoch });
         } else {
             self.end_connection(at, End::Unreachable, turn);
         }
@@ -320,7 +330,7 @@ impl<L: CommitLog> Shard<L> {
                 self.decide_will(left, End::Detached(DetachReason::TakenOver), Some(false), turn);
             }
         }
-        if self.sessions.get(at).is_some_and(|c| c.waiting().is_some()) {
+        if self.sessions.get(at).is_some_and(Client::is_to_end) {
             // A newer connection waits already: it waits for this one now.
             turn.answer(
                 key,
@@ -390,10 +400,14 @@ impl<L: CommitLog> Shard<L> {
         }
     }
 
-    /// Grants what has waited for an answer too long.
+    /// Grants what has waited for an answer too long, and takes over what has waited for its turn.
     pub(super) fn grant_overdue(&mut self, turn: &mut Turn<'_>) {
         while let Some(at) = self.sessions.overdue(turn.now) {
-            self.end_connection(at, End::Unconfirmed, turn);
+            if self.sessions.get(at).is_some_and(Client::is_to_end) {
+                self.end_connection(at, End::Unconfirmed, turn);
+            } else {
+                self.take_over(at, turn);
+            }
         }
     }
 

@@ -45,10 +45,11 @@ impl<L: CommitLog> Shard<L> {
             let Some(peer) = self.peers.get_mut(key) else { return };
             peer.interest_version = delta.version;
             // One that had filters names all of them.
-            let is_late = std::mem::take(&mut peer.owes_interest) && delta.complete && routes_already;
-            if is_late {
-                // What was routed since the hold passed its subscribers by, and its publishers have been answered.
-                peer.ring.push_overrun(turn.now);
+            let owed = peer.owes_interest.take().filter(|_| delta.complete && routes_already);
+            if let Some(last_leader) = owed {
+                // What was routed since the hold passed its subscribers by, and its publishers have been answered. The
+                // log has queued it for sessions that it knew.
+                peer.ring.push_overrun(last_leader < self.remembers_from, turn.now);
                 self.counters.interest_late_total += 1;
                 if let Some(incarnation) = turn.proxies.get(key).map(|i| i.id) {
                     let shard = self.id;

@@ -13,6 +13,7 @@ use slab::Slab;
 
 use crate::hash::NumberMap;
 use crate::incarnations::PeerKey;
+use crate::planted::planted;
 use crate::state::{QueueId, Queues};
 
 /// What a group costs the leader beside its name, in bytes.
@@ -231,7 +232,9 @@ impl Groups {
             match settlement {
                 Settlement::Done => result.done.push(lease.position),
                 Settlement::Returned => {
-                    group.returned.insert(lease.position);
+                    if !planted!(ReturnedMessageForgotten) {
+                        group.returned.insert(lease.position);
+                    }
                     result.returned += 1;
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    DeliverySeq, FilterId, InterestVersion, MonotonicMs, Position, RequestId, SessionEpoch,
+    DeliverySeq, FilterId, InterestVersion, MonotonicMs, Position, RequestId, SessionEpoch, Term,
 };
 
 use super::groups::GroupAt;
@@ -28,8 +28,9 @@ pub(crate) struct Superseded {
 pub(crate) struct Peer {
     pub(crate) key: PeerKey,
     pub(crate) interest_version: InterestVersion,
-    /// The proxy had another leader before this one, and may have filters that this one has not been told of.
-    pub(crate) owes_interest: bool,
+    /// The term of another leader that the proxy had before this one, while it may have filters that this one has not
+    /// been told of.
+    pub(crate) owes_interest: Option<Term>,
     pub(crate) filters: PeerFilters,
     /// Shared subscriptions of which it has members.
     pub(super) groups: NumberMap<FilterId, GroupAt>,
@@ -59,7 +60,7 @@ impl Peer {
         Self {
             key,
             interest_version: InterestVersion(0),
-            owes_interest: false,
+            owes_interest: None,
             filters: PeerFilters::default(),
             groups: NumberMap::default(),
             stalled: BTreeSet::new(),

@@ -75,7 +75,9 @@ enum Body {
         /// Bytes charged for its messages.
         bytes: usize,
     },
-    Overrun,
+    Overrun {
+        queues_lost: bool,
+    },
 }
 
 /// What became of a message.
@@ -287,7 +289,7 @@ impl Ring {
         let price = match &item.body {
             Body::Message { message, .. } => message.charged_bytes(),
             Body::Answer { bytes, .. } => *bytes,
-            Body::Marker { .. } | Body::Overrun => 0,
+            Body::Marker { .. } | Body::Overrun { .. } => 0,
         };
         if !pay(price) {
             return None;
@@ -311,7 +313,9 @@ impl Ring {
             }
             Body::Marker { version } => Delivery::Marker { version: *version },
             Body::Answer { delivery, .. } => aged_answer(delivery, waited),
-            Body::Overrun => Delivery::Overrun,
+            Body::Overrun { queues_lost } => Delivery::Overrun {
+                queues_lost: *queues_lost,
+            },
         };
         let seq = DeliverySeq(self.first + self.sent as u64);
         self.sent += 1;
@@ -362,14 +366,15 @@ impl Ring {
             return None;
         }
         let lost = self.overrun.take()?;
-        self.push_overrun(now);
+        self.push_overrun(false, now);
         Some(lost)
     }
 
-    /// Tells the proxy that messages were lost before this place.
-    pub(crate) fn push_overrun(&mut self, now: MonotonicMs) {
+    /// Tells the proxy that messages were lost before this place; `queues_lost`: for sessions that outlive their
+    /// connection, too.
+    pub(crate) fn push_overrun(&mut self, queues_lost: bool, now: MonotonicMs) {
         let item = Item {
-            body: Body::Overrun,
+            body: Body::Overrun { queues_lost },
             ring_bytes: SMALL_DELIVERY_BYTES,
             waiter: None,
             entered: now,
@@ -440,7 +445,7 @@ fn aged_answer(delivery: &Delivery, waited: Duration) -> Delivery {
         Delivery::Pulled { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
         Delivery::Fetched { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
         Delivery::Shared(shared) => age(&mut shared.message),
-        Delivery::Message { .. } | Delivery::Marker { .. } | Delivery::Overrun | Delivery::Started { .. } => {}
+        Delivery::Message { .. } | Delivery::Marker { .. } | Delivery::Overrun { .. } | Delivery::Started { .. } => {}
     }
     delivery
 }

@@ -10,6 +10,7 @@ use freshet_storage_contract::{AttachSession, MonotonicMs, RequestId, SessionEpo
 use hashbrown::HashTable;
 use slab::Slab;
 
+use super::flapping::Takeovers;
 use crate::hash::KeyedHash;
 use crate::incarnations::PeerKey;
 
@@ -34,6 +35,7 @@ pub(super) struct Client {
     hash: u64,
     pub(super) held: Held,
     waiting: Option<Box<Waiting>>,
+    takeovers: Takeovers,
 }
 
 /// The present connection.
@@ -49,12 +51,14 @@ pub(super) struct Held {
     place: usize,
 }
 
-/// The next connection, while the present one is asked to end.
+/// The next connection, until the present one has ended.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) peer: PeerKey,
     pub(super) attach: AttachSession,
     pub(super) until: MonotonicMs,
+    /// The present one's proxy has been asked to end it; before that it is not disturbed.
+    pub(super) is_asked: bool,
 }
 
 impl Registry {
@@ -96,6 +100,7 @@ impl Registry {
             hash,
             held,
             waiting: None,
+            takeovers: Takeovers::default(),
         };
         client.held.place = list.len();
         // Four billion sessions go far beyond their bound.
@@ -170,6 +175,24 @@ impl Registry {
         former
     }
 
+    /// Counts a takeover. True: there have been many of late, and this one is to wait.
+    pub(super) fn count_takeover(&mut self, at: u32, now: MonotonicMs) -> bool {
+        let client = self.clients.get_mut(at as usize);
+        client.is_some_and(|client| client.takeovers.add(now))
+    }
+
+    /// The proxy of the present connection is asked to end it, and has until then.
+    pub(super) fn ask(&mut self, at: u32, until: MonotonicMs) {
+        let Some(client) = self.clients.get_mut(at as usize) else {
+            return;
+        };
+        if let Some(waiting) = &mut client.waiting {
+            self.waits.remove(&(waiting.until, at));
+            self.waits.insert((until, at));
+            (waiting.until, waiting.is_asked) = (until, true);
+        }
+    }
+
     /// Takes the connection that waits.
     pub(super) fn take_waiting(&mut self, at: u32) -> Option<Waiting> {
         let waiting = *self.clients.get_mut(at as usize)?.waiting.take()?;
@@ -198,6 +221,11 @@ impl Registry {
 impl Client {
     pub(super) fn waiting(&self) -> Option<&Waiting> {
         self.waiting.as_deref()
+    }
+
+    /// Whether the present connection is being ended for another one.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.waiting().is_some_and(|waiting| waiting.is_asked)
     }
 }
 

@@ -10,6 +10,7 @@ use super::stored::Reply;
 use super::{NotAdded, Shard};
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog};
+use crate::planted::planted;
 use crate::state::{Note, QueueId};
 use crate::turn::Turn;
 
@@ -69,6 +70,9 @@ impl<L: CommitLog> Shard<L> {
         let Some(at) = peer.groups.remove(&filter_id) else {
             return;
         };
+        if planted!(GoneMembersChosen) {
+            return;
+        }
         peer.stalled.remove(&at);
         let (returned, gone) = self.groups.remove_part(at, key, filter_id);
         self.counters.shared_returned_total += returned;

@@ -85,12 +85,8 @@ impl<L: CommitLog> Shard<L> {
         turn: &mut Turn<'_>,
     ) {
         // A session that began with this connection has its epoch for a generation.
-        let session = self
-            .state
-            .sessions
-            .get(client_id, epoch)
-            .filter(|session| session.generation != epoch)
-            .map(|session| Box::new(session.clone()));
+        let log_time_ms = self.clock.log_time_ms(turn.now);
+        let session = self.state.sessions.resumed(client_id, epoch, log_time_ms).map(Box::new);
         turn.answer(
             key,
             Answer::SessionAttached {
@@ -148,14 +144,19 @@ impl<L: CommitLog> Shard<L> {
             request,
             client_id,
             epoch,
-            changes,
+            mut changes,
         } = update;
         self.counters.session_updates_total += 1;
         let subscribes = changes.iter().any(|c| matches!(c, SessionChange::Subscribe(_)));
         // What else a session can add is bounded by its packet ids and its client's Receive Maximum.
         let added = StoredSessions::cost_of(&changes);
         let is_large = self.state.sessions.bytes_of(&client_id).saturating_add(added) > MAX_SESSION_BYTES;
-        if subscribes && (is_large || !self.has_room(added, turn)) {
+        let has_room = !is_large && self.has_room(added, turn);
+        if !has_room {
+            // They are sent all the same, and not again.
+            drop_messages(&mut changes);
+        }
+        if subscribes && !has_room {
             self.counters.session_updates_refused_total += 1;
             let refusal = SessionRefusal::QuotaExceeded;
             if let Some(request) = request {
@@ -255,5 +256,14 @@ impl<L: CommitLog> Shard<L> {
         }
         self.watch_silence(turn);
         self.send(key, turn);
+    }
+}
+
+/// Takes messages out that the session would keep.
+fn drop_messages(changes: &mut [SessionChange]) {
+    for change in changes {
+        if let SessionChange::Sending { message, .. } = change {
+            *message = None;
+        }
     }
 }

@@ -87,6 +87,10 @@ impl<L: CommitLog> Shard<L> {
                 Command::ExpireFilters { limit },
             ),
             (
+                is_due(self.state.packets.next_expiry()),
+                Command::ExpirePackets { limit },
+            ),
+            (
                 is_due(self.next_too_old(age_ms)),
                 Command::DropOldQueued { age_ms, limit },
             ),
@@ -119,13 +123,14 @@ impl<L: CommitLog> Shard<L> {
         if self.trim_at.is_none() && self.state.sessions.has_trims() {
             self.trim_at = Some(turn.now.plus(TRIM_AFTER));
         }
-        let due: [Option<MonotonicMs>; 9] = [
+        let due: [Option<MonotonicMs>; 10] = [
             self.sessions.next_wait(),
             when(self.state.wills.next_due().map(|(due_ms, _)| due_ms)),
             when(self.state.retained.next_expiry()),
             when(self.state.sessions.next_end()),
             when(self.state.queues.next_expiry()),
             when(self.state.queues.next_unconfirmed()),
+            when(self.state.packets.next_expiry()),
             when(self.next_too_old(turn.settings.queue_limits.age_ms)),
             self.trim_at,
             self.waits_for_room().then(|| turn.now.plus(LOOK_FOR_ROOM_AFTER)),

@@ -1,10 +1,11 @@
 //! QoS 2 publications of sessions that outlive their connection, as long as the publisher may repeat them
 //! (MQTT 5.0, 4.3.3).
 //!
-//! A row stands from the entry of its message until PUBREL. Rows of a generation go with it: its session shard is told
-//! once that some are here, and says when it has ended.
+//! A row stands from the entry of its message until PUBREL. Rows of a generation go some time after it: its session
+//! shard is told once that some are here, and says when it has ended. Until then a proxy that could not be reached may
+//! send again what the client published in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use freshet_storage_contract::{ExactlyOnce, PacketId, SessionEpoch};
@@ -12,25 +13,34 @@ use freshet_storage_contract::{ExactlyOnce, PacketId, SessionEpoch};
 use crate::planted::planted;
 
 /// What a publisher costs beside its client id, in bytes.
-const PUBLISHER_OVERHEAD_BYTES: u64 = 128;
+const PUBLISHER_OVERHEAD_BYTES: u64 = 160;
 /// What a row costs, in bytes.
 const ROW_BYTES: u64 = 8;
+/// How long rows are kept once their generation has ended, ms of log time: several times what a client waits for an
+/// answer while its proxy cannot reach storage.
+const KEPT_BEHIND_END_MS: u64 = 60_000;
+
+/// A client id, and the epoch at which its session began.
+type Generation = (Bytes, SessionEpoch);
 
 /// The rows of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Packets {
-    by_client: BTreeMap<Bytes, Publisher>,
+    publishers: BTreeMap<Generation, Publisher>,
+    /// Those whose generation has ended, by the log time at which they go, in ms.
+    ended: BTreeSet<(u64, Generation)>,
     rows: u64,
     bytes: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Publisher {
-    generation: SessionEpoch,
     /// The last connection that has named itself.
     epoch: SessionEpoch,
     /// Ascending.
     packet_ids: Vec<PacketId>,
+    /// When it goes; none: its generation has not ended.
+    goes_ms: Option<u64>,
 }
 
 /// What a publication is.
@@ -40,11 +50,9 @@ pub(super) enum Seen {
     Before,
     /// It comes first.
     First {
-        /// Nothing of its generation was here: its session shard is to be told.
+        /// Nothing of its generation was here, or that had ended: its session shard is to be told.
         of_generation: bool,
     },
-    /// Its generation has ended: no row is kept.
-    Ended,
 }
 
 impl Packets {
@@ -60,7 +68,7 @@ impl Packets {
 
     /// What another row of this publisher would be charged with.
     pub(crate) fn cost_of(&self, of: &ExactlyOnce) -> u64 {
-        if self.by_client.contains_key(&of.client_id) {
+        if self.publishers.contains_key(&generation_of(of)) {
             ROW_BYTES
         } else {
             publisher_bytes(&of.client_id) + ROW_BYTES
@@ -69,51 +77,36 @@ impl Packets {
 
     /// Keeps a row for a publication.
     pub(super) fn insert(&mut self, of: &ExactlyOnce) -> Seen {
+        let generation = generation_of(of);
         let mut of_generation = false;
-        if let Some(publisher) = self.by_client.get(&of.client_id) {
-            if publisher.generation > of.generation {
-                return Seen::Ended;
-            }
-            if publisher.generation < of.generation {
-                self.forget(&of.client_id, publisher.generation);
-            }
-        }
-        let publisher = self
-            .by_client
-            .entry(of.client_id.clone())
-            .or_insert_with_key(|client_id| {
-                of_generation = true;
-                self.bytes += publisher_bytes(client_id);
-                Publisher {
-                    generation: of.generation,
-                    epoch: SessionEpoch::default(),
-                    packet_ids: Vec::new(),
-                }
-            });
+        let publisher = self.publishers.entry(generation.clone()).or_insert_with(|| {
+            of_generation = true;
+            self.bytes += publisher_bytes(&of.client_id);
+            Publisher::default()
+        });
         // The client has sent again, or will, what it did not see answered (MQTT-4.4.0-1).
         let is_late = of.epoch.is_some_and(|epoch| epoch < publisher.epoch);
         if is_late {
             return Seen::Before;
         }
         publisher.epoch = publisher.epoch.max(of.epoch.unwrap_or_default());
-        match publisher.packet_ids.binary_search(&of.packet_id) {
-            Ok(_) => Seen::Before,
-            Err(at) => {
-                publisher.packet_ids.insert(at, of.packet_id);
-                self.rows += 1;
-                self.bytes += ROW_BYTES;
-                Seen::First { of_generation }
-            }
+        let Err(at) = publisher.packet_ids.binary_search(&of.packet_id) else {
+            return Seen::Before;
+        };
+        publisher.packet_ids.insert(at, of.packet_id);
+        self.rows += 1;
+        self.bytes += ROW_BYTES;
+        // A proxy may have kept the session that had expired.
+        if let Some(goes_ms) = publisher.goes_ms.take() {
+            of_generation = true;
+            self.ended.remove(&(goes_ms, generation));
         }
+        Seen::First { of_generation }
     }
 
     /// The packet id may come again with another message. False: it was not here.
     pub(super) fn release(&mut self, of: &ExactlyOnce) -> bool {
-        let Some(publisher) = self
-            .by_client
-            .get_mut(&of.client_id)
-            .filter(|p| p.generation == of.generation)
-        else {
+        let Some(publisher) = self.publishers.get_mut(&generation_of(of)) else {
             return false;
         };
         if of.epoch.is_some_and(|epoch| epoch < publisher.epoch) {
@@ -133,16 +126,42 @@ impl Packets {
     }
 
     /// A generation has ended.
-    pub(super) fn forget(&mut self, client_id: &Bytes, generation: SessionEpoch) {
-        if self.by_client.get(client_id).is_none_or(|p| p.generation > generation) {
+    pub(super) fn end(&mut self, client_id: &Bytes, generation: SessionEpoch, log_time_ms: u64) {
+        let name = (client_id.clone(), generation);
+        let Some(publisher) = self.publishers.get_mut(&name).filter(|p| p.goes_ms.is_none()) else {
             return;
-        }
-        if let Some(publisher) = self.by_client.remove(client_id) {
-            let rows = publisher.packet_ids.len() as u64;
-            self.rows -= rows;
-            self.bytes -= publisher_bytes(client_id) + rows * ROW_BYTES;
-        }
+        };
+        let goes_ms = log_time_ms.saturating_add(KEPT_BEHIND_END_MS);
+        publisher.goes_ms = Some(goes_ms);
+        self.ended.insert((goes_ms, name));
     }
+
+    /// Forgets up to `limit` publishers whose time has passed; returns how many.
+    pub(super) fn expire(&mut self, log_time_ms: u64, limit: usize) -> usize {
+        let mut count = 0;
+        while count < limit
+            && let Some((goes_ms, _)) = self.ended.first()
+            && *goes_ms <= log_time_ms
+            && let Some((_, name)) = self.ended.pop_first()
+        {
+            if let Some(publisher) = self.publishers.remove(&name) {
+                let rows = publisher.packet_ids.len() as u64;
+                self.rows -= rows;
+                self.bytes -= publisher_bytes(&name.0) + rows * ROW_BYTES;
+            }
+            count += 1;
+        }
+        count
+    }
+
+    /// When the first publisher goes, ms of log time.
+    pub(crate) fn next_expiry(&self) -> Option<u64> {
+        self.ended.first().map(|(goes_ms, _)| *goes_ms)
+    }
+}
+
+fn generation_of(of: &ExactlyOnce) -> Generation {
+    (of.client_id.clone(), of.generation)
 }
 
 fn publisher_bytes(client_id: &Bytes) -> u64 {
@@ -179,16 +198,52 @@ mod tests {
         assert_eq!(packets.rows(), 2);
     }
 
+    fn end(packets: &mut Packets, generation: u64, log_time_ms: u64) {
+        let of = of(generation, 1);
+        packets.end(&of.client_id, of.generation, log_time_ms);
+    }
+
     #[test]
-    fn a_later_generation_takes_the_place_of_an_earlier_one() {
+    fn generations_of_a_client_have_nothing_to_do_with_each_other() {
         let mut packets = Packets::default();
         packets.insert(&of(1, 7));
+        end(&mut packets, 1, 0);
         assert_eq!(packets.insert(&of(2, 7)), Seen::First { of_generation: true });
-        assert_eq!(packets.insert(&of(1, 8)), Seen::Ended);
-        assert!(!packets.release(&of(1, 7)), "it belongs to the later generation now");
-        packets.forget(&of(1, 7).client_id, of(1, 7).generation);
-        assert_eq!(packets.rows(), 1, "the end of the earlier one comes late");
-        packets.forget(&of(2, 7).client_id, of(2, 7).generation);
+        assert!(packets.release(&of(2, 7)));
+        assert_eq!(packets.insert(&of(1, 7)), Seen::Before, "it comes late");
+        assert_eq!(packets.expire(KEPT_BEHIND_END_MS, 9), 1);
+        assert_eq!(packets.insert(&of(2, 7)), Seen::First { of_generation: false });
+        end(&mut packets, 2, 0);
+        packets.expire(KEPT_BEHIND_END_MS, 9);
         assert_eq!((packets.rows(), packets.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn what_was_published_in_a_generation_is_known_for_some_time_behind_its_end() {
+        let mut packets = Packets::default();
+        packets.insert(&of(1, 7));
+        end(&mut packets, 1, 1_000);
+        end(&mut packets, 1, 2_000);
+        assert_eq!(packets.next_expiry(), Some(1_000 + KEPT_BEHIND_END_MS));
+        assert_eq!(packets.expire(KEPT_BEHIND_END_MS, 9), 0);
+        assert_eq!(packets.insert(&of(1, 7)), Seen::Before);
+        assert_eq!(packets.expire(1_000 + KEPT_BEHIND_END_MS, 9), 1);
+        assert_eq!((packets.rows(), packets.bytes(), packets.next_expiry()), (0, 0, None));
+    }
+
+    #[test]
+    fn a_generation_that_goes_on_after_its_end_is_named_again() {
+        let mut packets = Packets::default();
+        packets.insert(&of(1, 7));
+        end(&mut packets, 1, 0);
+        assert_eq!(packets.insert(&of(1, 8)), Seen::First { of_generation: true });
+        assert_eq!(
+            packets.expire(u64::MAX, 9),
+            0,
+            "its session shard says anew when it ends"
+        );
+        end(&mut packets, 1, 5);
+        assert_eq!(packets.expire(u64::MAX, 9), 1);
+        assert_eq!(packets.rows(), 0);
     }
 }

@@ -22,6 +22,7 @@ pub(crate) use self::groups::{group_name, is_group};
 use self::kept::Kept;
 use self::messages::Messages;
 pub(crate) use self::messages::own_copy;
+pub(in crate::state) use self::messages::remaining;
 use crate::filters::{At, FilterIndex};
 use crate::hash::KeyedHash;
 

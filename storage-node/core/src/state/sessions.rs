@@ -57,12 +57,11 @@ impl StoredSessions {
         self.rows.get(client_id).map_or(0, |row| row.bytes(client_id))
     }
 
-    /// The session of a client, when `epoch` is the one that has it.
-    pub(crate) fn get(&self, client_id: &[u8], epoch: SessionEpoch) -> Option<&StoredSession> {
-        self.rows
-            .get(client_id)
-            .filter(|row| row.epoch == epoch)
-            .map(|row| &row.stored)
+    /// The session of a client as its next connection gets it, when `epoch` is the one that has it and not the one that
+    /// began it.
+    pub(crate) fn resumed(&self, client_id: &[u8], epoch: SessionEpoch, log_time_ms: u64) -> Option<StoredSession> {
+        let row = self.rows.get(client_id).filter(|row| row.epoch == epoch)?;
+        (row.stored.generation != epoch).then(|| row.resumed(log_time_ms))
     }
 
     /// What changes will add to what the session is charged with, at most.
@@ -204,6 +203,7 @@ impl StoredSessions {
         client_id: &Bytes,
         epoch: SessionEpoch,
         changes: &[SessionChange],
+        log_time_ms: u64,
         notes: &mut Effects<Note>,
     ) -> bool {
         let Some(row) = self.rows.get_mut(client_id).filter(|row| row.epoch == epoch) else {
@@ -211,7 +211,7 @@ impl StoredSessions {
         };
         let before = row.bytes(client_id);
         for change in changes {
-            row.change(change, &mut self.readers, notes);
+            row.change(change, log_time_ms, &mut self.readers, notes);
         }
         self.bytes = self.bytes + row.bytes(client_id) - before;
         true

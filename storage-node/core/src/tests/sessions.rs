@@ -354,3 +354,52 @@ fn a_refusal_that_was_lost_with_the_link_is_given_again() {
         }]
     );
 }
+
+#[test]
+fn two_clients_with_one_id_that_throw_each_other_out_do_so_once_a_second_at_most() {
+    let mut w = world();
+    w.attach(A);
+    w.attach(B);
+    let mut present = (A, w.attach_session(A, 1, "c", None));
+    let mut take_turns = |w: &mut World, request| {
+        let (proxy, epoch) = present;
+        let other = if proxy == A { B } else { A };
+        w.ask_session(other, request, "c", false, None);
+        let waited = w.take_answers(proxy).is_empty();
+        if waited {
+            w.pass_ms_with(999, &[A, B]);
+            assert!(!w.take_answers(proxy).contains(&take_over("c", epoch)), "not yet");
+            w.pass_ms_with(1, &[A, B]);
+            assert!(w.take_answers(proxy).contains(&take_over("c", epoch)));
+        }
+        w.detach_session(proxy, "c", epoch, DetachReason::TakenOver);
+        let answers = w.take_answers(other);
+        let granted = answers
+            .into_iter()
+            .find(|a| matches!(a, Answer::SessionAttached { .. }));
+        present = (other, attached_epoch(&[granted.expect("granted")]));
+        waited
+    };
+    let waited: Vec<_> = (2..22).map(|request| take_turns(&mut w, request)).collect();
+    assert_eq!(waited.iter().position(|waited| *waited), Some(10));
+    assert!(waited[10..].iter().all(|waited| *waited));
+    assert_eq!(w.core.stats().shards[0].counters.takeovers_delayed_total, 10);
+    w.pass_ms_with(60_000, &[A, B]);
+    w.take_answers(A);
+    w.take_answers(B);
+    assert!(!take_turns(&mut w, 22), "that was long ago");
+}
+
+#[test]
+fn a_takeover_that_waits_for_its_turn_goes_on_at_once_when_the_present_connection_ends() {
+    let mut w = world();
+    w.attach(A);
+    let mut epoch = w.attach_session(A, 1, "c", None);
+    for request in 2..13 {
+        w.ask_session(A, request, "c", false, None);
+        let waits = w.take_answers(A).is_empty();
+        assert_eq!(waits, request == 12);
+        w.detach_session(A, "c", epoch, DetachReason::TakenOver);
+        epoch = attached_epoch(&w.take_answers(A));
+    }
+}

@@ -403,6 +403,7 @@ fn exchanges_are_handed_over_with_their_messages() {
         position: chunk.messages[at].position,
         qos: QoS::ExactlyOnce,
         shared: None,
+        message: None,
     };
     let received = SessionChange::Received {
         packet_id: PacketId::new(9).unwrap(),

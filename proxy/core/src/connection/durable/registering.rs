@@ -28,6 +28,8 @@ impl Durable {
                 } else {
                     OutboundStage::Sent
                 },
+                shared: exchange.shared.clone(),
+                message: None,
             })
             .collect();
         outbound.sort_unstable_by_key(|e| (e.shard, e.position));

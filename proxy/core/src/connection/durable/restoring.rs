@@ -39,6 +39,7 @@ impl Connection {
         expiry_s: u32,
         cx: &mut Context<'_>,
     ) -> bool {
+        let max_qos = self.max_qos();
         let Some(session) = &mut self.cold.session else {
             return true;
         };
@@ -49,7 +50,8 @@ impl Connection {
             let subscriber = Subscriber::new(
                 cx.token.slot(),
                 subscription.subscription_identifier.unwrap_or(0),
-                options.qos,
+                // What was granted may be more than what CONNACK announces by now.
+                options.qos.min(max_qos),
                 options.no_local || session.is_bridge,
                 options.retain_as_published || session.is_bridge,
             );
@@ -79,7 +81,7 @@ impl Connection {
             };
             let known = Exchange {
                 place,
-                is_shared: false,
+                shared: exchange.shared.clone(),
                 qos: exchange.qos,
                 is_sent: true,
                 is_stored: true,
@@ -126,7 +128,7 @@ impl Connection {
         for exchange in &restoring.exchanges {
             match exchange.stage {
                 OutboundStage::Received => received.push(exchange.packet_id),
-                // Of a message that is kept nowhere.
+                // The session has it, or nobody.
                 OutboundStage::Sent if exchange.position == Position::default() => {}
                 OutboundStage::Sent => match lost.iter_mut().find(|(shard, _)| *shard == exchange.shard) {
                     Some((_, positions)) => positions.push(exchange.position),
@@ -203,9 +205,7 @@ impl Connection {
         let Some(restoring) = durable.restoring.take_if(|r| r.fetches.is_empty()) else {
             return Ok(());
         };
-        let Restoring {
-            exchanges, mut fetched, ..
-        } = *restoring;
+        let Restoring { exchanges, fetched, .. } = *restoring;
         let mut sent: Vec<_> = exchanges.iter().filter(|e| e.stage == OutboundStage::Sent).collect();
         // Storage learns of QoS 1 later than of QoS 2: what counts is in which order a shard had them (MQTT-4.6.0-1).
         sent.sort_by_key(|exchange| (exchange.shard, exchange.position));
@@ -214,7 +214,9 @@ impl Connection {
                 shard: exchange.shard,
                 position: exchange.position,
             };
-            match fetched.remove(&place) {
+            // A message may be on its way twice: by a shared subscription and by another one.
+            let kept = exchange.message.as_deref().or_else(|| fetched.get(&place));
+            match kept.cloned() {
                 Some(message) => self.resend_message(exchange, place, message, cx),
                 None => self.give_up(exchange, cx)?,
             }
@@ -227,10 +229,13 @@ impl Connection {
     }
 
     fn resend_message(&mut self, exchange: &OutboundExchange, place: Place, message: Message, cx: &mut Context<'_>) {
+        // What a subscription has brought has RETAIN set whatever its options (MQTT-3.3.1-8).
+        let kept = exchange.message.as_ref().map(|message| message.retain);
         let message = std::sync::Arc::new(cx.shared.out_message(message, cx.now));
-        let merged = merge_matching(self, &message, &cx.shared.filters, cx.token.slot());
+        let name = exchange.shared.as_deref();
+        let merged = merge_matching(self, &message, name, &cx.shared.filters, cx.token.slot());
         let (retain, identifiers) = merged.unwrap_or_default();
-        let mut queued = Queued::new(message, exchange.qos, retain, identifiers);
+        let mut queued = Queued::new(message, exchange.qos, kept.unwrap_or(retain), identifiers);
         queued.place = Some(place);
         queued.packet_id = Some(exchange.packet_id);
         queued.is_repeated = true;

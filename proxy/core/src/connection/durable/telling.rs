@@ -19,7 +19,11 @@ use crate::reason::DisconnectReason;
 use crate::worker::{ConnectionToken, Request, Shared};
 
 impl Durable {
-    /// Gives packet ids to messages that must not be sent before storage knows theirs, as far as the window goes.
+    /// Gives packet ids to messages that must not be sent before storage knows theirs, as far as the window goes: those of
+    /// QoS 2, and those that are kept nowhere else, which it is given with their packet ids.
+    ///
+    /// With one of QoS 2 it is told of the QoS 1 in front of it: whoever goes on with the session sends both again in their
+    /// order (`[MQTT-4.6.0-1]`).
     fn reserve(&mut self, inflight: &mut Inflight, outbound: Option<&mut Outbound>, now: MonotonicMs) {
         if !std::mem::take(&mut self.wants_ids) {
             return;
@@ -29,6 +33,8 @@ impl Durable {
             shard: self.shard,
             position: Position::default(),
         };
+        // QoS 1 in front of the next message; none: not looked for yet.
+        let mut untold: Option<Vec<NonZeroU16>> = None;
         for queued in outbound.reliable_mut().filter(|queued| queued.packet_id.is_none()) {
             let Some(packet_id) = inflight.take(queued.qos) else {
                 self.wants_ids = true;
@@ -41,33 +47,67 @@ impl Durable {
                 shard: shared.shard,
                 position: shared.lease.position,
             });
-            // A packet id of QoS 2 must be known even when its message is kept nowhere: the client remembers it.
-            let place = match (queued.place.or(of_group), queued.qos) {
-                (Some(place), _) => place,
-                (None, QoS::ExactlyOnce) => elsewhere,
-                (None, _) => continue,
+            let place = match queued.place.or(of_group) {
+                Some(place) => place,
+                // It goes back to its group when the connection ends.
+                None if queued.lease.is_some() => continue,
+                None => elsewhere,
             };
             queued.place = Some(place);
             let exchange = Exchange {
                 place,
-                is_shared: lease.is_some(),
+                shared: lease.map(|shared| shared.name.clone()),
                 qos: queued.qos,
                 is_sent: false,
                 is_stored: false,
                 is_received: false,
             };
+            let waits = exchange.waits_for_storage();
             self.exchanges.insert(packet_id, exchange);
             if queued.qos == QoS::ExactlyOnce {
+                for before in untold.get_or_insert_with(|| self.untold()).drain(..) {
+                    self.tell_sent(before, now);
+                }
+            } else if let Some(untold) = untold.as_mut().filter(|_| !waits) {
+                untold.push(packet_id);
+            }
+            if waits {
                 let sending = SessionChange::Sending {
                     packet_id,
                     shard: place.shard,
                     position: place.position,
                     qos: queued.qos,
                     shared: lease.map(|shared| shared.name.clone()),
+                    message: queued.to_be_kept(now).filter(|_| place == elsewhere),
                 };
                 self.push(sending, Some(Held::Publish(packet_id)), now);
             }
         }
+    }
+
+    /// Packet ids of QoS 1 that storage has not been told of, in the order of their messages.
+    fn untold(&self) -> Vec<NonZeroU16> {
+        let is_untold = |e: &Exchange| !e.is_stored && !e.waits_for_storage();
+        let mut untold: Vec<_> = self.exchanges.iter().filter(|(_, e)| is_untold(e)).collect();
+        untold.sort_unstable_by_key(|(_, e)| e.place);
+        untold.into_iter().map(|(packet_id, _)| *packet_id).collect()
+    }
+
+    /// Storage is told of a message of QoS 1 that is on its way.
+    fn tell_sent(&mut self, packet_id: NonZeroU16, now: MonotonicMs) {
+        let Some(exchange) = self.exchanges.get_mut(&packet_id) else {
+            return;
+        };
+        exchange.is_stored = true;
+        let sending = SessionChange::Sending {
+            packet_id,
+            shard: exchange.place.shard,
+            position: exchange.place.position,
+            qos: exchange.qos,
+            shared: None,
+            message: None,
+        };
+        self.push(sending, None, now);
     }
 
     fn push_cursors(&mut self, now: MonotonicMs) {
@@ -116,22 +156,11 @@ impl Durable {
     /// What storage is to be told at the end of the connection, in this order.
     pub(crate) fn last_changes(&mut self, now: MonotonicMs) -> Vec<Vec<SessionChange>> {
         self.push_cursors(now);
-        let mut sent: Vec<_> = self
-            .exchanges
-            .iter()
-            .filter(|(_, e)| e.is_sent && !e.is_stored && e.qos == QoS::AtLeastOnce)
-            .map(|(packet_id, e)| (e.place, *packet_id))
-            .collect();
-        sent.sort_unstable();
-        for (Place { shard, position }, packet_id) in sent {
-            let sending = SessionChange::Sending {
-                packet_id,
-                shard,
-                position,
-                qos: QoS::AtLeastOnce,
-                shared: None,
-            };
-            self.updates.push(sending, None, now);
+        let is_sent = |packet_id: &NonZeroU16| self.exchanges.get(packet_id).is_some_and(|e| e.is_sent);
+        let mut sent = self.untold();
+        sent.retain(is_sent);
+        for packet_id in sent {
+            self.tell_sent(packet_id, now);
         }
         self.updates.take_all().collect()
     }
@@ -174,7 +203,7 @@ impl Session {
         }
         let changes = durable.last_changes(now);
         let tell = |changes| {
-            let request = shared.requests.add(Request::Update(token));
+            let request = shared.requests.add(Request::Update(token, Box::default()));
             self.update(epoch, request, changes)
         };
         changes.into_iter().map(tell).collect()
@@ -197,10 +226,17 @@ impl Connection {
         if !durable.updates.has_pending() {
             return;
         }
-        let request = cx.shared.requests.add(Request::Update(cx.token));
+        let request = cx.shared.requests.add(Request::Update(cx.token, Box::default()));
         let Some(changes) = durable.updates.take_next(request) else {
             return;
         };
+        let taken = self
+            .outbound
+            .as_deref_mut()
+            .map(|outbound| outbound.take_leases(&changes));
+        if let (Some(taken), Some(Request::Update(_, leases))) = (taken, cx.shared.requests.get_mut(request)) {
+            *leases = taken;
+        }
         cx.out.to_link.push(session.update(epoch, request, changes));
         self.arm(cx);
     }

@@ -58,7 +58,10 @@ fn charged_bytes(change: &SessionChange) -> usize {
             }
             SessionChange::Unsubscribe { topic_filter } => topic_filter.len(),
             SessionChange::Advance(cursor) => size_of_val(&cursor.beyond[..]),
-            SessionChange::Sending { .. } | SessionChange::Received { .. } | SessionChange::Completed { .. } => 0,
+            SessionChange::Sending { shared, message, .. } => {
+                shared.as_ref().map_or(0, |name| name.len()) + message.as_ref().map_or(0, |m| m.charged_bytes())
+            }
+            SessionChange::Received { .. } | SessionChange::Completed { .. } => 0,
         }
 }
 
@@ -141,17 +144,16 @@ impl Updates {
         std::mem::take(&mut self.pending).into_iter().map(|batch| batch.changes)
     }
 
-    /// Storage need not hear of a message any more that waits to be sent. False: it has, or is about to.
-    pub(crate) fn withdraw_sending(&mut self, packet_id: NonZeroU16) -> bool {
+    /// Storage need not hear of a message any more that waits to be sent.
+    pub(crate) fn withdraw_sending(&mut self, packet_id: NonZeroU16) {
         let is_it =
             |change: &SessionChange| matches!(change, SessionChange::Sending { packet_id: id, .. } if *id == packet_id);
         for batch in &mut self.pending {
             if let Some(at) = batch.changes.iter().position(is_it) {
                 batch.changes.remove(at);
-                return true;
+                return;
             }
         }
-        false
     }
 
     /// The update on its way was answered. Returns what waited for it, in order.

@@ -1,6 +1,8 @@
 //! What the link carries for shared subscriptions.
 
-use freshet_storage_contract::{FilterId, InterestChange, Lease, SharedGroup, SharedMessage};
+use freshet_storage_contract::{
+    FilterId, InterestChange, Lease, PacketId, SessionChange, SharedGroup, SharedMessage, UpdateSession,
+};
 
 use super::*;
 use crate::exchange::GroupPart;
@@ -18,6 +20,7 @@ fn join(link: &mut Link, worker: WorkerId, counter: u64, group: GroupPart, out: 
         topic_filter: Bytes::from_static(NAME),
         retained: false,
         durable: None,
+        is_restored: false,
         group: Some(group),
     };
     link.handle_worker(worker, subscribe, out);
@@ -157,4 +160,112 @@ fn a_settlement_is_told_again_until_it_is_answered() {
     let [request] = asked[..] else { panic!("{asked:?}") };
     link.handle_answer(Answer::SharedSettled { request }, &mut out).unwrap();
     assert_eq!(again(&mut link, &mut out), []);
+}
+
+/// A session is to take a message of the group; returns the request.
+fn take(link: &mut Link, counter: u64, out: &mut LinkOutputs) -> RequestId {
+    let request = request_id(WORKER, counter);
+    let sending = |id, shared| SessionChange::Sending {
+        packet_id: PacketId::new(id).unwrap(),
+        shard: ShardId(0),
+        position: Position(1),
+        qos: QoS::ExactlyOnce,
+        shared,
+        message: None,
+    };
+    let update = UpdateSession {
+        request: Some(request),
+        client_id: Bytes::from_static(b"c"),
+        epoch: SessionEpoch::default(),
+        changes: vec![sending(1, Some(Bytes::from_static(NAME))), sending(2, None)],
+    };
+    link.handle_worker(WORKER, ToLink::UpdateSession(update), out);
+    request
+}
+
+/// What the shard is told in the next turn, in words.
+fn changes(link: &mut Link, out: &mut LinkOutputs) -> Vec<String> {
+    link.flush(out);
+    let changes = out.operations.drain(..).flat_map(|operation| match operation {
+        Operation::Interest(delta) => delta.changes,
+        _ => Vec::new(),
+    });
+    changes
+        .map(|change| match change {
+            InterestChange::SetGroup(group) => format!("{} members, window {}", group.members, group.window),
+            InterestChange::Remove { .. } => "gone".to_owned(),
+            InterestChange::Add { .. } => panic!("no group"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_group_without_members_stays_until_sessions_have_what_they_take_of_it() {
+    let (mut link, mut out) = attached_link();
+    join(&mut link, WORKER, 1, part(1, 10), &mut out);
+    let filter_id = told(&mut link, &mut out)[0].filter_id;
+    let requests = [2, 3].map(|counter| take(&mut link, counter, &mut out));
+    link.handle_worker(WORKER, ToLink::Unsubscribe { filter_id }, &mut out);
+    assert_eq!(
+        changes(&mut link, &mut out),
+        ["1 members, window 0"],
+        "with it go its leases"
+    );
+    // The stream breaks, and all is told again.
+    link.lost(&mut out);
+    link.attached(&welcome(T1, 0, 0), MonotonicMs(9), &mut out).unwrap();
+    assert_eq!(changes(&mut link, &mut out), ["1 members, window 0"]);
+    let [first, second] = requests;
+    link.handle_answer(Answer::SessionUpdated { request: first }, &mut out)
+        .unwrap();
+    assert_eq!(changes(&mut link, &mut out), [""; 0]);
+    let refusal = freshet_storage_contract::SessionRefusal::Superseded;
+    let refused = Answer::UpdateRefused {
+        request: second,
+        refusal,
+    };
+    link.handle_answer(refused, &mut out).unwrap();
+    assert_eq!(changes(&mut link, &mut out), ["gone"]);
+}
+
+#[test]
+fn a_group_that_has_members_again_stays() {
+    let (mut link, mut out) = attached_link();
+    join(&mut link, WORKER, 1, part(1, 10), &mut out);
+    let filter_id = told(&mut link, &mut out)[0].filter_id;
+    let request = take(&mut link, 2, &mut out);
+    link.handle_worker(WORKER, ToLink::Unsubscribe { filter_id }, &mut out);
+    join(&mut link, OTHER, 1, part(2, 20), &mut out);
+    link.handle_answer(Answer::SessionUpdated { request }, &mut out)
+        .unwrap();
+    assert_eq!(
+        changes(&mut link, &mut out).pop().as_deref(),
+        Some("2 members, window 20")
+    );
+}
+
+#[test]
+fn what_sessions_had_not_taken_when_a_life_of_the_proxy_ended_they_do_not_take_in_the_next() {
+    let (mut link, mut out) = attached_link();
+    join(&mut link, WORKER, 1, part(1, 10), &mut out);
+    let filter_id = told(&mut link, &mut out)[0].filter_id;
+    take(&mut link, 2, &mut out);
+    link.handle_worker(WORKER, ToLink::Unsubscribe { filter_id }, &mut out);
+    link.lost(&mut out);
+    link.start_incarnation(IncarnationId(8));
+    link.attached(&welcome(T1, 0, 0), MonotonicMs(9), &mut out).unwrap();
+    let (shard, sessions) = (ShardId(0), Vec::new());
+    link.handle_worker(WORKER, ToLink::RegisterSessions { shard, sessions }, &mut out);
+    link.flush(&mut out);
+    let said = std::mem::take(&mut out.operations);
+    let update = said.iter().find_map(|operation| match operation {
+        Operation::UpdateSession(update) => Some(update),
+        _ => None,
+    });
+    let taken = update.unwrap().changes.iter().map(|change| match change {
+        SessionChange::Sending { packet_id, .. } => packet_id.get(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(taken.collect::<Vec<_>>(), [2], "its lease went with that life");
+    assert_eq!(link.stats().filters, 0, "nothing is held any longer");
 }

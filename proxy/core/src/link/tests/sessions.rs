@@ -13,6 +13,7 @@ fn durable(counter: u64, retained: bool) -> ToLink {
         topic_filter: Bytes::from_static(b"a/+"),
         retained,
         durable: Some(ShardId(0)),
+        is_restored: false,
         group: None,
     }
 }

@@ -8,7 +8,7 @@ use freshet_storage_contract::{DeliverySeq, ShardId};
 use super::bench::*;
 use super::seen::Seen;
 use super::storage::TERM;
-use crate::exchange::{ToLink, ToWorker};
+use crate::exchange::{QueuedFor, ToLink, ToWorker};
 use crate::reason::DisconnectReason;
 
 const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -389,7 +389,7 @@ fn lost_deliveries_end_those_who_were_promised_them() {
     bench.subscribe(other, &elsewhere, QoS::ExactlyOnce);
     bench.tell(ToWorker::Overrun {
         shard,
-        was_forgotten: false,
+        queued: QueuedFor::All,
     });
     assert_eq!((bench.reason(qos_0), bench.reason(other)), (None, None));
     let expected = (

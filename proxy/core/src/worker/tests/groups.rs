@@ -1,14 +1,16 @@
 //! Shared subscriptions, as their members see them (MQTT 5.0, 4.8.2).
 
+mod lasting;
+
 use std::num::NonZeroU16;
 
 use freshet_config::SharedStrategy;
 use freshet_mqtt::{ClientPacket, Connect, ProtocolVersion, PubAck, PubRec, QoS, ReasonCode, SubscriptionOptions};
-use freshet_storage_contract::{SessionChange, Settlement};
+use freshet_storage_contract::Settlement;
 
 use super::bench::*;
 use super::seen::{Seen, SeenPublish};
-use crate::exchange::{ToLink, ToWorker};
+use crate::exchange::ToWorker;
 use crate::reason::DisconnectReason;
 
 const NAME: &str = "$share/g/a";
@@ -340,47 +342,6 @@ fn what_a_member_gives_back_is_out_of_the_count_before_its_answer_has_come() {
     assert!(bench.worker.stats().outbound_bytes_now > 0);
     bench.send_unsubscribe(client, NAME);
     assert_eq!(bench.worker.stats().outbound_bytes_now, 0);
-}
-
-#[test]
-fn a_member_with_a_lasting_session_takes_qos_2_for_itself() {
-    // MQTT-4.8.2-4
-    let mut bench = Bench::new();
-    let mut connect = Connect::new(V5, "c");
-    connect.clean_start = false;
-    connect.properties.session_expiry_interval = Some(600);
-    let (client, _) = bench.connect(&connect);
-    bench.subscribe(client, NAME, QoS::ExactlyOnce);
-    deliver(&mut bench, 0..1, QoS::ExactlyOnce);
-    let seen = bench.read_publishes(client);
-    assert_eq!(payloads(&seen), [0]);
-    let shared = bench.storage.heard.iter().find_map(|said| match said {
-        ToLink::UpdateSession(update) => update.changes.iter().find_map(|change| match change {
-            SessionChange::Sending { shared, .. } => shared.clone(),
-            _ => None,
-        }),
-        _ => None,
-    });
-    assert_eq!(shared.as_deref(), Some(NAME.as_bytes()));
-    assert_eq!(settled(&bench), [], "the change of the session settles it");
-    bench.hang_up(client);
-    assert_eq!(settled(&bench), [], "and the end of the connection gives nothing back");
-}
-
-#[test]
-fn a_lasting_session_that_ends_before_it_was_sent_a_message_gives_it_back() {
-    let mut bench = Bench::new();
-    let mut connect = Connect::new(V5, "c");
-    connect.clean_start = false;
-    connect.properties.session_expiry_interval = Some(600);
-    let (client, _) = bench.connect(&connect);
-    bench.subscribe(client, NAME, QoS::ExactlyOnce);
-    bench.storage.hold_updates = true;
-    // The first one's packet id is on its way to storage; the second one's has to wait for that.
-    deliver(&mut bench, 0..2, QoS::ExactlyOnce);
-    let other = member(&mut bench, "other", 10, QoS::ExactlyOnce);
-    bench.hang_up(client);
-    assert_eq!(payloads(&bench.read_publishes(other)), [1]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Sessions that outlive their connection, as clients see them.
 
+mod again;
 mod outbound;
 mod publishing;
 mod subscriptions;
@@ -8,6 +9,8 @@ use freshet_mqtt::{ClientPacket, Connect, Disconnect, ProtocolVersion, QoS, Reas
 
 use super::bench::*;
 use super::seen::SeenConnAck;
+use crate::exchange::{QueuedFor, ToWorker};
+use crate::reason::DisconnectReason;
 
 /// A CONNECT that goes on with a session, or begins one.
 fn lasting(version: ProtocolVersion, client_id: &str) -> Connect<'_> {
@@ -114,7 +117,7 @@ fn disconnect_changes_the_interval_but_never_from_zero() {
 fn storage_that_keeps_no_sessions_is_announced() {
     let mut bench = Bench::new();
     let placement = bench.storage.placement.clone();
-    bench.tell(crate::exchange::ToWorker::StorageBack {
+    bench.tell(ToWorker::StorageBack {
         placement,
         keeps_sessions: false,
         shares: true,
@@ -138,4 +141,21 @@ fn a_session_that_is_taken_over_goes_on_with_all_that_it_had() {
     assert_eq!(again.len(), 1);
     assert!(again[0].dup);
     assert_eq!(again[0].packet_id, sent[0].packet_id);
+}
+
+#[test]
+fn a_session_whose_messages_were_lost_with_what_was_queued_for_it_ends_with_its_connection() {
+    let mut bench = Bench::new();
+    let (promised, _) = connect(&mut bench, V5, "c");
+    bench.subscribe(promised, "a", QoS::AtLeastOnce);
+    let (other, _) = connect(&mut bench, V5, "d");
+    bench.subscribe(other, "a", QoS::AtMostOnce);
+    let shard = bench.storage.placement.shard_of_topic("a");
+    let queued = QueuedFor::Nobody;
+    bench.tell(ToWorker::Overrun { shard, queued });
+    assert_eq!(bench.reason(promised), Some(DisconnectReason::Overrun));
+    assert_eq!(bench.reason(other), None, "it was promised nothing");
+    bench.close_ended();
+    let (_, connack) = connect(&mut bench, V5, "c");
+    assert!(!connack.session_present);
 }

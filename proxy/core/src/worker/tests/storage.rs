@@ -123,6 +123,7 @@ impl Storage {
                 retained,
                 durable,
                 group,
+                ..
             } => {
                 assert_eq!(group.is_some(), shared_filter(&topic_filter).is_some());
                 self.subscribe(request, &topic_filter, retained, durable.is_some());
@@ -304,7 +305,11 @@ impl Storage {
         let filter_ids: Arc<[FilterId]> = matching.map(|(id, _)| *id).collect();
         let position = self.kept.append(&message);
         let is_shared = self.groups.matches(&topic);
-        let live = self.groups.append(&message);
+        let kept_at = match position {
+            None if is_shared => self.kept.keep(&message),
+            position => position.unwrap_or_default(),
+        };
+        let live = self.groups.append(&message, kept_at);
         self.share(live);
         self.give();
         if filter_ids.is_empty() {

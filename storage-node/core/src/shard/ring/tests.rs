@@ -96,7 +96,7 @@ fn a_message_larger_than_the_ring_fits_when_it_is_empty() {
     assert_eq!(done, Acknowledged::Progress { recovered: Some(2) });
     assert!(matches!(
         ring.send_next(NOW, |_| true),
-        Some((DeliverySeq(2), Delivery::Overrun, false))
+        Some((DeliverySeq(2), Delivery::Overrun { queues_lost: false }, false))
     ));
 }
 

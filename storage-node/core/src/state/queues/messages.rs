@@ -119,7 +119,7 @@ impl Messages {
 }
 
 /// A message with what remains of its expiry interval, begun seconds counted in full, and whether it has passed.
-pub(super) fn remaining(message: &Message, expires_ms: Option<u64>, log_time_ms: u64) -> (Message, bool) {
+pub(in crate::state) fn remaining(message: &Message, expires_ms: Option<u64>, log_time_ms: u64) -> (Message, bool) {
     let mut message = message.clone();
     message.message_expiry_interval_s = expires_ms.map(|expires_ms| {
         let remaining_s = expires_ms.saturating_sub(log_time_ms).div_ceil(1_000);

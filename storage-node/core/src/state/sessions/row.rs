@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    Cursor, OutboundExchange, OutboundStage, PacketId, Position, SessionChange, SessionEpoch, ShardId, StoredSession,
-    StoredSubscription, SubscriptionStart,
+    Cursor, Message, OutboundExchange, OutboundStage, PacketId, Position, SessionChange, SessionEpoch, ShardId,
+    StoredSession, StoredSubscription, SubscriptionStart,
 };
 
 use super::readers::Readers;
 use crate::state::effects::Effects;
 use crate::state::notes::Note;
-use crate::state::queues::{group_name, is_group};
+use crate::state::queues::{group_name, is_group, own_copy, remaining};
 
 /// What a session costs beside its client id, in bytes.
 const SESSION_OVERHEAD_BYTES: u64 = 384;
@@ -37,6 +37,10 @@ pub(super) struct SessionRow {
     /// Messages of shared subscriptions that are kept for its exchanges.
     kept: Vec<KeptAt>,
     subscription_bytes: u64,
+    /// Names of shared subscriptions, and messages, in `stored.outbound`.
+    outbound_bytes: u64,
+    /// When messages in `stored.outbound` expire, ms of log time.
+    expiries: Vec<(PacketId, u64)>,
 }
 
 /// A message that its shard keeps for an exchange.
@@ -55,9 +59,11 @@ impl SessionRow {
             connected: true,
             ends_ms: None,
             subscription_bytes: stored.subscriptions.iter().map(subscription_bytes).sum(),
+            outbound_bytes: stored.outbound.iter().map(exchange_bytes).sum(),
             stored,
             packets_at: Vec::new(),
             kept: Vec::new(),
+            expiries: Vec::new(),
         }
     }
 
@@ -69,6 +75,7 @@ impl SessionRow {
         SESSION_OVERHEAD_BYTES
             + client_id.len() as u64
             + self.subscription_bytes
+            + self.outbound_bytes
             + entries as u64 * ENTRY_BYTES
             + numbers as u64 * NUMBER_BYTES
     }
@@ -121,8 +128,26 @@ impl SessionRow {
         self.stored.cursors.get(at)
     }
 
+    /// The session as its next connection gets it.
+    pub(super) fn resumed(&self, log_time_ms: u64) -> StoredSession {
+        let mut stored = self.stored.clone();
+        for exchange in &mut stored.outbound {
+            let expiry = self.expiries.iter().find(|(id, _)| *id == exchange.packet_id);
+            if let (Some(message), Some((_, expires_ms))) = (&mut exchange.message, expiry) {
+                **message = remaining(message, Some(*expires_ms), log_time_ms).0;
+            }
+        }
+        stored
+    }
+
     /// Makes a change.
-    pub(super) fn change(&mut self, change: &SessionChange, readers: &mut Readers, notes: &mut Effects<Note>) {
+    pub(super) fn change(
+        &mut self,
+        change: &SessionChange,
+        log_time_ms: u64,
+        readers: &mut Readers,
+        notes: &mut Effects<Note>,
+    ) {
         match change {
             SessionChange::Subscribe(subscription) => self.subscribe(subscription, readers, notes),
             SessionChange::Unsubscribe { topic_filter } => self.unsubscribe(topic_filter, readers, notes),
@@ -133,6 +158,7 @@ impl SessionRow {
                 position,
                 qos,
                 shared,
+                message,
             } => {
                 let exchange = OutboundExchange {
                     packet_id: *packet_id,
@@ -140,25 +166,33 @@ impl SessionRow {
                     position: *position,
                     qos: *qos,
                     stage: OutboundStage::Sent,
+                    shared: shared.as_deref().map(Bytes::copy_from_slice),
+                    message: message.as_deref().map(|message| Box::new(own_copy(message))),
                 };
-                self.send(exchange, shared.as_ref().and_then(group_name), notes);
+                self.send(exchange, shared.as_ref().and_then(group_name), log_time_ms, notes);
             }
             SessionChange::Received { packet_id } => {
                 if let Some(exchange) = self.stored.outbound.iter_mut().find(|e| e.packet_id == *packet_id) {
                     exchange.stage = OutboundStage::Received;
+                    // It is never sent again (MQTT-4.3.3-6).
+                    self.outbound_bytes -= exchange.message.take().map_or(0, |m| m.charged_bytes() as u64);
                 }
-                // It is never sent again (MQTT-4.3.3-6).
+                self.expiries.retain(|(id, _)| id != packet_id);
                 self.release_kept(*packet_id, notes);
             }
             SessionChange::Completed { packet_id } => {
-                self.stored.outbound.retain(|e| e.packet_id != *packet_id);
+                let ended = self.stored.outbound.iter().position(|e| e.packet_id == *packet_id);
+                if let Some(at) = ended {
+                    self.outbound_bytes -= exchange_bytes(&self.stored.outbound.remove(at));
+                }
+                self.expiries.retain(|(id, _)| id != packet_id);
                 self.release_kept(*packet_id, notes);
             }
         }
     }
 
     /// An exchange begins; of a message of `group` the session takes that for itself.
-    fn send(&mut self, exchange: OutboundExchange, group: Option<Bytes>, notes: &mut Effects<Note>) {
+    fn send(&mut self, exchange: OutboundExchange, group: Option<Bytes>, log_time_ms: u64, notes: &mut Effects<Note>) {
         let OutboundExchange {
             packet_id,
             shard,
@@ -166,12 +200,21 @@ impl SessionRow {
             ..
         } = exchange;
         let outbound = &mut self.stored.outbound;
+        let added = exchange_bytes(&exchange);
+        let lives_s = exchange.message.as_ref().and_then(|m| m.message_expiry_interval_s);
         match outbound.iter_mut().find(|e| e.packet_id == packet_id) {
             // Asked again after a broken link: how far it has come stands.
             Some(same) if same.shard == shard && same.position == position => return,
-            Some(other) => *other = exchange,
+            Some(other) => {
+                self.outbound_bytes -= exchange_bytes(other);
+                *other = exchange;
+            }
             None => outbound.push(exchange),
         }
+        self.outbound_bytes += added;
+        self.expiries.retain(|(id, _)| *id != packet_id);
+        let expires_ms = lives_s.map(|s| log_time_ms.saturating_add(u64::from(s) * 1_000));
+        self.expiries.extend(expires_ms.map(|at| (packet_id, at)));
         self.release_kept(packet_id, notes);
         if let Some(group) = group {
             let kept = KeptAt {
@@ -250,7 +293,11 @@ impl SessionRow {
             .iter()
             .filter(|s| !is_group(&s.topic_filter))
             .any(|s| s.starts.iter().any(|start| start.shard == shard))
-            || self.stored.outbound.iter().any(|e| e.shard == shard)
+            || self
+                .stored
+                .outbound
+                .iter()
+                .any(|e| e.shard == shard && e.shared.is_none())
     }
 
     fn unsubscribe(&mut self, topic_filter: &Bytes, readers: &mut Readers, notes: &mut Effects<Note>) {
@@ -311,9 +358,19 @@ pub(super) fn cost_of(change: &SessionChange) -> u64 {
         // A filter is charged where its readers are, too.
         SessionChange::Subscribe(subscription) => subscription_bytes(subscription) * 2,
         SessionChange::Advance(cursor) => ENTRY_BYTES + cursor.beyond.len() as u64 * NUMBER_BYTES,
-        SessionChange::Sending { .. } => ENTRY_BYTES * 2,
+        SessionChange::Sending { shared, message, .. } => {
+            ENTRY_BYTES * 2 + taken_bytes(shared.as_ref(), message.as_deref())
+        }
         SessionChange::Unsubscribe { .. } | SessionChange::Received { .. } | SessionChange::Completed { .. } => 0,
     }
+}
+
+fn exchange_bytes(exchange: &OutboundExchange) -> u64 {
+    taken_bytes(exchange.shared.as_ref(), exchange.message.as_deref())
+}
+
+fn taken_bytes(shared: Option<&Bytes>, message: Option<&Message>) -> u64 {
+    shared.map_or(0, |name| name.len() as u64) + message.map_or(0, |message| message.charged_bytes() as u64)
 }
 
 fn subscription_bytes(subscription: &StoredSubscription) -> u64 {
@@ -342,10 +399,15 @@ pub(super) fn sorted(session: &StoredSession) -> StoredSession {
     let mut cursors = session.cursors.clone();
     cursors.sort_by_key(|cursor| cursor.shard);
     cursors.dedup_by_key(|cursor| cursor.shard);
+    let outbound = session.outbound.iter().map(|exchange| OutboundExchange {
+        shared: exchange.shared.as_deref().map(Bytes::copy_from_slice),
+        message: exchange.message.as_deref().map(|message| Box::new(own_copy(message))),
+        ..*exchange
+    });
     StoredSession {
         generation: session.generation,
         subscriptions,
         cursors,
-        outbound: session.outbound.clone(),
+        outbound: outbound.collect(),
     }
 }

@@ -1,7 +1,8 @@
 //! Stored sessions by themselves: what changes do, and what other shards are told.
 
 use freshet_storage_contract::{
-    Cursor, OutboundStage, PacketId, Position, QoS, StoredSubscription, SubscriptionOptions, SubscriptionStart, Term,
+    Cursor, Message, OutboundStage, PacketId, Position, PublisherId, QoS, StoredSubscription, SubscriptionOptions,
+    SubscriptionStart, Term,
 };
 
 use super::*;
@@ -13,6 +14,7 @@ const T1: ShardId = ShardId(1);
 struct Bench {
     sessions: StoredSessions,
     notes: Effects<Note>,
+    log_time_ms: u64,
 }
 
 fn client(name: &'static str) -> Bytes {
@@ -50,6 +52,19 @@ fn packet(id: u16) -> PacketId {
     PacketId::new(id).unwrap()
 }
 
+fn message(lives_s: Option<u32>) -> Message {
+    Message {
+        topic_name: client("a"),
+        payload: Bytes::from(vec![1; 1_000]),
+        qos: QoS::ExactlyOnce,
+        retain: true,
+        publisher: PublisherId(1),
+        message_expiry_interval_s: lives_s,
+        forwarded_properties: Bytes::new(),
+        exactly_once: None,
+    }
+}
+
 fn confirm(filter: &'static str, ensured: u64) -> Note {
     Note::Confirm {
         topic_filter: client(filter),
@@ -77,12 +92,19 @@ impl Bench {
     }
 
     fn update(&mut self, name: &'static str, counter: u64, changes: &[SessionChange]) -> bool {
-        self.sessions
-            .update(&client(name), epoch(counter), changes, &mut self.notes)
+        self.sessions.update(
+            &client(name),
+            epoch(counter),
+            changes,
+            self.log_time_ms,
+            &mut self.notes,
+        )
     }
 
     fn stored(&self, name: &'static str, counter: u64) -> &StoredSession {
-        self.sessions.get(name.as_bytes(), epoch(counter)).unwrap()
+        let row = &self.sessions.rows[name.as_bytes()];
+        assert_eq!(row.epoch, epoch(counter));
+        &row.stored
     }
 
     /// What one shard has been told since the last call.
@@ -263,6 +285,7 @@ fn an_exchange_goes_from_sent_to_received_to_done() {
         position: Position(position),
         qos: QoS::ExactlyOnce,
         shared: None,
+        message: None,
     };
     b.update("c", 1, &[sending(2, 10), sending(1, 11)]);
     b.update(
@@ -289,6 +312,44 @@ fn an_exchange_goes_from_sent_to_received_to_done() {
     let stored = b.stored("c", 1);
     assert_eq!(stored.outbound.len(), 2);
     assert_eq!(stored.outbound[1].position, Position(12));
+}
+
+#[test]
+fn a_message_that_the_session_keeps_goes_with_pubrec_and_lives_no_longer_for_it() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    let sending = |id, lives_s| SessionChange::Sending {
+        packet_id: packet(id),
+        shard: T0,
+        position: Position(0),
+        qos: QoS::ExactlyOnce,
+        shared: None,
+        message: Some(Box::new(message(lives_s))),
+    };
+    let before = b.sessions.bytes();
+    b.log_time_ms = 1_000;
+    b.update("c", 1, &[sending(1, Some(10)), sending(2, None)]);
+    assert!(b.sessions.bytes() > before + 2 * 1_000, "its bytes are charged");
+    b.attach("c", 2, false);
+    let resumed = b.sessions.resumed(b"c", epoch(2), 4_000).unwrap();
+    let left = resumed.outbound.iter().map(|e| e.message.as_deref().cloned());
+    assert_eq!(
+        left.collect::<Vec<_>>(),
+        [Some(message(Some(7))), Some(message(None))],
+        "what has passed is taken off (MQTT-3.3.2-6)"
+    );
+    b.update(
+        "c",
+        2,
+        &[
+            SessionChange::Received { packet_id: packet(1) },
+            SessionChange::Completed { packet_id: packet(2) },
+        ],
+    );
+    let stored = b.stored("c", 2);
+    assert_eq!((stored.outbound.len(), &stored.outbound[0].message), (1, &None));
+    b.update("c", 2, &[SessionChange::Completed { packet_id: packet(1) }]);
+    assert_eq!(b.sessions.bytes(), before);
 }
 
 #[test]
@@ -351,7 +412,8 @@ fn what_is_charged_is_given_back() {
                     shard: T0,
                     position: Position(9),
                     qos: QoS::AtLeastOnce,
-                    shared: None,
+                    shared: Some(client("$share/g/a")),
+                    message: Some(Box::new(message(Some(9)))),
                 },
             ],
         );

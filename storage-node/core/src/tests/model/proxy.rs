@@ -203,7 +203,7 @@ impl SimProxy {
                         filter_ids,
                     });
                 }
-                Delivery::Overrun => s.arrived.push(Arrived::Overrun),
+                Delivery::Overrun { .. } => s.arrived.push(Arrived::Overrun),
                 Delivery::Marker { version } => assert!(version.0 <= s.version),
                 Delivery::Retained { .. }
                 | Delivery::Started { .. }

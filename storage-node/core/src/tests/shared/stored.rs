@@ -40,6 +40,7 @@ impl World {
             position: leased.lease.position,
             qos: QoS::ExactlyOnce,
             shared: Some(Bytes::from_static(GROUP.as_bytes())),
+            message: None,
         };
         self.update(proxy, client, epoch, vec![sending])
     }
@@ -137,6 +138,7 @@ fn a_qos_2_message_that_was_sent_stays_with_its_member() {
     let (epoch, session) = w.resume(B, 2, "c");
     assert_eq!(session.outbound.len(), 1);
     assert_eq!(session.outbound[0].stage, OutboundStage::Sent);
+    assert_eq!(session.outbound[0].shared.as_deref(), Some(GROUP.as_bytes()));
     assert_eq!(w.fetch_payloads(B, session.outbound[0].position), ["1"]);
     w.update(
         B,
@@ -192,4 +194,24 @@ fn a_connection_that_was_taken_over_takes_nothing() {
     assert_eq!((gauges(&w).shared_kept, gauges(&w).shared_leases), (0, 1));
     w.settle_all(A, &leased, Settlement::Returned);
     assert_eq!(payloads(&w.take_leased(A)), ["1"]);
+}
+
+#[test]
+#[cfg_attr(false, shows("5.0:4.8.2-4"))]
+fn what_a_session_is_about_to_take_goes_to_nobody_else_while_its_proxy_holds_the_group() {
+    let mut w = world();
+    w.attach(A);
+    w.attach(B);
+    let epoch = w.begin_member(A, "c");
+    w.publish(B, qos_2("a", "1"));
+    let leased = w.take_leased(A);
+    w.share(B, 5, ("g", "a"), 1, 10);
+    // Its last member has gone, which a proxy without room for more says before the change of the session.
+    w.share(A, 1, ("g", "a"), 1, 0);
+    w.publish(A, qos_1("a", "2"));
+    w.take_for_itself(A, "c", epoch, &leased[0]);
+    w.leave(A, "c", epoch);
+    assert_eq!(payloads(&w.take_leased(B)), ["2"], "the first one is the session's");
+    let (_, session) = w.resume(B, 2, "c");
+    assert_eq!(session.outbound.len(), 1);
 }

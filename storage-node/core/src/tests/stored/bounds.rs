@@ -91,3 +91,30 @@ fn the_oldest_go_over_the_limits_of_a_queue() {
     assert_eq!(w.counter(|c| c.queue_dropped_count_total), 2);
     assert_eq!(w.counter(|c| c.queue_dropped_age_total), 1);
 }
+
+#[test]
+fn a_session_without_room_keeps_the_exchange_but_not_its_message() {
+    let mut w = World::new(settings(1));
+    w.attach(A);
+    let epoch = w.begin(A, 1, "c");
+    let sending = |id: u16, bytes: usize| SessionChange::Sending {
+        packet_id: PacketId::new(id).unwrap(),
+        shard: S0,
+        position: Position(0),
+        qos: QoS::ExactlyOnce,
+        shared: None,
+        message: Some(Box::new(message("a", &"x".repeat(bytes), QoS::ExactlyOnce))),
+    };
+    // More than fits into one answer goes without.
+    w.change(A, "c", epoch, vec![sending(1, 1 << 20)]);
+    w.change(A, "c", epoch, vec![sending(2, 1 << 20)]);
+    w.change(A, "c", epoch, vec![sending(3, 10)]);
+    w.disconnect(A, "c", epoch, None);
+    let (_, session) = w.resume(A, 2, "c");
+    let kept: Vec<_> = session
+        .outbound
+        .iter()
+        .map(|e| (e.packet_id.get(), e.message.as_ref().map(|m| m.payload.len())))
+        .collect();
+    assert_eq!(kept, [(1, Some(1 << 20)), (2, None), (3, Some(10))]);
+}

@@ -98,15 +98,39 @@ fn what_an_earlier_connection_published_acts_no_more_once_a_later_one_goes_on_wi
 }
 
 #[test]
-fn the_end_of_a_session_forgets_what_was_published_in_it() {
+fn some_time_after_the_end_of_a_session_what_was_published_in_it_is_forgotten() {
     let mut w = World::new(settings(4));
     w.attach(A);
     let generation = w.begin(A, 1, "p");
     w.publish(A, qos_2("x", of(generation, 5)));
-    assert_eq!(w.gauge(|g| g.packets), 1);
     w.disconnect(A, "p", generation, Some(0));
-    assert_eq!((w.gauge(|g| g.packets), w.gauge(|g| g.queued_bytes)), (0, 0));
+    assert_eq!(w.gauge(|g| g.packets), 1);
     // Late, from a session that has ended: its session shard says so at once.
     w.publish(A, qos_2("late", of(generation, 6)));
+    assert_eq!(w.gauge(|g| g.packets), 2);
+    w.pass_ms_with(70_000, &[A]);
     assert_eq!((w.gauge(|g| g.packets), w.gauge(|g| g.queued_bytes)), (0, 0));
+}
+
+#[test]
+fn what_a_proxy_sends_again_after_its_publisher_began_anew_is_routed_once() {
+    let mut w = World::new(settings(4));
+    w.attach(A);
+    w.attach(B);
+    w.subscribe(B, 1, "a");
+    let by = |epoch, packet_id| ExactlyOnce {
+        epoch: Some(epoch),
+        ..of(epoch, packet_id)
+    };
+    let first = w.begin(A, 1, "p");
+    w.publish(A, qos_2("x", by(first, 5)));
+    assert_eq!(w.take_payloads(B), ["x"]);
+    w.acknowledge(B);
+    // The client begins anew, and uses the same packet id; then a proxy that was given up sends again what it had.
+    w.disconnect(A, "p", first, Some(0));
+    let second = w.begin(B, 2, "p");
+    w.publish(B, qos_2("y", by(second, 5)));
+    let (_, seq) = w.publish(A, qos_2("x", by(first, 5)));
+    assert_eq!(w.take_outcomes(A).last(), Some(&(seq, PublishOutcome::Delivered)));
+    assert_eq!(w.take_payloads(B), ["y"]);
 }

@@ -172,3 +172,30 @@ fn messages_expire_in_their_queues_and_pulls_say_what_remains() {
     assert_eq!(remaining, [Some(55), None]);
     assert_eq!(w.counter(|c| c.queue_expired_total), 1);
 }
+
+#[test]
+fn a_session_that_ends_with_its_connection_leaves_no_entry_in_the_log() {
+    let mut w = world();
+    w.attach(A);
+    let epoch = w.begin(A, 1, "c");
+    w.subscribe_stored(A, "c", epoch, "a");
+    w.publish(A, qos_1("a", "1"));
+    for request in 2..7 {
+        let attach = AttachSession {
+            request: RequestId(request),
+            client_id: bytes("clean"),
+            clean_start: true,
+            session_expiry_interval_s: 0,
+            will: None,
+        };
+        w.operate(A, Operation::AttachSession(attach));
+        let Some(Answer::SessionAttached { epoch, .. }) = w.take_answers(A).pop() else {
+            panic!("not attached")
+        };
+        w.detach_session(A, "clean", epoch, DetachReason::WillDue);
+    }
+    w.publish(A, qos_1("a", "2"));
+    let chunk = w.pull(A, "c", S0, Position(0), &["a"]);
+    let positions: Vec<_> = chunk.messages.iter().map(|m| m.position.0).collect();
+    assert_eq!(positions[1], positions[0] + 1, "nothing came in between");
+}

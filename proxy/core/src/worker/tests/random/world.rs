@@ -11,7 +11,7 @@ use freshet_storage_contract::{MonotonicMs, ShardId};
 use super::super::bench::*;
 use super::Step;
 use crate::connection::Phase;
-use crate::exchange::ToWorker;
+use crate::exchange::{QueuedFor, ToWorker};
 use crate::worker::{ConnectionToken, DrainPace, WorkerSettings};
 
 const TOPICS: [&str; 5] = ["a", "a/b", "c/d/e", "$SYS/x", "long/long/long/long"];
@@ -131,7 +131,7 @@ impl World {
             Step::StorageBack => self.bench.storage_back(),
             Step::Overrun { shard } => self.bench.tell(ToWorker::Overrun {
                 shard: ShardId(u16::from(*shard)),
-                was_forgotten: false,
+                queued: QueuedFor::All,
             }),
             Step::Register { shard } => self.bench.tell(ToWorker::RegisterSessions {
                 shard: ShardId(u16::from(*shard)),

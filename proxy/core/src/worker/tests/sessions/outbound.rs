@@ -4,7 +4,7 @@ use freshet_mqtt::{QoS, ReasonCode, SubscriptionOptions};
 use freshet_storage_contract::{OutboundStage, SessionChange};
 
 use super::*;
-use crate::exchange::ToLink;
+use crate::exchange::{QueuedFor, ToLink, ToWorker};
 use crate::reason::DisconnectReason;
 use crate::worker::tests::seen::{Seen, SeenPublish};
 
@@ -378,9 +378,9 @@ fn deliveries_that_were_lost_on_their_way_are_read_from_storage() {
     bench.storage.deliver(message("a", &[1], QoS::AtLeastOnce));
     bench.storage.answers.clear();
     let shard = bench.storage.placement.shard_of_topic("a");
-    bench.tell(crate::exchange::ToWorker::Overrun {
+    bench.tell(ToWorker::Overrun {
         shard,
-        was_forgotten: false,
+        queued: QueuedFor::All,
     });
     assert_eq!(bench.reason(client), None);
     assert_eq!(payloads(&read_all(&mut bench, client)), [1]);
@@ -394,13 +394,13 @@ fn a_client_whose_session_may_have_expired_while_storage_was_out_of_reach_is_tol
         short.properties.session_expiry_interval = Some(20);
         let (client, _) = bench.connect(&short);
         bench.subscribe(client, "a", QoS::AtLeastOnce);
-        bench.tell(crate::exchange::ToWorker::StorageAway);
+        bench.tell(ToWorker::StorageAway);
         bench.pass_ms(away_ms);
         bench.storage_back();
         let shard = bench.storage.placement.shard_of_topic("a");
-        bench.tell(crate::exchange::ToWorker::Overrun {
+        bench.tell(ToWorker::Overrun {
             shard,
-            was_forgotten: true,
+            queued: QueuedFor::Unexpired,
         });
         assert_eq!(bench.reason(client), reason, "away for {away_ms} ms");
     }

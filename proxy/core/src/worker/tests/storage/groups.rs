@@ -19,8 +19,8 @@ pub(in super::super) struct Groups {
 struct Group {
     topic_filter: Bytes,
     part: GroupPart,
-    waiting: VecDeque<Message>,
-    leases: BTreeMap<u64, Message>,
+    waiting: VecDeque<(Position, Message)>,
+    leases: BTreeMap<u64, (Position, Message)>,
 }
 
 /// The part of a subscription's name that topics are matched with; none: it is no shared subscription.
@@ -47,7 +47,7 @@ impl Groups {
     }
 
     /// Queues a message for each group that it matches; those of QoS 0 are given at once.
-    pub(super) fn append(&mut self, message: &Message) -> Vec<SharedMessage> {
+    pub(super) fn append(&mut self, message: &Message, position: Position) -> Vec<SharedMessage> {
         let topic = str::from_utf8(&message.topic_name).unwrap();
         let mut given = Vec::new();
         for (filter_id, group) in &mut self.groups {
@@ -61,7 +61,7 @@ impl Groups {
                     lease: None,
                 });
             } else {
-                group.waiting.push_back(message.clone());
+                group.waiting.push_back((position, message.clone()));
             }
         }
         given
@@ -79,13 +79,13 @@ impl Groups {
         let mut given = Vec::new();
         for (filter_id, group) in &mut self.groups {
             while group.leases.len() < group.part.window as usize {
-                let Some(message) = group.waiting.pop_front() else {
+                let Some((position, message)) = group.waiting.pop_front() else {
                     break;
                 };
                 self.last += 1;
-                group.leases.insert(self.last, message.clone());
+                group.leases.insert(self.last, (position, message.clone()));
                 let lease = Lease {
-                    position: Position(self.last),
+                    position,
                     number: self.last,
                 };
                 given.push(SharedMessage {
@@ -104,10 +104,10 @@ impl Groups {
             return;
         };
         for (lease, settlement) in settled {
-            let message = group.leases.remove(&lease.number).expect("settled once");
-            self.settled.push((message.payload.clone(), *settlement));
+            let leased = group.leases.remove(&lease.number).expect("settled once");
+            self.settled.push((leased.1.payload.clone(), *settlement));
             if *settlement == Settlement::Returned {
-                group.waiting.push_back(message);
+                group.waiting.push_back(leased);
             }
         }
     }

@@ -94,9 +94,14 @@ impl Kept {
         if message.qos == QoS::AtMostOnce || !self.durable.iter().any(is_queued) {
             return None;
         }
+        Some(self.keep(message))
+    }
+
+    /// Keeps a message that some queue names.
+    pub(super) fn keep(&mut self, message: &Message) -> Position {
         self.last += 1;
         self.log.push((Position(self.last), message.clone()));
-        Some(Position(self.last))
+        Position(self.last)
     }
 
     /// Where a subscription begins.
@@ -196,7 +201,8 @@ fn apply(session: &mut StoredSession, change: SessionChange) {
             shard,
             position,
             qos,
-            shared: _,
+            shared,
+            message,
         } => {
             session.outbound.retain(|e| e.packet_id != packet_id);
             session.outbound.push(OutboundExchange {
@@ -205,11 +211,14 @@ fn apply(session: &mut StoredSession, change: SessionChange) {
                 position,
                 qos,
                 stage: OutboundStage::Sent,
+                shared,
+                message,
             });
         }
         SessionChange::Received { packet_id } => {
             for exchange in session.outbound.iter_mut().filter(|e| e.packet_id == packet_id) {
                 exchange.stage = OutboundStage::Received;
+                exchange.message = None;
             }
         }
         SessionChange::Completed { packet_id } => session.outbound.retain(|e| e.packet_id != packet_id),
