@@ -9,7 +9,7 @@ mod history;
 mod scrape;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -143,6 +143,10 @@ impl Scalings {
 
     /// What status is to say; nothing of a cluster that is not looked at.
     pub(crate) fn shown(&self, resource: &MqttCluster) -> Option<ScalingStatus> {
+        // One that was turned off a moment ago may not have been forgotten yet.
+        if resource.spec.proxy.scaling.mode == ScalingMode::Off {
+            return None;
+        }
         self.with_scaler(resource, |scaler| scaler.shown().clone())
     }
 
@@ -186,9 +190,8 @@ impl Scalings {
     /// Begins with clusters that are new, and forgets those that are not scaled any more.
     fn match_clusters(&self, looked: &[Looked], writer: &Writer) {
         let mut clusters = self.clusters();
-        if clusters.len() > looked.len() {
-            clusters.retain(|key, _| looked.iter().any(|looked| looked.key == *key));
-        }
+        let keys: HashSet<&ObjectRef<MqttCluster>> = looked.iter().map(|looked| &looked.key).collect();
+        clusters.retain(|key, _| keys.contains(key));
         for looked in looked {
             let uid = looked.resource.uid().unwrap_or_default();
             let scaled = clusters.entry(looked.key.clone()).or_insert_with(|| Scaled::new(&uid));

@@ -37,21 +37,21 @@ pub struct ScalingStatus {
 
 /// One signal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct SignalStatus {
     /// As in `targets`, or `publishRoundTripP99`.
     pub name: String,
     /// Over all proxies; missing when it is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<String>,
     /// Of each proxy that was measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_proxy: Option<String>,
     /// What one proxy is to carry, or the objective.
     pub target: String,
     /// Proxies that it needs.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<u32>,
     /// Whether it is known.
     pub valid: bool,
