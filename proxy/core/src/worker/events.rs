@@ -248,7 +248,7 @@ impl Worker {
             .storage_lost_at
             .filter(|_| queued == QueuedFor::Unexpired)
             .map(|at| now.since(at));
-        if queued != QueuedFor::All {
+        if queued == QueuedFor::Unexpired {
             // Their messages went to other members, unless storage had heard: what it has stored is what counts.
             for token in self.shared.requests.taking_from(shard) {
                 self.end(token, DisconnectReason::Overrun.into(), now, out);
