@@ -426,28 +426,4 @@ impl fmt::Display for EncodeError {
 impl std::error::Error for EncodeError {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_names_what_is_wrong_and_the_statement() {
-        let error = DecodeError::from(DecodeErrorKind::TopicName(TopicError::Wildcard));
-        assert_eq!(
-            error.to_string(),
-            "a topic name contains a wildcard character [MQTT-3.3.2-2]"
-        );
-        let error = DecodeError::from(DecodeErrorKind::PacketTooLarge {
-            packet_bytes: 7,
-            max_packet_bytes: 5,
-        });
-        assert_eq!(
-            error.to_string(),
-            "the packet is larger than accepted (7 bytes, at most 5) [MQTT-3.2.2-15]"
-        );
-    }
-
-    #[test]
-    fn errors_are_small_enough_to_return_by_value() {
-        assert!(size_of::<DecodeError>() <= 16, "{}", size_of::<DecodeError>());
-    }
-}
+mod tests;
