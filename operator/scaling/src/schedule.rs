@@ -95,12 +95,12 @@ impl Scheduled {
 
     /// The first one that begins after `now`.
     pub fn next_after(&self, now: Duration) -> Option<Occurrence> {
-        self.occurrence(self.begin_after(timestamp(now, Duration::ZERO)?)?)
+        self.occurrence(&self.begin_after(timestamp(now, Duration::ZERO)?)?)
     }
 
     /// The first one that is not over at `now`, whether or not it has begun.
     pub(crate) fn present_or_next(&self, now: Duration) -> Option<Occurrence> {
-        self.occurrence(self.begin_after(timestamp(now, self.lasts)?)?)
+        self.occurrence(&self.begin_after(timestamp(now, self.lasts)?)?)
     }
 
     fn begin_after(&self, start: Timestamp) -> Option<Zoned> {
@@ -108,7 +108,7 @@ impl Scheduled {
         self.begins.find_next_occurrence(&start, false).ok()
     }
 
-    fn occurrence(&self, begin: Zoned) -> Option<Occurrence> {
+    fn occurrence(&self, begin: &Zoned) -> Option<Occurrence> {
         // What begins before 1970 has begun by any `now` that there is.
         let begin_ms = begin.timestamp().as_millisecond();
         let end_ms = begin_ms.checked_add(i64::try_from(self.lasts.as_millis()).ok()?)?;

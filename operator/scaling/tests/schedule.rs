@@ -1,5 +1,8 @@
 //! A schedule in a backtest: what was asked for beforehand is there when load comes that nothing foretold.
 
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::time::Duration;
 
 use freshet_scaling::backtest::{Backtest, Policy, TimelineRow, replay};
