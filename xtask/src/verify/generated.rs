@@ -20,15 +20,15 @@ pub(super) async fn check_generated(tree: &SourceTree, interrupt: &mut Interrupt
         .iter()
         .filter_map(|generated| compare(tree.text(&generated.path), &generated.content, &generated.path))
         .collect();
-    findings.extend(check_contract(interrupt).await?);
+    findings.extend(check_protobuf(interrupt).await?);
     Ok(Verdict::of(
         findings,
-        format!("{} files and the storage contract", all.len()),
+        format!("{} files and the protobuf code", all.len()),
     ))
 }
 
-/// The code of the storage contract has a test of its own, which knows its generator.
-async fn check_contract(interrupt: &mut Interrupt) -> Result<Option<String>> {
+/// Code made of protobuf files has tests of its own, which know its generators.
+async fn check_protobuf(interrupt: &mut Interrupt) -> Result<Option<String>> {
     let test = Invocation::cargo()
         .args([
             "test",
@@ -38,6 +38,8 @@ async fn check_contract(interrupt: &mut Interrupt) -> Result<Option<String>> {
             "--workspace",
             "--test",
             "generated_code",
+            "--test",
+            "generated_load",
         ])
         .dir(paths::repository_root());
     let captured = capture(&test, TEST_TIMEOUT, interrupt).await?;
