@@ -1,5 +1,5 @@
-//! `spec.proxy.scaling`: how many proxies serve. Also read by `freshet-operator backtest`, which knows `schedule` so far as
-//! to refuse it: the resource gets that field with the release that acts on it.
+//! `spec.proxy.scaling`: how many proxies serve. Also read by `freshet-operator backtest`, which knows `schedule` as well:
+//! the resource does not have that field yet.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
