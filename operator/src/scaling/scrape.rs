@@ -59,7 +59,7 @@ impl Scraper {
             let mut proxies = self.proxies();
             let proxy = proxies.entry(uid.to_owned()).or_default();
             proxy.missed = proxy.missed.saturating_add(1);
-            if proxy.missed > SILENT_AFTER && proxy.missed % SILENT_AFTER != 0 {
+            if proxy.missed > SILENT_AFTER && !proxy.missed.is_multiple_of(SILENT_AFTER) {
                 return None;
             }
             proxy.connection.take()
