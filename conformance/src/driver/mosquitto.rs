@@ -22,6 +22,10 @@ use crate::message::{Command, Connect, Event, Publish, Received, Subscribe, told
 /// How long one publication may take.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(60);
 
+/// How long `mosquitto_sub` may take for what it was sent.
+const WAITS_WITHIN: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(1);
+
 /// What `mosquitto_sub -F %j` prints for a message.
 #[derive(Deserialize)]
 struct Printed {
@@ -81,7 +85,11 @@ impl Peer {
                 // Its way to DISCONNECT.
                 let pid = self.subscriber.as_ref().and_then(Child::id);
                 let pid = pid.and_then(|id| Pid::from_raw(id.try_into().ok()?));
-                kill_process(pid.context("nothing to disconnect")?, Signal::TERM)?;
+                let pid = pid.context("nothing to disconnect")?;
+                tokio::time::timeout(WAITS_WITHIN, until_it_waits(pid))
+                    .await
+                    .context("mosquitto_sub is busy all the time")??;
+                kill_process(pid, Signal::TERM)?;
             }
         }
         Ok(())
@@ -212,6 +220,22 @@ impl Peer {
     }
 }
 
+/// Waits until `mosquitto_sub` has nothing to do. It takes locks in its handler of the signal that ends it, and would wait
+/// for ever for one that it holds: it is told when it sleeps in its loop, and not when it has just printed something.
+async fn until_it_waits(pid: Pid) -> anyhow::Result<()> {
+    let file = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    while !is_asleep(&std::fs::read_to_string(&file).context("mosquitto_sub has ended")?) {
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+/// The state stands behind the name of the program, which is in brackets and may hold any character (`proc_pid_stat(5)`).
+fn is_asleep(stat: &str) -> bool {
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, fields)| fields.starts_with('S'))
+}
+
 /// Into a pipe these write in blocks, and a line would be seen long after it was written.
 fn stdbuf(program: &str) -> anyhow::Result<Program> {
     let mut command = Program::new(find_program("stdbuf")?);
@@ -311,6 +335,13 @@ fn acknowledged(line: &str) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_state_of_a_process_is_read_behind_whatever_its_name_is() {
+        assert!(is_asleep("7 (mosquitto_sub) S 1 7 7 0"));
+        assert!(!is_asleep("7 (mosquitto) S (sub) R 1 7 7 0"));
+        assert!(!is_asleep(""));
+    }
 
     #[test]
     fn acknowledgements_are_read_from_what_mosquitto_pub_says() {
