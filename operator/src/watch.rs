@@ -20,6 +20,7 @@ use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{Predicate, WatchStreamExt};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 
 pub(crate) use newest::Newest;
 
@@ -46,6 +47,8 @@ pub(crate) struct Stores {
     pub(crate) service_accounts: Newest<ServiceAccount>,
     /// Disruption budgets.
     pub(crate) budgets: Newest<PodDisruptionBudget>,
+    /// Set once every watch has delivered what there was.
+    ready: OnceCell<()>,
 }
 
 /// Begins all watches of one namespace, or of all. The stores fill as the requests are polled.
@@ -67,6 +70,7 @@ pub(crate) fn watch(client: &Client, namespace: Option<&str>) -> (Stores, Reques
         config_maps,
         service_accounts,
         budgets,
+        ready: OnceCell::new(),
     };
     let requests = select_all([
         cluster_requests,
@@ -87,14 +91,18 @@ impl Stores {
     /// # Errors
     /// When a watch has ended for good, which they do when the process stops.
     pub(crate) async fn wait_until_ready(&self) -> Result<(), reflector::store::WriterDropped> {
-        self.clusters.wait_until_ready().await?;
-        self.pods.wait_until_ready().await?;
-        self.deployments.wait_until_ready().await?;
-        self.stateful_sets.wait_until_ready().await?;
-        self.services.wait_until_ready().await?;
-        self.config_maps.wait_until_ready().await?;
-        self.service_accounts.wait_until_ready().await?;
-        self.budgets.wait_until_ready().await
+        // A store that becomes ready wakes the last task that has asked, and no other: one asks, the others wait for that.
+        let ask = || async {
+            self.clusters.wait_until_ready().await?;
+            self.pods.wait_until_ready().await?;
+            self.deployments.wait_until_ready().await?;
+            self.stateful_sets.wait_until_ready().await?;
+            self.services.wait_until_ready().await?;
+            self.config_maps.wait_until_ready().await?;
+            self.service_accounts.wait_until_ready().await?;
+            self.budgets.wait_until_ready().await
+        };
+        self.ready.get_or_try_init(ask).await.copied()
     }
 }
 
@@ -187,5 +195,76 @@ pub(crate) fn nudged(mut nudges: Nudges) -> RequestStream {
 fn about<K: Resource<DynamicType = ()>>(object: &K) -> ReconcileReason {
     ReconcileReason::RelatedObjectUpdated {
         obj_ref: Box::new(ObjectRef::from_obj(object).erase()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use kube::runtime::reflector::store::Writer;
+    use kube::runtime::watcher::Event;
+
+    use super::*;
+
+    fn store<K>() -> (Newest<K>, Writer<K>)
+    where
+        K: Resource<DynamicType = ()> + Clone + 'static,
+    {
+        let (store, writer) = reflector::store();
+        (Newest::new(store), writer)
+    }
+
+    fn deliver<K>(writer: &mut Writer<K>)
+    where
+        K: Resource<DynamicType = ()> + Clone + 'static,
+    {
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+    }
+
+    #[tokio::test]
+    async fn everybody_who_waits_is_woken_when_the_last_watch_has_delivered() {
+        let (clusters, mut of_clusters) = reflector::store();
+        let (pods, mut of_pods) = store();
+        let (deployments, mut of_deployments) = store();
+        let (stateful_sets, mut of_stateful_sets) = store();
+        let (services, mut of_services) = store();
+        let (config_maps, mut of_config_maps) = store();
+        let (service_accounts, mut of_service_accounts) = store();
+        let (budgets, mut of_budgets) = store();
+        let stores = Arc::new(Stores {
+            clusters,
+            pods,
+            deployments,
+            stateful_sets,
+            services,
+            config_maps,
+            service_accounts,
+            budgets,
+            ready: OnceCell::new(),
+        });
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let stores = Arc::clone(&stores);
+                tokio::spawn(async move { stores.wait_until_ready().await.is_ok() })
+            })
+            .collect();
+        // Each has begun to wait.
+        tokio::task::yield_now().await;
+        deliver(&mut of_clusters);
+        deliver(&mut of_pods);
+        deliver(&mut of_deployments);
+        deliver(&mut of_stateful_sets);
+        deliver(&mut of_services);
+        deliver(&mut of_config_maps);
+        deliver(&mut of_service_accounts);
+        tokio::task::yield_now().await;
+        deliver(&mut of_budgets);
+        for task in waiting {
+            let woken = tokio::time::timeout(Duration::from_secs(20), task).await;
+            assert!(woken.expect("woken").expect("no panic"));
+        }
     }
 }
