@@ -163,15 +163,14 @@ impl Scalings {
 
     /// Asks and decides once a second, for as long as the process leads.
     pub(crate) async fn run(self, stores: Arc<Stores>, writer: Writer, metrics: Metrics) {
-        if stores.wait_until_ready().await.is_err() {
-            // The process stops.
-            return;
-        }
         let scraper = Arc::new(Scraper::new(metrics.clone()));
         let mut seconds = interval(PERIOD);
         seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             seconds.tick().await;
+            if !stores.is_ready() {
+                continue;
+            }
             let began = Instant::now();
             let looked = look(&stores);
             self.match_clusters(&looked, &writer);

@@ -86,12 +86,20 @@ pub(crate) fn watch(client: &Client, namespace: Option<&str>) -> (Stores, Reques
 }
 
 impl Stores {
-    /// Waits until every watch has delivered what there was: before that, what is missing may only not have been seen.
+    /// Whether every watch has delivered what there was, as the first reconcile found.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.initialized()
+    }
+
+    /// Waits until every watch has delivered what there was: before that, what is missing may only not have been seen. For
+    /// reconciles alone.
     ///
     /// # Errors
     /// When a watch has ended for good, which they do when the process stops.
     pub(crate) async fn wait_until_ready(&self) -> Result<(), reflector::store::WriterDropped> {
         // A store that becomes ready wakes the last task that has asked, and no other: one asks, the others wait for that.
+        // The controller asks for the clusters itself and begins no reconcile before, so that nobody but reconciles may
+        // ask here: it would be in the controller's way.
         let ask = || async {
             self.clusters.wait_until_ready().await?;
             self.pods.wait_until_ready().await?;
