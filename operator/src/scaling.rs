@@ -15,11 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use freshet_load::Load;
-use freshet_operator_api::{METRICS_PORT, MqttCluster, ScalingMode, ScalingStatus};
+use freshet_operator_api::{METRICS_PORT, MqttCluster, Scaling, ScalingMode, ScalingStatus};
 use freshet_operator_core::labels;
 use freshet_operator_core::scaling::cluster::{ClusterScaler, Tick, Turn, capacity_delay};
 use freshet_operator_core::scaling::fleet::{Member, member_of};
 use freshet_operator_core::scaling::read_scaling;
+use freshet_scaling::Settings;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -66,6 +67,8 @@ struct Scaled {
     /// When it was last tried to read it.
     tried: Option<Instant>,
     saving: Saving,
+    /// Settings as they were read last, and of what; none where they say what they should not.
+    settings: Option<(Scaling, Option<Settings>)>,
     /// `replicas` that was written, and as of which version of the resource.
     written: Option<(u64, u32)>,
     /// A reconcile is to be asked for because of a decision, or of numbers.
@@ -255,12 +258,13 @@ impl Scalings {
                 .unwrap_or(looked.resource.spec.proxy.replicas);
             let delay = capacity_delay(looked.pods.iter().map(Arc::as_ref));
             let scaling = &looked.resource.spec.proxy.scaling;
+            scaled.read_settings(scaling, delay);
             // The resource's condition says what is wrong with the settings.
-            let (Some(scaler), Ok(settings)) = (&mut scaled.scaler, read_scaling(scaling, delay)) else {
+            let (Some(scaler), Some((_, Some(settings)))) = (&mut scaled.scaler, &scaled.settings) else {
                 continue;
             };
             let turn = scaler.tick(&Tick {
-                settings: &settings,
+                settings,
                 mode: if looked.resource.spec.paused {
                     ScalingMode::Observe
                 } else {
@@ -388,9 +392,20 @@ impl Scaled {
             scaler: None,
             tried: None,
             saving: Saving::done(),
+            settings: None,
             written: None,
             owes: Owes::Nothing,
             nudged: None,
+        }
+    }
+
+    /// Reads the settings when they have changed: a schedule takes longer than a decision.
+    fn read_settings(&mut self, scaling: &Scaling, delay: Duration) {
+        if self.settings.as_ref().is_none_or(|(of, _)| of != scaling) {
+            self.settings = Some((scaling.clone(), read_scaling(scaling, delay).ok()));
+        }
+        if let Some((_, Some(settings))) = &mut self.settings {
+            settings.capacity_delay = delay;
         }
     }
 

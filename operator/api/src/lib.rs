@@ -38,7 +38,8 @@ pub use scaling::{
     ScheduledMinimum,
 };
 pub use scaling_status::{
-    CeilingStatus, DecisionStatus, ForecastStatus, LearnedCapacityStatus, ScalingStatus, SignalStatus,
+    CeilingStatus, DecisionStatus, ForecastStatus, LearnedCapacityStatus, NextScheduledStatus, ScalingStatus,
+    SignalStatus,
 };
 pub use service::{ExternalTrafficPolicy, IpFamilyPolicy, Service, ServiceType};
 pub use status::{

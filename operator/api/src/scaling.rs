@@ -1,5 +1,4 @@
-//! `spec.proxy.scaling`: how many proxies serve. Also read by `freshet-operator backtest`, which replays `schedule`; the
-//! resource does not have that field yet.
+//! `spec.proxy.scaling`: how many proxies serve. Read by `freshet-operator backtest`, too.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,9 +32,12 @@ pub struct Scaling {
     pub behavior: ScalingBehavior,
     /// Looking ahead.
     pub predict: ScalingPrediction,
-    /// Times at which more proxies serve than `min`.
+    /// Times at which more proxies serve than `min`. Default none; at most 32. Live.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(skip)]
+    #[schemars(
+        length(max = 32),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = json!(["name"]))
+    )]
     pub schedule: Vec<ScheduledMinimum>,
 }
 
@@ -220,21 +222,21 @@ impl Default for ScalingPrediction {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct ScheduledMinimum {
-    /// Name, in status and reasons.
+    /// Name, in status and reasons. Live.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// When it begins: minute, hour, day of month, month, day of week, as cron has them. A time of day that is skipped when
-    /// clocks change begins when the clock has moved on; one that comes twice begins once.
+    /// clocks change begins when the clock has moved on; one that comes twice begins once. Live.
     #[schemars(length(max = 100))]
     pub cron: String,
-    /// Time zone of `cron`, such as `Europe/Berlin`. Default `UTC`.
+    /// Time zone of `cron`, such as `Europe/Berlin`. Default `UTC`. Live.
     #[serde(default = "utc")]
     #[schemars(length(max = 64))]
     pub time_zone: String,
-    /// How long it lasts. From `1m` to `168h`.
+    /// How long it lasts. From `1m` to `168h`. Live.
     #[schemars(extend("x-kubernetes-validations" = duration_between("proxy.scaling.schedule.duration", "1m", "168h")))]
     pub duration: DurationText,
-    /// Fewest proxies that serve meanwhile; 1 to 1000.
+    /// Fewest proxies that serve meanwhile; 1 to 1000. Live.
     #[schemars(range(min = 1, max = 1000))]
     pub min: u32,
 }

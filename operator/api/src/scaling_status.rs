@@ -30,6 +30,9 @@ pub struct ScalingStatus {
     pub last_decision: Option<DecisionStatus>,
     /// The last five decisions, the newest last.
     pub decisions: Vec<DecisionStatus>,
+    /// When the schedule asks for more the next time, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_scheduled: Option<NextScheduledStatus>,
     /// Why fewer proxies serve than are asked for, if they do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<CeilingStatus>,
@@ -116,6 +119,19 @@ pub struct DecisionStatus {
     pub applied: bool,
     /// Why, in one sentence.
     pub reason: String,
+}
+
+/// A time at which the schedule asks for more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct NextScheduledStatus {
+    /// Name of the entry.
+    pub name: String,
+    /// When it begins.
+    pub at: Time,
+    /// Fewest proxies that serve meanwhile.
+    pub min: u32,
 }
 
 /// Why fewer proxies serve than are asked for.

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use freshet_operator_api::{DecisionStatus, ScalingMode, ScalingStatus};
+use freshet_operator_api::{DecisionStatus, NextScheduledStatus, ScalingMode, ScalingStatus};
 use freshet_scaling::{Decision, Scaler, Settings, StateError};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -114,6 +114,14 @@ impl ClusterScaler {
             tick.now,
             &self.shown,
         );
+        shown.next_scheduled = self
+            .settings
+            .next_scheduled(tick.now)
+            .map(|(entry, times)| NextScheduledStatus {
+                name: entry.name.clone(),
+                at: time(times.from),
+                min: entry.min,
+            });
         if let Some(decision) = &decision {
             self.count = decision.to;
             note(&mut shown, decision);

@@ -50,6 +50,7 @@ fn decisions_of(status: &MqttClusterStatus) -> MqttClusterStatus {
         scaling.signals.clear();
         scaling.learned_capacity = None;
         scaling.forecast = None;
+        scaling.next_scheduled = None;
         scaling.ceiling = None;
     }
     for condition in &mut decisions.conditions {

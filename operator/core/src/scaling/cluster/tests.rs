@@ -1,6 +1,7 @@
 //! The scaling of one cluster against proxies that answer as told.
 
 use freshet_load::Load;
+use freshet_scaling::Scheduled;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 
@@ -153,6 +154,24 @@ fn a_count_that_somebody_sets_is_where_the_next_decision_begins() {
     assert_eq!((turn.goal, world.scaler.shown().desired), (None, 6));
     world.replicas = 20;
     assert_eq!(world.second(Some(15_000), true).goal, Some(10));
+}
+
+#[test]
+fn the_schedule_is_announced_and_heeded() {
+    let mut world = World::new(ScalingMode::Scale, 2);
+    // The full minute that comes next.
+    let from = START_S - START_S % 60 + 60;
+    let minute = from / 60 % 60;
+    let hour = from / 3600 % 24;
+    let cron = format!("{minute} {hour} * * *");
+    let entry = Scheduled::read("night", &cron, "UTC", Duration::from_secs(3600), 5).unwrap();
+    world.settings.scheduled = vec![entry];
+    world.second(Some(15_000), true);
+    let next = world.scaler.shown().next_scheduled.clone().expect("a next time");
+    assert_eq!((next.name.as_str(), next.min), ("night", 5));
+    assert_eq!(next.at, time(Duration::from_secs(from)));
+    world.seconds(15_000, 120);
+    assert_eq!(world.replicas, 5);
 }
 
 #[test]
