@@ -1,5 +1,6 @@
 # Every verb is one line that calls cargo; what it does is in xtask/.
-export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/freshet/target
+# A folder for each checkout: cargo takes what another one built for its own when its sources are older than that.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/freshet/target/$(firstword $(shell printf %s '$(CURDIR)' | cksum))
 # By name of the program, not of the package: so that it shares its dependencies with all other builds of the workspace.
 XTASK = cargo run --release --bin xtask --
 

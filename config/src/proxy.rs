@@ -29,6 +29,8 @@ pub struct ProxyConfig {
     pub drain_linger_ms: u64,
     /// How long it may take to hand over its clients after that, in ms. Live.
     pub drain_timeout_ms: u64,
+    /// Clients that it hands over per second while nobody has said anything else. Default 500. Live.
+    pub drain_moves_per_second: u32,
 }
 
 impl Default for ProxyConfig {
@@ -44,6 +46,7 @@ impl Default for ProxyConfig {
             log_level: "info".to_owned(),
             drain_linger_ms: 5_000,
             drain_timeout_ms: 300_000,
+            drain_moves_per_second: 500,
         }
     }
 }

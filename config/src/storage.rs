@@ -18,6 +18,8 @@ pub struct StorageConfig {
     pub max_sessions: u64,
     /// Bounds of what waits for sessions.
     pub queue_limits: QueueLimits,
+    /// How the node uses its disk. Without `--data-dir` it has none, and this says nothing.
+    pub disk: DiskConfig,
     /// How long the will of a client waits that the server itself moved, in ms. Default 30,000.
     pub will_grace_on_move_ms: u64,
     /// How often the topics below `$SYS` are published, in ms; 0: never. Default 10,000.
@@ -35,6 +37,7 @@ impl Default for StorageConfig {
             retained_limits: RetainedLimits::default(),
             max_sessions: 1_000_000,
             queue_limits: QueueLimits::default(),
+            disk: DiskConfig::default(),
             will_grace_on_move_ms: 30_000,
             sys_interval_ms: 10_000,
             log_level: "info".to_owned(),
@@ -72,4 +75,74 @@ pub struct QueueLimits {
     pub bytes: u64,
     /// Age of a message, in ms.
     pub age_ms: u64,
+}
+
+/// `spec.storage.diskFull`: what a node does before its disk is full. Where the files lie is the argument `--data-dir`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DiskConfig {
+    /// Part of the file system that messages leave free for what makes room again, in percent; never less than
+    /// [`DiskConfig::LEAST_RESERVE_BYTES`]. Default 5. 1 to 50.
+    pub reserve_percent: u8,
+    /// What a message meets that would have to be stored and finds only the reserve left. Default: it is held.
+    pub when_full: WhenFull,
+}
+
+impl DiskConfig {
+    /// The smallest reserve, in bytes: a segment of the log, so that a small volume has room to compact.
+    pub const LEAST_RESERVE_BYTES: u64 = 64 << 20;
+
+    /// The reserve of a file system of `total_bytes`, in bytes.
+    #[must_use]
+    pub fn reserve_bytes(&self, total_bytes: u64) -> u64 {
+        let share = total_bytes / 100 * u64::from(self.reserve_percent);
+        share.max(Self::LEAST_RESERVE_BYTES)
+    }
+}
+
+impl Default for DiskConfig {
+    fn default() -> Self {
+        Self {
+            reserve_percent: 5,
+            when_full: WhenFull::Hold,
+        }
+    }
+}
+
+/// Answer to a message that cannot be stored because only the reserve is left. Messages that nobody has to keep, and
+/// what frees room (acknowledgements, expiry, unsubscriptions), go on in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenFull {
+    /// Its acknowledgement waits until there is room, at most `publishHold`; then the client is told to come again.
+    Hold,
+    /// It is refused at once with 0x97, Quota exceeded; a 3.1.1 client is disconnected, which it takes as "try again".
+    Refuse,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DiskConfig, StorageConfig, WhenFull};
+
+    #[test]
+    fn a_file_of_an_operator_that_knows_no_disk_has_the_defaults() {
+        let config: StorageConfig = serde_json::from_str(r#"{"shards": 4}"#).unwrap();
+        assert_eq!(config.disk, DiskConfig::default());
+    }
+
+    #[test]
+    fn a_file_names_the_reserve_and_what_happens_in_front_of_it() {
+        let config: StorageConfig =
+            serde_json::from_str(r#"{"disk": {"reservePercent": 10, "whenFull": "Refuse"}}"#).unwrap();
+        assert_eq!(
+            (config.disk.reserve_percent, config.disk.when_full),
+            (10, WhenFull::Refuse)
+        );
+    }
+
+    #[test]
+    fn a_small_volume_keeps_a_whole_segment_free() {
+        let disk = DiskConfig::default();
+        assert_eq!(disk.reserve_bytes(1 << 30), DiskConfig::LEAST_RESERVE_BYTES);
+        assert_eq!(disk.reserve_bytes(100 << 30), (100 << 30) / 100 * 5);
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use freshet_e2e::condition::{Observed, await_condition};
 use freshet_e2e::node::UpOptions;
-use freshet_e2e::{Cluster, product, with_temp_namespace};
+use freshet_e2e::{Cluster, metrics, product, with_temp_namespace};
 use serde_json::{Value, json};
 
 /// Proxies behind the Service.
@@ -99,9 +99,10 @@ impl Deployed<'_> {
     /// A run in which one proxy had all clients would have shown less than it says.
     async fn require_all_proxies_used(&self) -> anyhow::Result<()> {
         for pod in self.proxies().await? {
-            let path = format!("/api/v1/namespaces/{}/pods/{pod}:9090/proxy/metrics", self.namespace);
-            let metrics = self.cluster.kubectl().run(&["get", "--raw", &path]).await?;
-            let connects = sum(&metrics, "freshet_proxy_connects_total");
+            let text = metrics::scrape(&self.cluster.kubectl(), self.namespace, &pod).await?;
+            let connects: u64 = metrics::samples(&text, "freshet_proxy_connects_total")
+                .map(|(_, value)| value)
+                .sum();
             println!("{pod}: {connects} clients");
             ensure!(connects > 0, "the Service has led no client to {pod}");
         }
@@ -113,27 +114,5 @@ impl Deployed<'_> {
         let arguments = [&["get", "--output=json"], what, scope.as_slice()].concat();
         let text = self.cluster.kubectl().run(&arguments).await?;
         serde_json::from_str(&text).with_context(|| format!("kubectl get {what:?}"))
-    }
-}
-
-/// The sum of a metric over all its labels.
-fn sum(metrics: &str, name: &str) -> u64 {
-    let of_name = metrics
-        .lines()
-        .filter_map(|line| line.strip_prefix(name))
-        .filter(|rest| rest.starts_with(['{', ' ']));
-    of_name
-        .filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<u64>().ok())
-        .sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_metric_is_summed_over_its_labels_and_no_other_metric() {
-        let metrics = "a_total{x=\"1\"} 2\na_total{x=\"2\"} 3\na_total_b 7\n# TYPE a_total counter\n";
-        assert_eq!(sum(metrics, "a_total"), 5);
     }
 }

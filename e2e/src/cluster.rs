@@ -17,7 +17,7 @@ use crate::node::addresses::Addresses;
 use crate::node::binaries::Binaries;
 use crate::node::containerd::Containerd;
 use crate::node::instance::{Instance, Record, node_name};
-use crate::node::process;
+use crate::node::process::{self, Frozen, Started};
 use crate::node::{UpOptions, up};
 use crate::oci::Archive;
 
@@ -165,12 +165,24 @@ impl Cluster {
     /// # Errors
     /// When there is no such server, or it stays.
     pub async fn kill_server(&self, name: &str) -> anyhow::Result<()> {
-        let servers = process::started(&self.instance);
-        let Some((_, started)) = servers.iter().find(|(known, _)| known == name) else {
+        self.started(name)?.kill(name).await
+    }
+
+    /// Stops one of the servers where it is, until what is returned is dropped: a kubelet that says nothing any more.
+    ///
+    /// # Errors
+    /// When there is no such server, or it does not run.
+    pub fn freeze_server(&self, name: &str) -> anyhow::Result<Frozen> {
+        self.started(name)?.freeze()
+    }
+
+    fn started(&self, name: &str) -> anyhow::Result<Started> {
+        let mut servers = process::started(&self.instance);
+        let Some(index) = servers.iter().position(|(known, _)| known == name) else {
             let known: Vec<&str> = servers.iter().map(|(name, _)| name.as_str()).collect();
             bail!("no server {name}; there are {}", known.join(", "));
         };
-        started.kill(name).await
+        Ok(servers.swap_remove(index).1)
     }
 }
 

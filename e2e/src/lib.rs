@@ -10,6 +10,7 @@ pub mod command;
 pub mod condition;
 pub mod diagnostics;
 pub mod kubectl;
+pub mod metrics;
 pub mod mosquitto;
 pub mod node;
 pub mod oci;

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 
 use crate::Cluster;
-use crate::node::process;
+use crate::node::process::{self, Frozen};
 
 /// Returns the process id of a container's first process.
 ///
@@ -39,6 +39,19 @@ pub async fn container_pid(cluster: &Cluster, namespace: &str, pod: &str, contai
         bail!("container {container} of {pod} does not run");
     };
     Ok(task.pid)
+}
+
+/// Stops a container's first process where it is, until what is returned is dropped.
+///
+/// # Errors
+/// When the container does not run.
+pub async fn freeze_container(
+    cluster: &Cluster,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+) -> anyhow::Result<Frozen> {
+    process::freeze(container_pid(cluster, namespace, pod, container).await?)
 }
 
 /// Ends a container's first process at once, as the kernel would when memory is short; returns its process id.

@@ -10,6 +10,7 @@ mod cargo;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use tokio::sync::Mutex;
 
 use crate::Cluster;
 use crate::node::{UpOptions, packages};
@@ -24,6 +25,9 @@ pub use images::Images;
 /// # Errors
 /// When something does not build, or the operator does not become ready.
 pub async fn for_tests(options: UpOptions) -> anyhow::Result<(Cluster, Images)> {
+    // Helm refuses what two ask for at once.
+    static INSTALLING: Mutex<()> = Mutex::const_new(());
+    let _installing = INSTALLING.lock().await;
     let cluster = Cluster::for_tests(options).await?;
     let groups = [packages::Group::Images, packages::Group::Clients];
     step("Debian packages of the tests", async |step| {

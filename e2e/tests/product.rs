@@ -9,14 +9,20 @@ mod broker;
 mod changes;
 #[path = "product/client.rs"]
 mod client;
+#[path = "product/device.rs"]
+mod device;
 #[path = "product/failures.rs"]
 mod failures;
 #[path = "product/fault_points.rs"]
 mod fault_points;
 #[path = "product/lifecycle.rs"]
 mod lifecycle;
+#[path = "product/losses.rs"]
+mod losses;
 #[path = "product/messages.rs"]
 mod messages;
+#[path = "product/moves.rs"]
+mod moves;
 #[path = "product/operator.rs"]
 mod operator;
 #[path = "product/operator_upgrade.rs"]
@@ -25,12 +31,16 @@ mod operator_upgrade;
 mod placement;
 #[path = "product/refusals.rs"]
 mod refusals;
+#[path = "product/rollout.rs"]
+mod rollout;
 #[path = "product/scaling.rs"]
 mod scaling;
 #[path = "product/sessions.rs"]
 mod sessions;
 #[path = "product/sys.rs"]
 mod sys;
+#[path = "product/turns.rs"]
+mod turns;
 #[path = "product/warm.rs"]
 mod warm;
 #[path = "product/wills.rs"]

@@ -3,12 +3,14 @@
 //! Here the command line is read and logging begins; `run` wires the rest.
 
 mod args;
+mod ask;
 mod backtest;
 mod events;
 mod fault;
 mod http;
 mod leader;
 mod metrics;
+mod moves;
 mod reconcile;
 mod run;
 mod scaling;

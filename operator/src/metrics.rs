@@ -56,6 +56,9 @@ pub(crate) struct Metrics {
     leader: Gauge,
     clusters: Gauge<i64>,
     promotions: Counter<u64, AtomicU64>,
+    drains: Family<ResultLabel, Counter>,
+    rebalances: Family<ResultLabel, Counter>,
+    losses: Family<ResultLabel, Counter>,
     scaling: Scaling,
     rounds: Histogram,
 }
@@ -106,6 +109,24 @@ impl Metrics {
             clusters.clone(),
         );
         registry.register("proxy_promotions", "Proxies that were made active", promotions.clone());
+        let drains = Family::default();
+        let rebalances = Family::default();
+        registry.register(
+            "drains",
+            "Proxies that handed over and may stop, by result",
+            Family::clone(&drains),
+        );
+        registry.register(
+            "rebalances",
+            "Rebalances that have ended, by result",
+            Family::clone(&rebalances),
+        );
+        let losses = Family::default();
+        registry.register(
+            "proxy_losses",
+            "Proxies taken out of the Service for being dead, and times that more would have been than may be",
+            Family::clone(&losses),
+        );
         let scaling = Scaling::default();
         let rounds = Histogram::new(DURATIONS_S);
         registry.register(
@@ -138,6 +159,9 @@ impl Metrics {
             leader,
             clusters,
             promotions,
+            drains,
+            rebalances,
+            losses,
             scaling,
             rounds,
         }
@@ -179,6 +203,31 @@ impl Metrics {
     /// Counts proxies that were made active.
     pub(crate) fn promoted(&self, proxies: u64) {
         self.promotions.inc_by(proxies);
+    }
+
+    /// Counts a proxy that handed over and may stop.
+    pub(crate) fn drained(&self, result: &'static str) {
+        self.drains.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts a rebalance that has ended.
+    pub(crate) fn rebalanced(&self, is_even: bool) {
+        let result = if is_even { "even" } else { "void" };
+        self.rebalances.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts proxies that were taken out for being dead.
+    pub(crate) fn lost(&self, proxies: u64) {
+        if proxies > 0 {
+            self.losses
+                .get_or_create(&ResultLabel { result: "removed" })
+                .inc_by(proxies);
+        }
+    }
+
+    /// Counts that proxies stay though both witnesses speak against them.
+    pub(crate) fn losses_withheld(&self) {
+        self.losses.get_or_create(&ResultLabel { result: "withheld" }).inc();
     }
 
     /// Counts a proxy that was asked for its load: `ok`, `failed`, `late`.

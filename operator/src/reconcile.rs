@@ -19,22 +19,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use freshet_operator_api::MqttCluster;
+use freshet_operator_api::{MqttCluster, MqttClusterStatus, RevisionPhase};
 use freshet_operator_core::build::{Children, build_children};
 use freshet_operator_core::keep::{Keep, KeepInput, choose_defaults, decide_keep};
 use freshet_operator_core::labels;
+use freshet_operator_core::loss::judge_losses;
 use freshet_operator_core::observe::{Objects, Observed, observe};
 use freshet_operator_core::plan::{ProxyPlan, ProxyTarget, StoragePlan, plan_proxies, plan_storage};
 use freshet_operator_core::requests::Requests;
+use freshet_operator_core::rollout::{PaceInput, RolloutMemory, judge, next_pace, roll_back};
 use freshet_operator_core::status::Blocked;
 use freshet_operator_core::{DefaultImages, ValidatedCluster, names, validate};
 use k8s_openapi::api::core::v1::ResourceRequirements;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 use crate::args::VERSION;
 use crate::events::Recorder;
 use crate::metrics::{Metrics, ReconcileResult};
+use crate::moves::Moves;
 use crate::scaling::Scalings;
 use crate::watch::Stores;
 use crate::write::{WriteError, Writer};
@@ -50,6 +54,9 @@ const BLOCKED_RETRY: Duration = Duration::from_secs(20);
 /// How often everything is looked at though nothing has changed.
 const RESYNC: Duration = Duration::from_secs(300);
 
+/// How often a revision that takes over is looked at.
+const CANARY_WATCHED_EVERY: Duration = Duration::from_secs(1);
+
 /// First and longest pause after failures of the API server.
 const FAILURE_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
@@ -57,6 +64,7 @@ const FAILURE_PAUSES: (Duration, Duration) = (Duration::from_millis(500), Durati
 pub(crate) struct Reconciler {
     stores: Arc<Stores>,
     scalings: Scalings,
+    moves: Moves,
     writer: Writer,
     recorder: Arc<Recorder>,
     images: DefaultImages,
@@ -166,6 +174,7 @@ impl Reconciler {
     pub(crate) fn new(
         stores: Arc<Stores>,
         scalings: Scalings,
+        moves: Moves,
         writer: Writer,
         recorder: Arc<Recorder>,
         images: DefaultImages,
@@ -174,6 +183,7 @@ impl Reconciler {
         Self {
             stores,
             scalings,
+            moves,
             writer,
             recorder,
             images,
@@ -191,13 +201,14 @@ impl Reconciler {
     ) -> Result<(ReconcileResult, Action), ReconcileError> {
         let scaled = self.scale(resource, memory).await?;
         let resource = scaled.resource.as_ref();
-        let observed = self.dereference(resource);
+        let mut observed = self.dereference(resource);
+        self.judge_losses(resource, &mut observed);
         memory.refusals.keep_only(&observed);
         let previous = memory.newest_status(resource);
         let served_last = previous.as_ref().map(|status| status.proxy.revision.current.as_str());
         let defaults = choose_defaults(resource, &observed, served_last, &self.images);
         let work = validate(resource, &defaults)
-            .map(|cluster| self.plan(resource, cluster, &observed, served_last))
+            .map(|cluster| self.plan(resource, cluster, &observed, previous.as_ref(), &mut memory.rollout))
             .map_err(|invalid| Blocked {
                 reason: "InvalidSpec".to_owned(),
                 message: invalid.to_string(),
@@ -221,6 +232,7 @@ impl Reconciler {
             if is_begun || !is_name_taken {
                 let acted = self.act(work, memory).await?;
                 has_changed |= acted.has_changed;
+                self.moves.note(resource, &acted.plan, &self.metrics);
                 done = Some(acted.plan);
                 blocked = blocked.or(acted.blocked);
             }
@@ -241,15 +253,42 @@ impl Reconciler {
         };
         let pause = self.report(report, memory).await?;
         memory.observed = Some(observed);
-        let (result, longest) = if is_blocked {
-            (ReconcileResult::Blocked, BLOCKED_RETRY)
-        } else {
-            (ReconcileResult::Done, RESYNC)
+        let is_watched = work
+            .as_ref()
+            .is_some_and(|work| work.proxies.phase == RevisionPhase::Canary);
+        let (result, longest) = match (is_blocked, is_watched) {
+            (true, _) => (ReconcileResult::Blocked, BLOCKED_RETRY),
+            (false, true) => (ReconcileResult::Done, CANARY_WATCHED_EVERY),
+            (false, false) => (ReconcileResult::Done, RESYNC),
         };
         Ok((
             result,
             Action::requeue(pause.map_or(longest, |pause| pause.min(longest))),
         ))
+    }
+
+    /// Finds proxies that are dead before Kubernetes does.
+    fn judge_losses(&self, resource: &MqttCluster, observed: &mut Observed) {
+        let verdict = judge_losses(observed, &self.scalings.testimonies(resource));
+        let (cluster, namespace) = (resource.name_any(), resource.namespace().unwrap_or_default());
+        for pod in &verdict.lost {
+            tracing::warn!(
+                cluster,
+                namespace,
+                pod,
+                "a proxy is silent and has lost its lease: it is taken to be dead"
+            );
+        }
+        if !verdict.withheld.is_empty() {
+            self.metrics.losses_withheld();
+            let pods = verdict.withheld.join(" ");
+            tracing::warn!(
+                cluster,
+                namespace,
+                pods,
+                "too many proxies are silent and have lost their leases: they stay"
+            );
+        }
     }
 
     fn count_clusters(&self) {
@@ -295,10 +334,12 @@ impl Reconciler {
         resource: &MqttCluster,
         cluster: ValidatedCluster,
         observed: &Observed,
-        served_last: Option<&str>,
+        previous: Option<&MqttClusterStatus>,
+        rollout: &mut RolloutMemory,
     ) -> Work {
+        let served_last = previous.map(|status| status.proxy.revision.current.as_str());
         let children = build_children(&cluster);
-        let keep = decide_keep(&KeepInput {
+        let mut keep = decide_keep(&KeepInput {
             resource,
             cluster: &cluster,
             children: &children,
@@ -308,6 +349,22 @@ impl Reconciler {
             version: VERSION,
         });
         let rooms = self.rooms.known(observed, self.writer.client());
+        let moves = self.moves.plan(resource, observed);
+        let settings = &cluster.proxy.rollout;
+        let is_rollback = roll_back(&mut keep, settings, observed, served_last);
+        let target = keep.proxy_revision.as_str();
+        let loads = self.scalings.loads(resource);
+        rollout.begin(target, &loads);
+        let pace = next_pace(&PaceInput {
+            settings,
+            target,
+            is_rollback,
+            replicas: cluster.proxy.replicas,
+            observed,
+            previous: previous.map(|status| &status.proxy.revision),
+            judgement: &judge(target, settings, observed, &loads, rollout),
+            now_s: Timestamp::now().as_second(),
+        });
         let target = ProxyTarget {
             revision: &keep.proxy_revision,
             replicas: cluster.proxy.replicas,
@@ -319,6 +376,8 @@ impl Reconciler {
                 ..ResourceRequirements::default()
             }),
             rooms: &rooms,
+            moves: &moves,
+            pace: &pace,
             served_last,
         };
         let proxies = plan_proxies(observed, target);

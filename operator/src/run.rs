@@ -21,6 +21,7 @@ use crate::events::Recorder;
 use crate::http;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
+use crate::moves::Moves;
 use crate::reconcile::{Reconciler, on_error, reconcile};
 use crate::scaling::Scalings;
 use crate::watch::{nudged, watch};
@@ -148,18 +149,26 @@ fn start_controllers(
     for namespace in namespaces {
         let (stores, mut requests) = watch(client, namespace.as_deref());
         let stores = Arc::new(stores);
-        let (scalings, nudges) = Scalings::new();
+        let moves = Moves::new();
+        let (scalings, nudges) = Scalings::new(moves.clone());
         requests.push(nudged(nudges));
-        controllers.spawn(until(
+        let rounds = until(
             stop.clone(),
             scalings
                 .clone()
                 .run(Arc::clone(&stores), writer.clone(), metrics.clone()),
-        ));
+        );
+        let (scalings_to_save, stores_of_them, saving) = (scalings.clone(), Arc::clone(&stores), writer.clone());
+        controllers.spawn(async move {
+            rounds.await;
+            // Nobody else leads yet: the lease is given back after this.
+            scalings_to_save.save_all(&stores_of_them, &saving).await;
+        });
         let clusters = stores.clusters.clone();
         let reconciler = Arc::new(Reconciler::new(
             stores,
             scalings,
+            moves,
             writer.clone(),
             Arc::clone(&recorder),
             images.clone(),

@@ -1,45 +1,50 @@
 //! Decides how many proxies clusters need: once a second every proxy is asked for its load, and the scaler of each cluster
 //! (`freshet_operator_core::scaling`) for its decision.
 //!
+//! All proxies are asked, those of clusters that are not scaled as well: who does not answer may be dead ([`losses`]).
 //! Runs beside the reconciles, on the replica that leads. What was decided waits here until the cluster's reconcile, which
 //! is asked for, has written it: that stays the only writer of everything. What the scalers remember is kept in a ConfigMap
-//! for each cluster, which this writes itself, seldom.
+//! for each cluster, which this writes itself, seldom. What the proxies say also goes to those who move clients
+//! (`crate::moves`), whether the cluster is scaled or not.
 
 mod history;
+mod loads;
+mod losses;
+mod round;
 mod scrape;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use freshet_load::Load;
-use freshet_operator_api::{METRICS_PORT, MqttCluster, Scaling, ScalingMode, ScalingStatus};
-use freshet_operator_core::labels;
+use freshet_operator_api::{MqttCluster, Scaling, ScalingMode, ScalingStatus};
+use freshet_operator_core::loss::Testimonies;
+use freshet_operator_core::rollout::Loads;
 use freshet_operator_core::scaling::cluster::{ClusterScaler, Tick, Turn, capacity_delay};
-use freshet_operator_core::scaling::fleet::{Member, member_of};
 use freshet_operator_core::scaling::read_scaling;
 use freshet_scaling::Settings;
 use futures::{StreamExt, stream};
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout_at};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::metrics::Metrics;
+use crate::moves::Moves;
 use crate::watch::Stores;
 use crate::write::Writer;
 use history::Saving;
+use loads::LatestLoads;
+use losses::{Losses, doubted};
+use round::{Looked, ask, look};
 use scrape::Scraper;
 
 /// How often proxies are asked and decisions made.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long the answers of one round may take, all together.
-const ROUND: Duration = Duration::from_millis(800);
-/// Proxies that are asked at once.
-const ASKED_AT_ONCE: usize = 128;
+/// Memories that are written at once when the process ends.
+const SAVED_AT_ONCE: usize = 16;
 /// How seldom a reconcile is asked for that would only write other numbers to the status.
 const NUMBERS_EVERY: Duration = Duration::from_secs(15);
 /// Clusters whose reconcile is asked for and has not been taken up; those beyond it are named again a second later.
@@ -53,8 +58,11 @@ pub(crate) type Nudges = mpsc::Receiver<ObjectRef<MqttCluster>>;
 pub(crate) struct Scalings(Arc<Shared>);
 
 struct Shared {
+    moves: Moves,
     clusters: Mutex<HashMap<ObjectRef<MqttCluster>, Scaled>>,
     nudges: mpsc::Sender<ObjectRef<MqttCluster>>,
+    losses: Losses,
+    loads: LatestLoads,
     /// What times of answers are counted from.
     start: Instant,
 }
@@ -83,21 +91,16 @@ enum Owes {
     Decision,
 }
 
-/// A cluster in one round.
-struct Looked {
-    key: ObjectRef<MqttCluster>,
-    resource: Arc<MqttCluster>,
-    pods: Vec<Arc<Pod>>,
-    members: Vec<Member>,
-}
-
 impl Scalings {
     /// Scalers of no cluster yet, and where they name clusters that want a reconcile.
-    pub(crate) fn new() -> (Self, Nudges) {
+    pub(crate) fn new(moves: Moves) -> (Self, Nudges) {
         let (nudges, nudged) = mpsc::channel(NUDGES_MAX);
         let shared = Shared {
+            moves,
             clusters: Mutex::default(),
             nudges,
+            losses: Losses::default(),
+            loads: LatestLoads::default(),
             start: Instant::now(),
         };
         (Self(Arc::new(shared)), nudged)
@@ -153,6 +156,16 @@ impl Scalings {
         self.with_scaler(resource, |scaler| scaler.shown().clone())
     }
 
+    /// What was heard of proxies that are doubted.
+    pub(crate) fn testimonies(&self, resource: &MqttCluster) -> Testimonies {
+        self.0.losses.known(&ObjectRef::from_obj(resource))
+    }
+
+    /// What the proxies of a cluster said last.
+    pub(crate) fn loads(&self, resource: &MqttCluster) -> Loads {
+        self.0.loads.known(&ObjectRef::from_obj(resource))
+    }
+
     fn with_scaler<T>(&self, resource: &MqttCluster, read: impl FnOnce(&ClusterScaler) -> T) -> Option<T> {
         let clusters = self.clusters();
         let scaled = clusters.get(&ObjectRef::from_obj(resource))?;
@@ -181,20 +194,36 @@ impl Scalings {
                 scraper.keep_only(std::iter::empty());
                 continue;
             }
-            let answers = ask(&scraper, &looked).await;
+            let doubted = doubted(&looked, &scraper);
+            let (answers, ()) = tokio::join!(ask(&scraper, &looked), self.hear(doubted));
+            self.0.loads.take(&looked, &answers);
+            self.tell_moves(&looked, &answers);
             self.take(&looked, answers);
             self.decide(&looked, &metrics);
+            self.nudge_for_moves(&looked);
             self.save_one(&looked, &writer);
-            metrics.scaling_round(looked.len(), began.elapsed());
+            let scaled = looked.iter().filter(|looked| looked.is_scaled()).count();
+            metrics.scaling_round(scaled, began.elapsed());
+        }
+    }
+
+    /// Hears the second witness, and asks for the reconciles that follow from what it says.
+    async fn hear(&self, doubted: Vec<losses::Doubted>) {
+        for key in self.0.losses.hear(doubted).await {
+            // Full: it is named again in a second.
+            let _ = self.0.nudges.try_send(key);
         }
     }
 
     /// Begins with clusters that are new, and forgets those that are not scaled any more.
     fn match_clusters(&self, looked: &[Looked], writer: &Writer) {
+        let all: HashSet<&ObjectRef<MqttCluster>> = looked.iter().map(|looked| &looked.key).collect();
+        self.0.moves.keep_only(&all);
+        let scaled = || looked.iter().filter(|looked| looked.is_scaled());
         let mut clusters = self.clusters();
-        let keys: HashSet<&ObjectRef<MqttCluster>> = looked.iter().map(|looked| &looked.key).collect();
+        let keys: HashSet<&ObjectRef<MqttCluster>> = scaled().map(|looked| &looked.key).collect();
         clusters.retain(|key, _| keys.contains(key));
-        for looked in looked {
+        for looked in scaled() {
             let uid = looked.resource.uid().unwrap_or_default();
             let scaled = clusters.entry(looked.key.clone()).or_insert_with(|| Scaled::new(&uid));
             if scaled.uid != uid {
@@ -207,6 +236,27 @@ impl Scalings {
                     writer.client().clone(),
                     Arc::clone(&looked.resource),
                 ));
+            }
+        }
+    }
+
+    /// Passes on what the proxies say to those who move clients by it.
+    fn tell_moves(&self, looked: &[Looked], answers: &[(usize, String, Load)]) {
+        let loads: HashMap<&str, &Load> = answers.iter().map(|(_, uid, load)| (uid.as_str(), load)).collect();
+        for looked in looked {
+            for member in &looked.members {
+                let load = loads.get(member.uid.as_str()).copied();
+                self.0.moves.take(&looked.key, &member.uid, load);
+            }
+        }
+    }
+
+    /// Asks for the reconciles of clusters whose clients move, or are to.
+    fn nudge_for_moves(&self, looked: &[Looked]) {
+        for looked in looked {
+            if self.0.moves.tick(&looked.key, &looked.resource, &looked.pods) {
+                // One that finds no room is asked for a second later.
+                let _ = self.0.nudges.try_send(looked.key.clone());
             }
         }
     }
@@ -281,6 +331,24 @@ impl Scalings {
         }
     }
 
+    /// Writes what all scalers remember, for the process that goes on from here. For the end of this one.
+    pub(crate) async fn save_all(&self, stores: &Stores, writer: &Writer) {
+        let writes: Vec<_> = {
+            let clusters = self.clusters();
+            let write = |resource: Arc<MqttCluster>| {
+                let scaled = clusters.get(&ObjectRef::from_obj(resource.as_ref()))?;
+                let is_it = resource.metadata.uid.as_deref() == Some(scaled.uid.as_str());
+                let state = scaled.scaler.as_ref().filter(|_| is_it)?.state();
+                Some(history::write(writer.clone(), resource, state))
+            };
+            stores.clusters.state().into_iter().filter_map(write).collect()
+        };
+        stream::iter(writes)
+            .buffer_unordered(SAVED_AT_ONCE)
+            .collect::<()>()
+            .await;
+    }
+
     /// Writes what one scaler remembers, if that is due: one in each second, so that many do not come at once.
     fn save_one(&self, looked: &[Looked], writer: &Writer) {
         let mut clusters = self.clusters();
@@ -296,77 +364,6 @@ impl Scalings {
             }
         }
     }
-}
-
-/// The clusters that are scaled or observed, with their proxies.
-fn look(stores: &Stores) -> Vec<Looked> {
-    let is_looked_at = |cluster: &MqttCluster| {
-        cluster.spec.proxy.scaling.mode != ScalingMode::Off && cluster.metadata.deletion_timestamp.is_none()
-    };
-    let mut looked: Vec<Looked> = stores
-        .clusters
-        .state_filter(is_looked_at)
-        .into_iter()
-        .map(|resource| Looked {
-            key: ObjectRef::from_obj(resource.as_ref()),
-            resource,
-            pods: Vec::new(),
-            members: Vec::new(),
-        })
-        .collect();
-    if looked.is_empty() {
-        return looked;
-    }
-    let places: HashMap<(Option<String>, String), usize> = looked
-        .iter()
-        .enumerate()
-        .map(|(index, looked)| ((looked.key.namespace.clone(), looked.key.name.clone()), index))
-        .collect();
-    // All pods once, whatever the number of clusters.
-    for pod in stores.pods.watched() {
-        let cluster = pod.labels().get(labels::CLUSTER).cloned().unwrap_or_default();
-        let Some(looked) = places
-            .get(&(pod.namespace(), cluster))
-            .and_then(|index| looked.get_mut(*index))
-        else {
-            continue;
-        };
-        if let Some(member) = member_of(&pod, looked.resource.metadata.uid.as_deref().unwrap_or_default()) {
-            looked.members.push(member);
-            looked.pods.push(pod);
-        }
-    }
-    looked
-}
-
-/// Asks all proxies. What has not come within [`ROUND`] is missing.
-async fn ask(scraper: &Arc<Scraper>, looked: &[Looked]) -> Vec<(usize, String, Load)> {
-    let deadline = tokio::time::Instant::now() + ROUND;
-    let asked: Vec<(usize, String, SocketAddr)> = looked
-        .iter()
-        .enumerate()
-        .flat_map(|(index, looked)| looked.members.iter().map(move |member| (index, member)))
-        .filter_map(|(index, member)| {
-            let ip: IpAddr = member.ip.parse().ok()?;
-            Some((index, member.uid.clone(), SocketAddr::new(ip, METRICS_PORT)))
-        })
-        .collect();
-    scraper.keep_only(asked.iter().map(|(_, uid, _)| uid.as_str()));
-    let mut all = Vec::with_capacity(asked.len());
-    let mut answers = stream::iter(asked)
-        .map(|(index, uid, address)| {
-            let scraper = Arc::clone(scraper);
-            async move {
-                let load = scraper.ask(&uid, address, deadline).await?;
-                Some((index, uid, load))
-            }
-        })
-        .buffer_unordered(ASKED_AT_ONCE);
-    // Those that wait for their turn when the time is over are not asked.
-    while let Ok(Some(answer)) = timeout_at(deadline, answers.next()).await {
-        all.extend(answer);
-    }
-    all
 }
 
 fn tell(looked: &Looked, turn: &Turn, metrics: &Metrics) {

@@ -30,6 +30,9 @@ pub struct Arguments {
     /// Port of /metrics and /loadz.
     #[arg(long, env = "FRESHET_METRICS_PORT", default_value_t = DEFAULT_METRICS_PORT)]
     pub metrics_port: u16,
+    /// The file with the order to give clients away; watched. It is empty while there is none.
+    #[arg(long, env = "FRESHET_MOVES")]
+    pub moves: Option<PathBuf>,
     /// Name of the proxy, for storage and for clients that are told.
     #[arg(long, env = "POD_NAME", default_value = "freshet-proxy")]
     pub pod_name: String,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use freshet_config::ProxyConfig;
-use freshet_proxy_core::worker::{DrainPace, ListenerIndex};
+use freshet_proxy_core::worker::{DrainPace, ListenerIndex, MovePace};
 use freshet_storage_contract::ProxyReport;
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,8 +30,12 @@ pub(crate) enum Control {
     Reload(Arc<ProxyConfig>),
     /// The listener is gone: its connections end.
     CloseListener(ListenerIndex),
-    /// The proxy hands over its clients.
+    /// The proxy hands over its clients and ends.
     Drain(DrainPace),
+    /// The proxy gives clients away.
+    Move(Box<MovePace>),
+    /// It gives nobody away any more.
+    EndMoves,
     /// What all workers have done, for storage. For the worker that has the link.
     Count(Box<ProxyReport>),
     /// Somebody wants to know.

@@ -3,18 +3,21 @@
 //! Called once, on SIGTERM. The moment is for those who still have the proxy in their tables of endpoints. Storage that
 //! is away cannot take sessions over, so nobody waits for it long: clients send again what was not acknowledged.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use freshet_config::{MoveOrder, MoveReason, ProxyConfig};
 use freshet_proxy_core::worker::DrainPace;
 use freshet_storage_contract::MonotonicMs;
 use tokio::time::Instant;
 
 use crate::control::Control;
 use crate::driver::WorkerReport;
+use crate::orders::unix_ms;
 use crate::proxy::Proxy;
 
-/// Clients handed over per second by the whole proxy, unless more is needed to be done in time.
-const MOVES_PER_SECOND: u32 = 500;
+/// What a proxy that was drained before has for the clients that are left, however late it is told to end.
+const AFTER_ITS_TIME: Duration = Duration::from_secs(10);
 /// Part of the time in which all clients have been asked to go; the rest is for what they have in flight.
 const ASKED_WITHIN: f64 = 0.8;
 /// How long storage may be away before the drain goes on without it. With the default `drain.linger` of 5 s a proxy
@@ -29,10 +32,10 @@ impl Proxy {
     /// Hands over all clients and stops the workers.
     pub(crate) async fn hand_over(mut self) {
         let config = self.config.borrow().clone();
-        let linger = Duration::from_millis(config.drain_linger_ms);
-        let timeout = Duration::from_millis(config.drain_timeout_ms);
+        let course = Course::new(&config, self.drain_order().as_deref(), unix_ms());
+        let Course { linger, timeout, .. } = course;
         tracing::info!(
-            linger_ms = config.drain_linger_ms,
+            linger_ms = linger.as_millis(),
             "the proxy stops: it accepts for a moment more"
         );
         self.health.set_lingering();
@@ -47,9 +50,14 @@ impl Proxy {
         self.listeners.stop_accepting().await;
         let reports = self.metrics.gather().await;
         let clients: u64 = reports.iter().map(|r| r.worker.connections_now).sum();
-        tracing::info!(clients, timeout_ms = config.drain_timeout_ms, "clients are handed over");
+        tracing::info!(
+            clients,
+            timeout_ms = timeout.as_millis(),
+            course.moves_per_second,
+            "clients are handed over"
+        );
         let mut end = Instant::now() + timeout;
-        self.set_pace(&reports, timeout).await;
+        self.set_pace(&reports, course.moves_per_second, timeout).await;
         let mut in_a_hurry = false;
         loop {
             let reports = self.metrics.gather().await;
@@ -66,7 +74,7 @@ impl Proxy {
             if !in_a_hurry && (now >= end || storage.is_given_up(now)) {
                 in_a_hurry = true;
                 end = now + LAST_MOMENT;
-                self.set_pace(&reports, Duration::ZERO).await;
+                self.set_pace(&reports, course.moves_per_second, Duration::ZERO).await;
             } else if in_a_hurry && now >= end {
                 let clients: u64 = reports.iter().map(|r| r.worker.connections_now).sum();
                 tracing::warn!(clients, "the time is over: the proxy ends with what is left");
@@ -85,18 +93,58 @@ impl Proxy {
         }
     }
 
-    async fn set_pace(&self, reports: &[WorkerReport], timeout: Duration) {
+    /// The order by which the operator drains the proxy, if it does.
+    fn drain_order(&self) -> Option<Arc<MoveOrder>> {
+        let order = self.order.borrow().clone();
+        order.filter(|order| order.reason == MoveReason::Drain)
+    }
+
+    async fn set_pace(&self, reports: &[WorkerReport], moves_per_second: u32, timeout: Duration) {
         let deadline = self.clock.now().plus(timeout);
         for (worker, report) in self.workers.iter().zip(reports) {
-            let pace = pace(report.worker.connections_now, reports.len(), timeout, deadline);
+            let own = moves_per_second.div_ceil(u32::try_from(reports.len()).unwrap_or(1).max(1));
+            let pace = pace(report.worker.connections_now, own, timeout, deadline);
             worker.tell(Control::Drain(pace)).await;
         }
     }
 }
 
-/// How fast a worker with so many connections hands them over.
-fn pace(connections: u64, workers: usize, timeout: Duration, deadline: MonotonicMs) -> DrainPace {
-    let share = u64::from(MOVES_PER_SECOND).div_ceil(workers.max(1) as u64);
+/// How a proxy that was told to end goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Course {
+    /// For how long it accepts.
+    linger: Duration,
+    /// How long it may take then.
+    timeout: Duration,
+    /// How fast clients go, unless more is needed to be done in time.
+    moves_per_second: u32,
+}
+
+impl Course {
+    /// By the configuration, or by the order with which the operator has drained it before: then no Service has sent
+    /// anybody for a while, the time has begun with the order, and the operator has found the pace. `now_ms` is since the
+    /// Unix epoch.
+    fn new(config: &ProxyConfig, order: Option<&MoveOrder>, now_ms: u64) -> Self {
+        let linger = Duration::from_millis(config.drain_linger_ms);
+        let timeout = Duration::from_millis(config.drain_timeout_ms);
+        let Some(order) = order else {
+            return Self {
+                linger,
+                timeout,
+                moves_per_second: config.drain_moves_per_second,
+            };
+        };
+        let left = |until_ms: u64| Duration::from_millis(until_ms.saturating_sub(now_ms));
+        Self {
+            linger: left(order.from_ms).min(linger),
+            timeout: left(order.until_ms).max(AFTER_ITS_TIME).min(timeout),
+            moves_per_second: order.clients_per_second,
+        }
+    }
+}
+
+/// How fast a worker with so many connections hands them over, when `share` is its part of the pace.
+fn pace(connections: u64, share: u32, timeout: Duration, deadline: MonotonicMs) -> DrainPace {
     let asked_within_ms = timeout.mul_f64(ASKED_WITHIN).as_millis().max(1);
     let needed = (u128::from(connections) * 1_000).div_ceil(asked_within_ms);
     DrainPace {
@@ -135,20 +183,44 @@ impl StorageWatch {
 mod tests {
     use super::*;
 
-    fn moves_per_second(connections: u64, workers: usize, timeout_s: u64) -> u32 {
-        pace(connections, workers, Duration::from_secs(timeout_s), MonotonicMs(0)).moves_per_second
+    fn moves_per_second(connections: u64, share: u32, timeout_s: u64) -> u32 {
+        pace(connections, share, Duration::from_secs(timeout_s), MonotonicMs(0)).moves_per_second
     }
 
     #[test]
-    fn few_clients_go_at_the_usual_pace_shared_among_workers() {
-        assert_eq!(moves_per_second(1_000, 1, 300), 500);
-        assert_eq!(moves_per_second(1_000, 2, 300), 250);
+    fn few_clients_go_at_the_usual_pace() {
+        assert_eq!(moves_per_second(1_000, 500, 300), 500);
+        assert_eq!(moves_per_second(1_000, 250, 300), 250);
+    }
+
+    #[test]
+    fn a_proxy_that_was_drained_before_goes_on_with_that() {
+        let config = ProxyConfig::default();
+        let usual = Course::new(&config, None, 1_000_000);
+        assert_eq!(
+            (usual.linger.as_secs(), usual.timeout.as_secs(), usual.moves_per_second),
+            (5, 300, 500)
+        );
+        let order = MoveOrder {
+            clients_per_second: 40,
+            from_ms: 1_000_000,
+            until_ms: 1_100_000,
+            ..MoveOrder::default()
+        };
+        let course = |now_ms| Course::new(&config, Some(&order), now_ms);
+        let soon = course(1_040_000);
+        assert_eq!(
+            (soon.linger.as_secs(), soon.timeout.as_secs(), soon.moves_per_second),
+            (0, 60, 40)
+        );
+        assert_eq!(course(998_000).linger.as_secs(), 2);
+        assert_eq!(course(2_000_000).timeout, AFTER_ITS_TIME);
     }
 
     #[test]
     fn many_clients_go_as_fast_as_the_time_asks() {
-        assert_eq!(moves_per_second(240_000, 2, 300), 1_000);
-        assert!(moves_per_second(1_000, 1, 0) >= 1_000_000);
+        assert_eq!(moves_per_second(240_000, 250, 300), 1_000);
+        assert!(moves_per_second(1_000, 500, 0) >= 1_000_000);
     }
 
     #[test]

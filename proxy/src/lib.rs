@@ -20,6 +20,7 @@ mod load;
 mod mailbox;
 mod memory;
 mod metrics;
+mod orders;
 mod proxy;
 mod random;
 mod storage_link;

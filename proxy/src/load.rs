@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use freshet_load::{CONTENT_TYPE, Load, PATH, RoundTrip, VERSION, encode};
+use freshet_load::{CONTENT_TYPE, Latency, Load, Moves, PATH, RoundTrip, VERSION, encode};
 use freshet_proxy_core::{RoundTripCounts, WorkerStats};
 use tokio::sync::Mutex;
 
@@ -37,17 +37,19 @@ struct Shared {
     cgroup: Cgroup,
     clock: Clock,
     incarnation: u64,
+    takes_orders: bool,
     last: Mutex<Option<(Instant, Vec<u8>)>>,
 }
 
 impl Loads {
-    pub(crate) fn new(metrics: Metrics, health: Health, clock: Clock, incarnation: u64) -> Self {
+    pub(crate) fn new(metrics: Metrics, health: Health, clock: Clock, incarnation: u64, takes_orders: bool) -> Self {
         Self(Arc::new(Shared {
             metrics,
             health,
             cgroup: Cgroup::of_this_process(),
             clock,
             incarnation,
+            takes_orders,
             last: Mutex::default(),
         }))
     }
@@ -65,6 +67,7 @@ impl Loads {
             return bytes.clone();
         }
         let look = self.0.metrics.look(PATIENCE).await;
+        let of_workers = of_workers(&look);
         let load = Load {
             incarnation: self.0.incarnation,
             uptime_ms: self.0.clock.now().0,
@@ -72,7 +75,8 @@ impl Loads {
             storage_attached: self.0.health.is_attached(),
             cpu: Some(self.0.cgroup.cpu()),
             memory: Some(self.0.cgroup.memory()),
-            ..of_workers(&look)
+            moves: of_workers.moves.filter(|_| self.0.takes_orders),
+            ..of_workers
         };
         let bytes = encode(&load);
         *last = Some((Instant::now(), bytes.clone()));
@@ -111,6 +115,12 @@ fn of_workers(look: &Look) -> Load {
         .iter()
         .find_map(|report| Some(report.link.as_ref()?.storage.waiting_bytes_now));
     load.publish_round_trips = round_trips(&reports);
+    load.connacks = connacks(&reports);
+    load.moves = Some(Moves {
+        moved_total: reports.iter().map(|report| report.worker.clients_moved()).sum(),
+        finishing: reports.iter().map(|report| report.worker.moving_now).sum(),
+        at_risk: reports.iter().map(|report| report.worker.moving_at_risk_now).sum(),
+    });
     load
 }
 
@@ -130,6 +140,19 @@ fn round_trips(reports: &[&WorkerReport]) -> Vec<RoundTrip> {
         })
     };
     (0..3).filter_map(of_qos).collect()
+}
+
+fn connacks(reports: &[&WorkerReport]) -> Option<Latency> {
+    let mut counts = RoundTripCounts::default();
+    for report in reports {
+        counts.add(&report.connacks);
+    }
+    let whole = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    Some(Latency {
+        count: whole(counts.total(0)),
+        p50_ms: whole(counts.percentile_ms(0, 50)?),
+        p99_ms: whole(counts.percentile_ms(0, 99)?),
+    })
 }
 
 #[cfg(test)]

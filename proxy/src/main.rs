@@ -63,6 +63,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             bind_address: BindAddress::All,
             health: Some(all_addresses(arguments.health_port)),
             metrics: Some(all_addresses(arguments.metrics_port)),
+            order: arguments.moves,
         };
         let (changes, current) = watch::channel(config);
         let reloads = Arc::new(ConfigReloads::default());

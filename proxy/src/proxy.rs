@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use crate::load::Loads;
 use crate::mailbox::{Sleeper, mailbox};
 use crate::memory::MemoryBounds;
 use crate::metrics::Metrics;
+use crate::orders::{CurrentOrder, watch_order};
 use crate::random::{random_u64, random_u128};
 use crate::storage_link::StorageLinkMaker;
 
@@ -58,6 +60,8 @@ pub struct ProxySettings {
     pub health: Option<SocketAddr>,
     /// Where `/metrics` and `/loadz` are served, if anywhere. The same address: all are served there.
     pub metrics: Option<SocketAddr>,
+    /// The file with the order to give clients away, if there is one (`freshet_config::MoveOrder`).
+    pub order: Option<PathBuf>,
 }
 
 /// A proxy that serves.
@@ -69,6 +73,7 @@ pub struct Proxy {
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) config: watch::Receiver<Arc<ProxyConfig>>,
+    pub(crate) order: CurrentOrder,
     /// Ends of workers' threads, which are to live as long as the proxy.
     pub(crate) ended: mpsc::Receiver<anyhow::Error>,
     metrics_address: Option<SocketAddr>,
@@ -133,7 +138,12 @@ impl Proxy {
         let mut tasks = JoinSet::new();
         tasks.spawn(metrics.clone().ask_regularly());
         let incarnation = random_u64().context("no random incarnation")?;
-        let loads = Loads::new(metrics.clone(), health.clone(), clock, incarnation);
+        let takes_orders = settings.order.is_some();
+        let (orders, order) = watch::channel(None);
+        if let Some(path) = settings.order {
+            tasks.spawn(watch_order(path, orders));
+        }
+        let loads = Loads::new(metrics.clone(), health.clone(), clock, incarnation, takes_orders);
         let health_routes = health_routes(health.clone());
         let metrics_routes = metrics_routes(metrics.clone()).merge(loads.routes());
         let (health_address, metrics_address) = if settings.health == settings.metrics {
@@ -160,6 +170,7 @@ impl Proxy {
             health,
             metrics,
             config,
+            order,
             ended,
             metrics_address,
             health_address,
@@ -211,6 +222,7 @@ impl Proxy {
                 }
                 // A configuration that nobody can change any more stays.
                 Ok(()) = self.config.changed() => self.take_up(log).await,
+                Ok(()) = self.order.changed() => self.take_order().await,
                 () = tokio::time::sleep(LISTENER_RETRY), if retry => self.open_listeners().await,
             }
         }

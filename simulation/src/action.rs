@@ -146,7 +146,7 @@ pub enum Action {
         /// Whether storage learns of it before the lease ends.
         noticed: bool,
     },
-    /// Storage dies and comes back without memory.
+    /// Storage dies and comes back with what it has kept, [`Memory`].
     RestartStorage,
 }
 
@@ -220,6 +220,15 @@ pub struct Step {
     pub schedule: Option<u64>,
 }
 
+/// What a storage node keeps when its process dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// Nothing. What is proposed is committed at once.
+    Process,
+    /// What was flushed, and perhaps some of what was about to be. What is proposed is committed when it is flushed.
+    Disk,
+}
+
 /// What happens in one world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequence {
@@ -233,6 +242,8 @@ pub struct Sequence {
     pub shards: u16,
     /// How members of shared subscriptions are chosen.
     pub strategy: SharedStrategy,
+    /// What storage has when it comes back.
+    pub memory: Memory,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -241,8 +252,8 @@ impl fmt::Display for Sequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed {:#x}: {} proxies of {} workers, {} shards, {:?}",
-            self.seed, self.proxies, self.workers, self.shards, self.strategy
+            "seed {:#x}: {} proxies of {} workers, {} shards, {:?}, {:?}",
+            self.seed, self.proxies, self.workers, self.shards, self.strategy, self.memory
         )?;
         for step in &self.steps {
             let order = if step.schedule.is_some() { "" } else { "  (all arrives)" };

@@ -11,7 +11,7 @@ use freshet_config::SharedStrategy;
 use freshet_mqtt::{ProtocolVersion, QoS, RetainHandling};
 
 use self::scenes::Scene;
-use crate::action::{Action, IDENTITIES, OpenOptions, SLOTS, Sequence, Step, SubscribeOptions, WillOptions};
+use crate::action::{Action, IDENTITIES, Memory, OpenOptions, SLOTS, Sequence, Step, SubscribeOptions, WillOptions};
 use crate::random::Random;
 use crate::topics::{FILTERS, SHARED_FILTERS, TOPICS, WILL_TOPICS, matches, shared_filter};
 
@@ -37,9 +37,9 @@ struct Kind {
 }
 
 impl Sequence {
-    /// The sequence of a seed.
+    /// The sequence of a seed, with a storage node of this kind.
     #[must_use]
-    pub fn draw(seed: u64) -> Self {
+    pub fn draw(seed: u64, memory: Memory) -> Self {
         let mut random = Random::new(seed);
         let random = &mut random;
         let (cuts, crashes) = match random.below(10) {
@@ -117,6 +117,7 @@ impl Sequence {
             workers: random.pick(&[1, 1, 2]),
             shards: random.pick(&[1, 2, 4, 4]),
             strategy: random.pick(&[SharedStrategy::RoundRobin, SharedStrategy::LeastInflight]),
+            memory,
             steps,
         }
     }
@@ -307,7 +308,8 @@ mod tests {
 
     #[test]
     fn a_seed_draws_the_same_sequence_every_time() {
-        assert_eq!(Sequence::draw(5), Sequence::draw(5));
-        assert_ne!(Sequence::draw(5), Sequence::draw(6));
+        let draw = |seed| Sequence::draw(seed, Memory::Process);
+        assert_eq!(draw(5), draw(5));
+        assert_ne!(draw(5), draw(6));
     }
 }

@@ -180,6 +180,8 @@ pub(crate) struct Fault {
 pub(crate) enum Broken {
     /// Streams of a proxy broke, or stand still.
     Streams { proxy: usize },
+    /// Its streams stay broken, or stand still, until they are mended.
+    StreamsBlocked { proxy: usize },
     /// They work again.
     StreamsMended { proxy: usize },
     /// Storage had forgotten a living proxy.
@@ -188,6 +190,8 @@ pub(crate) enum Broken {
     Proxy { proxy: usize },
     /// Storage lost its memory.
     Storage,
+    /// Storage died, and came back with what it had flushed.
+    StorageRestarted,
 }
 
 impl History {
@@ -251,6 +255,22 @@ impl History {
     /// Whether `what` broke after `from` and before `to`.
     pub(crate) fn has_broken(&self, what: impl Fn(Broken) -> bool, from: At, to: At) -> bool {
         self.faults.iter().any(|f| f.at > from && f.at < to && what(f.what))
+    }
+
+    /// Whether storage came back from its disk between `from` and `to` while a proxy could not be reached, or could not
+    /// soon after: the publications of others may not have waited for it.
+    pub(crate) fn came_late(&self, proxy: usize, from: At, to: At) -> bool {
+        let blocked = self
+            .faults
+            .iter()
+            .filter(|f| f.what == Broken::StreamsBlocked { proxy });
+        let mended = Broken::StreamsMended { proxy };
+        let restarts = || self.faults.iter().filter(|f| f.what == Broken::StorageRestarted);
+        blocked.filter(|f| f.at < to).any(|blocked| {
+            restarts()
+                .filter(|restart| restart.at > from && restart.at < to)
+                .any(|restart| !self.has_broken(|b| b == mended, blocked.at, restart.at))
+        })
     }
 
     /// How often.

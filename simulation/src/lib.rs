@@ -25,7 +25,7 @@ mod topics;
 mod violation;
 mod world;
 
-pub use action::{Action, OpenOptions, Sequence, Step, WillOptions};
+pub use action::{Action, Memory, OpenOptions, Sequence, Step, WillOptions};
 pub use history::History;
 pub use random::Random;
 pub use run::{Failure, Outcome, run, run_traced};

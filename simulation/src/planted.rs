@@ -3,6 +3,8 @@
 use freshet_proxy_core::planted::Fault as ProxyFault;
 use freshet_storage_core::planted::Fault as StorageFault;
 
+use crate::action::Memory;
+
 /// A mistake in one of the cores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Planted {
@@ -17,6 +19,15 @@ impl Planted {
     pub fn all() -> impl Iterator<Item = Self> {
         let proxy = ProxyFault::ALL.iter().copied().map(Self::Proxy);
         proxy.chain(StorageFault::ALL.iter().copied().map(Self::Storage))
+    }
+
+    /// The storage node on which it shows.
+    #[must_use]
+    pub fn memory(self) -> Memory {
+        match self {
+            Self::Storage(fault) if fault.needs_disk() => Memory::Disk,
+            Self::Storage(_) | Self::Proxy(_) => Memory::Process,
+        }
     }
 
     /// Runs `act` on this thread with the mistake made.

@@ -5,6 +5,7 @@
 
 mod actions;
 mod bounds;
+mod disk;
 mod proxy;
 mod sockets;
 mod storage;
@@ -42,6 +43,8 @@ enum Channel {
     Controls(usize),
     Answers(usize),
     Deliveries(usize),
+    /// Records of storage on their way to its disk.
+    Disk,
 }
 
 /// Everything there is.
@@ -72,7 +75,7 @@ impl World {
             seed: sequence.seed,
             now,
             random: Random::new(sequence.seed),
-            storage: Storage::new(sequence.shards, now),
+            storage: Storage::new(sequence.shards, sequence.memory, now),
             proxies: Vec::new(),
             sockets: Vec::new(),
             clients: Vec::new(),
@@ -150,7 +153,8 @@ impl World {
         // The recovery hold, silence, takeovers and leases end.
         self.pass(9_000)?;
         let has_wills = self.history.connections.iter().any(|c| c.will.is_some());
-        let has_moved = self.history.has_broken(|b| b != Broken::Storage, 0, u32::MAX);
+        let restarted = |b| matches!(b, Broken::Storage | Broken::StorageRestarted);
+        let has_moved = self.history.has_broken(|b| !restarted(b), 0, u32::MAX);
         if has_wills && has_moved {
             // `willGraceOnMove` ends.
             self.pass(32_000)?;
@@ -203,6 +207,7 @@ impl World {
             Channel::Controls(proxy) => self.controls_to_storage(proxy)?,
             Channel::Answers(proxy) => self.answers_to_proxy(proxy)?,
             Channel::Deliveries(proxy) => self.deliveries_to_proxy(proxy)?,
+            Channel::Disk => self.records_to_disk()?,
         }
         Ok(true)
     }
@@ -227,6 +232,9 @@ impl World {
         }
         for (number, proxy) in self.proxies.iter().enumerate() {
             proxy.gather(number, channels);
+        }
+        if self.storage.has_records() {
+            channels.push(Channel::Disk);
         }
     }
 

@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use freshet_simulation::{Failure, Sequence, run, run_traced, shrink};
+use freshet_simulation::{Failure, Memory, Sequence, run, run_traced, shrink};
 
 /// Where neither time nor number is said.
 const SECONDS_UNLESS_SAID: u64 = 5;
@@ -19,15 +19,24 @@ const SEED: &str = "FRESHET_SIMULATION_SEED";
 
 #[test]
 fn every_sequence_keeps_every_rule() {
+    keep_every_rule(Memory::Process);
+}
+
+#[test]
+fn every_sequence_keeps_every_rule_where_storage_has_a_disk() {
+    keep_every_rule(Memory::Disk);
+}
+
+fn keep_every_rule(memory: Memory) {
     if let Some(seed) = number_from(SEED) {
-        let sequence = Sequence::draw(seed);
+        let sequence = Sequence::draw(seed, memory);
         if let Err(failure) = run_traced(&sequence) {
             panic!("{sequence}{failure}");
         }
         return;
     }
     let first = number_from(FIRST).unwrap_or(0);
-    println!("seeds from {first:#x}");
+    println!("seeds from {first:#x}, {memory:?}");
     let count = number_from(SEQUENCES);
     let seconds = number_from(SECONDS).or_else(|| count.is_none().then_some(SECONDS_UNLESS_SAID));
     let started = Instant::now();
@@ -38,7 +47,9 @@ fn every_sequence_keeps_every_rule() {
     let next = AtomicU64::new(first);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let tallies: Vec<Tally> = std::thread::scope(|scope| {
-        let runners: Vec<_> = (0..threads).map(|_| scope.spawn(|| run_until(until, &next))).collect();
+        let runners: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| run_until(until, &next, memory)))
+            .collect();
         let ended = runners.into_iter().map(std::thread::ScopedJoinHandle::join);
         // A sequence that broke a rule has been printed by the thread that ran it.
         ended
@@ -49,7 +60,7 @@ fn every_sequence_keeps_every_rule() {
     let published: usize = tallies.iter().map(|t| t.published).sum();
     let delivered: usize = tallies.iter().map(|t| t.delivered).sum();
     let per_second = sequences as f64 / started.elapsed().as_secs_f64();
-    println!("{sequences} sequences on {threads} threads, {per_second:.0} a second");
+    println!("{memory:?}: {sequences} sequences on {threads} threads, {per_second:.0} a second");
     println!("{published} messages published, {delivered} delivered");
     assert!(delivered > 0, "nothing was delivered: nothing was tried");
 }
@@ -70,14 +81,14 @@ struct Until {
     time: Option<Instant>,
 }
 
-fn run_until(until: Until, next: &AtomicU64) -> Tally {
+fn run_until(until: Until, next: &AtomicU64, memory: Memory) -> Tally {
     let mut tally = Tally::default();
     while until.time.is_none_or(|end| Instant::now() < end) {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= until.seed {
             break;
         }
-        let sequence = Sequence::draw(seed);
+        let sequence = Sequence::draw(seed, memory);
         match run(&sequence) {
             Ok(outcome) => {
                 tally.published += outcome.published;

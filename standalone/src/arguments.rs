@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Freshet, an MQTT system for Kubernetes.
 #[derive(Debug, Parser)]
@@ -16,8 +16,80 @@ pub(crate) struct Arguments {
 /// What is to be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Runs the whole broker in this process. Everything is kept in memory.
+    /// Runs the whole broker in this process. Without --data-dir everything is kept in memory.
     Standalone(Standalone),
+    /// Looks at a running storage node, or at `freshet standalone`: shards, sessions, queues, the log. Changes nothing.
+    Admin(Admin),
+}
+
+/// Where to look, and how to show it.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Admin {
+    /// The admin port: of a storage pod by `kubectl port-forward pod/NAME-storage-0 9091`, of `freshet standalone` what its
+    /// --admin says.
+    #[arg(
+        long,
+        env = "FRESHET_ADMIN_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9091",
+        global = true
+    )]
+    pub(crate) url: String,
+    /// Tables for people, or JSON for machines.
+    #[arg(long, short, value_enum, default_value_t = Output::Table, global = true)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) look: Look,
+}
+
+/// How an answer is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// For machines.
+    Json,
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Look {
+    /// All shards, and the proxies that are attached.
+    Shards,
+    /// Sessions that outlive their connection, in order of client ids.
+    Sessions {
+        /// Only client ids that begin like this.
+        #[arg(long, value_name = "P", default_value = "")]
+        prefix: String,
+        /// Only client ids behind this one.
+        #[arg(long, value_name = "CLIENT_ID")]
+        after: Option<String>,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = limit)]
+        limit: usize,
+    },
+    /// One session: connection, subscriptions, cursors, what is queued and in flight, will.
+    Session {
+        /// Client Identifier.
+        client_id: String,
+    },
+    /// The queues of a topic filter: how much, how old, and for whom.
+    Queue {
+        /// Topic Filter as clients name it; `$share/GROUP/FILTER` for a shared subscription.
+        filter: String,
+    },
+    /// The commit log, its marks, and the checkpoints.
+    Log,
+}
+
+/// Sessions that are listed: more than a terminal or a script makes use of is a mistake.
+fn limit(text: &str) -> Result<usize, String> {
+    let limit: usize = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if (1..=1_000_000).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err("must be between 1 and 1000000".to_owned())
+    }
 }
 
 /// How the broker runs.
@@ -33,15 +105,23 @@ pub(crate) struct Standalone {
     /// Where the manifest's Secrets are found: `DIR/SECRET/KEY`.
     #[arg(long, value_name = "DIR")]
     pub(crate) secrets_dir: Option<PathBuf>,
-    /// Refused until durability is built: everything is kept in memory.
+    /// The folder that keeps sessions, retained messages and what is queued, through kill -9 and power cuts: what is
+    /// acknowledged is on the disk. Without it everything ends with the process.
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Seconds between checkpoints of the state in --data-dir; they bound what a start applies again.
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub(crate) checkpoint_seconds: u32,
     /// Threads that own connections.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) workers: u16,
     /// Where to serve /metrics, /livez and /readyz. Default: nowhere.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Where `freshet admin` looks at sessions, queues and the log. Whoever reaches it sees client ids and topics. Default:
+    /// nowhere.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 #[cfg(test)]

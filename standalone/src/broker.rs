@@ -1,16 +1,19 @@
 //! The broker in one process: a proxy whose storage is in the process, too.
 
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use freshet_config::{ListenerConfig, ProxyConfig, StorageConfig};
-use freshet_process::{ConfigReloads, LogFormat, start_logging};
-use freshet_proxy::{BindAddress, Proxy, ProxySettings, raise_file_limit, random_u64};
+use freshet_process::{ConfigReloads, LogFormat, listen, serve_admin, start_logging};
+use freshet_proxy::{BindAddress, Proxy, ProxySettings, raise_file_limit, random_u64, random_u128};
 use freshet_storage_contract::{MonotonicMs, Term};
 use freshet_storage_core::{StorageCore, StorageSettings};
+use freshet_storage_node::{DiskOptions, Looker, NodeDisk, inspection_routes};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -30,13 +33,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// What is wrong with the command line, the manifest or the addresses, for people.
 pub(crate) fn run(arguments: &Standalone) -> anyhow::Result<()> {
-    if let Some(folder) = &arguments.data_dir {
-        bail!(
-            "--data-dir {}: refused. freshet standalone keeps everything in memory until durability is built; with a \
-             folder you would believe that messages survive a restart. Leave --data-dir out",
-            folder.display()
-        );
-    }
     if let Some(folder) = &arguments.secrets_dir
         && !folder.is_dir()
     {
@@ -44,7 +40,7 @@ pub(crate) fn run(arguments: &Standalone) -> anyhow::Result<()> {
     }
     let (proxy_config, storage_config) = configuration(arguments)?;
     let log = start_logging(LogFormat::Text, &proxy_config.log_level)?;
-    let core = storage_core(&storage_config)?;
+    let (core, disk) = storage(arguments, &storage_config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("admin")
@@ -63,13 +59,29 @@ pub(crate) fn run(arguments: &Standalone) -> anyhow::Result<()> {
             bind_address: BindAddress::One(arguments.listen.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |l| l.ip())),
             health: arguments.metrics,
             metrics: arguments.metrics,
+            order: None,
         };
         let names: Vec<_> = proxy_config.listeners.iter().map(|l| l.name.clone()).collect();
         // Nobody changes it: a manifest is read once.
         let (_unchanged, config) = watch::channel(Arc::new(proxy_config));
-        let storage = Box::new(move || Box::new(StorageInProcess::new(core)) as _);
+        let (looker, looks) = Looker::new();
+        let storage = Box::new(move || Box::new(StorageInProcess::new(core, disk, looks)) as _);
+        let admin = match arguments.admin {
+            Some(address) => Some(listen(address).await.context("--admin")?),
+            None => None,
+        };
         let proxy = Proxy::start(settings, config, Arc::new(ConfigReloads::default()), storage).await?;
-        announce(&proxy, &names);
+        let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose();
+        announce(
+            &proxy,
+            &names,
+            arguments.data_dir.as_deref(),
+            admin_address.context("--admin")?,
+        );
+        if let Some(listener) = admin {
+            // Ends with the process.
+            tokio::spawn(serve_admin(listener, inspection_routes(looker)));
+        }
         let stop = async {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -108,29 +120,48 @@ fn configuration(arguments: &Standalone) -> anyhow::Result<(ProxyConfig, Storage
     Ok((proxy, storage))
 }
 
-fn storage_core(config: &StorageConfig) -> anyhow::Result<StorageCore> {
+/// The core, and the disk it goes on from; none: it begins with nothing and keeps nothing.
+fn storage(arguments: &Standalone, config: &StorageConfig) -> anyhow::Result<(StorageCore, Option<NodeDisk>)> {
+    let random = || random_u64().context("no random key");
     let settings = StorageSettings {
         // There is one proxy, and it is here: nobody has to be waited for.
         recovery_hold_ms: 0,
-        ..StorageSettings::new(config, random_u64().context("no random key")?)
+        ..StorageSettings::new(config, random()?)
     };
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let term_floor = Term(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX));
-    StorageCore::new(settings, term_floor, MonotonicMs(0)).context("spec.storage cannot be used")
+    let now = MonotonicMs(0);
+    let Some(folder) = &arguments.data_dir else {
+        let core = StorageCore::new(settings, term_floor, now).context("spec.storage cannot be used")?;
+        return Ok((core, None));
+    };
+    let options = DiskOptions {
+        folder: folder.to_owned(),
+        config: config.disk,
+        checkpoint_interval: Duration::from_secs(arguments.checkpoint_seconds.into()),
+        fresh_uuid: random_u128().context("no random name")?,
+        entropy: random()?,
+    };
+    let (core, disk) = NodeDisk::open(&options, settings, term_floor, now).context("--data-dir cannot be used")?;
+    Ok((core, Some(disk)))
 }
 
 /// Says where the broker listens, on a line of its own per listener, for people and for scripts that wait for it.
-fn announce(proxy: &Proxy, names: &[String]) {
+fn announce(proxy: &Proxy, names: &[String], folder: Option<&Path>, admin: Option<SocketAddr>) {
+    let kept = folder.map_or_else(|| "memory".to_owned(), |folder| folder.display().to_string());
     let mut out = std::io::stdout().lock();
     for address in names.iter().filter_map(|name| proxy.listener_address(name)) {
         // Who closed standard output does not want to know.
         let _ = writeln!(
             out,
-            "freshet listens on mqtt://{address} (MQTT 3.1.1 and 5.0, open to everybody who reaches it, kept in memory)"
+            "freshet listens on mqtt://{address} (MQTT 3.1.1 and 5.0, open to everybody who reaches it, kept in {kept})"
         );
     }
     if let Some(address) = proxy.metrics_address() {
         let _ = writeln!(out, "metrics on http://{address}/metrics");
+    }
+    if let Some(address) = admin {
+        let _ = writeln!(out, "freshet admin --url http://{address}");
     }
     let _ = out.flush();
 }

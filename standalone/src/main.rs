@@ -1,5 +1,7 @@
-//! `freshet`: the command line for people. `freshet standalone` is the whole broker in one process.
+//! `freshet`: the command line for people. `freshet standalone` is the whole broker in one process, `freshet admin` looks at
+//! a running one.
 
+mod admin;
 mod arguments;
 mod broker;
 mod manifest;
@@ -12,10 +14,11 @@ use clap::Parser as _;
 use arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
-    let Arguments {
-        command: Command::Standalone(standalone),
-    } = Arguments::parse();
-    match broker::run(&standalone) {
+    let done = match Arguments::parse().command {
+        Command::Standalone(standalone) => broker::run(&standalone),
+        Command::Admin(admin) => admin::run(&admin),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("freshet: {error:#}");

@@ -1,7 +1,7 @@
 //! Storage within the process: the same core as a storage node's, called instead of written to.
 //!
 //! Lives on the first worker's thread, beside the link. What both say is the same as between processes, value by value;
-//! nothing is encoded. No replica and no disk: everything ends with the process.
+//! nothing is encoded. No replica; without a disk everything ends with the process.
 
 use std::sync::Arc;
 use std::task::Context;
@@ -12,7 +12,7 @@ use freshet_proxy::{StorageLink, StorageLinkStats, random_u128};
 use freshet_proxy_core::link::{Link, LinkOutputs, Violation};
 use freshet_storage_contract::{AttachRefusal, IncarnationId, MonotonicMs};
 use freshet_storage_core::{Outputs, StorageCore, StorageFact};
-use freshet_storage_node::CoreMetrics;
+use freshet_storage_node::{Looks, NodeDisk, StorageMetrics};
 use prometheus_client::collector::Collector;
 
 /// Exchanges between link and core within one call; where both still have something to say, they say it in the next
@@ -24,6 +24,9 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 /// Storage as a value.
 pub(crate) struct StorageInProcess {
     core: StorageCore,
+    disk: Option<NodeDisk>,
+    /// What people want to see.
+    looks: Looks,
     outputs: Outputs,
     /// As which the link is attached.
     incarnation: Option<IncarnationId>,
@@ -35,9 +38,11 @@ pub(crate) struct StorageInProcess {
 }
 
 impl StorageInProcess {
-    pub(crate) fn new(core: StorageCore) -> Self {
+    pub(crate) fn new(core: StorageCore, disk: Option<NodeDisk>, looks: Looks) -> Self {
         Self {
             core,
+            disk,
+            looks,
             outputs: Outputs::new(),
             incarnation: None,
             attach_at: MonotonicMs(0),
@@ -69,6 +74,13 @@ impl StorageInProcess {
                 self.attach_at = now.plus(AFTER_REFUSAL);
                 tracing::error!(%refusal, "storage refuses the proxy of its own process");
             }
+        }
+    }
+
+    /// Lets act what the disk has kept, and hands it what it is to keep.
+    fn keep(&mut self, now: MonotonicMs) {
+        if let Some(disk) = &mut self.disk {
+            disk.turn(&mut self.core, now, &mut self.outputs);
         }
     }
 
@@ -120,8 +132,10 @@ impl StorageInProcess {
 }
 
 impl StorageLink for StorageInProcess {
-    fn poll(&mut self, _: &mut Context<'_>, link: &mut Link, out: &mut LinkOutputs, now: MonotonicMs) -> bool {
+    fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link, out: &mut LinkOutputs, now: MonotonicMs) -> bool {
+        self.looks.poll(cx, &self.core, self.disk.as_ref(), now);
         let mut began = std::mem::take(&mut self.goes_on);
+        let has_news = self.disk.as_ref().is_some_and(|disk| disk.poll_news(cx).is_ready());
         if self.incarnation.is_none() && self.attach_at <= now {
             self.attach(link, out, now);
             began = true;
@@ -130,7 +144,10 @@ impl StorageLink for StorageInProcess {
             self.core.tick(now, &mut self.outputs);
             began = true;
         }
+        let of_disk = self.disk.as_ref().and_then(NodeDisk::next_deadline);
+        began |= has_news || of_disk.is_some_and(|at| at <= now);
         if began {
+            self.keep(now);
             self.deliver(link, out, now);
         }
         began
@@ -142,12 +159,17 @@ impl StorageLink for StorageInProcess {
             if out.operations.is_empty() && out.controls.is_empty() {
                 return;
             }
+            if self.disk.as_ref().is_some_and(NodeDisk::is_behind) {
+                // Offered again when the disk says that it has gone on.
+                return;
+            }
             for operation in out.operations.drain(..) {
                 self.core.handle(incarnation, operation, now, &mut self.outputs);
             }
             for control in out.controls.drain(..) {
                 self.core.handle_control(incarnation, control, now, &mut self.outputs);
             }
+            self.keep(now);
             self.deliver(link, out, now);
             link.flush(out);
         }
@@ -166,7 +188,9 @@ impl StorageLink for StorageInProcess {
     fn next_deadline(&self) -> Option<MonotonicMs> {
         let attach = self.incarnation.is_none().then_some(self.attach_at);
         let goes_on = self.goes_on.then_some(MonotonicMs(0));
-        self.core.next_deadline().into_iter().chain(attach).chain(goes_on).min()
+        let of_disk = self.disk.as_ref().and_then(NodeDisk::next_deadline);
+        let of_core = self.core.next_deadline().into_iter();
+        of_core.chain(of_disk).chain(attach).chain(goes_on).min()
     }
 
     fn reload(&mut self, _: &ProxyConfig, _: MonotonicMs) {}
@@ -176,6 +200,18 @@ impl StorageLink for StorageInProcess {
     }
 
     fn storage_metrics(&self) -> Option<Arc<dyn Collector>> {
-        Some(Arc::new(CoreMetrics(self.core.stats())))
+        Some(Arc::new(StorageMetrics {
+            core: self.core.stats(),
+            disk: self.disk.as_ref().map(NodeDisk::stats),
+        }))
+    }
+}
+
+impl Drop for StorageInProcess {
+    /// The last flush, a few milliseconds.
+    fn drop(&mut self) {
+        if let Some(disk) = self.disk.take() {
+            disk.close();
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use freshet_storage_contract::{
     Answer, Delivery, DeliveryControl, InterestChange, InterestDelta, NumberedDelivery, Operation, PublishBatch,
-    PublishSeq, RegisteredSession, Will,
+    PublishSeq, QoS, RegisteredSession, Will,
 };
 
 use self::sessions::{
@@ -21,6 +21,8 @@ use crate::{
 
 /// Charged for an item, or a part of one, beside its bytes. More than its fields take on the wire.
 const OVERHEAD_BYTES: usize = 64;
+/// Two numbers, sixteen bytes, and what stands before them.
+const LASTING_BYTES: usize = 48;
 /// A lease and what became of its message.
 const SETTLED_BYTES: usize = 32;
 
@@ -68,7 +70,10 @@ impl Item for Operation {
             + match self {
                 Self::RenewLease => 0,
                 Self::Interest(delta) => delta.changes.iter().map(change_bytes).sum(),
-                Self::Publish(batch) => batch.messages.iter().map(message_bytes).sum(),
+                Self::Publish(batch) => {
+                    let messages: usize = batch.messages.iter().map(message_bytes).sum();
+                    messages + batch.lasting.map_or(0, |_| LASTING_BYTES)
+                }
                 Self::AttachSession(attach) => attach.client_id.len() + will_bytes(attach.will.as_ref()),
                 Self::RegisterSessions { sessions, .. } => sessions.iter().map(session_bytes).sum(),
                 Self::DetachSession { client_id, .. } => client_id.len(),
@@ -91,11 +96,21 @@ impl Item for Operation {
                 shard,
                 mut first,
                 messages,
-            }) => cut(messages, MAX_ITEM_BYTES, message_bytes)
+                mut lasting,
+            }) => cut(messages, MAX_ITEM_BYTES - LASTING_BYTES, message_bytes)
                 .into_iter()
                 .map(|messages| {
-                    let batch = PublishBatch { shard, first, messages };
+                    let batch = PublishBatch {
+                        shard,
+                        first,
+                        messages,
+                        lasting,
+                    };
                     first = PublishSeq(first.0.saturating_add(batch.messages.len() as u64));
+                    if let Some(lasting) = &mut lasting {
+                        let counted = batch.messages.iter().filter(|m| m.qos != QoS::AtMostOnce);
+                        lasting.first = lasting.first.saturating_add(counted.count() as u64);
+                    }
                     Self::Publish(batch)
                 })
                 .collect(),

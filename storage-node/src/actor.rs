@@ -6,10 +6,12 @@
 mod links;
 
 use std::{
+    future::poll_fn,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -24,7 +26,9 @@ use tokio::{
 use self::links::Links;
 use crate::{
     clock::Clock,
+    disk::NodeDisk,
     facts,
+    inspection::Looks,
     mailbox::{AttachedStream, LinkKey, ToActor},
     metrics::{Ending, Metrics},
 };
@@ -48,9 +52,12 @@ impl LastTurn {
 /// See the module.
 pub(crate) struct Actor {
     core: StorageCore,
+    /// None: everything ends with the process.
+    disk: Option<NodeDisk>,
     links: Links,
     outputs: Outputs,
     mailbox: mpsc::Receiver<ToActor>,
+    looks: Looks,
     clock: Clock,
     metrics: Arc<Metrics>,
     last_turn: LastTurn,
@@ -59,31 +66,39 @@ pub(crate) struct Actor {
 impl Actor {
     pub(crate) fn new(
         core: StorageCore,
-        mailbox: mpsc::Receiver<ToActor>,
+        disk: Option<NodeDisk>,
+        (mailbox, looks): (mpsc::Receiver<ToActor>, Looks),
         clock: Clock,
         metrics: Arc<Metrics>,
         last_turn: LastTurn,
     ) -> Self {
         Self {
             core,
+            disk,
             links: Links::default(),
             outputs: Outputs::new(),
             mailbox,
+            looks,
             clock,
             metrics,
             last_turn,
         }
     }
 
-    /// Runs turns until `shutdown` is sent or dropped, then ends all streams.
+    /// Runs turns until `shutdown` is sent or dropped, then ends all streams, and writes what is to be kept.
     pub(crate) async fn run(mut self, mut shutdown: oneshot::Receiver<()>) {
         let mut messages = Vec::with_capacity(MESSAGES_PER_TURN);
         loop {
             let wake = self.next_wake();
+            // While the disk does not keep up, the mailbox fills, and with it the streams.
+            let is_behind = self.disk.as_ref().is_some_and(NodeDisk::is_behind);
             tokio::select! {
                 biased;
                 _ = &mut shutdown => break,
-                received = self.mailbox.recv_many(&mut messages, MESSAGES_PER_TURN) => {
+                () = news_of(self.disk.as_ref()) => {}
+                // One in a turn, and also while the disk does not keep up.
+                Some(look) = self.looks.next() => look(&self.core, self.disk.as_ref(), self.clock.now()),
+                received = self.mailbox.recv_many(&mut messages, MESSAGES_PER_TURN), if !is_behind => {
                     if received == 0 {
                         break;
                     }
@@ -93,11 +108,16 @@ impl Actor {
             self.turn(&mut messages);
         }
         self.links.end_all(&LinkEnd::ShuttingDown);
+        if let Some(disk) = self.disk {
+            // The last flush, a few milliseconds.
+            disk.close();
+        }
     }
 
     fn next_wake(&self) -> Instant {
         let heartbeat = Instant::now() + HEARTBEAT;
-        let deadline = [self.core.next_deadline(), self.links.next_deadline()]
+        let of_disk = self.disk.as_ref().and_then(NodeDisk::next_deadline);
+        let deadline = [self.core.next_deadline(), self.links.next_deadline(), of_disk]
             .into_iter()
             .flatten()
             .min();
@@ -114,6 +134,9 @@ impl Actor {
             self.core.tick(now, &mut self.outputs);
         }
         self.links.end_overdue(now);
+        if let Some(disk) = &mut self.disk {
+            disk.turn(&mut self.core, now, &mut self.outputs);
+        }
         self.send(now);
         self.metrics.turn_seconds.observe(began.elapsed().as_secs_f64());
         self.last_turn.0.store(self.clock.now().0, Ordering::Relaxed);
@@ -129,9 +152,15 @@ impl Actor {
             } => self.operations(link, operations, now),
             ToActor::Controls { link, controls } => self.controls(link, controls, now),
             ToActor::Ended { link, error } => self.ended(link, error.as_ref(), now),
-            ToActor::Reload(config) => self.core.reload(&config),
+            ToActor::Reload(config) => {
+                if let Some(disk) = &mut self.disk {
+                    disk.reload(config.disk);
+                }
+                self.core.reload(&config);
+            }
             // Who asked may have given up.
-            ToActor::Stats(reply) => drop(reply.send(self.core.stats())),
+            ToActor::Stats(reply) => drop(reply.send((self.core.stats(), self.disk.as_ref().map(NodeDisk::stats)))),
+            ToActor::Leases(reply) => drop(reply.send(self.core.proxy_leases())),
         }
     }
 
@@ -220,6 +249,11 @@ impl Actor {
             }
         }
     }
+}
+
+/// Ends when the disk has done something; never without one.
+async fn news_of(disk: Option<&NodeDisk>) {
+    poll_fn(|cx| disk.map_or(Poll::Pending, |disk| disk.poll_news(cx))).await;
 }
 
 /// Hands a proxy its frames. Returns how its link is to end, if it is.

@@ -10,12 +10,20 @@
 mod actor;
 mod admin;
 mod clock;
+mod disk;
 mod facts;
+mod inspection;
+mod leases;
 mod mailbox;
 mod metrics;
 mod node;
 mod streams;
 
 pub use admin::{NodeHealth, ShuttingDown};
-pub use metrics::CoreMetrics;
+pub use disk::{CheckpointView, DiskError, DiskOptions, DiskStats, LogView, MarksView, NodeDisk};
+pub use inspection::{
+    LOG_PATH, Looker, Looks, QUEUES_PATH, Refused, SESSION_PATH, SESSIONS_PATH, SHARDS_PATH, inspection_routes,
+};
+pub use leases::lease_routes;
+pub use metrics::StorageMetrics;
 pub use node::{Node, NodeError, NodeHandle};

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use freshet_config::StorageConfig;
 use freshet_storage_api::{AnswerSender, AttachRequest, DeliverySender, LinkNumber, ReceiveError};
 use freshet_storage_contract::{DeliveryControl, IncarnationId, Operation};
-use freshet_storage_core::StorageStats;
+use freshet_storage_core::{ProxyLeases, StorageStats};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use crate::disk::DiskStats;
 
 /// Messages that wait for the actor. Streams wait above it, and through them the proxies.
 const MESSAGES: usize = 1_024;
@@ -59,7 +61,9 @@ pub(crate) enum ToActor {
     /// The configuration has changed.
     Reload(StorageConfig),
     /// For metrics.
-    Stats(oneshot::Sender<StorageStats>),
+    Stats(oneshot::Sender<(StorageStats, Option<DiskStats>)>),
+    /// For who has to know which proxies are alive.
+    Leases(oneshot::Sender<ProxyLeases>),
 }
 
 /// The posting side of the mailbox.

@@ -2,9 +2,10 @@
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Result, bail};
@@ -15,7 +16,7 @@ use freshet_process::{
     watch_config,
 };
 use freshet_storage_core::{DEFAULT_QUEUED_BYTES, StorageSettings};
-use freshet_storage_node::{Node, NodeHandle, NodeHealth, ShuttingDown};
+use freshet_storage_node::{DiskOptions, Node, NodeHandle, NodeHealth, ShuttingDown, inspection_routes, lease_routes};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -34,12 +35,22 @@ struct Arguments {
     /// Port of `/livez` and `/readyz`.
     #[arg(long, env = "FRESHET_HEALTH_PORT", default_value_t = 8080)]
     health_port: u16,
-    /// Port of `/metrics`.
+    /// Port of `/metrics` and `/leases`.
     #[arg(long, env = "FRESHET_METRICS_PORT", default_value_t = 9090)]
     metrics_port: u16,
+    /// Port on 127.0.0.1 at which `freshet admin` looks at this node. It shows client ids and topics, to this machine (or
+    /// pod) alone.
+    #[arg(long, env = "FRESHET_ADMIN_PORT", default_value_t = 9091)]
+    admin_port: u16,
     /// Bytes of messages that may be queued for sessions; beyond them publications that would add to it are held.
     #[arg(long, env = "FRESHET_QUEUED_BYTES", default_value_t = DEFAULT_QUEUED_BYTES)]
     queued_bytes: u64,
+    /// The folder that keeps what was acknowledged. Without it everything ends with the process.
+    #[arg(long, env = "FRESHET_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Seconds between checkpoints of the state; they bound what a start applies again.
+    #[arg(long, env = "FRESHET_CHECKPOINT_SECONDS", value_name = "N", default_value_t = 30)]
+    checkpoint_seconds: u32,
     /// Name of the pod, for log lines.
     #[arg(long, env = "POD_NAME", default_value = "freshet-storage-node")]
     pod_name: String,
@@ -63,10 +74,23 @@ async fn run(arguments: Arguments) -> Result<()> {
         );
     }
 
-    let node = Node::new(StorageSettings {
+    let settings = StorageSettings {
         queued_bytes: arguments.queued_bytes,
-        ..StorageSettings::new(&config, hash_seed())
-    })?;
+        ..StorageSettings::new(&config, random_u64())
+    };
+    let node = match arguments.data_dir {
+        None => Node::new(settings)?,
+        Some(folder) => Node::open(
+            &DiskOptions {
+                folder,
+                config: config.disk,
+                checkpoint_interval: Duration::from_secs(arguments.checkpoint_seconds.into()),
+                fresh_uuid: u128::from(random_u64()) << 64 | u128::from(random_u64()),
+                entropy: random_u64(),
+            },
+            settings,
+        )?,
+    };
     let handle = node.handle();
     let listener = listen(arguments.listen).await?;
     let shutting_down = ShuttingDown::default();
@@ -77,7 +101,9 @@ async fn run(arguments: Arguments) -> Result<()> {
     let (changes, current) = watch::channel(Arc::new(config));
     // These end with the process.
     tokio::spawn(serve_admin(health, health_routes(probes)));
-    tokio::spawn(serve_admin(metrics, metrics_routes(handle.clone())));
+    let routes = metrics_routes(handle.clone()).merge(lease_routes(handle.clone()));
+    tokio::spawn(serve_admin(metrics, routes));
+    let admin_address = serve_inspection(arguments.admin_port, &handle).await;
     tokio::spawn(watch_config(
         arguments.config,
         changes,
@@ -88,7 +114,10 @@ async fn run(arguments: Arguments) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (pod, listen, version) = (arguments.pod_name, listener.local_addr()?, env!("CARGO_PKG_VERSION"));
-    tracing::info!(pod, version, %listen, health = %health_address, metrics = %metrics_address, "storage node started");
+    let admin = admin_address.map(tracing::field::display);
+    tracing::info!(
+        pod, version, %listen, health = %health_address, metrics = %metrics_address, admin, "storage node started"
+    );
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -100,6 +129,30 @@ async fn run(arguments: Arguments) -> Result<()> {
     node.serve(listener, shutdown).await?;
     tracing::info!("storage node has shut down");
     Ok(())
+}
+
+/// Serves looks at the node, on the loopback address: client ids and topics are no matter for everybody who reaches the
+/// metrics. A node whose port is taken serves without.
+async fn serve_inspection(port: u16, node: &NodeHandle) -> Option<SocketAddr> {
+    let bound = async {
+        let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+        let address = listener.local_addr()?;
+        anyhow::Ok((listener, address))
+    };
+    match bound.await {
+        Ok((listener, address)) => {
+            tokio::spawn(serve_admin(listener, inspection_routes(node.looker())));
+            Some(address)
+        }
+        Err(error) => {
+            tracing::warn!(
+                port,
+                error = format!("{error:#}"),
+                "freshet admin cannot look at this node"
+            );
+            None
+        }
+    }
 }
 
 /// Takes up what changes in the configuration.
@@ -131,6 +184,6 @@ fn needs_restart(current: &StorageConfig, changed: &StorageConfig) -> Vec<&'stat
 }
 
 /// Drawn anew at each start; the standard library keys its own hash tables with the same randomness.
-fn hash_seed() -> u64 {
+fn random_u64() -> u64 {
     RandomState::new().build_hasher().finish()
 }

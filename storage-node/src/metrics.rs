@@ -18,7 +18,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub use self::core::CoreMetrics;
+pub use self::core::StorageMetrics;
+use crate::disk::DiskStats;
 
 const PREFIX: &str = "freshet_storage";
 
@@ -89,11 +90,16 @@ impl Metrics {
     }
 
     /// All metrics in the OpenMetrics text format.
-    pub(crate) fn encode(&self, stats: StorageStats, connections: &ConnectionCount) -> Result<String, fmt::Error> {
+    pub(crate) fn encode(
+        &self,
+        stats: StorageStats,
+        disk: Option<DiskStats>,
+        connections: &ConnectionCount,
+    ) -> Result<String, fmt::Error> {
         let mut core = Registry::with_prefix(PREFIX);
         let open = ConstGauge::new(connections.open() as u64);
         core.register("connections", "Connections from proxies", open);
-        core.register_collector(Box::new(CoreMetrics(stats)));
+        core.register_collector(Box::new(StorageMetrics { core: stats, disk }));
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
         encode_registry(&mut text, &core)?;

@@ -5,13 +5,15 @@ use std::{future::Future, sync::Arc, time::Duration};
 use freshet_config::StorageConfig;
 use freshet_storage_api::ConnectionCount;
 use freshet_storage_contract::{PlacementError, Term};
-use freshet_storage_core::{StorageCore, StorageSettings, StorageStats};
+use freshet_storage_core::{ProxyLeases, StorageCore, StorageSettings, StorageStats};
 use thiserror::Error;
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 
 use crate::{
     actor::{Actor, LastTurn},
     clock::{self, Clock},
+    disk::{DiskError, DiskOptions, DiskStats, NodeDisk},
+    inspection::Looker,
     mailbox::{Mailbox, ToActor},
     metrics::Metrics,
     streams::Streams,
@@ -32,6 +34,9 @@ pub enum NodeError {
     /// The settings cannot be used.
     #[error("placement settings: {0}")]
     Placement(#[from] PlacementError),
+    /// What is on the disk cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// The transport failed as a whole.
     #[error("serving proxies failed: {0}")]
     Serve(String),
@@ -50,6 +55,7 @@ pub struct Node {
 #[derive(Debug, Clone)]
 pub struct NodeHandle {
     mailbox: Mailbox,
+    looker: Looker,
     metrics: Arc<Metrics>,
     connections: ConnectionCount,
     last_turn: LastTurn,
@@ -72,18 +78,34 @@ impl Node {
     pub fn with_term_floor(settings: StorageSettings, term_floor: Term) -> Result<Self, NodeError> {
         let clock = Clock::new();
         let core = StorageCore::new(settings, term_floor, clock.now())?;
+        Ok(Self::of(core, None, clock))
+    }
+
+    /// A node that goes on from what its disk has kept. Reads the disk before it returns.
+    ///
+    /// # Errors
+    /// [`NodeError::Disk`].
+    pub fn open(disk: &DiskOptions, settings: StorageSettings) -> Result<Self, NodeError> {
+        let clock = Clock::new();
+        let (core, disk) = NodeDisk::open(disk, settings, clock::term_floor(), clock.now())?;
+        Ok(Self::of(core, Some(disk), clock))
+    }
+
+    fn of(core: StorageCore, disk: Option<NodeDisk>, clock: Clock) -> Self {
         let (mailbox, receiver) = Mailbox::new();
+        let (looker, looks) = Looker::new();
         let metrics = Arc::new(Metrics::new());
         let last_turn = LastTurn::default();
-        let actor = Actor::new(core, receiver, clock, metrics.clone(), last_turn.clone());
+        let actor = Actor::new(core, disk, (receiver, looks), clock, metrics.clone(), last_turn.clone());
         let handle = NodeHandle {
             mailbox,
+            looker,
             metrics,
             connections: ConnectionCount::default(),
             last_turn,
             clock,
         };
-        Ok(Self { actor, handle })
+        Self { actor, handle }
     }
 
     /// For health, metrics and configuration.
@@ -152,19 +174,38 @@ impl NodeHandle {
         let _ = self.mailbox.post(ToActor::Reload(config)).await;
     }
 
+    /// Looks at the node, for people.
+    #[must_use]
+    pub fn looker(&self) -> Looker {
+        self.looker.clone()
+    }
+
     /// The core's figures; none when the actor does not answer in time.
     pub async fn stats(&self) -> Option<StorageStats> {
-        let (reply, stats) = oneshot::channel();
+        self.all_stats().await.map(|(core, _)| core)
+    }
+
+    async fn all_stats(&self) -> Option<(StorageStats, Option<DiskStats>)> {
+        self.ask(ToActor::Stats).await
+    }
+
+    /// Which proxies have leases; none when the actor does not answer in time.
+    pub async fn proxy_leases(&self) -> Option<ProxyLeases> {
+        self.ask(ToActor::Leases).await
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> ToActor) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
         let ask = async {
-            self.mailbox.post(ToActor::Stats(reply)).await.ok()?;
-            stats.await.ok()
+            self.mailbox.post(question(reply)).await.ok()?;
+            answer.await.ok()
         };
         timeout(ANSWER_TIMEOUT, ask).await.ok().flatten()
     }
 
     /// All metrics in the OpenMetrics text format; none when the actor does not answer in time.
     pub async fn metrics(&self) -> Option<String> {
-        let stats = self.stats().await?;
-        self.metrics.encode(stats, &self.connections).ok()
+        let (stats, disk) = self.all_stats().await?;
+        self.metrics.encode(stats, disk, &self.connections).ok()
     }
 }

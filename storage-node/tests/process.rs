@@ -9,9 +9,14 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use freshet_config::StorageConfig;
+use freshet_storage_contract::{MonotonicMs, Term};
+use freshet_storage_core::{Restore, StorageSettings};
+use freshet_storage_log::{Class, CommitLog, DataDirectory, Disk, LogOptions, RealDisk, Record, abort_process};
 use serde_json::{Value, json};
 
 /// A folder that goes with the test.
@@ -46,6 +51,8 @@ fn command(config: &Path) -> Command {
             "--health-port",
             "0",
             "--metrics-port",
+            "0",
+            "--admin-port",
             "0",
             "--config",
         ])
@@ -121,6 +128,12 @@ fn a_node_serves_probes_and_ends_within_seconds_of_sigterm() {
     assert!(node.get("health", "/livez").starts_with("HTTP/1.1 200"));
     assert!(node.get("health", "/readyz").starts_with("HTTP/1.1 200"));
     assert!(node.get("metrics", "/metrics").contains("freshet_storage_build_info"));
+    assert!(node.get("admin", "/admin/shards").starts_with("HTTP/1.1 200"));
+    assert!(
+        node.started["admin"].as_str().unwrap().starts_with("127.0.0.1:"),
+        "{:?}",
+        node.started
+    );
     // A connection that would stay.
     let _idle = TcpStream::connect(node.started["listen"].as_str().unwrap()).unwrap();
 
@@ -161,4 +174,54 @@ fn a_configuration_that_cannot_be_used_is_refused_at_the_start() {
     let rules = json!({ "clusterUid": "5e0a", "placementRules": ["devices/#"] });
     assert!(failure(&folder.config(&rules)).contains("exactly one level must be {key}"));
     assert!(failure(&folder.config(&json!({ "clusterUid": "5e0a", "logLevel": "loud" }))).contains("loud"));
+}
+
+/// Writes a log that two lives began in, without what the first one wrote.
+fn write_log_without_its_beginning(data: &Path, cluster_uid: &str) {
+    let config = StorageConfig {
+        cluster_uid: cluster_uid.to_owned(),
+        ..StorageConfig::default()
+    };
+    let settings = StorageSettings::new(&config, 1);
+    let (term, now) = (Term(5), MonotonicMs(0));
+    let restore = || Restore::new(settings.clone()).unwrap();
+    let mut later = restore();
+    for (shard, position, bytes) in restore().finish(term, now).take_records() {
+        later.record(shard, position, bytes).unwrap();
+    }
+    let mut later = later.finish(term, now);
+    let records = later.take_records().map(|(shard, position, bytes)| Record {
+        shard: u32::from(shard.0),
+        position: position.0,
+        kind: 1,
+        bytes,
+    });
+
+    let disk = Arc::new(RealDisk::open(data).unwrap());
+    let options = LogOptions::for_volume(disk.space().unwrap(), 1);
+    let directory = DataDirectory::open(disk, [7; 16], cluster_uid).unwrap();
+    let log = CommitLog::open(&directory, options).unwrap();
+    let log = log.start(|_| {}, abort_process).unwrap();
+    log.append(records.collect(), Class::Control).unwrap();
+    log.stop();
+}
+
+#[test]
+fn a_node_whose_log_has_lost_its_oldest_records_does_not_start_and_says_which() {
+    let folder = Folder::new("oldest-gone");
+    let data = folder.0.join("data");
+    write_log_without_its_beginning(&data, "5e0a");
+    let config = folder.config(&json!({ "clusterUid": "5e0a" }));
+    let Output { status, stderr, .. } = command(&config).arg("--data-dir").arg(&data).output().unwrap();
+    let error = String::from_utf8(stderr).unwrap();
+    assert!(!status.success());
+    for words in [
+        data.to_str().unwrap(),
+        "shard 0: ",
+        "position",
+        "are missing",
+        "put back",
+    ] {
+        assert!(error.contains(words), "{words} is not in {error}");
+    }
 }

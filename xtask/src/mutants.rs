@@ -169,6 +169,9 @@ async fn run_core(
         // Its copy of the checkout, and what it compiles there, go with the folder.
         .env("TMPDIR", folder.join("copy"))
         .env("CARGO_TARGET_DIR", folder.join("target"))
+        // That a test fails is enough: nobody reads the smallest case, which takes most of the time of such a mutant.
+        .env("PROPTEST_MAX_SHRINK_ITERS", "0")
+        .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true")
         // Nobody looks into these programs.
         .env("CARGO_PROFILE_DEV_DEBUG", "false")
         .env("CARGO_PROFILE_TEST_DEBUG", "false");
@@ -176,8 +179,9 @@ async fn run_core(
         Some(shard) => invocation.args(["--no-shuffle", "--shard", shard]),
         None => invocation.args(["--shuffle"]),
     };
-    // Examples and documentation show nothing that the tests do not, and are linked anew for each mutant.
-    invocation = invocation.args(["--", "--lib", "--tests"]);
+    // Examples and documentation show nothing that the tests do not, and would be linked anew for each mutant. Arguments
+    // behind `--` would say so to the run of the tests alone, and not to the build before it.
+    invocation = invocation.args(["--cargo-arg=--lib", "--cargo-arg=--tests"]);
     let outcome = run(&invocation, BUILD_ALLOWANCE + time, interrupt).await?;
     let reports = output.join("mutants.out");
     let ran = Ran::read(&reports).with_context(|| format!("`{invocation}`: {}", outcome.ending))?;

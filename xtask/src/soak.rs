@@ -1,6 +1,6 @@
 //! `xtask soak`: what shows its faults only after long, or costs too much for each test run: the simulation, clients that
-//! say anything, the fuzz targets and mutants of the cores, each for as long as one likes; brokers of others, and all
-//! stock clients on a Kubernetes.
+//! say anything, the fuzz targets and mutants of the cores, each for as long as one likes; a broker that is killed some
+//! hundred times; a file system whose power is cut; brokers of others, and all stock clients on a Kubernetes.
 
 use std::{process::ExitCode, time::SystemTime};
 
@@ -10,10 +10,13 @@ use clap::Args;
 use crate::{
     steps::Interrupt,
     test::{
-        Part, Sequences, clients_on_kubernetes, differences, fuzz_steps, mutants_part, noise_part, programs, run_parts,
-        simulation_part,
+        Part, Sequences, clients_on_kubernetes, differences, durability_part, fuzz_steps, mutants_part, noise_part,
+        power_cut_part, programs, run_parts, simulation_part,
     },
 };
+
+/// Rounds of kills with the broker in one process, and as many with it in two: more than 500 kills.
+const DURABILITY_ROUNDS: u64 = 8;
 
 /// Arguments of `xtask soak`.
 #[derive(Debug, Args)]
@@ -39,6 +42,8 @@ pub(crate) async fn soak(args: &SoakArgs) -> Result<ExitCode> {
             first: first_seed(),
         }),
         noise_part(seconds),
+        durability_part(DURABILITY_ROUNDS, first_seed()),
+        power_cut_part(),
         Part {
             name: "differences",
             what: "the same scripts against brokers of others",

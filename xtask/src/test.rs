@@ -4,6 +4,7 @@
 //! what a part has to tidy up is tidied up in either case, also when the run is interrupted. Leaves out which parts
 //! there are: that is data, in [`parts`].
 
+mod durability;
 mod fuzz;
 mod mutants;
 mod noise;
@@ -19,6 +20,7 @@ use clap::Args;
 use freshet_e2e::progress::display;
 
 use crate::steps::{Ending, Interrupt, run};
+pub(crate) use durability::{part as durability_part, power_cut_part};
 pub(crate) use fuzz::fuzz_steps;
 pub(crate) use mutants::part as mutants_part;
 pub(crate) use noise::part as noise_part;

@@ -162,6 +162,15 @@ impl Started {
             .with_context(|| format!("cannot end {name}"))
     }
 
+    /// Stops the server where it is.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn freeze(&self) -> anyhow::Result<Frozen> {
+        anyhow::ensure!(self.is_running(), "it has ended");
+        freeze(self.pid)
+    }
+
     /// Ends the server at once, as a crash would.
     ///
     /// # Errors
@@ -183,6 +192,28 @@ pub fn started(instance: &Instance) -> Vec<(String, Started)> {
     let mut found: Vec<_> = entries.flatten().filter_map(|entry| read(&entry.path())).collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found
+}
+
+/// A process that does nothing, as if its machine had died, until this is dropped.
+#[derive(Debug)]
+pub struct Frozen(OwnedFd);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // It has ended: nothing is left to do.
+        let _ = pidfd_send_signal(&self.0, Signal::CONT);
+    }
+}
+
+/// Stops a process where it is.
+///
+/// # Errors
+/// When it is not there.
+pub fn freeze(pid: u32) -> anyhow::Result<Frozen> {
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let process = pidfd_open(raw.context("no process id")?, PidfdFlags::empty())?;
+    pidfd_send_signal(&process, Signal::STOP)?;
+    Ok(Frozen(process))
 }
 
 /// Ends a process at once.

@@ -8,9 +8,11 @@ use anyhow::{Context, Result};
 use freshet_e2e::condition::{Observed, await_condition};
 use freshet_e2e::kubectl::Kubectl;
 use freshet_e2e::node::UpOptions;
-use freshet_e2e::{Cluster, product, with_temp_namespace};
+use freshet_e2e::{Cluster, metrics, product, with_temp_namespace};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+
+use crate::turns;
 
 /// How long a cluster may take to become what was asked for.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
@@ -29,8 +31,26 @@ pub(crate) struct Broker<'a> {
     pub(crate) namespace: &'a str,
 }
 
-/// Runs `test` with an `MqttCluster` that is ready, in a namespace of its own.
+/// Runs `test` with an `MqttCluster` that is ready, in a namespace of its own, beside other cases.
 pub(crate) async fn with_broker<W>(label: &str, spec: Value, test: W) -> Result<()>
+where
+    W: AsyncFnOnce(&Broker<'_>) -> Result<()>,
+{
+    let _turn = turns::beside_others().await?;
+    with_one_more_broker(label, spec, test).await
+}
+
+/// The same while no other case runs: for those that take the operator away, or measure how soon something happens.
+pub(crate) async fn with_broker_alone<W>(label: &str, spec: Value, test: W) -> Result<()>
+where
+    W: AsyncFnOnce(&Broker<'_>) -> Result<()>,
+{
+    let _turn = turns::alone().await?;
+    with_one_more_broker(label, spec, test).await
+}
+
+/// The same within a case that has its turn.
+pub(crate) async fn with_one_more_broker<W>(label: &str, spec: Value, test: W) -> Result<()>
 where
     W: AsyncFnOnce(&Broker<'_>) -> Result<()>,
 {
@@ -61,7 +81,7 @@ impl Broker<'_> {
             &mut spec,
             &json!({
                 "service": {"type": "NodePort"},
-                "proxy": {"resources": small, "drain": {"linger": "1s", "timeout": "20s"}},
+                "proxy": {"resources": small, "drain": {"linger": "1s", "timeout": "20s"}, "rollout": {"canary": "2s"}},
                 "storage": {"resources": small},
             }),
         );
@@ -217,7 +237,9 @@ impl Broker<'_> {
     pub(crate) async fn metric(&self, name: &str) -> Result<BTreeMap<String, u64>> {
         let mut values = BTreeMap::new();
         for pod in self.accepting().await? {
-            let sum = samples(&self.scrape(&pod).await?, name).map(|(_, value)| value).sum();
+            let sum = metrics::samples(&self.scrape(&pod).await?, name)
+                .map(|(_, value)| value)
+                .sum();
             values.insert(pod, sum);
         }
         Ok(values)
@@ -240,8 +262,7 @@ impl Broker<'_> {
     }
 
     async fn scrape(&self, pod: &str) -> Result<String> {
-        let path = format!("/api/v1/namespaces/{}/pods/{pod}:9090/proxy/metrics", self.namespace);
-        self.kubectl().run(&["get", "--raw", &path]).await
+        metrics::scrape(&self.kubectl(), self.namespace, pod).await
     }
 }
 
@@ -265,18 +286,9 @@ fn merge(spec: &mut Value, defaults: &Value) {
     }
 }
 
-/// The samples of one metric: labels as they are written, and value.
-fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
-    text.lines().filter_map(move |line| {
-        let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
-        let (labels, value) = rest.rsplit_once(' ')?;
-        Some((labels, value.parse().ok()?))
-    })
-}
-
 fn add_by(text: &str, name: &str, label: &str, values: &mut BTreeMap<String, u64>) {
     let label = format!("{label}=\"");
-    for (labels, value) in samples(text, name) {
+    for (labels, value) in metrics::samples(text, name) {
         let of = labels.split_once(&label).and_then(|(_, rest)| rest.split_once('"'));
         *values.entry(of.map_or("", |(of, _)| of).to_owned()).or_default() += value;
     }

@@ -30,6 +30,7 @@ pub(crate) struct Client {
 struct Arrived {
     message: Message,
     packet_id: Option<PacketId>,
+    qos: QoS,
 }
 
 impl Arrived {
@@ -41,6 +42,7 @@ impl Arrived {
                 payload: p.payload.to_vec(),
             },
             packet_id: p.packet_id,
+            qos: p.qos,
         })
     }
 }
@@ -160,12 +162,42 @@ impl Client {
         Ok(said)
     }
 
+    /// Waits for the end of the connection however long it takes, and reads nothing of what comes.
+    pub(crate) async fn closed(&mut self) -> Result<()> {
+        while self.stream.read_buf(&mut self.received).await? > 0 {
+            self.received.clear();
+        }
+        Ok(())
+    }
+
+    /// Looks at the next packet, or at a message that came while something else was waited for; `None` when the server has
+    /// closed the connection. Acknowledges nothing.
+    pub(crate) async fn next_or_arrived<T>(&mut self, look: impl FnOnce(&ServerPacket<'_>) -> T) -> Result<Option<T>> {
+        let Some(arrived) = self.arrived.pop_front() else {
+            return self.next(look).await;
+        };
+        Ok(Some(look(&ServerPacket::Publish(Publish {
+            dup: false,
+            qos: arrived.qos,
+            retain: false,
+            topic_name: &arrived.message.topic_name,
+            packet_id: arrived.packet_id,
+            properties: PublishProperties::default(),
+            payload: &arrived.message.payload,
+        }))))
+    }
+
     /// Subscribes with QoS 1 and waits for SUBACK.
     pub(crate) async fn subscribe(&mut self, topic_filter: &str) -> Result<()> {
+        self.subscribe_with(topic_filter, QoS::AtLeastOnce).await
+    }
+
+    /// Subscribes and waits for SUBACK.
+    pub(crate) async fn subscribe_with(&mut self, topic_filter: &str, qos: QoS) -> Result<()> {
         let filters = [SubscribeFilter {
             topic_filter: TopicFilter::parse(topic_filter).map_err(|error| anyhow::anyhow!("{error:?}"))?,
             options: SubscriptionOptions {
-                qos: QoS::AtLeastOnce,
+                qos,
                 ..SubscriptionOptions::default()
             },
         }];
@@ -228,7 +260,7 @@ impl Client {
 
     /// Waits for the next message and acknowledges it.
     pub(crate) async fn receive(&mut self) -> Result<Message> {
-        let Arrived { message, packet_id } = match self.arrived.pop_front() {
+        let Arrived { message, packet_id, .. } = match self.arrived.pop_front() {
             Some(arrived) => arrived,
             None => self.until(Arrived::of).await?,
         };

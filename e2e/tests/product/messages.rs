@@ -7,7 +7,7 @@ use freshet_e2e::condition::{Observed, await_condition};
 use freshet_e2e::mosquitto::{Received, Subscriber, publish};
 use serde_json::json;
 
-use crate::broker::{Broker, DEADLINE, MESSAGE_DEADLINE, with_broker};
+use crate::broker::{Broker, DEADLINE, MESSAGE_DEADLINE, with_broker, with_one_more_broker};
 
 /// Publishes until a publisher was dealt to another proxy than the one that holds the only connection; returns what
 /// then arrived.
@@ -131,7 +131,7 @@ async fn ensure_told_of_takeover(superseded: &mut Subscriber) -> Result<()> {
 #[tokio::test]
 async fn two_clusters_do_not_hear_each_other() -> Result<()> {
     with_broker("one", json!({}), async |one| {
-        with_broker("other", json!({}), async |other| {
+        with_one_more_broker("other", json!({}), async |other| {
             let mut here = Subscriber::start(one.address().await?, &["-t", "#"], MESSAGE_DEADLINE).await?;
             publish(other.address().await?, &["-t", "a", "-q", "1", "-m", "there"]).await?;
             publish(one.address().await?, &["-t", "a", "-q", "1", "-m", "here"]).await?;

@@ -11,7 +11,7 @@ use freshet_e2e::progress::step;
 use freshet_e2e::{Cluster, node::UpOptions};
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, DEADLINE, MESSAGE_DEADLINE, with_broker};
+use crate::broker::{Broker, DEADLINE, MESSAGE_DEADLINE, with_broker_alone};
 
 /// How long nobody may look after clusters when the leader was killed: its lease runs out.
 const TAKEOVER_AFTER_KILL: Duration = Duration::from_secs(20);
@@ -93,7 +93,7 @@ async fn await_third_proxy(broker: &Broker<'_>, since: Instant) -> Result<Durati
 
 #[tokio::test]
 async fn the_second_replica_takes_over_when_the_leader_is_killed() -> Result<()> {
-    with_broker("leader-killed", json!({}), async |broker| {
+    with_broker_alone("leader-killed", json!({}), async |broker| {
         scale(broker.cluster, REPLICAS).await?;
         let first = leader(broker.cluster).await?;
         let since = Instant::now();
@@ -115,7 +115,7 @@ async fn the_second_replica_takes_over_when_the_leader_is_killed() -> Result<()>
 
 #[tokio::test]
 async fn the_second_replica_takes_over_at_once_when_the_leader_is_told_to_stop() -> Result<()> {
-    with_broker("leader-stopped", json!({}), async |broker| {
+    with_broker_alone("leader-stopped", json!({}), async |broker| {
         scale(broker.cluster, REPLICAS).await?;
         let first = leader(broker.cluster).await?;
         let since = Instant::now();
@@ -155,7 +155,7 @@ async fn await_endpoints(broker: &Broker<'_>, wanted: &[String]) -> Result<()> {
 
 #[tokio::test]
 async fn without_an_operator_a_person_moves_clients_by_a_label() -> Result<()> {
-    with_broker("break-glass", json!({}), async |broker| {
+    with_broker_alone("break-glass", json!({}), async |broker| {
         let mut proxies = broker.accepting().await?;
         proxies.sort_unstable();
         let address = broker.address().await?;
@@ -199,8 +199,8 @@ async fn lives(broker: &Broker<'_>) -> Result<Vec<String>> {
 
 #[tokio::test]
 async fn brokers_go_on_serving_when_the_chart_is_uninstalled_and_installed_again() -> Result<()> {
-    let (_, images) = product::for_tests(UpOptions { nodes: Some(2) }).await?;
-    with_broker("uninstalled", json!({}), async |broker| {
+    with_broker_alone("uninstalled", json!({}), async |broker| {
+        let (_, images) = product::for_tests(UpOptions { nodes: Some(2) }).await?;
         let before = lives(broker).await?;
         let address = broker.address().await?;
         let mut subscriber = Subscriber::start(address, &["-t", "a", "-q", "1"], MESSAGE_DEADLINE).await?;

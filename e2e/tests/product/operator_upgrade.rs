@@ -10,13 +10,15 @@ use freshet_e2e::progress::step;
 use freshet_e2e::{Cluster, oci};
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, DEADLINE, condition, with_broker};
+use crate::broker::{Broker, DEADLINE, condition, with_one_more_broker};
 use crate::client::Client;
+use crate::turns;
 
 #[tokio::test]
 async fn an_upgrade_of_the_chart_moves_no_client_until_somebody_asks() -> Result<()> {
+    let _turn = turns::alone().await?;
     let (cluster, images) = product::for_tests(UpOptions { nodes: Some(2) }).await?;
-    let upgraded = with_broker("upgrade", json!({}), async |broker| {
+    let upgraded = with_one_more_broker("upgrade", json!({}), async |broker| {
         let address = broker.address().await?;
         let (mut client, _) = Client::connect(address, "stays").await?;
         let before = uids(broker).await?;

@@ -8,6 +8,8 @@ use freshet_e2e::{product, with_temp_namespace};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::turns;
+
 /// A case of `crds/tests/refused.yaml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +30,7 @@ async fn what_can_never_work_is_refused_with_a_message_that_names_the_field() ->
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let cases: Vec<Case> = serde_saphyr::from_str(&text)?;
     ensure!(cases.len() >= 20, "only {} cases", cases.len());
+    let _turn = turns::beside_others().await?;
     let (cluster, _images) = product::for_tests(UpOptions { nodes: Some(2) }).await?;
     with_temp_namespace(&cluster, "refused", async |namespace| {
         let kubectl = cluster.kubectl();

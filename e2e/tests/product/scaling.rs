@@ -17,6 +17,8 @@ fn scaled(mode: &str) -> Value {
     json!({"proxy": {
         "replicas": 1,
         "warm": {"min": 2, "requests": {"cpu": "5m", "memory": "16Mi"}},
+        // The clients of these tests do not come back.
+        "rebalance": {"mode": "OnReconnectOnly"},
         "scaling": {
             "mode": mode, "min": 1, "max": 3,
             "targets": {

@@ -10,7 +10,7 @@ use freshet_e2e::mosquitto::publish;
 use freshet_e2e::pod_process;
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, DEADLINE, PROXY, condition, with_broker};
+use crate::broker::{Broker, DEADLINE, PROXY, condition, with_broker, with_broker_alone};
 use crate::client::Client;
 
 const WARM: &str = "freshet.dev/cluster=mqtt,freshet.dev/role=warm";
@@ -99,7 +99,7 @@ async fn a_cluster_has_a_pool_that_no_client_reaches() -> Result<()> {
 
 #[tokio::test]
 async fn a_lost_proxy_is_replaced_within_two_seconds_and_the_pool_refills() -> Result<()> {
-    with_broker("warm-lost", pool(1), async |broker| {
+    with_broker_alone("warm-lost", pool(1), async |broker| {
         let warm = await_warm(broker, 1).await?;
         let lost = broker.accepting().await?.pop().context("nobody serves")?;
         let address = broker.address().await?;

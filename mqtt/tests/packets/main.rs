@@ -8,6 +8,8 @@
 
 mod any;
 mod bytes;
+mod connack;
+mod lists;
 mod robustness;
 mod round_trip;
 mod size_limits;

@@ -108,6 +108,20 @@ fn spec_rules() -> Value {
             "storage.placement",
             "every topic's place depends on it; create another MqttCluster"
         ),
+        rule(
+            "has(self.storage.volume) == has(oldSelf.storage.volume)",
+            "storage.volume cannot be added or taken away: create another MqttCluster",
+        ),
+        rule(
+            "!has(self.storage.volume) || !has(oldSelf.storage.volume) || \
+             self.storage.volume.storageClassName == oldSelf.storage.volume.storageClassName",
+            "storage.volume.storageClassName cannot be changed: a volume stays where it was made",
+        ),
+        rule(
+            "!has(self.storage.volume) || !has(oldSelf.storage.volume) || \
+             quantity(self.storage.volume.size).compareTo(quantity(oldSelf.storage.volume.size)) == 0",
+            "storage.volume.size cannot be changed: grow the PersistentVolumeClaims of the storage nodes",
+        ),
     ])
 }
 

@@ -12,10 +12,12 @@ mod cluster;
 mod crd;
 mod limits;
 mod listener;
+mod moves;
 mod mqtt;
 mod observability;
 mod pod;
 mod proxy;
+mod rollout;
 mod rules;
 mod scaling;
 mod scaling_status;
@@ -29,10 +31,12 @@ pub use cluster::{MqttCluster, MqttClusterSpec};
 pub use crd::mqtt_cluster_crd;
 pub use limits::{ClientLimits, ClusterLimits, Limits, SessionLimits};
 pub use listener::{Listener, ListenerProtocol};
+pub use moves::{Drain, DrainReason, DrainStatus, Rebalance, RebalanceMode};
 pub use mqtt::{Mqtt, SharedStrategy, SlowConsumer};
 pub use observability::{LogLevel, Observability};
 pub use pod::{Image, ImagePullSecret, PodTemplateOverlay, PullPolicy, Resources, Scheduling};
-pub use proxy::{Drain, Proxy, Warm};
+pub use proxy::{Proxy, Warm};
+pub use rollout::{PauseOn, Rollout, RolloutAction};
 pub use scaling::{
     Scaling, ScalingBehavior, ScalingMode, ScalingObjective, ScalingPrediction, ScalingTargets, ScalingWindows,
     ScheduledMinimum,
@@ -43,10 +47,10 @@ pub use scaling_status::{
 };
 pub use service::{ExternalTrafficPolicy, IpFamilyPolicy, Service, ServiceType};
 pub use status::{
-    ConditionType, Endpoint, MqttClusterStatus, ProxyStatus, RevisionPhase, RevisionStatus, StorageNodeStatus,
-    StorageStatus,
+    ConditionType, Endpoint, MqttClusterStatus, PendingDisruption, ProxyStatus, RevisionPhase, RevisionStatus,
+    StorageNodeStatus, StorageStatus,
 };
-pub use storage::{Placement, Storage};
+pub use storage::{DeletionPolicy, DiskFull, DiskFullAction, Placement, Storage, StorageVolume};
 pub use text::{DurationText, SizeText};
 
 /// Longest `metadata.name`: names of children, and of what Kubernetes makes from those, stay within 63 characters.

@@ -7,10 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::moves::{Drain, Rebalance};
 use crate::pod::{Image, PodTemplateOverlay, Resources, Scheduling};
-use crate::rules::{duration_between, rule};
+use crate::rollout::Rollout;
+use crate::rules::rule;
 use crate::scaling::Scaling;
-use crate::text::DurationText;
 
 /// The proxies of a cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,8 +32,12 @@ pub struct Proxy {
     pub warm: Warm,
     /// How many proxies serve.
     pub scaling: Scaling,
-    /// How a proxy that is to stop hands over its clients.
+    /// How the clients of proxies that serve are evened out.
+    pub rebalance: Rebalance,
+    /// How a proxy that is to go hands over its clients.
     pub drain: Drain,
+    /// How a new revision takes over.
+    pub rollout: Rollout,
     /// On which nodes the proxies run.
     pub scheduling: Scheduling,
     /// Laid over the pod template of the proxies, whose container is `proxy`. New revision.
@@ -57,7 +62,9 @@ impl Default for Proxy {
             ),
             warm: Warm::default(),
             scaling: Scaling::default(),
+            rebalance: Rebalance::default(),
             drain: Drain::default(),
+            rollout: Rollout::default(),
             scheduling: Scheduling::default(),
             pod_template: PodTemplateOverlay::default(),
         }
@@ -96,30 +103,6 @@ impl Default for Warm {
             min: 1,
             reserve: false,
             requests: Resources::of(&[("cpu", "50m"), ("memory", "96Mi")], &[]).requests,
-        }
-    }
-}
-
-/// How a proxy that is to stop hands over its clients.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-#[schemars(inline)]
-pub struct Drain {
-    /// The longest a proxy takes to hand over its clients; its pod is killed 30 s later. Default `300s`; from `1s` to
-    /// `1h`. New revision.
-    #[schemars(extend("x-kubernetes-validations" = duration_between("proxy.drain.timeout", "1s", "1h")))]
-    pub timeout: DurationText,
-    /// How long a proxy that was told to stop still accepts connections, until no Service sends any. Default `5s`; from
-    /// `0s` to `60s`. Live.
-    #[schemars(extend("x-kubernetes-validations" = duration_between("proxy.drain.linger", "0s", "60s")))]
-    pub linger: DurationText,
-}
-
-impl Default for Drain {
-    fn default() -> Self {
-        Self {
-            timeout: "300s".into(),
-            linger: "5s".into(),
         }
     }
 }

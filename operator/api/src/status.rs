@@ -1,10 +1,11 @@
 //! `status`: what the operator sees and has decided.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::moves::DrainStatus;
 use crate::scaling_status::ScalingStatus;
 
 /// What the operator sees and has decided. Conditions and decisions are written at once, numbers at most every 15 s.
@@ -20,11 +21,14 @@ pub struct MqttClusterStatus {
     /// Where clients connect.
     pub endpoints: Vec<Endpoint>,
     /// Ready, ProxiesAvailable, StorageAvailable, Progressing, Degraded, Reconciling, Stalled, UpgradeAvailable,
-    /// ConnectionsLimited, ResizeDeferred.
+    /// ConnectionsLimited, ResizeDeferred, RolloutPaused, ScalingActive.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = json!(["type"])))]
     pub conditions: Vec<Condition>,
     /// The proxies.
     pub proxy: ProxyStatus,
+    /// What the change that is being applied, or waits to be, has still to move; nothing while there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending_disruption: Option<PendingDisruption>,
     /// What decides how many proxies serve, and what was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scaling: Option<ScalingStatus>,
@@ -55,11 +59,15 @@ pub enum ConditionType {
     ConnectionsLimited,
     /// An active proxy serves without having reserved on its node what it should.
     ResizeDeferred,
+    /// A new revision of the proxies goes no further, because it does worse or because a person wants it so.
+    RolloutPaused,
+    /// The operator knows the load and decides by it how many proxies are to serve, or says what it would decide.
+    ScalingActive,
 }
 
 impl ConditionType {
     /// Every type, in the order in which they are written.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Ready,
         Self::ProxiesAvailable,
         Self::StorageAvailable,
@@ -70,6 +78,8 @@ impl ConditionType {
         Self::UpgradeAvailable,
         Self::ConnectionsLimited,
         Self::ResizeDeferred,
+        Self::RolloutPaused,
+        Self::ScalingActive,
     ];
 
     /// The `type` of the condition.
@@ -85,6 +95,8 @@ impl ConditionType {
             Self::UpgradeAvailable => "UpgradeAvailable",
             Self::ConnectionsLimited => "ConnectionsLimited",
             Self::ResizeDeferred => "ResizeDeferred",
+            Self::RolloutPaused => "RolloutPaused",
+            Self::ScalingActive => "ScalingActive",
         }
     }
 }
@@ -117,12 +129,38 @@ pub struct ProxyStatus {
     pub promotable: u32,
     /// Proxies that hand over their clients.
     pub draining: u32,
+    /// Of these, up to ten of those that have not been told to stop, and how far they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drains: Vec<DrainStatus>,
+    /// How many there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub drains_total: u32,
     /// Label selector of the active proxies.
     pub selector: String,
     /// Image that the resource asks for, filled in from the defaults that the cluster keeps.
     pub image: String,
     /// Revisions of the proxies.
     pub revision: RevisionStatus,
+}
+
+// As serde asks for it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+/// Clients that a change makes connect again, once each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct PendingDisruption {
+    /// Clients of the proxies that will hand over or do so, as far as these say how many they have.
+    pub clients: u64,
+    /// From the moment at which they begin until the last one has, at `spec.proxy.drain.maxMovesPerSecond`; longer while those
+    /// that take them are slow.
+    pub estimated_seconds: u64,
+    /// `Rollout`, `Rollback` or `ScaleIn`.
+    pub cause: String,
 }
 
 /// Revisions of the proxies. A revision is everything that needs a new pod: image, resources, scheduling, pod template.
@@ -134,8 +172,22 @@ pub struct RevisionStatus {
     pub current: String,
     /// The revision that the resource asks for.
     pub target: String,
-    /// `Stable`, `Warming` (pods of the target start) or `Draining` (pods of the other revisions hand over).
+    /// `Stable`, `Warming` (pods of the target start), `Canary` (some of them serve and are watched), `Draining` (pods of the
+    /// other revisions hand over), `Paused`, or `RollingBack` (pods of the target that the resource asks for hand over).
     pub phase: RevisionPhase,
+    /// Active proxies of the target.
+    pub active_new: u32,
+    /// Active proxies of other revisions.
+    pub active_old: u32,
+    /// Why it is paused, with the figure.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Since when the first proxies of the target are watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary_since: Option<Time>,
+    /// The settings by which it was paused: with others it is judged anew.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub judged_with: String,
 }
 
 /// Where a change of revision stands.
@@ -147,8 +199,14 @@ pub enum RevisionPhase {
     Stable,
     /// Pods of the target start; the others serve.
     Warming,
+    /// Some pods of the target serve beside the others, and are watched.
+    Canary,
     /// Pods of the target serve; the others hand over their clients.
     Draining,
+    /// Nobody more of the target serves, and nobody hands over.
+    Paused,
+    /// Pods of the target hand over their clients to those that served before.
+    RollingBack,
 }
 
 /// The storage nodes.

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::pod::{Image, PodTemplateOverlay, Resources, Scheduling};
-use crate::rules::rule;
+use crate::rules::{rule, size_between};
+use crate::text::SizeText;
 
-/// The storage of a cluster. It is kept in memory: a storage node that restarts has lost retained messages and sessions,
-/// and an Event says so.
+/// The storage of a cluster. Without `volume` it is kept in memory: a storage node that restarts has lost retained
+/// messages and sessions, and an Event says so.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
@@ -27,6 +28,16 @@ pub struct Storage {
     pub shards: u32,
     /// How topics are placed on shards. Immutable.
     pub placement: Placement,
+    /// The volume of each storage node, which keeps what was acknowledged through a restart. Without it a node keeps
+    /// everything in memory, and loses it with its process. It can be neither added nor taken away. Immutable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    // No volume is no field; null would be a third thing.
+    #[schemars(with = "StorageVolume")]
+    pub volume: Option<StorageVolume>,
+    /// What becomes of the volumes when the resource is deleted. Default Retain. Live.
+    pub deletion_policy: DeletionPolicy,
+    /// What a storage node does before its disk is full. Live.
+    pub disk_full: DiskFull,
     /// Image of the storage nodes.
     pub image: Image,
     /// Resources of a storage node. Default requests `{cpu: 500m, memory: 1Gi}`, limits `{memory: 2Gi}`. New revision.
@@ -43,12 +54,81 @@ impl Default for Storage {
             replicas: 1,
             shards: 8,
             placement: Placement::default(),
+            volume: None,
+            deletion_policy: DeletionPolicy::Retain,
+            disk_full: DiskFull::default(),
             image: Image::default(),
             resources: Resources::of(&[("cpu", "500m"), ("memory", "1Gi")], &[("memory", "2Gi")]),
             scheduling: Scheduling::default(),
             pod_template: PodTemplateOverlay::default(),
         }
     }
+}
+
+/// The volume of a storage node: a PersistentVolumeClaim `data-<cluster>-storage-<ordinal>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct StorageVolume {
+    /// Its size. Default `10Gi`; from `1Gi` to `64Ti`. Who needs more grows the PersistentVolumeClaims. Immutable.
+    #[schemars(extend("x-kubernetes-validations" = size_between("storage.volume.size", "1Gi", "64Ti")))]
+    pub size: SizeText,
+    /// StorageClass of the volume; empty: the default one of the Kubernetes. Immutable.
+    #[schemars(length(max = 253))]
+    pub storage_class_name: String,
+}
+
+impl Default for StorageVolume {
+    fn default() -> Self {
+        Self {
+            size: "10Gi".into(),
+            storage_class_name: String::new(),
+        }
+    }
+}
+
+/// What becomes of the volumes of a cluster that is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum DeletionPolicy {
+    /// They stay, with what is on them, until somebody deletes their claims.
+    #[default]
+    Retain,
+    /// They go with the resource.
+    Delete,
+}
+
+/// What a storage node does before its disk is full. It needs room to make room: what is acknowledged by clients, expires
+/// or is unsubscribed is written, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct DiskFull {
+    /// Part of the file system that messages leave free, in percent; never less than 64Mi. Default 5; 1 to 50. Live.
+    #[schemars(range(min = 1, max = 50))]
+    pub reserve_percent: u8,
+    /// What a message meets that would have to be stored and finds only the reserve left. Default Hold. Live.
+    pub action: DiskFullAction,
+}
+
+impl Default for DiskFull {
+    fn default() -> Self {
+        Self {
+            reserve_percent: 5,
+            action: DiskFullAction::Hold,
+        }
+    }
+}
+
+/// Answer to a message that cannot be stored. Others go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum DiskFullAction {
+    /// Its acknowledgement waits until there is room, at most `mqtt.publishHold`; then the client is told to come again.
+    #[default]
+    Hold,
+    /// It is refused at once (MQTT 5.0: 0x97; 3.1.1: the connection ends).
+    Refuse,
 }
 
 /// How topics are placed on shards: by a hash of their key.

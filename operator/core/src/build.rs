@@ -7,6 +7,7 @@
 mod accounts;
 mod config_map;
 mod disruption;
+mod orders;
 mod pod;
 mod proxies;
 mod services;

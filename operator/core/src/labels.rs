@@ -22,6 +22,11 @@ pub const ACCEPTING: &str = "freshet.dev/accepting";
 
 /// Annotation of pods: hash of the file they run with. A change makes the kubelet refresh the volume at once.
 pub const CONFIG_HASH: &str = "freshet.dev/config-hash";
+/// Annotation of proxy pods: the order to give clients away (`freshet_config::MoveOrder`, as JSON). The kubelet shows it to
+/// the proxy as a file.
+pub const MOVES: &str = "freshet.dev/moves";
+/// Annotation of proxy pods: [`TRUE`] on those that were taken to be dead and have not been heard of since.
+pub const LOST: &str = "freshet.dev/lost";
 /// Annotation of pods: UID of the `MqttCluster`. Pods of a deleted cluster may outlive it, under the same labels as those of
 /// its successor of the same name.
 pub const CLUSTER_UID: &str = "freshet.dev/cluster-uid";

@@ -18,6 +18,15 @@ pub const PROXY_CONTAINER: &str = "proxy";
 /// Container of a storage pod that runs the storage node.
 pub const STORAGE_CONTAINER: &str = "storage";
 
+/// Name of the volume of a storage node, and the beginning of its claim's.
+pub const DATA_VOLUME: &str = "data";
+
+/// Where it is mounted. A file system may have a folder of its own at its root.
+pub const DATA_MOUNT: &str = "/var/lib/freshet";
+
+/// What the node may fill.
+pub const DATA_FOLDER: &str = "/var/lib/freshet/data";
+
 /// The ConfigMap with the files of proxies and storage.
 pub fn config_map(cluster: &str) -> String {
     format!("{cluster}-config")

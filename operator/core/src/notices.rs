@@ -4,6 +4,9 @@
 //! changed, a storage node with another life) is found by an operator that has just started as well; one that needs the
 //! former observation (a proxy that was lost) is not, and is left out then.
 
+pub mod losses;
+mod moves;
+
 use freshet_operator_api::{ConditionType, MqttClusterStatus, RevisionPhase, ScalingMode, StorageNodeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -81,6 +84,7 @@ pub fn find_notices(
     }
     if let Some(plan) = plan {
         decisions(&mut notices, plan, former.status, status);
+        moves::moves(&mut notices, plan);
     }
     revision_roll(&mut notices, former.status, status);
     scaling(&mut notices, former.status, status);
@@ -109,6 +113,7 @@ fn lost_or_back(was: &ProxyPod, now: &[ProxyPod]) -> Option<Notice> {
     }
     match is {
         None => lost("is gone"),
+        Some(is) if is.loss.is_lost => lost("does not answer, and its lease at storage has run out"),
         Some(is) if is.role != Some(Role::Active) => None,
         Some(is) if is.pod.is_deleting => lost("was told to stop by somebody else"),
         Some(is) if is.pod.restarts > was.pod.restarts => {
@@ -245,10 +250,12 @@ fn storage_restart(node: &StorageNodeStatus, known: &[StorageNodeStatus], observ
     } else {
         return None;
     };
-    let note = format!(
-        "storage node {} {how}: retained messages and sessions are gone, they were kept in its memory",
-        node.pod
-    );
+    let what = if observed.storage_set.as_ref().is_some_and(|set| set.has_volume) {
+        "what it had acknowledged is on its volume"
+    } else {
+        "retained messages and sessions are gone, they were kept in its memory"
+    };
+    let note = format!("storage node {} {how}: {what}", node.pod);
     Some(Notice::warning("StorageRestarted", "Observe", note).about(&node.pod))
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use freshet_config::{MoveOrder, MoveReason};
 use freshet_operator_api as api;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
@@ -15,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::keep::Record;
 use crate::labels;
+use crate::loss::Loss;
 use crate::names;
 use crate::requests::Requests;
 use crate::trouble::{Trouble, resize_trouble_of, shortened, trouble_of};
@@ -95,6 +97,10 @@ pub struct ProxyPod {
     pub requests: Requests,
     /// Why the kubelet has not reserved that yet, if it says so.
     pub resize: Option<Trouble>,
+    /// The order to give clients away.
+    pub order: Option<MoveOrder>,
+    /// Whether it is taken to be dead.
+    pub loss: Loss,
 }
 
 impl ProxyPod {
@@ -108,9 +114,18 @@ impl ProxyPod {
         matches!(self.role, Some(Role::Warm) | None)
     }
 
-    /// It takes new connections.
+    /// It serves clients: it takes new connections, or is full and others take them for now.
     pub fn serves(&self) -> bool {
-        self.is_active() && self.is_accepting && self.pod.is_ready
+        self.is_active() && (self.is_accepting || self.is_steered()) && self.pod.is_ready
+    }
+
+    /// It serves and gets no new connections while others are filled.
+    pub fn is_steered(&self) -> bool {
+        let order = self
+            .order
+            .as_ref()
+            .filter(|order| order.reason == MoveReason::Rebalance);
+        self.is_active() && !self.is_accepting && order.is_some()
     }
 }
 
@@ -163,6 +178,8 @@ pub struct StorageSet {
     pub replicas: u32,
     /// The revision new pods get, once the controller has seen the present spec.
     pub update_revision: Option<String>,
+    /// Each pod has a volume, which outlives it.
+    pub has_volume: bool,
 }
 
 /// What the client Service has been given.
@@ -258,6 +275,11 @@ fn proxy_pod(pod: &Pod) -> ProxyPod {
         deletion_cost: annotation(metadata, labels::DELETION_COST).and_then(|cost| cost.parse().ok()),
         requests: requests(pod),
         resize: resize_trouble_of(pod),
+        order: annotation(metadata, labels::MOVES).and_then(|text| serde_json::from_str(text).ok()),
+        loss: Loss {
+            is_lost: false,
+            is_marked: annotation(metadata, labels::LOST) == Some(labels::TRUE),
+        },
     }
 }
 
@@ -355,6 +377,10 @@ fn storage_set(set: &StatefulSet) -> StorageSet {
         record: Record::read(&set.metadata),
         replicas: unsigned(set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
         update_revision: current.and_then(|status| status.update_revision.clone()),
+        has_volume: set
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.volume_claim_templates.is_some()),
     }
 }
 
@@ -455,3 +481,6 @@ pub fn endpoints(
     }
     all
 }
+
+#[cfg(test)]
+mod ready;

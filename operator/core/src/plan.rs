@@ -4,12 +4,18 @@
 //! operator killed anywhere resumes. Leaves out how actions are carried out, and when to look again: every action changes
 //! an object that is watched.
 
+mod moves;
 mod proxies;
 mod storage;
 
+#[cfg(test)]
+pub(crate) use moves::NO_MOVES;
+pub use moves::{
+    Drain, DrainEnd, MoveInput, MoveNews, MoveSettings, MovesPlan, OrderWrite, Rebalanced, Samples, Teller, plan_moves,
+};
 pub use proxies::{
-    ACTIVE_COST, DRAINING_COST, FORMER_COST, ProxyAction, ProxyPlan, ProxyTarget, Rooms, WARM_COST, keep_serving,
-    plan_proxies,
+    ACTIVE_COST, DRAINED_COST, DRAINING_COST, FORMER_COST, ProxyAction, ProxyPlan, ProxyTarget, Rooms, WARM_COST,
+    keep_serving, plan_proxies,
 };
 pub use storage::{StorageAction, StoragePlan, plan_storage};
 

@@ -4,7 +4,10 @@
 //! decides when a changed status is written.
 
 mod conditions;
+mod drains;
 mod reservation;
+mod rollout;
+mod scaling;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -13,13 +16,16 @@ use freshet_operator_api::{
     CeilingStatus, MqttClusterStatus, ProxyStatus, RevisionPhase, RevisionStatus, ScalingStatus, StorageNodeStatus,
     StorageStatus,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::connections::ConnectionLimits;
+use crate::disruption::{DrainTimes, pending_disruption};
 use crate::keep::Keep;
 use crate::labels;
-use crate::observe::{Observed, Role, endpoints, serving_revision};
+use crate::observe::{Observed, ProxyPod, Role, endpoints, serving_revision};
 use crate::plan::{ProxyPlan, StoragePlan};
+use crate::rollout::Loads;
 use crate::validate::ValidatedCluster;
 
 pub use writing::{NUMBERS_EVERY, StatusWrite, decide_write};
@@ -47,6 +53,8 @@ pub struct StatusInput<'a> {
     pub connection_limits: &'a ConnectionLimits,
     /// Why the API server does not let active proxies reserve what they should, by the UID of the pod.
     pub refused_resizes: &'a RefusedResizes,
+    /// What proxies have said of their load last.
+    pub loads: &'a Loads,
     /// What decides how many proxies serve; nothing when the operator does not look.
     pub scaling: Option<&'a ScalingStatus>,
     /// The status as it is.
@@ -104,6 +112,11 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
                 ),
                 target: keep.proxy_revision.clone(),
                 phase: proxies.phase,
+                active_new: serving_of(observed, |revision| revision == keep.proxy_revision),
+                active_old: serving_of(observed, |revision| revision != keep.proxy_revision),
+                reason: proxies.pace.reason.clone(),
+                canary_since: canary_since(proxies),
+                judged_with: proxies.pace.judged_with.clone(),
             },
             cluster.storage.replicas,
             (cluster.proxy.pods.image.clone(), cluster.storage.pods.image.clone()),
@@ -125,6 +138,10 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
             previous.endpoints.clone(),
         ),
     };
+    let (drains, drains_total) = match input.outcome {
+        Outcome::Planned { keep, proxies, .. } => drains::drains(&proxies.moves, &keep.proxy_revision),
+        Outcome::Blocked(_) => (previous.proxy.drains.clone(), previous.proxy.drains_total),
+    };
     let mut status = MqttClusterStatus {
         observed_generation: input.generation,
         version: input.version.to_owned(),
@@ -142,9 +159,24 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
                     .iter()
                     .filter(|proxy| proxy.role == Some(Role::Draining)),
             ),
+            drains,
+            drains_total,
             selector: labels::active_selector(input.name),
             image: images.0,
             revision,
+        },
+        pending_disruption: match input.outcome {
+            Outcome::Planned {
+                cluster, keep, proxies, ..
+            } => {
+                let times = DrainTimes {
+                    linger: cluster.proxy.drain_linger,
+                    timeout: cluster.proxy.drain_timeout,
+                    max_per_second: cluster.proxy.moves.drain_max_per_second,
+                };
+                pending_disruption(observed, proxies, &keep.proxy_revision, input.loads, times)
+            }
+            Outcome::Blocked(_) => None,
         },
         scaling: None,
         storage: StorageStatus {
@@ -189,11 +221,31 @@ fn count<T>(items: impl Iterator<Item = T>) -> u32 {
     u32::try_from(items.count()).unwrap_or(u32::MAX)
 }
 
-/// The revision that serves: the target once it took over, else the one with most active proxies, else what it was.
+fn serving_of(observed: &Observed, is_it: impl Fn(&str) -> bool) -> u32 {
+    let serves = |proxy: &&ProxyPod| !proxy.pod.is_deleting && proxy.serves() && is_it(&proxy.revision);
+    count(observed.proxies.iter().filter(serves))
+}
+
+/// Since when the target is watched, as long as it is.
+fn canary_since(proxies: &ProxyPlan) -> Option<Time> {
+    let since_s = proxies
+        .pace
+        .since_s
+        .filter(|_| proxies.phase == RevisionPhase::Canary)?;
+    Timestamp::from_second(since_s).ok().map(Time)
+}
+
+/// The revision that serves: the target once it took over, else the one with most active proxies, else what it was. As long as
+/// a target is watched, the one before: that is where it would go back to, however many of the target serve.
 fn current_revision(observed: &Observed, target: &str, phase: RevisionPhase, previous: &str) -> String {
     match phase {
-        RevisionPhase::Draining => target.to_owned(),
-        RevisionPhase::Stable | RevisionPhase::Warming => {
+        RevisionPhase::Draining | RevisionPhase::RollingBack => target.to_owned(),
+        RevisionPhase::Canary | RevisionPhase::Paused
+            if previous != target && observed.deployments.iter().any(|of| of.revision == previous) =>
+        {
+            previous.to_owned()
+        }
+        RevisionPhase::Stable | RevisionPhase::Warming | RevisionPhase::Canary | RevisionPhase::Paused => {
             serving_revision(&observed.proxies).unwrap_or(previous).to_owned()
         }
     }

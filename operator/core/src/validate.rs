@@ -6,14 +6,16 @@
 mod asked;
 mod authorization;
 mod image;
+mod mqtt;
 mod overlay;
+mod storage;
 
 use std::fmt;
 use std::time::Duration;
 
 use freshet_config::{
-    AuthorizationConfig, ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, QueueLimits, RetainedLimits,
-    SharedStrategy, SlowConsumer,
+    AuthorizationConfig, ClientLimits, DiskConfig, ListenerConfig, ListenerProtocol, MqttConfig, QueueLimits,
+    RetainedLimits,
 };
 use freshet_operator_api as api;
 use freshet_storage_contract::{ClusterUid, Placement};
@@ -21,8 +23,11 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube_core::Resource;
 
+use self::mqtt::{client_limits_of, mqtt_of, queue_limits_of};
 use crate::keep::Record;
 use crate::labels;
+use crate::plan::MoveSettings;
+use crate::rollout::{RolloutSettings, read_rollout};
 use crate::scaling::read_scaling;
 use crate::units::{UnitError, parse_cpu_millis, parse_duration, parse_memory_bytes, parse_size};
 
@@ -95,6 +100,10 @@ pub struct ValidatedProxy {
     pub drain_timeout: Duration,
     /// How long a stopping proxy still accepts.
     pub drain_linger: Duration,
+    /// How clients are moved.
+    pub moves: MoveSettings,
+    /// How a new revision takes over.
+    pub rollout: RolloutSettings,
     /// Value of the annotation that asks for new pods.
     pub restart: Option<String>,
     /// Their pods.
@@ -110,6 +119,12 @@ pub struct ValidatedStorage {
     pub shards: u16,
     /// Disjoint placement rules.
     pub placement_rules: Vec<String>,
+    /// The volume of each; none: memory has to do.
+    pub volume: Option<api::StorageVolume>,
+    /// What becomes of the volumes with the resource.
+    pub deletion_policy: api::DeletionPolicy,
+    /// What they do before their disks are full.
+    pub disk: DiskConfig,
     /// Their pods.
     pub pods: ValidatedPods,
 }
@@ -210,6 +225,11 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
             memory_budget_bytes,
             drain_timeout: check.duration("spec.proxy.drain.timeout", &spec.proxy.drain.timeout),
             drain_linger: check.duration("spec.proxy.drain.linger", &spec.proxy.drain.linger),
+            moves: moves_of(&spec.proxy, &mut check),
+            rollout: read_rollout(&spec.proxy.rollout).unwrap_or_else(|invalid| {
+                check.problem(&format!("spec.proxy.rollout.{}", invalid.field), invalid.problem);
+                RolloutSettings::default()
+            }),
             pods: pods_of(
                 &pod_fields(
                     "spec.proxy",
@@ -228,6 +248,9 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
             replicas: spec.storage.replicas,
             shards,
             placement_rules: placement_of(cluster, shards, &mut check),
+            volume: storage::volume_of(spec.storage.volume.as_ref(), &mut check),
+            deletion_policy: spec.storage.deletion_policy,
+            disk: storage::disk_of(spec.storage.disk_full),
             pods: pods_of(
                 &pod_fields(
                     "spec.storage",
@@ -259,6 +282,12 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
         check.problem(&format!("spec.proxy.scaling.{}", invalid.field), invalid.problem);
     }
     check.finish(validated)
+}
+
+fn moves_of(proxy: &api::Proxy, check: &mut Check) -> MoveSettings {
+    check.duration("spec.proxy.drain.connackP99Limit", &proxy.drain.connack_p99_limit);
+    // What cannot be read was noted, here and before.
+    MoveSettings::read(proxy).unwrap_or_default()
 }
 
 /// Collects problems, so that one look at the resource shows them all.
@@ -416,66 +445,9 @@ fn pods_of(
     }
 }
 
-fn mqtt_of(spec: &api::MqttClusterSpec, check: &mut Check) -> MqttConfig {
-    let mqtt = &spec.mqtt;
-    let mut seconds = |field: &str, text: &api::DurationText| {
-        let duration = check.duration(field, text);
-        check.fits(field, whole_seconds(duration))
-    };
-    let session_expiry_311_s = seconds("spec.mqtt.sessionExpiry311", &mqtt.session_expiry_311);
-    let max_session_expiry_s = seconds("spec.limits.cluster.sessionExpiry", &spec.limits.cluster.session_expiry);
-    MqttConfig {
-        publish_hold_ms: millis(check.duration("spec.mqtt.publishHold", &mqtt.publish_hold)),
-        max_qos: mqtt.max_qos,
-        receive_maximum: mqtt.receive_maximum,
-        topic_alias_maximum: mqtt.topic_alias_maximum,
-        max_topic_levels: mqtt.max_topic_levels,
-        max_topic_bytes: mqtt.max_topic_bytes,
-        max_client_id_bytes: mqtt.max_client_id_bytes,
-        session_expiry_311_s,
-        max_session_expiry_s,
-        shared_strategy: match mqtt.shared_strategy {
-            api::SharedStrategy::RoundRobin => SharedStrategy::RoundRobin,
-            api::SharedStrategy::LeastInflight => SharedStrategy::LeastInflight,
-        },
-        slow_consumer: match mqtt.slow_consumer {
-            api::SlowConsumer::DropOldest => SlowConsumer::DropOldest,
-            api::SlowConsumer::Disconnect => SlowConsumer::Disconnect,
-        },
-    }
-}
-
-fn queue_limits_of(limits: &api::SessionLimits, check: &mut Check) -> QueueLimits {
-    let section = "spec.limits.session";
-    QueueLimits {
-        messages: limits.queued_messages,
-        bytes: check.size(&format!("{section}.queuedBytes"), &limits.queued_bytes),
-        age_ms: millis(check.duration(&format!("{section}.queuedAge"), &limits.queued_age)),
-    }
-}
-
-fn client_limits_of(limits: &api::ClientLimits, check: &mut Check) -> ClientLimits {
-    let section = "spec.limits.client";
-    let max_packet = check.size(&format!("{section}.maxPacket"), &limits.max_packet);
-    let outbound_buffer = check.size(&format!("{section}.outboundBuffer"), &limits.outbound_buffer);
-    let max_keep_alive = check.duration(&format!("{section}.maxKeepAlive"), &limits.max_keep_alive);
-    ClientLimits {
-        inflight: limits.inflight,
-        subscriptions: limits.subscriptions,
-        max_packet_bytes: check.fits(&format!("{section}.maxPacket"), max_packet),
-        max_keep_alive_s: check.fits(&format!("{section}.maxKeepAlive"), whole_seconds(max_keep_alive)),
-        outbound_buffer_bytes: check.fits(&format!("{section}.outboundBuffer"), outbound_buffer),
-    }
-}
-
 /// Milliseconds, as the processes' files have them.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Seconds, rounded up: half a second of keep-alive is not none.
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Carries out plans. Every action is justified by what was observed and not by another action of the same plan, so one
 //! that finds its object changed does not hold up the others; the next plan knows better.
 
+use freshet_config::MoveOrder;
 use freshet_operator_api::{MqttCluster, MqttClusterStatus};
 use freshet_operator_core::build::proxy_deployment;
 use freshet_operator_core::labels;
@@ -50,7 +51,7 @@ impl Reconciler {
             .proxies
             .actions
             .iter()
-            .partition(|action| matches!(action, ProxyAction::SetRole { .. }));
+            .partition(|action| matches!(action, ProxyAction::SetRole { .. } | ProxyAction::SetOrder { .. }));
         let mut acted = self.set_roles(namespace, &work.proxies, &roles).await?;
         acted.has_changed |= self.resize(work, &rest, &mut memory.refusals).await?;
         for action in rest {
@@ -73,7 +74,9 @@ impl Reconciler {
                 }
                 ProxyAction::Delete { deployment, uid } => self.delete_deployment(work, deployment, uid).await?,
                 // Done above.
-                ProxyAction::SetRole { .. } | ProxyAction::Resize { .. } => Acted::Unchanged,
+                ProxyAction::SetRole { .. } | ProxyAction::SetOrder { .. } | ProxyAction::Resize { .. } => {
+                    Acted::Unchanged
+                }
             };
             acted.take(outcome, Some(action));
         }
@@ -125,31 +128,61 @@ impl Reconciler {
                 }
             )
         };
+        let is_loss = |action: &&ProxyAction| {
+            matches!(
+                action,
+                ProxyAction::SetRole {
+                    is_change: true,
+                    is_lost: true,
+                    ..
+                }
+            )
+        };
+        self.metrics
+            .lost(acted.plan.actions.iter().filter(is_loss).count() as u64);
         self.metrics
             .promoted(acted.plan.actions.iter().filter(is_promotion).count() as u64);
         Ok(acted)
     }
 
     async fn set_role(&self, namespace: &str, action: &ProxyAction) -> Result<Acted, ReconcileError> {
-        let ProxyAction::SetRole {
-            pod,
-            resource_version,
-            role,
-            deletion_cost,
-            config_hash,
-            ..
-        } = action
-        else {
-            return Ok(Acted::Unchanged);
+        let (pod, patch) = match action {
+            ProxyAction::SetRole {
+                pod,
+                resource_version,
+                role,
+                accepting,
+                deletion_cost,
+                config_hash,
+                is_lost,
+                ..
+            } => {
+                let config_hash = config_hash.as_deref();
+                let patch = role_patch(
+                    resource_version,
+                    *role,
+                    *accepting,
+                    *deletion_cost,
+                    config_hash,
+                    *is_lost,
+                );
+                (pod, patch)
+            }
+            ProxyAction::SetOrder {
+                pod,
+                resource_version,
+                order,
+                accepting,
+            } => (pod, order_patch(resource_version, order.as_ref(), *accepting)),
+            _ => return Ok(Acted::Unchanged),
         };
-        let patch = role_patch(resource_version, *role, *deletion_cost, config_hash.as_deref());
         let point = FaultPoint::PatchProxyPod;
         let written = self
             .writer
             .merge::<Pod>(point, namespace, pod, labels::ROLES_MANAGER, &patch)
             .await;
         sort(written.map(|written| {
-            tracing::info!(pod, namespace, ?role, "role written");
+            tell_written(namespace, action);
             self.stores.pods.wrote(written);
         }))
     }
@@ -248,15 +281,26 @@ pub(super) fn scale_patch(resource_version: &str, replicas: u32) -> Value {
     json!({"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}})
 }
 
-/// Role, Service label, deletion cost and hash of the file, in one write.
-fn role_patch(resource_version: &str, role: Role, deletion_cost: i32, config_hash: Option<&str>) -> Value {
-    // Null removes the label.
-    let (word, accepting) = match role {
-        Role::Active => (labels::ACTIVE, json!(labels::TRUE)),
-        Role::Warm => (labels::WARM, Value::Null),
-        Role::Draining => (labels::DRAINING, Value::Null),
+/// Role, Service label, deletion cost, hash of the file and mark of a loss, in one write.
+fn role_patch(
+    resource_version: &str,
+    role: Role,
+    accepting: bool,
+    deletion_cost: i32,
+    config_hash: Option<&str>,
+    is_lost: bool,
+) -> Value {
+    let word = match role {
+        Role::Active => labels::ACTIVE,
+        Role::Warm => labels::WARM,
+        Role::Draining => labels::DRAINING,
     };
-    let mut annotations = json!({(labels::DELETION_COST): deletion_cost.to_string()});
+    let accepting = accepting_label(accepting);
+    // Null removes what is there.
+    let mut annotations = json!({
+        (labels::DELETION_COST): deletion_cost.to_string(),
+        (labels::LOST): is_lost.then_some(labels::TRUE),
+    });
     if let Some(config_hash) = config_hash {
         annotations[labels::CONFIG_HASH] = json!(config_hash);
     }
@@ -265,6 +309,45 @@ fn role_patch(resource_version: &str, role: Role, deletion_cost: i32, config_has
         "labels": {(labels::ROLE): word, (labels::ACCEPTING): accepting},
         "annotations": annotations,
     }})
+}
+
+/// An order about clients, and whether the pod gets new ones, in one write.
+fn order_patch(resource_version: &str, order: Option<&MoveOrder>, accepting: Option<bool>) -> Value {
+    // A plain struct of texts and numbers: there is nothing in it that JSON cannot hold.
+    let order = order.map(|order| serde_json::to_string(order).unwrap_or_default());
+    let mut patch = json!({"metadata": {
+        "resourceVersion": resource_version,
+        "annotations": {(labels::MOVES): order},
+    }});
+    if let Some(accepting) = accepting {
+        patch["metadata"]["labels"] = json!({(labels::ACCEPTING): accepting_label(accepting)});
+    }
+    patch
+}
+
+/// Null removes the label.
+fn accepting_label(accepting: bool) -> Value {
+    if accepting { json!(labels::TRUE) } else { Value::Null }
+}
+
+fn tell_written(namespace: &str, action: &ProxyAction) {
+    match action {
+        ProxyAction::SetRole { pod, role, .. } => tracing::info!(pod, namespace, ?role, "role written"),
+        ProxyAction::SetOrder {
+            pod,
+            order: Some(order),
+            ..
+        } => tracing::info!(
+            pod,
+            namespace,
+            reason = ?order.reason,
+            keep = order.keep,
+            clients_per_second = order.clients_per_second,
+            "order about clients written"
+        ),
+        ProxyAction::SetOrder { pod, .. } => tracing::info!(pod, namespace, "order about clients withdrawn"),
+        _ => {}
+    }
 }
 
 impl ActedPlans {
@@ -304,17 +387,24 @@ mod tests {
     #[test]
     fn a_promotion_is_one_patch_and_draining_removes_the_service_label() {
         assert_eq!(
-            role_patch("7", Role::Active, 1000, Some("h")),
+            role_patch("7", Role::Active, true, 1000, Some("h"), false),
             json!({"metadata": {
                 "resourceVersion": "7",
                 "labels": {"freshet.dev/role": "active", "freshet.dev/accepting": "true"},
-                "annotations": {"controller.kubernetes.io/pod-deletion-cost": "1000", "freshet.dev/config-hash": "h"},
+                "annotations": {
+                    "controller.kubernetes.io/pod-deletion-cost": "1000",
+                    "freshet.dev/config-hash": "h",
+                    "freshet.dev/lost": null,
+                },
             }})
         );
-        let draining = role_patch("7", Role::Draining, -100, None);
+        let draining = role_patch("7", Role::Draining, false, 100, None, false);
         assert_eq!(
             draining["metadata"]["labels"],
             json!({"freshet.dev/role": "draining", "freshet.dev/accepting": null})
         );
+        let lost = role_patch("7", Role::Warm, false, 100, None, true);
+        assert_eq!(lost["metadata"]["labels"]["freshet.dev/accepting"], Value::Null);
+        assert_eq!(lost["metadata"]["annotations"]["freshet.dev/lost"], "true");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use freshet_operator_api::{MqttCluster, MqttClusterStatus};
 use freshet_operator_core::observe::Observed;
+use freshet_operator_core::rollout::RolloutMemory;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
@@ -23,8 +24,10 @@ pub(super) struct ClusterMemory {
     pub(super) observed: Option<Observed>,
     /// When a status was written last, and what: the watch may not have seen it yet.
     pub(super) status: Option<WrittenStatus>,
-    /// What the proxies have said of their limits.
+    /// What the proxies have said of their limits, and proxies and storage of what they have lost.
     pub(super) limits: Limits,
+    /// Where the rollout that is under way began.
+    pub(super) rollout: RolloutMemory,
     /// Resizes that the API server has refused.
     pub(super) refusals: Refusals,
     /// Failed reconciles since the last one that went well.

@@ -8,6 +8,7 @@ use freshet_operator_core::connections::ConnectionLimits;
 use freshet_operator_core::notices::{Former, find_notices};
 use freshet_operator_core::observe::Observed;
 use freshet_operator_core::plan::ProxyPlan;
+use freshet_operator_core::rollout::Loads;
 use freshet_operator_core::status::{
     Blocked, Outcome, RefusedResizes, StatusInput, StatusWrite, build_status, decide_write,
 };
@@ -45,12 +46,20 @@ impl Reconciler {
     ) -> Result<Option<Duration>, ReconcileError> {
         let connection_limits = memory.limits.known(report.observed);
         let scaling = self.scalings.shown(report.resource);
-        let status = new_status(&report, &connection_limits, &memory.refusals.known(), scaling.as_ref());
+        let loads = self.scalings.loads(report.resource);
+        let status = new_status(
+            &report,
+            &connection_limits,
+            &memory.refusals.known(),
+            &loads,
+            scaling.as_ref(),
+        );
         let former = Former {
             observed: memory.observed.as_ref(),
             status: report.previous.as_ref(),
         };
-        for notice in find_notices(former, report.observed, &status, report.done.as_ref()) {
+        let found = find_notices(former, report.observed, &status, report.done.as_ref());
+        for notice in found.into_iter().chain(memory.limits.notices()) {
             tracing::info!(reason = %notice.reason, note = %notice.note, "event");
             if let Err(error) = self.recorder.publish(report.resource, &notice).await {
                 tracing::warn!(%error, reason = %notice.reason, "the event could not be published");
@@ -104,6 +113,7 @@ fn new_status(
     report: &Report<'_>,
     connection_limits: &ConnectionLimits,
     refused_resizes: &RefusedResizes,
+    loads: &Loads,
     scaling: Option<&ScalingStatus>,
 ) -> MqttClusterStatus {
     let resource = report.resource;
@@ -127,6 +137,7 @@ fn new_status(
         observed: report.observed,
         connection_limits,
         refused_resizes,
+        loads,
         scaling,
         previous: report.previous.as_ref(),
         // Conditions are stored to the second; a finer time would never equal what is read back.

@@ -82,6 +82,11 @@ impl Scraper {
         Some(load)
     }
 
+    /// Rounds without an answer since the last one; none of a proxy that was never asked.
+    pub(super) fn missed_rounds(&self, uid: &str) -> u32 {
+        self.proxies().get(uid).map_or(0, |proxy| proxy.missed)
+    }
+
     fn proxies(&self) -> MutexGuard<'_, HashMap<String, Proxy>> {
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -212,6 +217,7 @@ mod tests {
             let deadline = Instant::now() + Duration::from_millis(20);
             assert_eq!(scraper.ask("a", address, deadline).await, None);
         }
+        assert_eq!((scraper.missed_rounds("a"), scraper.missed_rounds("b")), (50, 0));
         let text = scraper.metrics.encoded();
         // Five at first, then one in five.
         assert!(text.contains("scrapes_total{result=\"late\"} 14"), "{text}");

@@ -93,6 +93,8 @@ pub struct LinkStats {
 pub struct Link {
     settings: LinkSettings,
     incarnation: IncarnationId,
+    /// The first one: its numbers of publications last through those that follow.
+    origin: IncarnationId,
     highest_term: Term,
     placement: Option<Arc<Placement>>,
     shards: Vec<ShardLink>,
@@ -132,6 +134,7 @@ impl Link {
         Self {
             settings,
             incarnation,
+            origin: incarnation,
             highest_term: Term(0),
             placement: None,
             shards: Vec::new(),

@@ -81,6 +81,8 @@ reasons! {
     ServerBusy = "server_busy",
     /// The proxy hands over its clients.
     ServerShutdown = "server_shutdown",
+    /// The proxy gives clients away, and goes on.
+    Moved = "moved",
     /// The listener has been removed.
     ListenerRemoved = "listener_removed",
 }
@@ -112,7 +114,8 @@ impl DisconnectReason {
             Self::QuotaExceeded | Self::SlowConsumer | Self::Overrun => ReasonCode::QuotaExceeded,
             Self::TakenOver => ReasonCode::SessionTakenOver,
             Self::StorageUnavailable | Self::ServerBusy => ReasonCode::ServerBusy,
-            Self::ServerShutdown => ReasonCode::ServerShuttingDown,
+            // Stock clients come back on this one; 0x9C is said where there is a server reference with it.
+            Self::ServerShutdown | Self::Moved => ReasonCode::ServerShuttingDown,
             Self::ListenerRemoved => ReasonCode::AdministrativeAction,
             _ => return None,
         })
@@ -133,7 +136,7 @@ impl DisconnectReason {
             Self::BadAuthenticationMethod => ReasonCode::BadAuthenticationMethod,
             Self::WillNotAllowed => ReasonCode::NotAuthorized,
             Self::QuotaExceeded => ReasonCode::QuotaExceeded,
-            Self::StorageUnavailable | Self::ServerShutdown => ReasonCode::ServerUnavailable,
+            Self::StorageUnavailable | Self::ServerShutdown | Self::Moved => ReasonCode::ServerUnavailable,
             Self::ServerBusy => ReasonCode::ServerBusy,
             _ => return None,
         })
@@ -149,6 +152,7 @@ impl DisconnectReason {
             | Self::StorageUnavailable
             | Self::ServerBusy
             | Self::ServerShutdown
+            | Self::Moved
             | Self::ListenerRemoved => DetachReason::Moved,
             _ => DetachReason::WillDue,
         }

@@ -62,9 +62,14 @@ impl RoundTrips {
 
     /// The counts of the last 10 s.
     pub(crate) fn recent(&self, now: MonotonicMs) -> RoundTripCounts {
+        self.within(SLOTS as u64, now)
+    }
+
+    /// The counts of the last so many seconds, at most 10.
+    pub(crate) fn within(&self, seconds: u64, now: MonotonicMs) -> RoundTripCounts {
         let second = second_of(now);
         let mut sum = RoundTripCounts::default();
-        let is_recent = |slot: &&Slot| slot.second <= second && slot.second + SLOTS as u64 > second;
+        let is_recent = |slot: &&Slot| slot.second <= second && slot.second + seconds > second;
         for slot in self.slots.iter().filter(is_recent) {
             sum.add(&slot.counts);
         }

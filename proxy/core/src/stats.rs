@@ -102,6 +102,10 @@ pub struct WorkerStats {
     pub shared_returned: u64,
     /// Times that a session had no room for a live message and went on from what is queued.
     pub sessions_fallen_behind: u64,
+    /// Clients that are to go elsewhere and finish what they have in flight.
+    pub moving_now: u64,
+    /// Of these, those whose session ends with the connection: what they do not finish is lost.
+    pub moving_at_risk_now: u64,
 }
 
 impl Default for WorkerStats {
@@ -154,6 +158,8 @@ impl Default for WorkerStats {
             deliveries_gone: 0,
             shared_returned: 0,
             sessions_fallen_behind: 0,
+            moving_now: 0,
+            moving_at_risk_now: 0,
         }
     }
 }
@@ -163,6 +169,12 @@ impl WorkerStats {
     #[must_use]
     pub fn disconnects_by(&self, reason: DisconnectReason) -> u64 {
         self.disconnects.get(reason.index()).copied().unwrap_or(0)
+    }
+
+    /// Clients that were asked to go elsewhere and have gone.
+    #[must_use]
+    pub fn clients_moved(&self) -> u64 {
+        self.disconnects_by(DisconnectReason::Moved) + self.disconnects_by(DisconnectReason::ServerShutdown)
     }
 
     /// What storage is told for the topics below `$SYS`: everything since the worker's start.

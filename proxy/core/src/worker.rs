@@ -14,6 +14,7 @@ mod drain;
 mod end;
 mod events;
 mod leaving;
+mod moves;
 mod publications;
 mod queued;
 mod receive;
@@ -35,6 +36,7 @@ use freshet_storage_contract::{DeliverySeq, MonotonicMs, ShardId, Term};
 
 pub use self::actions::{Actions, Fact, PeerClose, Received, Refusal};
 pub use self::drain::DrainPace;
+pub use self::moves::{MoveKind, MovePace};
 pub use self::settings::WorkerSettings;
 pub use self::shared_subscriptions::strategy_of;
 pub use self::stage::PendingOutput;
@@ -53,6 +55,9 @@ use crate::reason::DisconnectReason;
 use crate::round_trips::RoundTripCounts;
 use crate::stats::WorkerStats;
 use crate::timers::bucket_of;
+
+/// Over how many seconds CONNACKs are counted: what is steered by them must see soon what it has done.
+const CONNACK_WINDOW_S: u64 = 3;
 
 /// One thread's connections and what they share.
 pub struct Worker {
@@ -97,7 +102,7 @@ impl Worker {
         now: MonotonicMs,
         out: &mut Actions,
     ) -> Result<ConnectionToken, Refusal> {
-        if self.shared.drain.is_some() {
+        if self.shared.is_shutting_down() {
             self.shared.stats.count_disconnect(DisconnectReason::ServerShutdown);
             return Err(Refusal::Draining);
         }
@@ -159,7 +164,7 @@ impl Worker {
                 self.on_timer(token, bucket, now, out);
             }
         }
-        self.drain_some(now, out);
+        self.move_some(now, out);
         self.resume_paused(now, out);
         self.tell_urgent_updates(now, out);
         self.tell_other_updates(now, out);
@@ -197,15 +202,25 @@ impl Worker {
     /// When [`Self::tick`] has something to do next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<MonotonicMs> {
-        let drain = self.shared.drain.as_ref().and_then(|d| d.next_step(self.is_drained()));
+        let moves = self
+            .shared
+            .mover
+            .as_ref()
+            .and_then(|mover| mover.next_step(self.is_drained()));
         self.shared
             .timers
             .next()
             .into_iter()
-            .chain(drain)
+            .chain(moves)
             .chain(self.shared.session_updates.next())
             .chain((!self.shared.settlements.is_empty()).then_some(MonotonicMs(0)))
             .chain(self.shared.closed_groups.next())
+            .chain(
+                self.shared
+                    .attaches
+                    .next_given_up()
+                    .filter(|_| !self.shared.storage_away),
+            )
             .min()
     }
 
@@ -241,6 +256,12 @@ impl Worker {
     #[must_use]
     pub fn round_trips(&self, now: MonotonicMs) -> RoundTripCounts {
         self.shared.round_trips.recent(now)
+    }
+
+    /// How long CONNECTs took until CONNACK within the last 3 s, counted as of QoS 0.
+    #[must_use]
+    pub fn connacks(&self, now: MonotonicMs) -> RoundTripCounts {
+        self.shared.connacks.within(CONNACK_WINDOW_S, now)
     }
 
     /// How many bytes the shell may read at once from any connection. Little while publications wait for their

@@ -1,14 +1,16 @@
-//! What a proxy says of its load: the answer of [`PATH`], as protobuf of at most [`MAX_BYTES`].
+//! What a proxy says of its load: the answer of [`PATH`], as protobuf of at most [`MAX_BYTES`]. And what storage says of the
+//! leases of proxies ([`leases`]).
 //!
 //! Written by the proxy, read by the operator once a second. What each member means stands in
 //! `proto/freshet/load/v1/load.proto`. Leaves out HTTP, and what the numbers lead to (`freshet_scaling`).
 
+pub mod leases;
 mod proto;
 
 use prost::Message as _;
 use thiserror::Error;
 
-pub use proto::{Cpu, Load, Memory, Phase, RoundTrip};
+pub use proto::{Cpu, Latency, Leases, Load, Memory, Moves, Phase, RoundTrip};
 
 /// Path of the answer at a proxy's metrics port.
 pub const PATH: &str = "/loadz";
@@ -26,7 +28,7 @@ pub const MAX_BYTES: usize = 512;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum LoadError {
     /// Longer than any answer is.
-    #[error("the answer is longer than {MAX_BYTES} bytes")]
+    #[error("the answer is longer than any is")]
     TooLong,
     /// Not protobuf, or of other members.
     #[error("the answer cannot be read")]
@@ -103,6 +105,16 @@ mod tests {
                 limit_bytes: most,
             }),
             publish_round_trips: vec![round_trip; 3],
+            moves: Some(Moves {
+                moved_total: u64::MAX,
+                finishing: u64::MAX,
+                at_risk: u64::MAX,
+            }),
+            connacks: Some(Latency {
+                count: u32::MAX,
+                p50_ms: u32::MAX,
+                p99_ms: u32::MAX,
+            }),
         }
     }
 

@@ -16,6 +16,8 @@ pub struct WorkerReport {
     pub worker: WorkerStats,
     /// How long publications took within the last 10 s. Boxed: it is the larger part of a report.
     pub round_trips: Box<RoundTripCounts>,
+    /// How long CONNECTs took until CONNACK within the last 3 s.
+    pub connacks: Box<RoundTripCounts>,
     /// How long its turns took.
     pub turns: TurnSeconds,
     /// Sockets whose connection has ended and whose peer has not closed its side.
@@ -102,7 +104,10 @@ impl TurnSeconds {
 
     /// Upper bound in seconds and number of turns of each bucket, not cumulative.
     pub(crate) fn buckets(&self) -> Vec<(f64, u64)> {
-        let bounds = Self::BOUNDS_US.iter().map(|us| f64::from(*us) / 1e6).chain([f64::MAX]);
+        let bounds = Self::BOUNDS_US
+            .iter()
+            .map(|us| f64::from(*us) / 1e6)
+            .chain([f64::INFINITY]);
         bounds.zip(self.counts).collect()
     }
 }

@@ -248,6 +248,8 @@ impl Turn {
                 }
                 Ok(Control::CloseListener(index)) => self.worker.close_listener(index, now, &mut self.actions),
                 Ok(Control::Drain(pace)) => self.worker.begin_drain(pace, now, &mut self.actions),
+                Ok(Control::Move(pace)) => self.worker.move_clients(*pace, now, &mut self.actions),
+                Ok(Control::EndMoves) => self.worker.end_moves(now, &mut self.actions),
                 Ok(Control::Count(total)) => self.seat.count(*total),
                 Ok(Control::Report(reply)) => {
                     // Who asked may have given up waiting.
@@ -370,6 +372,7 @@ impl Turn {
         WorkerReport {
             worker: self.worker.stats().clone(),
             round_trips: Box::new(self.worker.round_trips(now)),
+            connacks: Box::new(self.worker.connacks(now)),
             turns: self.turns.clone(),
             unposted,
             lingering: self.sockets.lingering.len(),

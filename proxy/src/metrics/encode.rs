@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use freshet_proxy_core::{DisconnectReason, WorkerStats};
+use freshet_proxy_core::{DisconnectReason, RoundTripCounts, WorkerStats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -121,6 +121,21 @@ impl Snapshot {
             "durable_sessions",
             "Connected clients whose session outlives the connection",
             self.sum(|s| s.durable_sessions_now),
+        )?;
+        e.counter(
+            "moves",
+            "Clients that were asked to go elsewhere and have gone",
+            self.sum(WorkerStats::clients_moved),
+        )?;
+        e.gauge(
+            "moving_clients",
+            "Clients that are to go elsewhere and finish what they have in flight",
+            self.sum(|s| s.moving_now),
+        )?;
+        e.gauge(
+            "moving_at_risk_clients",
+            "Of these, those whose session ends with the connection",
+            self.sum(|s| s.moving_at_risk_now),
         )?;
         e.gauge(
             "attaching_clients",
@@ -263,7 +278,34 @@ impl Snapshot {
             "Bytes received from clients",
             self.sum(|s| s.bytes_received),
         )?;
-        e.counter("sent_bytes", "Bytes sent to clients", self.sum(|s| s.bytes_sent))
+        e.counter("sent_bytes", "Bytes sent to clients", self.sum(|s| s.bytes_sent))?;
+        self.encode_round_trips(e)
+    }
+
+    /// Nothing of a QoS at which nothing was published lately: no round trip is not a short one.
+    fn encode_round_trips(&self, e: &mut Encoder<'_>) -> fmt::Result {
+        let mut counts = RoundTripCounts::default();
+        for report in &self.reports {
+            counts.add(&report.round_trips);
+        }
+        let mut metric = e.0.encode_descriptor(
+            "publish_round_trip_seconds",
+            "From taking a PUBLISH to its outcome, over the last 10 s",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (index, qos) in ["0", "1", "2"].into_iter().enumerate() {
+            for (percent, quantile) in [(50, "0.5"), (99, "0.99")] {
+                let Some(ms) = counts.percentile_ms(index, percent) else {
+                    continue;
+                };
+                let seconds = f64::from(u32::try_from(ms).unwrap_or(u32::MAX)) / 1000.0;
+                metric
+                    .encode_family(&[("qos", qos), ("quantile", quantile)])?
+                    .encode_gauge(&seconds)?;
+            }
+        }
+        Ok(())
     }
 
     fn encode_bounds(&self, e: &mut Encoder<'_>) -> fmt::Result {

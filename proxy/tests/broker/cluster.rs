@@ -1,7 +1,9 @@
 //! Storage and proxies of one cluster within the test's process, on real sockets.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use freshet_config::{ListenerConfig, ProxyConfig, StorageConfig};
@@ -119,11 +121,20 @@ pub(crate) fn listener(name: &str, port: u16) -> ListenerConfig {
     }
 }
 
+/// A file of its own for each proxy.
+fn order_file() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("freshet-order-{}-{number}", std::process::id()))
+}
+
 /// A proxy of two workers.
 pub(crate) struct TestProxy {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) config: watch::Sender<Arc<ProxyConfig>>,
+    /// What the kubelet would show it of the annotation.
+    order: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<anyhow::Result<()>>>,
     runtime: Runtime,
@@ -142,6 +153,7 @@ impl TestProxy {
     /// A proxy that may be without storage.
     pub(crate) fn start_alone(name: &str, config: ProxyConfig) -> Self {
         let runtime = runtime();
+        let order = order_file();
         let endpoints = config.storage_endpoints.clone();
         let (changes, current) = watch::channel(Arc::new(config));
         let any = Some(SocketAddr::new(LOCALHOST, 0));
@@ -154,6 +166,7 @@ impl TestProxy {
             bind_address: BindAddress::One(LOCALHOST),
             health: any,
             metrics: any,
+            order: Some(order.clone()),
         };
         let storage = Box::new(move || Box::new(StorageStreams::new(endpoints, 1)) as _);
         let proxy = runtime
@@ -174,6 +187,7 @@ impl TestProxy {
             address,
             admin,
             config: changes,
+            order,
             stop: Some(stop),
             task: Some(task),
             runtime,
@@ -188,6 +202,11 @@ impl TestProxy {
     /// Connections that ended for this reason.
     pub(crate) fn disconnects(&self, reason: &str) -> f64 {
         self.metric(&format!("freshet_proxy_disconnects_total{{reason=\"{reason}\"}}"))
+    }
+
+    /// Gives the proxy an order about its clients; an empty text withdraws it.
+    pub(crate) fn order(&self, text: &str) {
+        std::fs::write(&self.order, text).unwrap();
     }
 
     /// Tells the proxy to stop; does not wait.
@@ -210,6 +229,7 @@ impl TestProxy {
 impl Drop for TestProxy {
     fn drop(&mut self) {
         self.stop();
+        let _ = std::fs::remove_file(&self.order);
         if let Some(task) = self.task.take() {
             // A test that has failed already says why; this one only has to end.
             let _ = self

@@ -15,6 +15,7 @@ mod listeners;
 mod load;
 mod malformed;
 mod messages;
+mod orders;
 mod process;
 mod relay;
 mod sessions;

@@ -59,8 +59,6 @@ impl Draw<'_> {
                 self.publish_reliably(publisher),
                 Action::Settle,
                 Action::Mend { proxy },
-                // A client that moves before its proxy has heard of the loss is another story.
-                Action::Settle,
             ],
             Scene::Hasty => vec![Action::Crash { proxy, noticed }, self.open(away), Action::Settle],
         };

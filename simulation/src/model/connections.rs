@@ -59,9 +59,12 @@ fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -
             Some(last) if is_last_known => outlives(last),
             _ => earlier.iter().any(|c| outlives(c)),
         };
-        // A proxy that was given up asks again, and finds what it had begun.
+        // A proxy that was given up asks again, and finds what it had begun. Storage that came back does not know which
+        // connections it had.
         let proxy = connection.proxy;
-        let is_asked_again = history.has_broken(|b| b == (Broken::Lease { proxy }), connection.opened, accepted.at);
+        let since = earlier.last().map_or(connection.opened, |last| last.opened);
+        let is_asked_again = history.has_broken(|b| b == (Broken::Lease { proxy }), connection.opened, accepted.at)
+            || history.has_broken(|b| b == Broken::StorageRestarted, since, accepted.at);
         if let Some(last) = earlier.last().filter(|_| is_last_known && !history.has_any_broken())
             && last.all_read.is_some_and(|at| at < connection.opened)
             && accepted.ms > last.all_read_ms + u64::from(last.expiry_s) * 1_000 + EXPIRY_SLACK_MS
@@ -126,7 +129,8 @@ fn has_reason_to_end(history: &History, connection: &Connection, ended: At) -> R
                 proxy: connection.proxy,
             })
     };
-    let has_lost = history.has_broken(forgotten, connection.opened, ended);
+    let has_lost = history.has_broken(forgotten, connection.opened, ended)
+        || history.came_late(connection.proxy, connection.opened, ended);
     // An attach that was asked again may have been granted twice.
     let asked_again = connection.accepted.is_none()
         || history.has_broken(
@@ -157,7 +161,12 @@ fn has_reason_to_end(history: &History, connection: &Connection, ended: At) -> R
 /// What the client asked may have waited for storage for as long as anything is held.
 fn was_held(history: &History, connection: &Connection) -> bool {
     let ended_ms = connection.ended.map_or(0, |e| e.ms);
-    let is_away = |what| matches!(what, Broken::Streams { .. } | Broken::Storage);
+    let is_away = |what| {
+        matches!(
+            what,
+            Broken::Streams { .. } | Broken::Storage | Broken::StorageRestarted
+        )
+    };
     history
         .faults
         .iter()

@@ -48,9 +48,13 @@ pub(super) fn judge(history: &History) -> Result<(), Violation> {
         }
     }
     for ((number, message), copies) in history.messages.iter().enumerate().zip(&by_message) {
-        let allowed = copies_allowed(history, message);
+        let allowed = copies_allowed(history, message, false);
         let limit = |copy: &Copy, origin: Origin| match origin {
-            Origin::Live => allowed * (1 + renumbered(history, copy.session, number)),
+            Origin::Live => {
+                let is_queued = is_queued(history, copy.session, number);
+                let routed = copies_allowed(history, message, is_queued);
+                (routed + told_again(history, copy.session, number)) * (1 + renumbered(history, copy.session, number))
+            }
             Origin::Read(_) => 1,
             Origin::Shared(_) => allowed,
         };
@@ -207,7 +211,9 @@ fn keeps_its_expiry(history: &History, number: usize, delivery: &Delivery) -> Re
         // It may have been sent again on a connection whose version has no properties.
         (Some(_), None) => message.attempts > 1,
         (Some(whole), Some(left)) => {
-            left > 0 && left <= whole && u64::from(left) + passed_s >= u64::from(whole) && {
+            // An exchange that has begun goes on when nothing is left (MQTT-4.4.0-1).
+            let may_be_over = delivery.dup && passed_s >= u64::from(whole);
+            (left > 0 || may_be_over) && left <= whole && u64::from(left) + passed_s >= u64::from(whole) && {
                 // What is held on its way to storage, or sent again, begins to age later.
                 let may_be_younger = message.attempts > 1 || message.is_will || history.has_any_broken();
                 // It may lie in the client's socket for as long as that does not read.
@@ -249,26 +255,49 @@ pub(super) fn is_own(history: &History, session: usize, message: &Message) -> bo
     connection.is_some_and(|own| identity(*own) == identity(message.connection))
 }
 
-/// How often a message may be routed to one session.
-fn copies_allowed(history: &History, message: &Message) -> usize {
+/// Whether storage has written down that the message is for a session.
+fn is_queued(history: &History, session: usize, number: usize) -> bool {
+    let connections = history.sessions.get(session).map_or(&[][..], |s| &s.connections);
+    let mut connections = connections.iter().filter_map(|c| history.connections.get(*c));
+    let of_message = |d: &&Delivery| d.message == Some(number) && history.session_of(d.connection) == Some(session);
+    let mut deliveries = history.deliveries.iter().filter(of_message);
+    connections.all(|c| c.expiry_s > 0) && deliveries.all(|d| d.qos.is_acknowledged())
+}
+
+/// How often a message may be routed to one session; `is_queued`: storage has written down that it is for it.
+fn copies_allowed(history: &History, message: &Message, is_queued: bool) -> usize {
     if message.qos == QoS::AtMostOnce && !message.is_will {
         return 1;
     }
     // What had no answer is sent again to storage that knows nothing of it.
     let until = message.answered.map_or(At::MAX, |a| a.at);
-    // At QoS 2 a session that outlives its connection is known again.
+    // What is written down for somebody is known again, and at QoS 2 a session that outlives its connection.
     let outlives = history
         .connections
         .get(message.connection)
         .is_some_and(|c| c.expiry_s > 0);
-    let is_kept = outlives && message.qos == QoS::ExactlyOnce;
+    let is_kept = is_queued || outlives && message.qos == QoS::ExactlyOnce;
     let is_forgettable = message.is_will || !is_kept;
-    let forgotten = |b| b == Broken::Storage || is_forgettable && matches!(b, Broken::Lease { .. });
+    let forgotten =
+        |b| b == Broken::Storage || is_forgettable && matches!(b, Broken::Lease { .. } | Broken::StorageRestarted);
     let again = history.times_broken(forgotten, message.sent, until);
     match message.qos {
         QoS::ExactlyOnce => 1 + again,
         _ => message.attempts + again,
     }
+}
+
+/// How often a message that storage knew again may have been routed again: storage that came back does not know who had
+/// it: what sessions that end with their connection had, or subscriptions of QoS 0, is written nowhere.
+fn told_again(history: &History, session: usize, number: usize) -> usize {
+    let Some(message) = history.messages.get(number) else {
+        return 0;
+    };
+    if is_queued(history, session, number) {
+        return 0;
+    }
+    let until = message.answered.map_or(At::MAX, |a| a.at);
+    history.times_broken(|b| b == Broken::StorageRestarted, message.sent, until)
 }
 
 /// How often QoS 1 may have come again under another packet id: when a connection was lost with its proxy, or with what

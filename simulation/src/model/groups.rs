@@ -60,8 +60,8 @@ fn has_left(history: &History, message: &Message, delivery: &Delivery) -> bool {
 fn concerns(broken: Broken, proxy: usize) -> bool {
     match broken {
         Broken::Streams { proxy: of } | Broken::Lease { proxy: of } | Broken::Proxy { proxy: of } => of == proxy,
-        Broken::Storage => true,
-        Broken::StreamsMended { .. } => false,
+        Broken::Storage | Broken::StorageRestarted => true,
+        Broken::StreamsBlocked { .. } | Broken::StreamsMended { .. } => false,
     }
 }
 

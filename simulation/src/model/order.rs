@@ -24,7 +24,7 @@ pub(super) fn judge(history: &History) -> Result<(), Violation> {
                 continue;
             }
             // What had no answer comes again, and may find subscribers that it did not have before.
-            let forgotten = |b| matches!(b, Broken::Storage | Broken::Lease { .. });
+            let forgotten = |b| matches!(b, Broken::Storage | Broken::StorageRestarted | Broken::Lease { .. });
             let sent = history.messages.get(number).map_or(0, |m| m.sent);
             if history.has_broken(forgotten, sent, delivery.at) {
                 continue;

@@ -87,7 +87,7 @@ fn reads<'h>(history: &'h History, connection: usize, topic: &'h str, until: At)
 /// On one connection, behind a message of a topic none comes that was published before it, whether it was read or came
 /// live. What is acknowledged and what is not have no order among each other.
 fn nothing_older_follows_something_newer(history: &History) -> Result<(), Violation> {
-    let forgotten = |b| matches!(b, Broken::Storage | Broken::Lease { .. });
+    let forgotten = |b| matches!(b, Broken::Storage | Broken::StorageRestarted | Broken::Lease { .. });
     for (at, delivery) in history.deliveries.iter().enumerate() {
         if delivery.dup || is_of_unknown(history, delivery) || is_known_to_the_session(history, at) {
             continue;

@@ -28,10 +28,11 @@ impl World {
                     proxy.is_frozen = true;
                 }
                 self.history.broke(Broken::Streams { proxy: *proxy });
+                self.history.broke(Broken::StreamsBlocked { proxy: *proxy });
             }
             Action::Mend { proxy } => self.mend(*proxy),
             Action::Crash { proxy, noticed } => self.crash(*proxy, *noticed)?,
-            Action::RestartStorage => self.restart_storage(),
+            Action::RestartStorage => self.restart_storage()?,
             Action::Subscribe { slot, .. }
             | Action::Unsubscribe { slot, .. }
             | Action::Publish { slot, .. }
@@ -145,6 +146,7 @@ impl World {
         proxy.is_cut = true;
         let incarnation = proxy.incarnation;
         self.streams_lost(number);
+        self.history.broke(Broken::StreamsBlocked { proxy: number });
         if noticed {
             self.storage
                 .core
@@ -184,11 +186,12 @@ impl World {
         self.collect_from_storage()
     }
 
-    fn restart_storage(&mut self) {
-        self.storage.restart(self.now);
-        self.history.broke(Broken::Storage);
+    fn restart_storage(&mut self) -> Result<(), Violation> {
+        let broken = self.storage.restart(&mut self.random, self.now)?;
+        self.history.broke(broken);
         for number in 0..self.proxies.len() {
             self.streams_lost(number);
         }
+        Ok(())
     }
 }

@@ -187,7 +187,8 @@ impl World {
         if lossy {
             socket.to_server.clear();
         }
-        if !lossy && socket.to_server.is_empty() {
+        // What crosses the server's own end of the connection is read by nobody.
+        if !lossy && socket.to_server.is_empty() && socket.server_end.is_none() {
             self.history.all_read(connection);
         }
         socket.client_end = Some(if lossy {

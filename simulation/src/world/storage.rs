@@ -3,11 +3,14 @@
 use freshet_config::StorageConfig;
 use freshet_proxy_core::link::Violation as LinkViolation;
 use freshet_storage_contract::{AttachRefusal, ClusterUid, MonotonicMs, Term};
-use freshet_storage_core::{LinkFault, Outputs, StorageCore, StorageSettings};
+use freshet_storage_core::{LinkFault, Outputs, Restore, StorageCore, StorageSettings};
 
 use super::World;
+use super::disk::Disk;
 use super::proxy::{Streams, amount};
+use crate::action::Memory;
 use crate::history::Broken;
+use crate::random::Random;
 use crate::topics::PLACEMENT_RULE;
 use crate::violation::Violation;
 
@@ -20,37 +23,69 @@ pub(super) struct Storage {
     pub(super) out: Outputs,
     shards: u16,
     lives: u64,
+    /// None: it has no disk.
+    disk: Option<Disk>,
 }
 
 impl Storage {
-    pub(super) fn new(shards: u16, now: MonotonicMs) -> Self {
+    pub(super) fn new(shards: u16, memory: Memory, now: MonotonicMs) -> Self {
         Self {
-            core: core(shards, 1, now),
+            core: match memory {
+                Memory::Process => forgetful(shards, 1, now),
+                Memory::Disk => restore(shards).finish(Term(1), now),
+            },
             out: Outputs::new(),
             shards,
             lives: 1,
+            disk: (memory == Memory::Disk).then(Disk::default),
         }
     }
 
-    /// The process dies and comes back without memory.
-    pub(super) fn restart(&mut self, now: MonotonicMs) {
+    /// The process dies and comes back.
+    pub(super) fn restart(&mut self, random: &mut Random, now: MonotonicMs) -> Result<Broken, Violation> {
         self.lives += 1;
-        self.core = core(self.shards, self.lives, now);
         self.out = Outputs::new();
+        let Some(disk) = &mut self.disk else {
+            self.core = forgetful(self.shards, self.lives, now);
+            return Ok(Broken::Storage);
+        };
+        disk.lose_power(random);
+        let mut restored = restore(self.shards);
+        disk.read(&mut restored)?;
+        // A clock that says nothing of the lives before.
+        self.core = restored.finish(Term(1), now);
+        // Its term is safe before anybody hears of it.
+        disk.write(self.core.take_records());
+        let through = disk.flush_all();
+        self.core.flushed(&through, now, &mut self.out);
+        Ok(Broken::StorageRestarted)
+    }
+
+    /// Whether something is on its way to the disk.
+    pub(super) fn has_records(&self) -> bool {
+        self.disk.as_ref().is_some_and(Disk::has_unflushed)
     }
 }
 
-fn core(shards: u16, life: u64, now: MonotonicMs) -> StorageCore {
+fn forgetful(shards: u16, life: u64, now: MonotonicMs) -> StorageCore {
+    // The one placement rule is valid, and so are one to four shards.
+    #[expect(clippy::expect_used, reason = "the settings are constants")]
+    StorageCore::new(settings(shards), Term(life * 10), now).expect("the placement is valid")
+}
+
+fn restore(shards: u16) -> Restore {
+    #[expect(clippy::expect_used, reason = "the settings are constants")]
+    Restore::new(settings(shards)).expect("the placement is valid")
+}
+
+fn settings(shards: u16) -> StorageSettings {
     let config = StorageConfig {
         cluster_uid: cluster_uid().0,
         shards,
         placement_rules: vec![PLACEMENT_RULE.to_owned()],
         ..StorageConfig::default()
     };
-    let settings = StorageSettings::new(&config, 7);
-    // The one placement rule is valid, and so are one to four shards.
-    #[expect(clippy::expect_used, reason = "the settings are constants")]
-    StorageCore::new(settings, Term(life * 10), now).expect("the placement is valid")
+    StorageSettings::new(&config, 7)
 }
 
 impl World {
@@ -78,8 +113,24 @@ impl World {
         self.collect_from_storage()
     }
 
+    /// Some of what is on its way to the disk is flushed.
+    pub(super) fn records_to_disk(&mut self) -> Result<(), Violation> {
+        let Storage { core, out, disk, .. } = &mut self.storage;
+        if let Some(disk) = disk {
+            let through = disk.flush(&mut self.random);
+            core.flushed(&through, self.now, out);
+            if self.random.chance(30) {
+                disk.write_rows(core, &mut self.random);
+            }
+        }
+        self.collect_from_storage()
+    }
+
     /// Carries what storage has said.
     pub(super) fn collect_from_storage(&mut self) -> Result<(), Violation> {
+        if let Some(disk) = &mut self.storage.disk {
+            disk.write(self.storage.core.take_records());
+        }
         let mut ended = Vec::new();
         for frame in self.storage.out.drain_proxies() {
             let to = |p: &super::Proxy| p.incarnation == frame.incarnation && p.streams.is_some();

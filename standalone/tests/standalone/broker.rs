@@ -10,6 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 pub(crate) struct Broker {
     pub(crate) mqtt: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// Where `freshet admin` looks.
+    pub(crate) inspection: SocketAddr,
     child: Child,
 }
 
@@ -30,6 +32,7 @@ impl Broker {
     /// A broker on a port of the system's choice, with further arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut child = command(&["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"])
+            .args(["--admin", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
@@ -42,7 +45,13 @@ impl Broker {
             rest[..end].parse().unwrap()
         };
         let (mqtt, admin) = (address_behind("mqtt://"), address_behind("http://"));
-        Self { mqtt, admin, child }
+        let inspection = address_behind("http://");
+        Self {
+            mqtt,
+            admin,
+            inspection,
+            child,
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {

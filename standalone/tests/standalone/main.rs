@@ -13,9 +13,11 @@ mod http;
 #[path = "../../../proxy/tests/broker/malformed.rs"]
 mod malformed;
 
+mod admin;
 #[allow(dead_code, reason = "other tests ask for more")]
 mod broker;
 mod command_line;
+mod disk;
 mod messages;
 mod sessions;
 mod shared;

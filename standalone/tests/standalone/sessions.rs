@@ -28,8 +28,21 @@ fn lasting(version: ProtocolVersion, client_id: &str) -> Connect<'_> {
 }
 
 /// Connects with a session that outlives the connection.
-fn connect(address: SocketAddr, version: ProtocolVersion, client_id: &str) -> Client {
+pub(crate) fn connect(address: SocketAddr, version: ProtocolVersion, client_id: &str) -> Client {
     Client::connect_with(address, &lasting(version, client_id)).0
+}
+
+/// A QoS 2 PUBLISH to `a`, for the first time or again.
+pub(crate) fn publish_once(packet_id: PacketId, dup: bool) -> ClientPacket<'static> {
+    ClientPacket::Publish(Publish {
+        dup,
+        qos: QoS::ExactlyOnce,
+        retain: false,
+        topic_name: "a",
+        packet_id: Some(packet_id),
+        properties: PublishProperties::default(),
+        payload: b"once",
+    })
 }
 
 fn payloads(messages: &[SeenPublish]) -> Vec<u8> {
@@ -298,17 +311,7 @@ fn a_qos_2_publish_that_is_repeated_on_a_new_connection_arrives_once() {
     let mut subscriber = Client::connect(broker.mqtt, V5, "subscriber");
     subscriber.subscribe("a", QoS::ExactlyOnce);
     let packet_id = PacketId::new(7).unwrap();
-    let publish = |dup| {
-        ClientPacket::Publish(Publish {
-            dup,
-            qos: QoS::ExactlyOnce,
-            retain: false,
-            topic_name: "a",
-            packet_id: Some(packet_id),
-            properties: PublishProperties::default(),
-            payload: b"once",
-        })
-    };
+    let publish = |dup| publish_once(packet_id, dup);
     for version in BOTH {
         let id = format!("{version:?}");
         let mut publisher = connect(broker.mqtt, version, &id);

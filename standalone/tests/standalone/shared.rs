@@ -10,6 +10,7 @@ use freshet_mqtt::{
 
 use crate::broker::Broker;
 use crate::client::{Client, DEADLINE, Seen, SeenPublish, V5, V311};
+use crate::http::{await_condition, metric};
 
 const BOTH: [ProtocolVersion; 2] = [V5, V311];
 
@@ -258,6 +259,10 @@ fn a_qos_2_message_stays_with_the_member_it_was_sent_to() {
     let mut other = Client::connect(broker.mqtt, V5, "other");
     other.subscribe("$share/g/a", QoS::ExactlyOnce);
     drop(member);
+    // Until the broker has seen that it is gone, it may be sent others, which would stay with it as well.
+    await_condition("the member is known to be gone", || {
+        metric(broker.admin, "freshet_storage_stored_sessions{connected=\"false\"}") == 1.0
+    });
     for number in 0..20 {
         publisher.publish("a", &[number], QoS::ExactlyOnce, false);
         assert_eq!(other.receive().payload, [number]);

@@ -28,8 +28,8 @@ pub use ids::{
 };
 pub use message::{Message, Will};
 pub use operation::{
-    Answer, AttachSession, DetachReason, InterestChange, InterestDelta, Operation, PublishBatch, PublishOutcome,
-    ReadRetained, RegisteredSession, SessionRefusal,
+    Answer, AttachSession, DetachReason, InterestChange, InterestDelta, LastingNumbers, Operation, PublishBatch,
+    PublishOutcome, ReadRetained, RegisteredSession, SessionRefusal,
 };
 pub use placement::{FilterShards, Placement, PlacementError, PlacementRule};
 pub use report::{ProxyReport, REPORTS_FEATURE};

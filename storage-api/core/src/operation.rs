@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    EnsureDurable, Fetch, FilterId, InterestVersion, Message, Position, ProxyReport, PublishSeq, Pull, Release,
-    RequestId, SessionEpoch, SettleShared, ShardId, SharedGroup, StoredSession, UpdateSession, Will,
+    EnsureDurable, Fetch, FilterId, IncarnationId, InterestVersion, Message, Position, ProxyReport, PublishSeq, Pull,
+    Release, RequestId, SessionEpoch, SettleShared, ShardId, SharedGroup, StoredSession, UpdateSession, Will,
 };
 
 /// From a proxy to storage. Operations of one link are taken in the order in which they were sent.
@@ -172,6 +172,20 @@ pub struct PublishBatch {
     pub first: PublishSeq,
     /// The messages, in the order of their clients.
     pub messages: Vec<Message>,
+    /// Numbers of the messages of QoS 1 and 2 among them, if there are any: [`PublishSeq`] begins anew with each leader.
+    pub lasting: Option<LastingNumbers>,
+}
+
+/// Numbers by which publications of QoS 1 and 2 are known again whatever becomes of leaders and leases: a proxy asks again
+/// for what was not answered. Those of a session that outlives its connection have their exchange beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastingNumbers {
+    /// The first incarnation of the process that counts.
+    pub origin: IncarnationId,
+    /// Number of the first message of QoS 1 or 2 of the batch; the others follow without gaps. They grow by shard.
+    pub first: u64,
+    /// What has a lower number was answered and does not come again.
+    pub oldest: u64,
 }
 
 /// What became of a publication. Says nothing before each interested proxy has acknowledged the delivery.

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    FilterId, InterestChange, InterestDelta, InterestVersion, Message, Operation, PublishBatch, PublishSeq,
-    PublisherId, QoS, ShardId,
+    FilterId, IncarnationId, InterestChange, InterestDelta, InterestVersion, LastingNumbers, Message, Operation,
+    PublishBatch, PublishSeq, PublisherId, QoS, ShardId,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -29,6 +29,7 @@ fn publish(first: u64, payloads: &[usize]) -> Operation {
         shard: ShardId(0),
         first: PublishSeq(first),
         messages,
+        lasting: None,
     })
 }
 
@@ -91,6 +92,37 @@ fn a_batch_above_the_bound_is_split_and_keeps_its_numbers() {
         }
     }
     assert_eq!(numbers, [(7, 1), (8, 3)]);
+}
+
+#[test]
+fn a_batch_that_is_split_keeps_the_lasting_numbers_of_its_messages() {
+    let (sender, mut stream) = backlog(usize::MAX);
+    let qos_2 = |bytes| Message {
+        qos: QoS::ExactlyOnce,
+        ..message(bytes)
+    };
+    let lasting = |first| LastingNumbers {
+        origin: IncarnationId(5),
+        first,
+        oldest: 30,
+    };
+    let batch = PublishBatch {
+        shard: ShardId(0),
+        first: PublishSeq(7),
+        messages: vec![qos_2(1), message(3 << 20), qos_2(1), qos_2(1 << 20)],
+        lasting: Some(lasting(40)),
+    };
+    sender.try_send(&mut vec![Operation::Publish(batch)]).unwrap();
+    let mut found = Vec::new();
+    while let Some(frame) = take(&mut stream) {
+        for operation in frame.operations {
+            let Ok(Operation::Publish(batch)) = operation.try_into() else {
+                panic!("a batch was sent")
+            };
+            found.push((batch.messages.len(), batch.lasting));
+        }
+    }
+    assert_eq!(found, [(3, Some(lasting(40))), (1, Some(lasting(42)))]);
 }
 
 #[test]

@@ -6,9 +6,9 @@ mod shared;
 use bytes::Bytes;
 use freshet_storage_contract::{
     Answer, AttachProxy, AttachRefusal, AttachSession, Attached, ClusterUid, Delivery, DeliveryControl, DeliverySeq,
-    DetachReason, Feature, FilterId, IncarnationId, InterestChange, InterestDelta, InterestVersion, Message,
-    NumberedDelivery, Operation, Position, ProxyReport, PublishBatch, PublishOutcome, PublishSeq, PublisherId, QoS,
-    ReadRetained, RegisteredSession, RequestId, RetainedMessage, SessionEpoch, SessionRefusal, ShardAttachment,
+    DetachReason, Feature, FilterId, IncarnationId, InterestChange, InterestDelta, InterestVersion, LastingNumbers,
+    Message, NumberedDelivery, Operation, Position, ProxyReport, PublishBatch, PublishOutcome, PublishSeq, PublisherId,
+    QoS, ReadRetained, RegisteredSession, RequestId, RetainedMessage, SessionEpoch, SessionRefusal, ShardAttachment,
     ShardId, ShardResume, Term, Will,
 };
 
@@ -139,6 +139,18 @@ fn detach_reason() -> impl Strategy<Value = DetachReason> {
     ]
 }
 
+fn lasting() -> impl Strategy<Value = Option<LastingNumbers>> {
+    let numbers = (any::<u128>(), any::<[u64; 2]>()).prop_map(|(origin, numbers)| {
+        let [first, oldest] = numbers.map(|number| number.max(1));
+        LastingNumbers {
+            origin: IncarnationId(origin),
+            first: first.max(oldest),
+            oldest: first.min(oldest),
+        }
+    });
+    option::weighted(0.3, numbers)
+}
+
 pub(super) fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         Just(Operation::RenewLease),
@@ -151,13 +163,16 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
                 changes,
             })
         }),
-        (shard(), 1_u64..u64::MAX - 5, vec(publication(), 0..5)).prop_map(|(shard, first, messages)| {
-            Operation::Publish(PublishBatch {
-                shard,
-                first: PublishSeq(first),
-                messages,
-            })
-        }),
+        (shard(), 1_u64..u64::MAX - 5, vec(publication(), 0..5), lasting()).prop_map(
+            |(shard, first, messages, lasting)| {
+                Operation::Publish(PublishBatch {
+                    shard,
+                    first: PublishSeq(first),
+                    messages,
+                    lasting,
+                })
+            }
+        ),
         (any::<u64>(), client_id(), any::<bool>(), any::<u32>(), will()).prop_map(
             |(request, client_id, clean_start, session_expiry_interval_s, will)| {
                 Operation::AttachSession(AttachSession {

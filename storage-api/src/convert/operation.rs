@@ -1,12 +1,12 @@
 //! What a proxy asks.
 
 use freshet_storage_contract::{
-    AttachSession, DetachReason, FilterId, InterestChange, InterestDelta, InterestVersion, Operation, Position,
-    PublishBatch, PublishSeq, ReadRetained, RegisteredSession, RequestId,
+    AttachSession, DetachReason, FilterId, InterestChange, InterestDelta, InterestVersion, LastingNumbers, Operation,
+    Position, PublishBatch, PublishSeq, ReadRetained, RegisteredSession, RequestId,
 };
 
 use super::{
-    client_id, copied, counted, list, member,
+    client_id, copied, counted, incarnation, incarnation_bytes, list, member,
     parts::{epoch, topic_filter},
     required, shard, utf8,
 };
@@ -157,6 +157,7 @@ impl From<PublishBatch> for proto::PublishBatch {
             shard: Some(batch.shard.0.into()),
             first: batch.first.0,
             messages: batch.messages.into_iter().map(Into::into).collect(),
+            lasting: batch.lasting.map(Into::into),
         }
     }
 }
@@ -178,7 +179,38 @@ impl TryFrom<proto::PublishBatch> for PublishBatch {
         Ok(Self {
             shard: shard(batch.shard, "PublishBatch.shard")?,
             first: PublishSeq(first),
+            lasting: batch.lasting.map(TryInto::try_into).transpose()?,
             messages,
+        })
+    }
+}
+
+impl From<LastingNumbers> for proto::LastingNumbers {
+    fn from(lasting: LastingNumbers) -> Self {
+        Self {
+            origin: incarnation_bytes(lasting.origin),
+            first: lasting.first,
+            oldest: lasting.oldest,
+        }
+    }
+}
+
+impl TryFrom<proto::LastingNumbers> for LastingNumbers {
+    type Error = WireError;
+
+    fn try_from(lasting: proto::LastingNumbers) -> Result<Self, WireError> {
+        let first = counted(lasting.first, "LastingNumbers.first")?;
+        let oldest = counted(lasting.oldest, "LastingNumbers.oldest")?;
+        if oldest > first {
+            return Err(WireError::Invalid {
+                field: "LastingNumbers.oldest",
+                why: "above the first number",
+            });
+        }
+        Ok(Self {
+            origin: incarnation(&lasting.origin, "LastingNumbers.origin")?,
+            first,
+            oldest,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! A frame of `testdata/` is never recorded again. To add one, name it here, and run
 //! `cargo test -p freshet-storage-api -- --ignored record_frames_that_are_not_there`.
 
+mod lasting;
 mod reports;
 mod sessions;
 mod shared;
@@ -143,6 +144,7 @@ fn operations() -> Vec<Operation> {
             shard: ShardId(1_023),
             first: PublishSeq(5),
             messages: vec![message(QoS::AtLeastOnce), bare_message()],
+            lasting: None,
         }),
         Operation::AttachSession(AttachSession {
             request: RequestId(0),
@@ -344,7 +346,7 @@ fn record_frames_that_are_not_there() {
     }
     record("answers", Answer::frame(answers()).encode_to_vec());
     let later = sessions::frames().into_iter().chain(shared::frames());
-    for (name, bytes) in later.chain(reports::frames()) {
+    for (name, bytes) in later.chain(reports::frames()).chain(lasting::frames()) {
         record(name, bytes);
     }
     record("deliveries", NumberedDelivery::frame(deliveries()).encode_to_vec());

@@ -33,6 +33,24 @@ fn publish(message: proto::Message) -> Member {
         shard: Some(0),
         first: 1,
         messages: vec![message],
+        lasting: None,
+    })
+}
+
+fn numbers() -> proto::LastingNumbers {
+    proto::LastingNumbers {
+        origin: Bytes::from_static(&[7; 16]),
+        first: 2,
+        oldest: 1,
+    }
+}
+
+fn lasting(numbers: proto::LastingNumbers) -> Member {
+    Member::Publish(proto::PublishBatch {
+        shard: Some(0),
+        first: 1,
+        messages: vec![message()],
+        lasting: Some(numbers),
     })
 }
 
@@ -109,6 +127,21 @@ fn a_missing_field_is_named() {
                 ..Default::default()
             }),
             "PublishBatch.first",
+        ),
+        (
+            lasting(proto::LastingNumbers {
+                origin: Bytes::new(),
+                ..numbers()
+            }),
+            "LastingNumbers.origin",
+        ),
+        (
+            lasting(proto::LastingNumbers { first: 0, ..numbers() }),
+            "LastingNumbers.first",
+        ),
+        (
+            lasting(proto::LastingNumbers { oldest: 0, ..numbers() }),
+            "LastingNumbers.oldest",
         ),
         (publish(proto::Message { qos: 0, ..message() }), "Message.qos"),
         (
@@ -237,10 +270,21 @@ fn an_invalid_field_is_named() {
         ),
         (publish(proto::Message { qos: 9, ..message() }), "Message.qos"),
         (
+            lasting(proto::LastingNumbers {
+                origin: Bytes::from_static(&[7; 15]),
+                ..numbers()
+            }),
+            "LastingNumbers.origin",
+        ),
+        (
+            lasting(proto::LastingNumbers { oldest: 3, ..numbers() }),
+            "LastingNumbers.oldest",
+        ),
+        (
             Member::Publish(proto::PublishBatch {
                 shard: Some(65_536),
                 first: 1,
-                messages: vec![],
+                ..Default::default()
             }),
             "PublishBatch.shard",
         ),
@@ -249,6 +293,7 @@ fn an_invalid_field_is_named() {
                 shard: Some(0),
                 first: u64::MAX,
                 messages: vec![message()],
+                ..Default::default()
             }),
             "PublishBatch.first",
         ),

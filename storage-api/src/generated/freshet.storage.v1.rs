@@ -297,6 +297,22 @@ pub struct PublishBatch {
     pub first: u64,
     #[prost(message, repeated, tag = "3")]
     pub messages: ::prost::alloc::vec::Vec<Message>,
+    /// Numbers of the messages of QoS 1 and 2; absent: there are none, or the proxy does not count them.
+    #[prost(message, optional, tag = "4")]
+    pub lasting: ::core::option::Option<LastingNumbers>,
+}
+/// Numbers that a proxy's process gives to publications, for each shard, whatever becomes of leaders and leases.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LastingNumbers {
+    /// The first incarnation of the process.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub origin: ::prost::bytes::Bytes,
+    /// From 1 on; that of the first message of QoS 1 or 2 of the batch. The others follow without gaps.
+    #[prost(uint64, tag = "2")]
+    pub first: u64,
+    /// What has a lower number was answered and does not come again. Not above `first`.
+    #[prost(uint64, tag = "3")]
+    pub oldest: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AttachSession {

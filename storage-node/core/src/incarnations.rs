@@ -3,11 +3,13 @@
 //! The meta part of a node: shards keep what is theirs of an incarnation in a slot of the same number. Leaves out what
 //! shards do when a lease ends.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use freshet_storage_contract::{IncarnationId, MonotonicMs};
 use slab::Slab;
+
+use crate::inspect::ProxyView;
 
 /// Incarnations that are remembered after their end, so that they are refused by name.
 const REMEMBERED_AFTER_END: usize = 1_024;
@@ -32,12 +34,34 @@ pub(crate) struct Incarnation {
     credit_bytes: i64,
 }
 
+impl Incarnation {
+    /// As people look at it.
+    pub(crate) fn view(&self, now: MonotonicMs) -> ProxyView {
+        ProxyView {
+            name: self.proxy_name.clone(),
+            incarnation: self.id.to_string(),
+            linked: self.linked,
+            lease_ms: u64::try_from(self.lease_ends.since(now).as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Which proxies have leases, by the names that they attached with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProxyLeases {
+    /// Those of which some incarnation has a lease that holds.
+    pub held: BTreeSet<String>,
+    /// Those whose last incarnation is gone. Only the last 1,024 incarnations that ended are remembered.
+    pub lost: BTreeSet<String>,
+}
+
 /// The incarnations of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Incarnations {
     slots: Slab<Incarnation>,
     by_id: BTreeMap<IncarnationId, PeerKey>,
-    ended: VecDeque<IncarnationId>,
+    /// Ids and names, the oldest first.
+    ended: VecDeque<(IncarnationId, String)>,
     last_generation: u32,
 }
 
@@ -49,7 +73,7 @@ impl Incarnations {
 
     /// Whether the incarnation is known to have ended.
     pub(crate) fn has_ended(&self, id: IncarnationId) -> bool {
-        self.ended.contains(&id)
+        self.ended.iter().any(|(ended, _)| *ended == id)
     }
 
     pub(crate) fn get(&self, key: PeerKey) -> Option<&Incarnation> {
@@ -148,7 +172,7 @@ impl Incarnations {
             if let Some(incarnation) = self.slots.get_mut(key.slot as usize) {
                 incarnation.gone = true;
                 self.by_id.remove(&incarnation.id);
-                self.ended.push_back(incarnation.id);
+                self.ended.push_back((incarnation.id, incarnation.proxy_name.clone()));
             }
         }
         while self.ended.len() > REMEMBERED_AFTER_END {
@@ -178,6 +202,14 @@ impl Incarnations {
         self.slots.iter().filter(|(_, i)| !i.gone).map(|(_, i)| (i.key, i))
     }
 
+    /// Which proxies are alive and which are not, by their names.
+    pub(crate) fn proxies(&self) -> ProxyLeases {
+        let held: BTreeSet<String> = self.living().map(|(_, i)| i.proxy_name.clone()).collect();
+        let ended = self.ended.iter().map(|(_, name)| name);
+        let lost = ended.filter(|name| !held.contains(*name)).cloned().collect();
+        ProxyLeases { held, lost }
+    }
+
     /// When the next lease ends.
     pub(crate) fn next_end(&self) -> Option<MonotonicMs> {
         self.living().map(|(_, i)| i.lease_ends).min()
@@ -204,6 +236,30 @@ mod tests {
         assert_eq!(all.expire(MonotonicMs(8_000)), [key]);
         assert!(all.has_ended(A));
         assert_eq!(all.find(A), None);
+    }
+
+    #[test]
+    fn a_proxy_is_lost_when_its_last_incarnation_is() {
+        let mut all = Incarnations::default();
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<BTreeSet<String>>()
+        };
+        all.begin(A, "proxy-a", MonotonicMs(6_000));
+        all.begin(IncarnationId(2), "proxy-b", MonotonicMs(9_000));
+        assert_eq!(all.proxies().lost, names(&[]));
+        all.expire(MonotonicMs(6_000));
+        assert_eq!(
+            (all.proxies().held, all.proxies().lost),
+            (names(&["proxy-b"]), names(&["proxy-a"]))
+        );
+        all.begin(IncarnationId(3), "proxy-a", MonotonicMs(12_000));
+        assert_eq!(
+            (all.proxies().held, all.proxies().lost),
+            (names(&["proxy-a", "proxy-b"]), names(&[]))
+        );
     }
 
     #[test]

@@ -5,13 +5,16 @@
 //! events and `now` in, [`Outputs`] out; nothing waits, and every map and queue that a client can make grow has a bound
 //! in [`StorageSettings`] and an answer when it is reached. Speaks the language of `freshet_storage_contract`.
 //!
-//! One node and memory alone in this release: retained messages, sessions and what is queued for them end with the
-//! process. What replicas will have to agree on changes by committed entries of a log already, see `log` and `state`.
+//! What replicas will have to agree on changes by committed entries of a log, see `log` and `state`. That log is memory
+//! ([`StorageCore::new`]: retained messages, sessions and what is queued for them end with the process), or somebody
+//! flushes its records to a disk ([`Restore`], [`StorageCore::take_records`], [`StorageCore::flushed`]).
 
+mod codec;
 mod facts;
 mod filters;
 mod hash;
 mod incarnations;
+pub mod inspect;
 mod log;
 mod node;
 mod outputs;
@@ -28,8 +31,11 @@ mod usage;
 #[cfg(test)]
 mod tests;
 
+pub use codec::DecodeError;
 pub use facts::{LinkFault, StorageFact};
-pub use node::StorageCore;
+pub use incarnations::ProxyLeases;
+pub use node::{Restore, RestoreError, StorageCore};
 pub use outputs::{Outputs, ProxyOutput};
-pub use settings::{DEFAULT_QUEUED_BYTES, StorageSettings};
+pub use settings::{DEFAULT_QUEUED_BYTES, LogRoom, StorageSettings};
+pub use state::RowError;
 pub use stats::{ShardCounters, ShardGauges, ShardStats, StorageStats};

@@ -1,7 +1,10 @@
 //! The commit log as a shard sees it: entries go in, and come back in order when they are safe.
 //!
 //! [`CommitLog`] is what the replicated log will implement; [`MemoryLog`] is the log of a node that is alone and
-//! forgets. Whatever has to be the same on every replica ([`crate::state`]) changes only by an entry that came back.
+//! forgets, [`DurableLog`] that of one that flushes to its disk. Whatever has to be the same on every replica
+//! ([`crate::state`]) changes only by an entry that came back.
+
+mod durable;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,9 +12,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use freshet_config::QueueLimits;
 use freshet_storage_contract::{
-    ExactlyOnce, Message, MonotonicMs, Position, SessionChange, SessionEpoch, ShardId, StoredSession, Term,
+    ExactlyOnce, IncarnationId, Message, MonotonicMs, Position, SessionChange, SessionEpoch, ShardId, StoredSession,
+    Term,
 };
 
+pub(crate) use self::durable::{DurableLog, NodeLog};
 use crate::state::{Matched, Note, WillRow};
 
 /// Version of entries that this code writes. New commands get a higher one, used when all replicas know it.
@@ -83,6 +88,8 @@ pub(crate) enum Command {
         epoch: SessionEpoch,
         changes: Vec<SessionChange>,
     },
+    /// A leader begins with this term.
+    BeginTerm { term: Term },
     /// No connection of any session is known any more.
     SuspendSessions,
     /// Sessions whose interval has passed at the entry's time end, at most `limit` of them.
@@ -102,7 +109,8 @@ pub(crate) enum Command {
     DropOldQueued { age_ms: u64, limit: usize },
     /// A QoS 2 publication is released by its publisher.
     Release { of: Box<ExactlyOnce> },
-    /// QoS 2 publications of generations that ended long enough ago are forgotten, those of at most `limit` generations.
+    /// QoS 2 publications of generations that ended long enough ago are forgotten, and numbers of proxies that have sent none
+    /// for as long, those of at most `limit` generations and proxies.
     ExpirePackets { limit: usize },
     /// Some proxy has members of a group, or none has any more.
     ShareGroup { group: Bytes, is_live: bool },
@@ -114,12 +122,36 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Publish {
     pub(crate) message: Message,
-    /// The exchange it is known again by, and the shard of its session.
-    pub(crate) exactly_once: Option<(ExactlyOnce, ShardId)>,
+    pub(crate) known_by: KnownBy,
     /// Queues that the leader found for it.
     pub(crate) matched: Matched,
     /// Limits of each queue.
     pub(crate) limits: QueueLimits,
+}
+
+/// What a publication is known again by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KnownBy {
+    /// It acts as often as it comes.
+    Nothing,
+    /// The exchange of a session.
+    Exchange {
+        of: ExactlyOnce,
+        /// Shard of the session.
+        session_shard: ShardId,
+    },
+    /// What its proxy has numbered it.
+    Number { number: LastingNumber },
+}
+
+/// The lasting number of a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LastingNumber {
+    /// Which process of a proxy counts.
+    pub(crate) origin: IncarnationId,
+    pub(crate) number: u64,
+    /// Lower ones were answered and do not come again.
+    pub(crate) oldest: u64,
 }
 
 /// The log of one shard.
@@ -132,6 +164,17 @@ pub(crate) trait CommitLog {
 
     /// The next entry that is safe, in order of positions.
     fn next_committed(&mut self) -> Option<(Position, Entry)>;
+
+    /// Takes the bytes of entries that have to be made safe and were not taken before, in order.
+    fn take_records(&mut self, _out: &mut Vec<(Position, Bytes)>) {}
+
+    /// Entries up to this position are safe.
+    fn flushed(&mut self, _through: Position) {}
+
+    /// Up to where entries are safe; none: nobody flushes them.
+    fn flushed_through(&self) -> Option<Position> {
+        None
+    }
 }
 
 /// A log without replicas and without memory: what goes in is committed.
@@ -147,10 +190,14 @@ const POSITIONS_PER_TERM: u64 = 1 << 20;
 /// Terms above do not move positions any further: what is left is enough for all entries to come.
 const HIGHEST_TERM: u64 = 1 << 42;
 
+/// Where the positions of a log without memory begin in this term.
+pub(crate) fn floor_of(term: Term) -> Position {
+    Position(term.0.min(HIGHEST_TERM) * POSITIONS_PER_TERM)
+}
+
 impl CommitLog for MemoryLog {
     fn begin(&mut self, term: Term) {
-        let floor = term.0.min(HIGHEST_TERM) * POSITIONS_PER_TERM;
-        self.last = self.last.max(Position(floor));
+        self.last = self.last.max(floor_of(term));
     }
 
     fn propose(&mut self, entry: Entry) -> Position {

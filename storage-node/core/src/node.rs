@@ -3,30 +3,30 @@
 //! Called by the shell, one event at a time: a link attaches, an operation or a control arrives, a link ends, time
 //! passes. Each call adds to [`Outputs`], which the shell drains once per turn. Never waits, never reads a clock.
 
+mod attaching;
 mod crossing;
+mod durable;
+mod inspect;
 mod telling;
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 use freshet_config::StorageConfig;
 use freshet_storage_contract::{
-    Answer, AttachProxy, AttachRefusal, Attached, DeliveryControl, Feature, IncarnationId, MonotonicMs, Operation,
-    PROTOCOL_VERSION, Placement, PlacementError, REPORTS_FEATURE, SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE,
-    ShardId, Term,
+    Answer, DeliveryControl, IncarnationId, MonotonicMs, Operation, Placement, PlacementError, Position, ShardId, Term,
 };
 
-use crate::facts::{LinkFault, StorageFact};
-use crate::incarnations::{Incarnations, PeerKey, lease_ends};
-use crate::log::MemoryLog;
+pub use self::durable::{Restore, RestoreError};
+use crate::facts::LinkFault;
+use crate::incarnations::{Incarnations, PeerKey, ProxyLeases, lease_ends};
+use crate::log::{MemoryLog, NodeLog};
 use crate::outputs::Outputs;
-use crate::settings::StorageSettings;
+use crate::settings::{LogRoom, StorageSettings};
 use crate::shard::{Read, Shard};
 use crate::sys::Sys;
 use crate::turn::Turn;
 use crate::usage::Usage;
-
-/// Lowest protocol version that is spoken.
-const LOWEST_VERSION: u32 = 1;
-/// Features beyond the base of the protocol version.
-const FEATURES: [&str; 3] = [SESSIONS_FEATURE, SHARED_SUBSCRIPTIONS_FEATURE, REPORTS_FEATURE];
 
 /// All shards of one node, and the incarnations of proxies.
 #[derive(Debug)]
@@ -39,12 +39,31 @@ pub struct StorageCore {
     departing: Vec<PeerKey>,
     /// No lease ends before; it may turn out that none ends then.
     next_lease_check: Option<MonotonicMs>,
-    shards: Vec<Shard<MemoryLog>>,
+    shards: Vec<Shard<NodeLog>>,
     usage: Usage,
     sys: Sys,
     /// Where the next credit begins to be spent, so that no shard is always last.
     first_to_send: usize,
     totals: Totals,
+    /// Renewals of leases that are answered when what came before is safe, oldest first.
+    renewals: VecDeque<Renewal>,
+    // Reused from call to call.
+    records: Vec<(ShardId, Position, Bytes)>,
+    records_of_shard: Vec<(Position, Bytes)>,
+    /// Shards whose rows have been taken in the present round of a checkpoint, and where.
+    round: Vec<(ShardId, Position)>,
+    /// Changed rows of the next one before its last part was taken.
+    round_left: usize,
+    /// Rows that its last part had at most.
+    round_rows: usize,
+}
+
+/// A renewal that is to be answered.
+#[derive(Debug)]
+struct Renewal {
+    key: PeerKey,
+    /// When each shard has applied what it had proposed.
+    behind: Vec<Position>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,9 +83,20 @@ impl StorageCore {
         let placement = Placement::new(&settings.cluster_uid, settings.shards, &settings.placement_rules)?;
         let term = term_floor.max(Term(1));
         let shards = (0..settings.shards)
-            .map(|id| Shard::new(ShardId(id), term, MemoryLog::default(), &settings, now))
+            .map(|id| Shard::new(ShardId(id), term, NodeLog::Memory(MemoryLog::default()), &settings, now))
             .collect();
-        Ok(Self {
+        Ok(Self::of(settings, placement, term, shards, now))
+    }
+
+    /// These shards, and no proxy yet.
+    fn of(
+        settings: StorageSettings,
+        placement: Placement,
+        term: Term,
+        shards: Vec<Shard<NodeLog>>,
+        now: MonotonicMs,
+    ) -> Self {
+        Self {
             settings,
             placement,
             term,
@@ -78,95 +108,12 @@ impl StorageCore {
             sys: Sys::new(now),
             first_to_send: 0,
             totals: Totals::default(),
-        })
-    }
-
-    /// A link is there: both of its streams have brought this frame. To be called once per link; an earlier link of
-    /// the incarnation has ended with it, and what `out` held for that one is dropped. The shell sends the result
-    /// before anything of `out`.
-    ///
-    /// # Errors
-    /// [`AttachRefusal`]: the shell sends it and closes the link.
-    pub fn attach(
-        &mut self,
-        attach: &AttachProxy,
-        now: MonotonicMs,
-        out: &mut Outputs,
-    ) -> Result<Attached, AttachRefusal> {
-        if let Err(refusal) = self.check_attach(attach) {
-            self.totals.attaches_refused += 1;
-            let (incarnation, proxy_name) = (attach.incarnation, attach.proxy_name.clone());
-            out.fact(StorageFact::AttachRefused {
-                incarnation,
-                proxy_name,
-                refusal: refusal.clone(),
-            });
-            return Err(refusal);
-        }
-        if attach.highest_term > self.term {
-            self.raise_term(attach.highest_term, now, out);
-        }
-        let ends = lease_ends(now, self.settings.lease_ttl_ms);
-        let known = self.incarnations.find(attach.incarnation);
-        let key = known.unwrap_or_else(|| self.incarnations.begin(attach.incarnation, &attach.proxy_name, ends));
-        if known.is_some() {
-            self.unlink(key, now, out);
-        }
-        out.discard(attach.incarnation);
-        self.incarnations.link(key, ends);
-        self.next_lease_check = Some(self.next_lease_check.map_or(ends, |check| check.min(ends)));
-        out.fact(StorageFact::ProxyAttached {
-            incarnation: attach.incarnation,
-            proxy_name: attach.proxy_name.clone(),
-            resumed: known.is_some(),
-        });
-        let mut attachments = Vec::with_capacity(self.shards.len());
-        let (shards, mut turn) = self.turn(now, out);
-        for (id, shard) in (0..).map(ShardId).zip(shards) {
-            let resume = attach.resume.iter().find(|r| r.shard == id);
-            attachments.push(shard.attach(key, resume, &mut turn));
-            shard.send(key, &mut turn);
-        }
-        let known_feature = |feature: &&Feature| FEATURES.contains(&feature.0.as_str());
-        Ok(Attached {
-            protocol_version: attach.protocol_version.min(PROTOCOL_VERSION),
-            features: attach.features.iter().filter(known_feature).cloned().collect(),
-            lease_ttl_ms: self.settings.lease_ttl_ms,
-            shards: self.settings.shards,
-            placement_rules: self.settings.placement_rules.clone(),
-            attachments,
-        })
-    }
-
-    fn check_attach(&self, attach: &AttachProxy) -> Result<(), AttachRefusal> {
-        if attach.cluster_uid != self.settings.cluster_uid {
-            return Err(AttachRefusal::ForeignCluster {
-                expected: self.settings.cluster_uid.0.clone(),
-                found: attach.cluster_uid.0.clone(),
-            });
-        }
-        // A neighbour that is one version ahead speaks ours as well.
-        if !(LOWEST_VERSION..=PROTOCOL_VERSION + 1).contains(&attach.protocol_version) {
-            return Err(AttachRefusal::UnknownVersion {
-                lowest: LOWEST_VERSION,
-                highest: PROTOCOL_VERSION,
-                found: attach.protocol_version,
-            });
-        }
-        if self.incarnations.has_ended(attach.incarnation) {
-            return Err(AttachRefusal::IncarnationGone {
-                incarnation: attach.incarnation,
-            });
-        }
-        Ok(())
-    }
-
-    /// The present link of an incarnation has closed. The incarnation lives until its lease ends.
-    pub fn detach_link(&mut self, incarnation: IncarnationId, now: MonotonicMs, out: &mut Outputs) {
-        if let Some(key) = self.incarnations.find(incarnation)
-            && self.incarnations.is_linked(key)
-        {
-            self.unlink(key, now, out);
+            renewals: VecDeque::new(),
+            records: Vec::new(),
+            records_of_shard: Vec::new(),
+            round: Vec::new(),
+            round_left: usize::MAX,
+            round_rows: 0,
         }
     }
 
@@ -182,7 +129,13 @@ impl StorageCore {
                 for shard in shards.iter_mut() {
                     shard.renewed(key);
                 }
-                turn.answer(key, Answer::LeaseRenewed);
+                // It proves that everything before it is safe: the proxy forgets what it would have said again.
+                let behind: Vec<Position> = shards.iter().map(Shard::proposed).collect();
+                if shards.iter().all(Shard::has_applied_all) {
+                    turn.answer(key, Answer::LeaseRenewed);
+                } else {
+                    self.renewals.push_back(Renewal { key, behind });
+                }
             }
             Operation::Interest(delta) => {
                 if let Some(shard) = find(shards, delta.shard, key, &mut turn) {
@@ -341,20 +294,25 @@ impl StorageCore {
         self.term
     }
 
+    /// Which proxies have leases.
+    #[must_use]
+    pub fn proxy_leases(&self) -> ProxyLeases {
+        self.incarnations.proxies()
+    }
+
+    /// The disk of the log is nearly full, or has room again.
+    pub fn set_log_room(&mut self, room: LogRoom) {
+        self.settings.log_room = room;
+    }
+
     /// Takes up a changed configuration: limits, the grace of wills, how often `$SYS` is published. What else it names
     /// needs a new process or cannot change.
     pub fn reload(&mut self, config: &StorageConfig) {
         self.settings.reload(config);
     }
 
-    fn linked(&self, incarnation: IncarnationId) -> Option<PeerKey> {
-        self.incarnations
-            .find(incarnation)
-            .filter(|key| self.incarnations.is_linked(*key))
-    }
-
     /// The shards, and what they are lent.
-    fn turn<'a>(&'a mut self, now: MonotonicMs, out: &'a mut Outputs) -> (&'a mut [Shard<MemoryLog>], Turn<'a>) {
+    fn turn<'a>(&'a mut self, now: MonotonicMs, out: &'a mut Outputs) -> (&'a mut [Shard<NodeLog>], Turn<'a>) {
         let turn = Turn {
             now,
             settings: &self.settings,
@@ -365,73 +323,6 @@ impl StorageCore {
         };
         (&mut self.shards, turn)
     }
-
-    /// A link has ended: its credits count no more, and nobody waits for what it was asked.
-    fn unlink(&mut self, key: PeerKey, now: MonotonicMs, out: &mut Outputs) {
-        self.incarnations.unlink(key);
-        let (shards, mut turn) = self.turn(now, out);
-        for shard in shards {
-            shard.unlink(key, &mut turn);
-        }
-        self.exchange_effects(now, out);
-    }
-
-    /// Ends the link for all shards when one of them has ended it.
-    fn clear_up_fault(&mut self, key: PeerKey, now: MonotonicMs, out: &mut Outputs) {
-        if !self.incarnations.is_linked(key) {
-            self.totals.links_ended += 1;
-            self.unlink(key, now, out);
-        }
-    }
-
-    fn end_incarnation(&mut self, key: PeerKey, now: MonotonicMs, out: &mut Outputs) {
-        self.totals.leases_expired += 1;
-        self.sys.forget(key);
-        if let Some((incarnation, proxy_name, linked)) = self.incarnations.ended(key) {
-            let proxy_name = proxy_name.to_owned();
-            if linked {
-                self.totals.links_ended += 1;
-                out.frame(key.slot, incarnation).close = Some(LinkFault::LeaseExpired);
-            }
-            out.fact(StorageFact::IncarnationGone {
-                incarnation,
-                proxy_name,
-            });
-        }
-        let (shards, mut turn) = self.turn(now, out);
-        for shard in shards {
-            shard.depart(key, &mut turn);
-        }
-        self.departing.push(key);
-    }
-
-    /// Starts a term above one that a proxy has seen: this node's clock went back. Every proxy attaches anew.
-    fn raise_term(&mut self, seen: Term, now: MonotonicMs, out: &mut Outputs) {
-        self.term = Term(seen.0.saturating_add(1));
-        out.fact(StorageFact::TermRaised { term: self.term });
-        let living: Vec<(PeerKey, IncarnationId, bool)> = self
-            .incarnations
-            .living()
-            .map(|(key, i)| (key, i.id, self.incarnations.is_linked(key)))
-            .collect();
-        for (key, id, linked) in living {
-            if linked {
-                self.totals.links_ended += 1;
-                out.discard(id);
-                out.frame(key.slot, id).close = Some(LinkFault::TermRaised);
-            }
-            self.incarnations.free(key);
-        }
-        self.sys.restart();
-        for key in self.departing.drain(..) {
-            self.incarnations.free(key);
-        }
-        let term = self.term;
-        let (shards, mut turn) = self.turn(now, out);
-        for shard in shards {
-            shard.restart(term, &mut turn);
-        }
-    }
 }
 
 /// Shards are as many as a u16.
@@ -441,11 +332,11 @@ fn shard_id(at: usize) -> ShardId {
 
 /// The shard that a proxy has named; one that does not exist ends its link.
 fn find<'s>(
-    shards: &'s mut [Shard<MemoryLog>],
+    shards: &'s mut [Shard<NodeLog>],
     at: ShardId,
     key: PeerKey,
     turn: &mut Turn<'_>,
-) -> Option<&'s mut Shard<MemoryLog>> {
+) -> Option<&'s mut Shard<NodeLog>> {
     let shard = shards.get_mut(usize::from(at.0));
     if shard.is_none() {
         turn.fault(key, LinkFault::UnknownShard(at));

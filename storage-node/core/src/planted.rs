@@ -1,5 +1,6 @@
 //! Mistakes that tests can switch on, each a line that somebody could have written, to see that the simulation finds
-//! them. Without the feature `planted-faults`, which no program turns on, nothing of this is compiled.
+//! them; and the steps between which a process can be ended. Without the feature `planted-faults`, which no program turns
+//! on, nothing of this is compiled.
 
 /// Whether a mistake is to be made here.
 #[cfg(feature = "planted-faults")]
@@ -17,7 +18,21 @@ macro_rules! planted {
     };
 }
 
-pub(crate) use planted;
+/// Says that a step has been made.
+#[cfg(feature = "planted-faults")]
+macro_rules! reached {
+    ($step:ident) => {
+        $crate::planted::reach($crate::planted::Step::$step)
+    };
+}
+
+/// Says nothing.
+#[cfg(not(feature = "planted-faults"))]
+macro_rules! reached {
+    ($step:ident) => {};
+}
+
+pub(crate) use {planted, reached};
 
 #[cfg(feature = "planted-faults")]
 mod switch {
@@ -46,6 +61,16 @@ mod switch {
         ReturnedMessageForgotten,
         /// A proxy whose members of a group have gone is still given its messages.
         GoneMembersChosen,
+        /// A publication is acknowledged before it is flushed.
+        AcknowledgedUnflushed,
+        /// A change of a session is confirmed before it is flushed: PUBLISH of QoS 2 leaves before its packet id is safe.
+        UpdateConfirmedUnflushed,
+        /// A release is confirmed before it is flushed: PUBCOMP leaves before the packet id can be used again.
+        ReleaseConfirmedUnflushed,
+        /// What a session has done with is not written down.
+        CursorNotWritten,
+        /// The number that a proxy gave a publication is not noted: what it sends again is routed again.
+        NumberNotNoted,
     }
 
     impl Fault {
@@ -61,16 +86,77 @@ mod switch {
             Self::ExpiryNotReduced,
             Self::ReturnedMessageForgotten,
             Self::GoneMembersChosen,
+            Self::AcknowledgedUnflushed,
+            Self::UpdateConfirmedUnflushed,
+            Self::ReleaseConfirmedUnflushed,
+            Self::CursorNotWritten,
+            Self::NumberNotNoted,
+        ];
+
+        /// Whether it shows only where a node has a disk, or far sooner there.
+        #[must_use]
+        pub fn needs_disk(self) -> bool {
+            matches!(
+                self,
+                Self::AcknowledgedUnflushed
+                    | Self::UpdateConfirmedUnflushed
+                    | Self::ReleaseConfirmedUnflushed
+                    | Self::NumberNotNoted
+            )
+        }
+    }
+
+    /// A step on the way of an entry. A test that ends the process behind each of them has ended it between any two.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Step {
+        /// An entry has been proposed, and no record of it taken.
+        Proposed,
+        /// Records have been taken to be flushed.
+        RecordsTaken,
+        /// Entries are flushed, and have not acted.
+        Flushed,
+        /// An entry has acted, and nobody has been told.
+        Applied,
+        /// Who waited for an entry has been told, into what the shell sends with this turn.
+        Told,
+        /// What another shard has to know has been taken over by it, and not confirmed.
+        Carried,
+        /// Some rows of a checkpoint have been taken.
+        RowsTaken,
+    }
+
+    impl Step {
+        /// All of them, in their order.
+        pub const ALL: &[Self] = &[
+            Self::Proposed,
+            Self::RecordsTaken,
+            Self::Flushed,
+            Self::Applied,
+            Self::Told,
+            Self::Carried,
+            Self::RowsTaken,
         ];
     }
 
     thread_local! {
         static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
+        static WATCH: Cell<Option<fn(Step)>> = const { Cell::new(None) };
     }
 
     /// Makes a mistake on this thread from now on, or none.
     pub fn plant(fault: Option<Fault>) {
         PLANTED.set(fault);
+    }
+
+    /// Has `watch` called behind each step on this thread from now on, or nothing.
+    pub fn watch_steps(watch: Option<fn(Step)>) {
+        WATCH.set(watch);
+    }
+
+    pub(crate) fn reach(step: Step) {
+        if let Some(watch) = WATCH.get() {
+            watch(step);
+        }
     }
 
     pub(crate) fn is_planted(fault: Fault) -> bool {
@@ -79,6 +165,6 @@ mod switch {
 }
 
 #[cfg(feature = "planted-faults")]
-pub(crate) use self::switch::is_planted;
+pub use self::switch::{Fault, Step, plant, watch_steps};
 #[cfg(feature = "planted-faults")]
-pub use self::switch::{Fault, plant};
+pub(crate) use self::switch::{is_planted, reach};

@@ -49,8 +49,22 @@ pub struct StorageSettings {
     pub queued_bytes: u64,
     /// How often the topics below `$SYS` are published, in ms; 0: never.
     pub sys_interval_ms: u64,
+    /// Whether publications that leave something behind are taken; see [`crate::StorageCore::set_log_room`].
+    pub log_room: LogRoom,
     /// Random, secret: who chooses topics and client ids must not choose how they spread in hash tables.
     pub hash_seed: u64,
+}
+
+/// What becomes of publications that leave something behind in the log. Others, and what sessions change, go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogRoom {
+    /// They are taken.
+    #[default]
+    Free,
+    /// They are held, and with them those of QoS >= 1 behind them, until there is room again.
+    Hold,
+    /// They are answered with Quota Exceeded.
+    Refuse,
 }
 
 impl StorageSettings {
@@ -75,6 +89,7 @@ impl StorageSettings {
             queue_limits: config.queue_limits,
             queued_bytes: DEFAULT_QUEUED_BYTES,
             sys_interval_ms: config.sys_interval_ms,
+            log_room: LogRoom::Free,
             hash_seed,
         }
     }

@@ -5,12 +5,14 @@
 //! entries of the log ([`Shard::advance`]); everything else is named by proxies again to a new leader.
 //! Leaves out leases and links (`crate::incarnations`) and the order between shards (`crate::node`).
 
+mod ahead;
 mod connections;
 mod deltas;
 mod departure;
 mod exchange;
 mod flapping;
 mod groups;
+mod inspect;
 mod intake;
 mod interest;
 mod peers;
@@ -28,11 +30,14 @@ mod wills;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use freshet_storage_contract::{DeliverySeq, MonotonicMs, Position, ShardAttachment, ShardId, ShardResume, Term};
 
+use self::ahead::Ahead;
+use self::exchange::Carried;
 pub(crate) use self::exchange::Notes;
 use self::groups::Groups;
 use self::intake::Intake;
@@ -46,6 +51,7 @@ use crate::facts::{LinkFault, StorageFact};
 use crate::hash::KeyedHash;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog, ENTRY_VERSION, Entry, LogClock};
+use crate::planted::reached;
 use crate::settings::StorageSettings;
 use crate::state::State;
 use crate::stats::{ShardCounters, ShardGauges, ShardStats};
@@ -60,8 +66,14 @@ pub(crate) struct Shard<L> {
     log: L,
     /// Term in which the log began: nothing of earlier ones is remembered.
     remembers_from: Term,
+    /// Publications up to here were routed by earlier leaders, if at all.
+    routed_behind: Position,
+    /// Of these, publications that came again and were routed by this one.
+    rerouted: BTreeSet<Position>,
     /// Position of the last entry that was handed in.
     proposed: Position,
+    /// What entries that are not applied yet will have changed.
+    ahead: Ahead,
     clock: LogClock,
     state: State,
     peers: Peers,
@@ -73,8 +85,7 @@ pub(crate) struct Shard<L> {
     departing: VecDeque<PeerKey>,
     /// Answers that wait for the log, by position.
     awaited: VecDeque<Awaited>,
-    /// Wills of other shards that have been taken: (source, number), to be confirmed by the node.
-    confirmations: Vec<(ShardId, u64)>,
+    carried: Carried,
     /// When other shards are told what sessions need no more; none: there is nothing to tell.
     trim_at: Option<MonotonicMs>,
     /// What this shard has added to the node's sums.
@@ -93,17 +104,36 @@ pub(crate) struct Shard<L> {
 
 impl<L: CommitLog> Shard<L> {
     /// A shard without memory. Publications are held for `settings.recovery_hold_ms`.
-    pub(crate) fn new(id: ShardId, term: Term, mut log: L, settings: &StorageSettings, now: MonotonicMs) -> Self {
+    pub(crate) fn new(id: ShardId, term: Term, log: L, settings: &StorageSettings, now: MonotonicMs) -> Self {
+        let state = State::new(KeyedHash::new(settings.hash_seed));
+        Self::restored(id, term, log, state, settings, now)
+    }
+
+    /// A shard that goes on behind `state`, where its log has ended. Publications are held for
+    /// `settings.recovery_hold_ms`. [`Self::begin`] is to follow.
+    pub(crate) fn restored(
+        id: ShardId,
+        term: Term,
+        mut log: L,
+        state: State,
+        settings: &StorageSettings,
+        now: MonotonicMs,
+    ) -> Self {
         log.begin(term);
         let hash = KeyedHash::new(settings.hash_seed);
+        let proposed = state.applied;
+        let began_in = Some(state.terms.0).filter(|term| *term > Term(0));
         let mut shard = Self {
             id,
             term,
             log,
-            remembers_from: term,
-            proposed: Position::default(),
-            clock: LogClock::new(0, now),
-            state: State::new(hash.clone()),
+            remembers_from: began_in.unwrap_or(term),
+            routed_behind: state.applied,
+            rerouted: BTreeSet::new(),
+            proposed,
+            ahead: Ahead::default(),
+            clock: LogClock::new(state.log_time_ms, now),
+            state,
             peers: Peers::default(),
             interest: Interest::new(hash.clone()),
             groups: Groups::default(),
@@ -111,7 +141,7 @@ impl<L: CommitLog> Shard<L> {
             sessions: Registry::new(hash),
             departing: VecDeque::new(),
             awaited: VecDeque::new(),
-            confirmations: Vec::new(),
+            carried: Carried::default(),
             trim_at: None,
             counted: Usage::default(),
             counters: ShardCounters::default(),
@@ -123,6 +153,55 @@ impl<L: CommitLog> Shard<L> {
         };
         shard.begin_hold(settings, now);
         shard
+    }
+
+    /// Makes the log know of this leader.
+    pub(crate) fn begin(&mut self, turn: &mut Turn<'_>) {
+        self.propose(Command::BeginTerm { term: self.term }, turn);
+        if self.state.sessions.len() > 0 || self.ahead.len() > 1 {
+            self.propose(Command::SuspendSessions, turn);
+        }
+        self.settle(turn);
+    }
+
+    /// Rows that have changed since they were last taken.
+    pub(crate) fn changed_rows(&self) -> usize {
+        self.state.changed_rows()
+    }
+
+    /// Hands over rows that have changed, see [`State::take_changes`].
+    pub(crate) fn take_changes(
+        &mut self,
+        max_rows: usize,
+        take: &mut dyn FnMut(Bytes, Option<Bytes>),
+    ) -> Option<Position> {
+        self.state.take_changes(max_rows, take)
+    }
+
+    /// Position of the last entry that was proposed.
+    pub(crate) fn proposed(&self) -> Position {
+        self.proposed
+    }
+
+    /// Whether the entry at `position`, and all before it, act.
+    pub(crate) fn has_applied(&self, position: Position) -> bool {
+        self.state.applied >= position
+    }
+
+    /// Whether everything that was proposed acts.
+    pub(crate) fn has_applied_all(&self) -> bool {
+        self.has_applied(self.proposed)
+    }
+
+    pub(crate) fn log_mut(&mut self) -> &mut L {
+        &mut self.log
+    }
+
+    /// Entries up to `through` are safe: they act.
+    pub(crate) fn flushed(&mut self, through: Position, turn: &mut Turn<'_>) {
+        self.log.flushed(through);
+        reached!(Flushed);
+        self.settle(turn);
     }
 
     fn begin_hold(&mut self, settings: &StorageSettings, now: MonotonicMs) {
@@ -147,9 +226,9 @@ impl<L: CommitLog> Shard<L> {
         self.awaited.clear();
         self.news.clear();
         self.log.begin(term);
-        if self.state.sessions.len() > 0 {
-            self.propose(Command::SuspendSessions, turn);
-        }
+        // What is on its way to the log acts, but nobody is left who waits for it.
+        self.routed_behind = self.proposed;
+        self.begin(turn);
         self.begin_hold(turn.settings, turn.now);
         if !self.is_holding() {
             self.end_unnamed_groups(turn);
@@ -203,6 +282,8 @@ impl<L: CommitLog> Shard<L> {
 
     /// The link of a proxy is gone: connections that it was to give up are given up without it.
     pub(crate) fn unlink(&mut self, key: PeerKey, turn: &mut Turn<'_>) {
+        // On its next one the proxy asks again for what was not answered.
+        self.awaited.retain(|awaited| awaited.peer != key);
         self.grant_without(key, turn);
         self.settle(turn);
     }
@@ -272,11 +353,16 @@ impl<L: CommitLog> Shard<L> {
     /// Proposes a change of the state. It acts in [`Self::advance`].
     fn propose(&mut self, command: Command, turn: &Turn<'_>) -> Position {
         let log_time_ms = self.clock.log_time_ms(turn.now);
-        self.proposed = self.log.propose(Entry {
+        let entry = Entry {
             version: ENTRY_VERSION,
             log_time_ms,
             command,
-        });
+        };
+        // Positions are known only behind the log; what the entry will change does not depend on its own.
+        let foreseen = self.ahead.foresee(&entry.command, &self.state);
+        self.proposed = self.log.propose(entry);
+        self.ahead.proposed(self.proposed, foreseen);
+        reached!(Proposed);
         self.proposed
     }
 
@@ -291,8 +377,8 @@ impl<L: CommitLog> Shard<L> {
     /// Brings the node's sums up to date.
     fn count(&mut self, usage: &mut Usage) {
         let now = Usage {
-            retained: self.state.retained.usage(),
-            sessions: self.sessions.len() as u64 + self.peers.superseded_sessions() + self.state.sessions.offline(),
+            retained: self.ahead.retained(&self.state),
+            sessions: self.sessions.len() as u64 + self.peers.superseded_sessions() + self.ahead.offline(&self.state),
             session_bytes: self.session_bytes(),
             interest_bytes: self.filter_bytes(),
             queued_bytes: self.queued_bytes(),
@@ -314,7 +400,12 @@ impl<L: CommitLog> Shard<L> {
             notes,
             ..
         } = &self.state;
-        self.sessions.bytes() + sessions.bytes() + wills.bytes() + effects.bytes() + notes.bytes()
+        self.sessions.bytes()
+            + sessions.bytes()
+            + wills.bytes()
+            + effects.bytes()
+            + notes.bytes()
+            + self.ahead.session_bytes()
     }
 
     fn wake_at(&mut self, due: MonotonicMs) {
@@ -349,7 +440,7 @@ impl<L: CommitLog> Shard<L> {
             queued_rows: self.state.queues.rows(),
             queued_messages: self.state.queues.messages() as u64,
             queued_bytes: self.queued_bytes(),
-            packets: self.state.packets.rows(),
+            packets: self.state.packets.rows() + self.state.origins.rows(),
             wills_waiting: self.state.wills.len() as u64,
             retained_messages: self.state.retained.usage().messages,
             retained_bytes: self.state.retained.usage().bytes,

@@ -7,23 +7,28 @@
 
 mod effects;
 mod notes;
+mod origins;
 mod packets;
 mod queues;
 mod retained;
+mod rows;
 mod sessions;
 mod wills;
 
-use freshet_storage_contract::{Message, Position, QoS, ShardId};
+use freshet_storage_contract::{Message, Position, QoS, ShardId, Term};
 
 pub(crate) use self::effects::Effects;
 pub(crate) use self::notes::Note;
+use self::origins::Origins;
 use self::packets::{Packets, Seen};
-pub(crate) use self::queues::{Dropped, Matched, QueueId, Queues, Taken, own_copy};
+pub(crate) use self::queues::{Dropped, Matched, QueueId, Queued, Queues, Taken, is_group, matched_by, own_copy};
 pub(crate) use self::retained::{ReadEnd, RetainedSet};
-pub(crate) use self::sessions::StoredSessions;
+pub use self::rows::RowError;
+pub(crate) use self::sessions::{Stored, StoredSessions};
 pub(crate) use self::wills::{OnReturn, WillRow, Wills};
 use crate::hash::KeyedHash;
-use crate::log::{Command, ENTRY_VERSION, Entry, Publish};
+use crate::log::{Command, ENTRY_VERSION, Entry, KnownBy, Publish};
+use crate::planted::planted;
 
 /// State of a shard at a position of its log.
 #[derive(Debug)]
@@ -34,10 +39,15 @@ pub(crate) struct State {
     pub(crate) sessions: StoredSessions,
     pub(crate) queues: Queues,
     pub(crate) packets: Packets,
+    pub(crate) origins: Origins,
     /// Wills for other shards.
     pub(crate) effects: Effects<Message>,
     /// What other shards have to know about sessions.
     pub(crate) notes: Effects<Note>,
+    /// Time of the last entry, ms.
+    pub(crate) log_time_ms: u64,
+    /// First and last term of the leaders that have begun one in this log; 0 before.
+    pub(crate) terms: (Term, Term),
 }
 
 /// What an entry did, for the leader.
@@ -57,7 +67,10 @@ pub(crate) enum Applied {
         dropped: Dropped,
     },
     /// A publication had come before.
-    Repeated,
+    Repeated {
+        /// Where; none: it is of a connection before the one that goes on with its exchange.
+        first: Option<Position>,
+    },
     /// A connection has its session.
     Attached {
         /// It was there before.
@@ -75,8 +88,11 @@ impl State {
             sessions: StoredSessions::default(),
             queues: Queues::new(hash),
             packets: Packets::default(),
+            origins: Origins::default(),
             effects: Effects::default(),
             notes: Effects::default(),
+            log_time_ms: 0,
+            terms: (Term(0), Term(0)),
         }
     }
 
@@ -87,6 +103,7 @@ impl State {
             return Applied::Nothing;
         }
         let log_time_ms = entry.log_time_ms;
+        self.log_time_ms = self.log_time_ms.max(log_time_ms);
         let done = |changed: bool| if changed { Applied::Done } else { Applied::Nothing };
         match &entry.command {
             Command::Publish(publish) => self.publish(position, publish, log_time_ms),
@@ -147,7 +164,16 @@ impl State {
             }
             Command::SettleShared { group, positions } => Applied::Gone(self.queues.settle(group, positions)),
             Command::Release { of } => done(self.packets.release(of)),
-            Command::ExpirePackets { limit } => Applied::Gone(self.packets.expire(log_time_ms, *limit) as u64),
+            Command::BeginTerm { term } => {
+                let (first, last) = self.terms;
+                let first = if first == Term(0) { *term } else { first };
+                self.terms = (first, last.max(*term));
+                Applied::Done
+            }
+            Command::ExpirePackets { limit } => {
+                let generations = self.packets.expire(log_time_ms, *limit);
+                Applied::Gone((generations + self.origins.expire(log_time_ms, *limit)) as u64)
+            }
             of_session => self.change_session(of_session, log_time_ms),
         }
     }
@@ -199,15 +225,23 @@ impl State {
     /// A publication: its exchange, its retained form, its place in queues.
     fn publish(&mut self, position: Position, publish: &Publish, log_time_ms: u64) -> Applied {
         let message = &publish.message;
-        if let Some((of, session_shard)) = &publish.exactly_once {
-            match self.packets.insert(of) {
-                Seen::Before => return Applied::Repeated,
+        match &publish.known_by {
+            KnownBy::Nothing => {}
+            KnownBy::Exchange { of, session_shard } => match self.packets.insert(of, position) {
+                Seen::Before { first } => return Applied::Repeated { first },
                 Seen::First { of_generation: true } => {
                     let (client_id, generation) = (of.client_id.clone(), of.generation);
                     self.notes
                         .send(*session_shard, Note::HasPackets { client_id, generation });
                 }
                 Seen::First { of_generation: false } => {}
+            },
+            KnownBy::Number { number } => {
+                if !planted!(NumberNotNoted)
+                    && let Some(first) = self.origins.insert(*number, position, log_time_ms)
+                {
+                    return Applied::Repeated { first: Some(first) };
+                }
             }
         }
         if message.retain {
@@ -276,7 +310,7 @@ mod tests {
         let limits = QueueLimits::default();
         Box::new(Publish {
             message,
-            exactly_once: None,
+            known_by: KnownBy::Nothing,
             matched,
             limits,
         })

@@ -104,12 +104,16 @@ pub struct ShardCounters {
     pub overrun_messages_total: u64,
     /// Proxies that named their interest after publications had been routed without it.
     pub interest_late_total: u64,
+    /// Sessions that outlive their connection and were named behind the hold by a proxy, unknown to storage: they ended.
+    pub sessions_late_total: u64,
     /// Times a proxy fell silent, so that publishers no longer waited for it.
     pub silences_total: u64,
     /// Filters that did not fit into the bound on interest, or were malformed.
     pub filters_refused_total: u64,
     /// Publications with RETAIN, wills included, that a limit refused.
     pub retained_refused_total: u64,
+    /// Publications that were refused because the disk was full.
+    pub disk_full_refused_total: u64,
     /// Retained messages whose expiry interval passed.
     pub retained_expired_total: u64,
     /// Chunks of retained messages.
@@ -158,7 +162,7 @@ pub struct ShardCounters {
     pub takeovers_total: u64,
     /// Of these, whose proxy did not confirm in time.
     pub takeovers_unconfirmed_total: u64,
-    /// Of these, from the eleventh of a client id in a minute on: clients with one id throw each other out.
+    /// Of these, held because the client id had changed hands too often: clients with one id throw each other out.
     pub takeovers_repeated_total: u64,
     /// Wills published.
     pub wills_published_total: u64,

@@ -1,9 +1,12 @@
 //! The node as its proxies see it: small worlds of a core and proxies that keep to the contract.
 
 mod attaching;
+mod flapping;
+mod inspecting;
 mod leases;
 mod model;
 mod publishing;
+mod restoring;
 mod resuming;
 mod retained;
 mod sessions;
@@ -269,6 +272,7 @@ impl World {
                 shard,
                 first: PublishSeq(first),
                 messages,
+                lasting: None,
             }),
         );
     }

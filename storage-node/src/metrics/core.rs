@@ -1,7 +1,8 @@
-//! The core's figures as metrics, at the moment of a scrape.
+//! The figures of core and disk as metrics, at the moment of a scrape.
 //!
 //! By shard where an operator looks for the hot one, summed elsewhere.
 
+mod disk;
 mod stored;
 
 use std::fmt;
@@ -13,24 +14,32 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
+use crate::disk::DiskStats;
+
 /// See the module.
 #[derive(Debug)]
-pub struct CoreMetrics(pub StorageStats);
+pub struct StorageMetrics {
+    /// Of the core.
+    pub core: StorageStats,
+    /// Of the disk, when there is one.
+    pub disk: Option<DiskStats>,
+}
 
-impl Collector for CoreMetrics {
+impl Collector for StorageMetrics {
     fn encode(&self, encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let mut out = Writer { encoder };
         self.encode_node(&mut out)?;
         self.encode_load(&mut out)?;
         self.encode_content(&mut out)?;
         self.encode_stored(&mut out)?;
-        self.encode_troubles(&mut out)
+        self.encode_troubles(&mut out)?;
+        self.disk.as_ref().map_or(Ok(()), |d| disk::encode(d, &mut out))
     }
 }
 
-impl CoreMetrics {
+impl StorageMetrics {
     fn encode_node(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
-        let Self(stats) = self;
+        let stats = &self.core;
         out.gauge("incarnations", "Proxies whose lease holds", stats.incarnations)?;
         out.gauge("links", "Of these, with open streams", stats.links)?;
         out.counter(
@@ -52,7 +61,7 @@ impl CoreMetrics {
 
     /// What tells a hot shard from the others.
     fn encode_load(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
-        let shards = &self.0.shards;
+        let shards = &self.core.shards;
         out.counters_by_shard("publishes", "Publications taken in", shards, |c| c.publishes_total)?;
         out.counters_by_shard("deliveries", "Copies of messages sent to proxies", shards, |c| {
             c.deliveries_total
@@ -72,7 +81,7 @@ impl CoreMetrics {
     fn encode_content(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
         // A filter without shard of its own is registered at every shard: one of them tells how many there are.
         let all_shards = self
-            .0
+            .core
             .shards
             .iter()
             .map(|s| s.gauges.filters_all_shards)
@@ -141,7 +150,7 @@ impl CoreMetrics {
         )?;
         out.counter(
             "takeovers_repeated",
-            "Takeovers from the eleventh of a client id in a minute on",
+            "Takeovers held because the client id had changed hands too often",
             self.counters(|c| c.takeovers_repeated_total),
         )?;
         out.counters_by(
@@ -192,6 +201,11 @@ impl CoreMetrics {
             self.counters(|c| c.interest_late_total),
         )?;
         out.counter(
+            "sessions_late",
+            "Sessions that were named after publications had been routed without them",
+            self.counters(|c| c.sessions_late_total),
+        )?;
+        out.counter(
             "publishes_repeated",
             "Publications that came again after a broken stream",
             self.counters(|c| c.publishes_repeated_total),
@@ -210,15 +224,20 @@ impl CoreMetrics {
             "retained_refused",
             "Publications with RETAIN over a limit",
             self.counters(|c| c.retained_refused_total),
+        )?;
+        out.counter(
+            "disk_full_refused",
+            "Publications refused because the disk was full",
+            self.counters(|c| c.disk_full_refused_total),
         )
     }
 
     fn gauges(&self, figure: impl Fn(&ShardGauges) -> u64) -> u64 {
-        self.0.shards.iter().map(|s| figure(&s.gauges)).sum()
+        self.core.shards.iter().map(|s| figure(&s.gauges)).sum()
     }
 
     fn counters(&self, figure: impl Fn(&ShardCounters) -> u64) -> u64 {
-        self.0.shards.iter().map(|s| figure(&s.counters)).sum()
+        self.core.shards.iter().map(|s| figure(&s.counters)).sum()
     }
 }
 

@@ -66,6 +66,7 @@ async fn publications_cut_off_in_mid_frame_are_routed_once_when_they_are_sent_ag
             shard,
             first: PublishSeq(first),
             messages,
+            lasting: None,
         });
         // Refused once the connection is known to be broken.
         let _ = publisher.link.operations.try_send(&mut vec![publish]);

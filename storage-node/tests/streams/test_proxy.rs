@@ -123,6 +123,7 @@ impl TestProxy {
             shard,
             first: PublishSeq(first),
             messages,
+            lasting: None,
         }));
         shard
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use freshet_e2e::cluster::TEST_INSTANCE;
 
-use super::{fuzz::fuzz_steps, noise, simulation, targets};
+use super::{durability, fuzz::fuzz_steps, noise, simulation, targets};
 use crate::{
     paths,
     steps::{Interrupt, Invocation},
@@ -15,11 +15,18 @@ use crate::{
 const STANDALONE: &str = "freshet";
 /// Tests that need a Kubernetes.
 const END_TO_END: &str = "freshet-e2e";
+/// Of these, the test program that runs the product there.
+const PRODUCT: &str = "product";
 
 /// Random sequences that are run.
 const SEQUENCES: u64 = 40_000;
 /// Seconds for which clients say anything.
 const NOISE_SECONDS: u64 = 300;
+
+/// What clients do while the broker is killed, and when it is.
+const DURABILITY_SEED: u64 = 1;
+/// Rounds of 35 kills, with the broker in one process and in two.
+const DURABILITY_ROUNDS: u64 = 1;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -126,6 +133,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             cleanup: Vec::new(),
             beside_next: false,
         },
+        durability::part(DURABILITY_ROUNDS, DURABILITY_SEED),
         Part {
             name: "clients",
             what: "stock MQTT clients and brokers of others through the same scripts, in both versions",
@@ -146,7 +154,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
         Part {
             name: "e2e",
             what: "operator, proxies and storage on a real Kubernetes",
-            steps: tests_named(&end_to_end, &["--test-threads=1"], 45 * MINUTE),
+            steps: end_to_end_steps(&end_to_end),
             cleanup: vec![no_kubernetes()?],
             beside_next: false,
         },
@@ -193,6 +201,15 @@ pub(crate) fn differences(brokers: &[&str]) -> Step {
     Step::new(conformance.args(["--", "differences"]).args(named), 40 * MINUTE)
 }
 
+/// Cases that change the Kubernetes itself, one after the other; then those of the product, which mostly wait for it and
+/// know which of them must be alone.
+fn end_to_end_steps(names: &[String]) -> Vec<Step> {
+    let (product, node): (Vec<String>, Vec<String>) = names.iter().cloned().partition(|name| name == PRODUCT);
+    let mut steps = tests_named(&node, &["--test-threads=1"], 15 * MINUTE);
+    steps.extend(tests_named(&product, &["--test-threads=2"], 45 * MINUTE));
+    steps
+}
+
 /// Integration tests by name, one program after the other. None makes no step, and a part without steps fails.
 fn tests_named(names: &[String], test_args: &[&str], timeout: Duration) -> Vec<Step> {
     if names.is_empty() {
@@ -213,7 +230,7 @@ pub(super) fn cargo_test(args: &[&str]) -> Invocation {
     cargo(&["test", "--release", "--locked", "--workspace", "--no-fail-fast"]).args(args.iter().copied())
 }
 
-fn cargo(args: &[&str]) -> Invocation {
+pub(super) fn cargo(args: &[&str]) -> Invocation {
     Invocation::cargo()
         .args(args.iter().copied())
         .dir(paths::repository_root())

@@ -42,7 +42,7 @@ const PURE_CRATES: [PureCrate; 9] = [
     PureCrate {
         name: "freshet-storage-core",
         folder: "storage-node/core",
-        allowed: &["bytes", "foldhash", "hashbrown", "slab", "thiserror"],
+        allowed: &["bytes", "foldhash", "hashbrown", "serde", "slab", "thiserror"],
     },
     PureCrate {
         name: "freshet-proxy-core",

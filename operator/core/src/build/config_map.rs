@@ -54,6 +54,7 @@ fn proxy_config(cluster: &ValidatedCluster) -> ProxyConfig {
         log_level: cluster.log_level.as_str().to_owned(),
         drain_linger_ms: millis(cluster.proxy.drain_linger),
         drain_timeout_ms: millis(cluster.proxy.drain_timeout),
+        drain_moves_per_second: cluster.proxy.moves.drain_max_per_second,
     }
 }
 
@@ -65,6 +66,7 @@ fn storage_config(cluster: &ValidatedCluster) -> StorageConfig {
         retained_limits: cluster.retained_limits.clone(),
         max_sessions: cluster.max_sessions,
         queue_limits: cluster.queue_limits,
+        disk: cluster.storage.disk,
         will_grace_on_move_ms: millis(cluster.will_grace_on_move),
         sys_interval_ms: millis(cluster.sys_interval),
         log_level: cluster.log_level.as_str().to_owned(),

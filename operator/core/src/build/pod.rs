@@ -33,6 +33,8 @@ pub(super) struct PodParts<'a> {
     pub(super) grace_s: i64,
     pub(super) security: PodSecurityContext,
     pub(super) spread: Vec<TopologySpreadConstraint>,
+    /// Beside that of the configuration.
+    pub(super) volumes: Vec<Volume>,
 }
 
 /// The template of a component's pods, with the user's overlay.
@@ -70,7 +72,12 @@ pub(super) fn template(cluster: &ValidatedCluster, parts: PodParts<'_>) -> PodTe
             } else {
                 asked_spread.clone()
             }),
-            volumes: Some(vec![config_volume(cluster, parts.file)]),
+            volumes: Some(
+                [config_volume(cluster, parts.file)]
+                    .into_iter()
+                    .chain(parts.volumes)
+                    .collect(),
+            ),
             containers: vec![parts.container],
             ..PodSpec::default()
         }),

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{metadata, number, pod, template_hash, warm};
+use super::{metadata, number, orders, pod, template_hash, warm};
 use crate::labels;
 use crate::names;
 use crate::requests::effective;
@@ -89,6 +89,9 @@ fn template(cluster: &ValidatedCluster, pods: &ValidatedPods) -> PodTemplateSpec
     if let Some(bytes) = proxy.memory_budget_bytes {
         args.extend(["--memory-budget-bytes".to_owned(), bytes.to_string()]);
     }
+    args.extend(orders::args());
+    let mut container = pod::container(names::PROXY_CONTAINER, pods, "/usr/bin/freshet-proxy", args);
+    container.volume_mounts.get_or_insert_default().push(orders::mount());
     let restart = proxy
         .restart
         .iter()
@@ -101,7 +104,7 @@ fn template(cluster: &ValidatedCluster, pods: &ValidatedPods) -> PodTemplateSpec
         labels: born_labels,
         annotations: restart.collect::<BTreeMap<_, _>>(),
         service_account: names::proxy_service_account(&cluster.name),
-        container: pod::container(names::PROXY_CONTAINER, pods, "/usr/bin/freshet-proxy", args),
+        container,
         file: names::PROXY_FILE,
         grace_s: i64::try_from(grace_s).unwrap_or(i64::MAX),
         security: PodSecurityContext {
@@ -116,6 +119,7 @@ fn template(cluster: &ValidatedCluster, pods: &ValidatedPods) -> PodTemplateSpec
             over(&cluster.name, "topology.kubernetes.io/zone"),
             over(&cluster.name, "kubernetes.io/hostname"),
         ],
+        volumes: vec![orders::volume()],
     };
     pod::template(cluster, parts)
 }

@@ -2,7 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy};
+use freshet_operator_api::{DeletionPolicy, StorageVolume};
+use k8s_openapi::api::apps::v1::{
+    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
+};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeMount, VolumeResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::{metadata, number, pod, template_hash};
@@ -18,6 +25,9 @@ pub(super) fn stateful_set(cluster: &ValidatedCluster) -> (StatefulSet, String) 
     let storage = &cluster.storage;
     let mut args = pod::common_args(names::STORAGE_FILE);
     args.extend(["--listen".to_owned(), format!("0.0.0.0:{}", names::STORAGE_PORT)]);
+    if storage.volume.is_some() {
+        args.extend(["--data-dir".to_owned(), names::DATA_FOLDER.to_owned()]);
+    }
     let mut container = pod::container(
         names::STORAGE_CONTAINER,
         &storage.pods,
@@ -26,6 +36,13 @@ pub(super) fn stateful_set(cluster: &ValidatedCluster) -> (StatefulSet, String) 
     );
     let ports = container.ports.get_or_insert_default();
     ports.push(pod::container_port("storage", names::STORAGE_PORT));
+    if storage.volume.is_some() {
+        container.volume_mounts.get_or_insert_default().push(VolumeMount {
+            name: names::DATA_VOLUME.to_owned(),
+            mount_path: names::DATA_MOUNT.to_owned(),
+            ..VolumeMount::default()
+        });
+    }
     let parts = pod::PodParts {
         pods: &storage.pods,
         labels: labels::of_component(&cluster.name, labels::STORAGE),
@@ -41,6 +58,7 @@ pub(super) fn stateful_set(cluster: &ValidatedCluster) -> (StatefulSet, String) 
             "kubernetes.io/hostname",
             true,
         )],
+        volumes: Vec::new(),
     };
     let template = pod::template(cluster, parts);
     let revision = template_hash(&template);
@@ -67,9 +85,49 @@ pub(super) fn stateful_set(cluster: &ValidatedCluster) -> (StatefulSet, String) 
                 ..LabelSelector::default()
             },
             template,
+            volume_claim_templates: storage.volume.as_ref().map(|volume| vec![claim(cluster, volume)]),
+            persistent_volume_claim_retention_policy: storage
+                .volume
+                .as_ref()
+                .map(|_| retention(storage.deletion_policy)),
             ..StatefulSetSpec::default()
         }),
         status: None,
     };
     (stateful_set, revision)
+}
+
+/// The claim of a node's volume. Nothing in it may ever change: a StatefulSet keeps the templates that it began with.
+fn claim(cluster: &ValidatedCluster, volume: &StorageVolume) -> PersistentVolumeClaim {
+    let size = BTreeMap::from([("storage".to_owned(), Quantity(volume.size.0.clone()))]);
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(names::DATA_VOLUME.to_owned()),
+            labels: Some(labels::of_component(&cluster.name, labels::STORAGE)),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            // Empty would ask for a volume without a class; none asks for the default.
+            storage_class_name: Some(volume.storage_class_name.clone()).filter(|name| !name.is_empty()),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(size),
+                limits: None,
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// A node that is one too many for a while comes back to what it had.
+fn retention(policy: DeletionPolicy) -> StatefulSetPersistentVolumeClaimRetentionPolicy {
+    let when_deleted = match policy {
+        DeletionPolicy::Retain => "Retain",
+        DeletionPolicy::Delete => "Delete",
+    };
+    StatefulSetPersistentVolumeClaimRetentionPolicy {
+        when_deleted: Some(when_deleted.to_owned()),
+        when_scaled: Some("Retain".to_owned()),
+    }
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::build::build_children;
+use crate::loss::Loss;
 use crate::observe::{PodFacts, ProxyPod, Role};
 use crate::requests::Requests;
 use crate::trouble::Trouble;
@@ -65,37 +66,21 @@ fn decide(operator: &Operator, resource: &MqttCluster, observed: &Observed) -> D
     }
 }
 
-fn pod(name: &str) -> PodFacts {
-    PodFacts {
-        name: name.to_owned(),
-        uid: name.to_owned(),
-        resource_version: "1".to_owned(),
-        node: None,
-        host_ip: None,
-        ip: None,
-        is_ready: true,
-        is_deleting: false,
-        restarts: 0,
-        last_end: None,
-        config_hash: None,
-        created_s: 0,
-        trouble: None,
-    }
-}
-
 /// The children as they are once they were applied, and a proxy of the revision serves.
 fn applied(decided: &Decided) -> Observed {
     let revision = decided.keep.proxy_revision.clone();
     let cluster = &decided.cluster;
     Observed {
         proxies: vec![ProxyPod {
-            pod: pod("p"),
+            pod: PodFacts::ready("p"),
             revision: revision.clone(),
             role: Some(Role::Active),
             is_accepting: true,
             deletion_cost: None,
             requests: Requests::default(),
             resize: None,
+            order: None,
+            loss: Loss::default(),
         }],
         deployments: vec![ProxyDeployment {
             name: format!("prod-proxy-{revision}"),
@@ -111,7 +96,7 @@ fn applied(decided: &Decided) -> Observed {
             trouble: None,
         }],
         storage_pods: vec![StoragePod {
-            pod: pod("s"),
+            pod: PodFacts::ready("s"),
             revision: "s1".to_owned(),
         }],
         storage_set: Some(StorageSet {

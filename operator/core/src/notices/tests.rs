@@ -5,24 +5,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::*;
-use crate::observe::{PodFacts, StoragePod};
+use crate::loss::Loss;
+use crate::observe::{PodFacts, StoragePod, StorageSet};
+use crate::plan::NO_MOVES;
 use crate::requests::Requests;
+use crate::rollout::Pace;
 
 fn pod(name: &str) -> PodFacts {
     PodFacts {
-        name: name.to_owned(),
         uid: format!("uid-{name}"),
-        resource_version: "1".to_owned(),
-        node: None,
-        host_ip: None,
-        ip: None,
-        is_ready: true,
-        is_deleting: false,
-        restarts: 0,
-        last_end: None,
-        config_hash: None,
-        created_s: 0,
-        trouble: None,
+        ..PodFacts::ready(name)
     }
 }
 
@@ -35,6 +27,8 @@ fn serving(name: &str) -> ProxyPod {
         deletion_cost: None,
         requests: Requests::default(),
         resize: None,
+        order: None,
+        loss: Loss::default(),
     }
 }
 
@@ -108,6 +102,19 @@ fn a_proxy_whose_pod_is_gone_is_lost_and_one_that_hands_over_is_not() {
 }
 
 #[test]
+fn a_proxy_that_both_witnesses_say_is_dead_is_told_of_once() {
+    let mut lost = serving("p");
+    lost.loss.is_lost = true;
+    lost.pod.is_ready = false;
+    let note = "proxy p does not answer, and its lease at storage has run out";
+    assert_eq!(
+        told_of_proxy(serving("p"), &with_proxy(lost.clone())),
+        pair("ProxyLost", note)
+    );
+    assert_eq!(told_of_proxy(lost.clone(), &with_proxy(lost)), []);
+}
+
+#[test]
 fn nothing_is_told_of_proxies_at_the_first_look() {
     let mut unready = serving("p");
     unready.pod.is_ready = false;
@@ -121,12 +128,14 @@ fn nothing_is_told_of_proxies_at_the_first_look() {
 #[test]
 fn decisions_are_told_with_names_and_numbers() {
     let set_role = |pod: &str, role: Role, is_change: bool| ProxyAction::SetRole {
+        accepting: role == Role::Active,
         pod: pod.to_owned(),
         resource_version: String::new(),
         role,
         deletion_cost: 0,
         is_change,
         config_hash: None,
+        is_lost: false,
     };
     let plan = ProxyPlan {
         actions: vec![
@@ -139,6 +148,8 @@ fn decisions_are_told_with_names_and_numbers() {
         target_replicas_were: Some(3),
         promotable: 0,
         phase: RevisionPhase::Stable,
+        moves: NO_MOVES.clone(),
+        pace: Pace::free(),
     };
     let asked = |desired| {
         let mut status = MqttClusterStatus::default();
@@ -248,6 +259,17 @@ fn another_life_of_a_storage_node_says_what_is_gone() {
         panic!("one")
     };
     assert!(note.contains("is a new pod"), "{note}");
+    let observed = Observed {
+        storage_set: Some(StorageSet {
+            has_volume: true,
+            ..StorageSet::default()
+        }),
+        ..observed
+    };
+    let [(_, note)] = &told(former, &observed, &status("u2", 0))[..] else {
+        panic!("one")
+    };
+    assert!(note.ends_with("what it had acknowledged is on its volume"), "{note}");
 }
 
 #[test]

@@ -4,24 +4,28 @@
 //!   as they are ready: role, Service label and deletion cost in one write ([`roles`]). What an active proxy reserves is raised
 //!   beside that, and never before it.
 //! - An active proxy that is lost is replaced by a warm one at once. The pool is refilled a few at a time ([`pool`]).
-//! - Scale-in takes its victims out of the Service together, then lowers `replicas`; the pods' own drain does the rest. They
-//!   have the lowest deletion cost, so that the pool stays. A victim that the ReplicaSet controller did not choose becomes
-//!   active again when it is needed.
-//! - A new revision comes up beside the others. When as many of it serve as are asked for, and have stayed ready, *all*
-//!   proxies of the others leave the Service together, so that no client is moved twice; then their Deployments go to
-//!   zero, and are deleted when their last pod is gone.
+//! - Scale-in takes its victims out of the Service together; they give their clients away by order ([`super::moves`]), and
+//!   `replicas` is lowered for each that has done so. Those have the lowest deletion cost, so that the pool stays. A victim
+//!   that is needed again before becomes active again, with the clients that it still has.
+//! - A new revision comes up beside the others, and as many of it serve as its [`Pace`] allows. When as many serve as are
+//!   asked for, and have stayed ready, *all* proxies of the others leave the Service together, so that no client is moved
+//!   twice; then their Deployments go to zero once they are empty, and are deleted when their last pod is gone.
 //! - A revision that is neither asked for nor serves anybody is given up at once: it may hold the room the next one needs.
 
+mod orders;
 mod pool;
 mod roles;
 mod room;
 
+use freshet_config::MoveOrder;
 use freshet_operator_api::RevisionPhase;
 
+use super::moves::{Drain, MovesPlan, NO_MOVES, Rebalanced};
 use crate::observe::{Observed, ProxyDeployment, ProxyPod, Role};
 use crate::requests::Requests;
+use crate::rollout::Pace;
 
-pub use roles::{ACTIVE_COST, DRAINING_COST, FORMER_COST, WARM_COST};
+pub use roles::{ACTIVE_COST, DRAINED_COST, DRAINING_COST, FORMER_COST, WARM_COST};
 pub use room::Rooms;
 use room::{Fit, Room};
 
@@ -42,6 +46,10 @@ pub struct ProxyTarget<'a> {
     pub active_requests: Requests,
     /// What is free on the nodes of those that wait, as far as it is known.
     pub rooms: &'a Rooms,
+    /// What clients do next.
+    pub moves: &'a MovesPlan,
+    /// How far the target may go.
+    pub pace: &'a Pace,
     /// The revision that served last: it is not given up while the target has not taken over, whatever becomes of its pods.
     pub served_last: Option<&'a str>,
 }
@@ -59,6 +67,47 @@ pub struct ProxyPlan {
     pub promotable: u32,
     /// Where the change of revision stands.
     pub phase: RevisionPhase,
+    /// What clients do next.
+    pub moves: MovesPlan,
+    /// What it was held to.
+    pub pace: Pace,
+}
+
+impl ProxyPlan {
+    /// Drains that end with what was done: their pods are the next to go.
+    pub fn drained(&self) -> impl Iterator<Item = &Drain> {
+        let ended = self.actions.iter().filter_map(|action| match action {
+            ProxyAction::SetRole {
+                pod,
+                role: Role::Draining,
+                is_change: false,
+                deletion_cost: DRAINED_COST,
+                ..
+            } => Some(pod),
+            _ => None,
+        });
+        ended.filter_map(|pod| {
+            self.moves
+                .drains
+                .iter()
+                .find(|drain| drain.pod == *pod && drain.end.is_some())
+        })
+    }
+
+    /// A rebalance that ends with what was done.
+    pub fn rebalanced(&self) -> Option<Rebalanced> {
+        self.moves.ends.filter(|_| self.has_ordered())
+    }
+
+    /// Clients that a rebalance moves which begins with what was done.
+    pub fn rebalances(&self) -> Option<u64> {
+        self.moves.begins.filter(|_| self.has_ordered())
+    }
+
+    fn has_ordered(&self) -> bool {
+        let is_order = |action: &ProxyAction| matches!(action, ProxyAction::SetOrder { .. });
+        self.actions.iter().any(is_order)
+    }
 }
 
 /// One step.
@@ -72,12 +121,27 @@ pub enum ProxyAction {
         resource_version: String,
         /// What it becomes.
         role: Role,
+        /// Whether it gets new connections.
+        accepting: bool,
         /// When the ReplicaSet controller removes it: the lowest first.
         deletion_cost: i32,
         /// Whether it was something else.
         is_change: bool,
         /// Hash of the file it runs with, where it is known.
         config_hash: Option<String>,
+        /// It is marked as dead.
+        is_lost: bool,
+    },
+    /// Gives a pod an order about its clients, changes or withdraws it.
+    SetOrder {
+        /// The pod.
+        pod: String,
+        /// What the write must still find.
+        resource_version: String,
+        /// The order; none: it is withdrawn.
+        order: Option<MoveOrder>,
+        /// Whether it gets new connections, where that is to be written with it.
+        accepting: Option<bool>,
     },
     /// Raises what a pod reserves, in place, to what an active one does.
     Resize {
@@ -123,12 +187,15 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
 
     let mut room = Room::new(target.rooms, target.active_requests);
     let promotable = promotable(&of_target, room.clone());
-    let assigned = roles::assign(&of_target, target.replicas, target.warm, &mut room);
+    // Who is active stays it: a rollout that pauses moves nobody.
+    let active = u32::try_from(of_target.iter().filter(|proxy| proxy.is_active()).count()).unwrap_or(u32::MAX);
+    let places = target.replicas.min(target.pace.allowed.max(active));
+    let assigned = roles::assign(&of_target, places, target.warm, &mut room);
     for &(proxy, role) in &assigned {
-        roles::push(&mut actions, proxy, role, config_hash);
+        roles::push(&mut actions, proxy, role, config_hash, target.moves);
     }
     actions.extend(resizes(&assigned, target.active_requests));
-    let target_replicas = pool::next_replicas(&assigned, deployment, target.replicas, target.warm);
+    let target_replicas = pool::next_replicas(&assigned, deployment, target.replicas, target.warm, target.moves);
     match deployment.filter(|_| target.is_kept) {
         Some(kept) if kept.replicas == target_replicas => {}
         Some(kept) => actions.push(ProxyAction::ScaleTarget {
@@ -138,7 +205,7 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
         None => actions.push(ProxyAction::ApplyTarget),
     }
 
-    let takes_over = target_takes_over(&of_target, deployment, target.replicas);
+    let takes_over = target.pace.may_take_over && target_takes_over(&of_target, deployment, target.replicas);
     let others: Vec<&ProxyDeployment> = observed
         .deployments
         .iter()
@@ -146,17 +213,19 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
         .collect();
     for other in &others {
         let proxies = alive_of(observed, &other.revision);
-        let assigned = if takes_over {
+        let served_last = target.served_last == Some(other.revision.as_str());
+        let hands_over = takes_over || (target.served_last.is_some() && !served_last && has_left_together(&proxies));
+        let assigned = if hands_over {
             roles::hand_over(&proxies)
         } else {
             roles::serve_on(&proxies, target.replicas.min(other.replicas), &mut room)
         };
         for (proxy, role) in assigned {
-            roles::push(&mut actions, proxy, role, config_hash);
+            roles::push(&mut actions, proxy, role, config_hash, target.moves);
         }
-        let served_last = target.served_last == Some(other.revision.as_str());
-        push_retirement(&mut actions, other, observed, takes_over, served_last);
+        push_retirement(&mut actions, other, observed, hands_over, served_last, target.moves);
     }
+    orders::push(&mut actions, observed, target.moves);
 
     let is_alone = others.is_empty() && observed.proxies.iter().all(|p| p.revision == target.revision);
     ProxyPlan {
@@ -166,9 +235,12 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
         promotable,
         phase: match (is_alone, takes_over) {
             (true, _) => RevisionPhase::Stable,
-            (false, false) => RevisionPhase::Warming,
+            (false, _) if target.pace.is_rollback => RevisionPhase::RollingBack,
+            (false, false) => target.pace.phase,
             (false, true) => RevisionPhase::Draining,
         },
+        moves: target.moves.clone(),
+        pace: target.pace.clone(),
     }
 }
 
@@ -184,7 +256,7 @@ pub fn keep_serving(observed: &Observed, replicas: Option<u32>) -> ProxyPlan {
             .collect();
         let places = replicas.unwrap_or(u32::MAX).min(deployment.replicas);
         for (proxy, role) in roles::serve_on(&proxies, places, &mut Room::unknown()) {
-            roles::push(&mut actions, proxy, role, None);
+            roles::push(&mut actions, proxy, role, None, &NO_MOVES);
         }
     }
     let replicas = observed
@@ -199,6 +271,8 @@ pub fn keep_serving(observed: &Observed, replicas: Option<u32>) -> ProxyPlan {
         target_replicas_were: Some(replicas),
         promotable: 0,
         phase: RevisionPhase::Stable,
+        moves: NO_MOVES.clone(),
+        pace: Pace::free(),
     }
 }
 
@@ -244,12 +318,20 @@ fn target_takes_over(of_target: &[&ProxyPod], deployment: Option<&ProxyDeploymen
     deployment.is_some() && serving >= replicas as usize && available >= replicas
 }
 
+/// Whether all proxies of a revision have left the Service together. One that another has taken over from goes on with that,
+/// whatever is asked for since.
+fn has_left_together(proxies: &[&ProxyPod]) -> bool {
+    let has = |role: Role| proxies.iter().any(|proxy| proxy.role == Some(role));
+    has(Role::Draining) && !has(Role::Active)
+}
+
 fn push_retirement(
     actions: &mut Vec<ProxyAction>,
     other: &ProxyDeployment,
     observed: &Observed,
-    takes_over: bool,
+    hands_over: bool,
     served_last: bool,
+    moves: &MovesPlan,
 ) {
     if other.is_deleting {
         return;
@@ -258,7 +340,9 @@ fn push_retirement(
     if other.replicas > 0 {
         let alive = || pods().filter(|proxy| !proxy.pod.is_deleting);
         let is_empty_handed = alive().all(|proxy| proxy.is_warm() && !proxy.is_accepting && !proxy.pod.is_ready);
-        if (is_empty_handed && !served_last) || (takes_over && alive().all(has_left)) {
+        if (is_empty_handed && !served_last)
+            || (hands_over && alive().all(|proxy| has_left(proxy) && moves.may_go(&proxy.pod.uid)))
+        {
             actions.push(ProxyAction::ScaleToZero {
                 deployment: other.name.clone(),
                 resource_version: other.resource_version.clone(),

@@ -1,12 +1,16 @@
 //! Whole courses: a model of the Deployment controller and the kubelet beside the planner, and anything that can happen
 //! in between, the operator's own death in the middle of a plan included.
 
+use freshet_operator_api::RevisionPhase;
 use proptest::prelude::*;
 
+use super::NO_MOVES;
 use super::proxies::{ProxyAction, ProxyTarget, Rooms, plan_proxies};
 use crate::keep::Record;
+use crate::loss::Loss;
 use crate::observe::{Observed, PodFacts, ProxyDeployment, ProxyPod, Role, serving_revision};
 use crate::requests::Requests;
+use crate::rollout::Pace;
 
 /// Pods of `a` are of an earlier operator's template: without a role at birth, and with all that an active one reserves.
 const REVISIONS: [&str; 3] = ["a", "b", "bad"];
@@ -32,6 +36,10 @@ enum Happening {
     Ready(usize),
     /// A pod stops being ready.
     Blink(usize),
+    /// Both witnesses say that a pod is dead.
+    Lost(usize),
+    /// The rollout lets so many of the target serve, and lets it take over or not.
+    Pace(u32, bool),
     /// A pod is deleted by somebody else.
     Deleted(usize),
     /// A stopping pod is gone.
@@ -48,6 +56,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => Just(Happening::Controllers),
         4 => (0..8usize).prop_map(Happening::Ready),
         1 => (0..8usize).prop_map(Happening::Blink),
+        1 => (0..8usize).prop_map(Happening::Lost),
+        2 => (0..6u32, any::<bool>()).prop_map(|(allowed, may)| Happening::Pace(allowed, may)),
         1 => (0..8usize).prop_map(Happening::Deleted),
         2 => (0..8usize).prop_map(Happening::Gone),
         6 => (0..12usize).prop_map(Happening::Plan),
@@ -72,6 +82,7 @@ struct World {
     warm: u32,
     rooms: Rooms,
     served_last: Option<String>,
+    pace: Option<Pace>,
     next_id: usize,
 }
 
@@ -102,10 +113,25 @@ impl World {
                 let startable = |p: &&mut ProxyPod| !p.pod.is_ready && !p.pod.is_deleting && p.revision != "bad";
                 if let Some(pod) = pods.iter_mut().filter(startable).nth(index) {
                     pod.pod.is_ready = true;
+                    pod.loss.is_lost = false;
                 }
             }
             Happening::Blink(index) => {
                 if let Some(pod) = pods.get_mut(index) {
+                    pod.pod.is_ready = false;
+                }
+            }
+            Happening::Pace(allowed, may_take_over) => {
+                self.pace = Some(Pace {
+                    allowed,
+                    may_take_over,
+                    phase: RevisionPhase::Canary,
+                    ..Pace::free()
+                });
+            }
+            Happening::Lost(index) => {
+                if let Some(pod) = pods.get_mut(index) {
+                    pod.loss.is_lost = true;
                     pod.pod.is_ready = false;
                 }
             }
@@ -172,7 +198,15 @@ impl World {
         if let Some(serving) = serving_revision(&self.observed.proxies) {
             self.served_last = Some(serving.to_owned());
         }
+        // Where nobody else serves, nothing is held up (`next_pace`).
+        let others_serve = self
+            .observed
+            .proxies
+            .iter()
+            .any(|p| p.revision != self.revision && p.serves());
+        let pace = self.pace.clone().filter(|_| others_serve).unwrap_or_else(Pace::free);
         let target = ProxyTarget {
+            pace: &pace,
             revision: self.revision,
             replicas: self.replicas,
             warm: self.warm,
@@ -180,6 +214,7 @@ impl World {
             config_hash: "h",
             active_requests: ACTIVE_REQUESTS,
             rooms: &self.rooms,
+            moves: &NO_MOVES,
             served_last: self.served_last.as_deref(),
         };
         let plan = plan_proxies(&self.observed, target);
@@ -207,13 +242,21 @@ impl World {
             ProxyAction::SetRole {
                 pod,
                 role,
+                accepting,
                 deletion_cost,
                 config_hash,
+                is_lost,
                 ..
             } => {
                 let pod = self.pod_mut(pod);
                 pod.role = Some(*role);
-                pod.is_accepting = *role == Role::Active;
+                pod.is_accepting = *accepting;
+                pod.loss.is_marked = *is_lost;
+                assert!(
+                    !(*is_lost && pod.is_accepting),
+                    "{} is dead and in the Service",
+                    pod.pod.name
+                );
                 pod.deletion_cost = Some(*deletion_cost);
                 pod.pod.config_hash.clone_from(config_hash);
                 true
@@ -257,6 +300,7 @@ impl World {
                 }
             },
             ProxyAction::ScaleTarget { .. } => unreachable!("nothing is kept here"),
+            ProxyAction::SetOrder { .. } => unreachable!("no client is moved here"),
             ProxyAction::ScaleToZero { deployment, .. } => {
                 let deployment = self
                     .observed
@@ -276,6 +320,7 @@ impl World {
 
     /// Lets everything go its way until nothing changes. Panics if that does not come to pass.
     fn settle(&mut self) {
+        self.pace = None;
         for _ in 0..40 {
             let changed = self.plan(usize::MAX);
             let before = self.observed.clone();
@@ -283,6 +328,7 @@ impl World {
             self.observed.proxies.retain(|proxy| !proxy.pod.is_deleting);
             for proxy in &mut self.observed.proxies {
                 proxy.pod.is_ready = proxy.revision != "bad";
+                proxy.loss.is_lost = false;
             }
             if !changed && before == self.observed {
                 return;
@@ -320,6 +366,8 @@ fn new_pod(id: usize, revision: &str) -> ProxyPod {
             Requests::default()
         },
         resize: None,
+        order: None,
+        loss: Loss::default(),
     }
 }
 

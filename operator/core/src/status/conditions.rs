@@ -4,21 +4,21 @@
 use freshet_operator_api::{ConditionType, MqttClusterStatus, RevisionPhase};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{Outcome, StatusInput, reservation};
+use super::{Outcome, StatusInput, reservation, rollout, scaling};
 use crate::connections;
 use crate::observe::{Observed, Role};
 use crate::trouble::Trouble;
 
 /// What a condition says.
 #[derive(Debug)]
-struct Verdict {
+pub(super) struct Verdict {
     holds: bool,
     reason: String,
     message: String,
 }
 
 impl Verdict {
-    fn yes(reason: &str, message: impl Into<String>) -> Self {
+    pub(super) fn yes(reason: &str, message: impl Into<String>) -> Self {
         Self {
             holds: true,
             reason: reason.to_owned(),
@@ -26,7 +26,7 @@ impl Verdict {
         }
     }
 
-    fn no(reason: &str, message: impl Into<String>) -> Self {
+    pub(super) fn no(reason: &str, message: impl Into<String>) -> Self {
         Self {
             holds: false,
             reason: reason.to_owned(),
@@ -53,12 +53,14 @@ pub(super) fn judge(input: &StatusInput<'_>, status: &MqttClusterStatus) -> Vec<
     let was_complete = was_complete(input, status);
     let is_progressing = match input.outcome {
         Outcome::Planned { .. } => {
-            let is_moving = status.proxy.revision.phase != RevisionPhase::Stable || is_draining(input.observed);
-            !is_paused && (is_moving || !(is_complete || was_complete))
+            let phase = status.proxy.revision.phase;
+            let is_moving = phase != RevisionPhase::Stable || is_draining(input.observed);
+            !is_paused && phase != RevisionPhase::Paused && (is_moving || !(is_complete || was_complete))
         }
         Outcome::Blocked(_) => false,
     };
-    let is_expected = is_progressing || is_complete || is_paused;
+    let is_held = status.proxy.revision.phase == RevisionPhase::Paused && status.proxy.active >= status.proxy.desired;
+    let is_expected = is_progressing || is_complete || is_paused || is_held;
     let facts = Facts {
         status,
         trouble: worst_trouble(input.observed),
@@ -79,6 +81,8 @@ pub(super) fn judge(input: &StatusInput<'_>, status: &MqttClusterStatus) -> Vec<
                 ConditionType::UpgradeAvailable => upgrade_available(input),
                 ConditionType::ConnectionsLimited => connections_limited(input),
                 ConditionType::ResizeDeferred => resize_deferred(input),
+                ConditionType::RolloutPaused => rollout::paused(status),
+                ConditionType::ScalingActive => scaling::active(status),
             };
             condition(input, type_, verdict)
         })
@@ -218,6 +222,12 @@ fn progressing(facts: &Facts<'_>, is_paused: bool) -> Verdict {
     if is_paused {
         return Verdict::no("Paused", "spec.paused is true: nothing is changed");
     }
+    if revision.phase == RevisionPhase::Paused {
+        return Verdict::no(
+            "RolloutPaused",
+            format!("revision {} goes no further: {}", revision.target, revision.reason),
+        );
+    }
     if !facts.is_progressing {
         return Verdict::no(COMPLETE, "what the resource asks for was carried out");
     }
@@ -228,6 +238,20 @@ fn progressing(facts: &Facts<'_>, is_paused: bool) -> Verdict {
                 "revision {} comes up, {} serves",
                 revision.target,
                 or_none(&revision.current)
+            ),
+        ),
+        RevisionPhase::Canary | RevisionPhase::Paused => Verdict::yes(
+            "RevisionCanary",
+            format!(
+                "{} proxies of revision {} serve and are watched, beside {} of others",
+                revision.active_new, revision.target, revision.active_old
+            ),
+        ),
+        RevisionPhase::RollingBack => Verdict::yes(
+            "RevisionRollingBack",
+            format!(
+                "revision {} serves on, {} proxies of others hand over their clients",
+                revision.target, facts.status.proxy.draining
             ),
         ),
         RevisionPhase::Draining => Verdict::yes(
@@ -283,7 +307,7 @@ fn stalled(input: &StatusInput<'_>, facts: &Facts<'_>) -> Verdict {
             &trouble.reason,
             format!("{who}: {}; {}", trouble.message, what_to_do(&trouble.reason)),
         ),
-        _ => Verdict::no("Working", "nobody needs to act"),
+        _ => rollout::stalled(facts.status).unwrap_or_else(|| Verdict::no("Working", "nobody needs to act")),
     }
 }
 

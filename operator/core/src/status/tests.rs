@@ -5,9 +5,11 @@ use serde_json::json;
 
 use super::*;
 use crate::keep::Record;
+use crate::loss::Loss;
 use crate::observe::{PodFacts, ProxyDeployment, ProxyPod, StoragePod, StorageSet};
-use crate::plan::{ACTIVE_COST, ProxyTarget, Rooms, plan_proxies, plan_storage};
+use crate::plan::{ACTIVE_COST, NO_MOVES, ProxyTarget, Rooms, plan_proxies, plan_storage};
 use crate::requests::Requests;
+use crate::rollout::Pace;
 use crate::trouble::Trouble;
 use crate::validate::{DefaultImages, validate};
 
@@ -43,6 +45,8 @@ fn active(name: &str, revision: &str) -> ProxyPod {
         deletion_cost: Some(ACTIVE_COST),
         requests: Requests::default(),
         resize: None,
+        order: None,
+        loss: Loss::default(),
     }
 }
 
@@ -146,6 +150,8 @@ impl<'a> Given<'a> {
             config_hash: "h",
             active_requests: self.active_requests,
             rooms: &Rooms::new(),
+            moves: &NO_MOVES,
+            pace: &Pace::free(),
             served_last: None,
         };
         build_status(&StatusInput {
@@ -162,6 +168,7 @@ impl<'a> Given<'a> {
             observed: self.observed,
             connection_limits: &self.connection_limits,
             refused_resizes: &self.refused_resizes,
+            loads: &Loads::new(),
             scaling: self.scaling,
             previous: self.previous,
             now: Timestamp::from_second(self.at).expect("a time"),
@@ -321,6 +328,7 @@ fn a_resource_that_cannot_be_built_is_stalled_and_keeps_its_last_numbers() {
         outcome: Outcome::Blocked(&blocked),
         connection_limits: &ConnectionLimits::new(),
         refused_resizes: &RefusedResizes::new(),
+        loads: &Loads::new(),
         scaling: None,
         observed: &settled(),
         previous: Some(&before),

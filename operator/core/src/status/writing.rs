@@ -45,7 +45,12 @@ fn decisions_of(status: &MqttClusterStatus) -> MqttClusterStatus {
     decisions.proxy.warm = 0;
     decisions.proxy.promotable = 0;
     decisions.proxy.draining = 0;
+    decisions.proxy.drains.clear();
+    decisions.proxy.drains_total = 0;
+    decisions.proxy.revision.active_new = 0;
+    decisions.proxy.revision.active_old = 0;
     decisions.storage.ready = 0;
+    decisions.pending_disruption = None;
     if let Some(scaling) = &mut decisions.scaling {
         scaling.signals.clear();
         scaling.learned_capacity = None;

@@ -46,6 +46,7 @@ pub(super) fn of_storage(spec: &api::MqttClusterSpec, image: &str, upgrade: Opti
         "resources": value(&storage.resources),
         "scheduling": value(&storage.scheduling),
         "podTemplate": value(&storage.pod_template),
+        "volume": storage.volume.is_some(),
         "upgrade": upgrade,
     });
     hash(&asked, &first_of_storage())
@@ -71,6 +72,7 @@ fn first_of_storage() -> Value {
         "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
         "scheduling": first_of_scheduling(),
         "podTemplate": {},
+        "volume": false,
     })
 }
 

@@ -96,7 +96,7 @@ impl Connection {
                 return Err(DisconnectReason::WillNotAllowed);
             }
         }
-        if cx.shared.drain.is_some() {
+        if cx.shared.is_shutting_down() {
             return Err(DisconnectReason::ServerShutdown);
         }
         let attaches = cx.shared.stats.attaching_now + cx.shared.leaving.unattached();
@@ -178,7 +178,7 @@ impl Connection {
         });
         session.will = will.clone().map(Box::new);
         let request = cx.shared.requests.add(Request::Attach(cx.token, cx.now));
-        cx.shared.attaches.asked();
+        cx.shared.attaches.asked(cx.now);
         attaching.request = Some(request);
         if !cx.shared.keeps_sessions {
             attaching.granted_expiry_s = 0;
@@ -257,6 +257,7 @@ impl Connection {
         cx.shared.stats.attaching_now = cx.shared.stats.attaching_now.saturating_sub(1);
         cx.shared.stats.clients_now += 1;
         cx.shared.stats.connects_accepted += 1;
+        cx.shared.connacks.observe(QoS::AtMostOnce, attaching.since, cx.now);
         self.phase = Phase::Connected;
         self.last_received = cx.now;
         self.resume_exchanges(cx)?;

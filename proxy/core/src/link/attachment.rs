@@ -86,7 +86,9 @@ impl Link {
         // Changes of sessions before their ends.
         self.turn.extend(self.owed.resume());
         self.turn.extend(self.ensures.resume());
-        self.turn.extend(self.sessions.resume());
+        let naming = &self.naming;
+        let has_to_wait = |client_id: &[u8]| naming.is_awaited(placement.shard_of_client(client_id));
+        self.turn.extend(self.sessions.resume(has_to_wait));
         let has = |name: &str| attached.features.iter().any(|feature| feature.0 == name);
         self.reports.attached(has(REPORTS_FEATURE));
         out.tell_all(&ToWorker::StorageBack {
@@ -124,7 +126,8 @@ impl Link {
             }),
             Some(known) => Ok(Arc::clone(known)),
             None => {
-                self.shards = (0..found.shards()).map(|s| ShardLink::new(ShardId(s))).collect();
+                let links = (0..found.shards()).map(|s| ShardLink::new(ShardId(s), self.origin));
+                self.shards = links.collect();
                 Ok(Arc::clone(self.placement.insert(Arc::new(found))))
             }
         }

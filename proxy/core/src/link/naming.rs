@@ -1,8 +1,10 @@
 //! Shards that are to be told which sessions the proxy holds, until it is certain that they have heard it.
 //!
 //! A shard that has forgotten the proxy grants and ends sessions without those that it holds already. Its workers are
-//! asked to name them; a stream that breaks in between takes the answers with it, so they are asked again. Naming has
-//! no answer of its own: operations are taken in order, so a later renewed lease proves that storage has heard it.
+//! asked to name them; a stream that breaks in between takes the answers with it, so they are asked again. Clients of the
+//! shard that connect meanwhile are asked for behind that: storage would let one in beside the connection that it takes
+//! the place of. Naming has no answer of its own: operations are taken in order, so a later renewed lease proves that
+//! storage has heard it.
 
 use std::collections::BTreeMap;
 
@@ -33,6 +35,11 @@ impl Naming {
     /// Whether storage may not have heard what it was told on an earlier stream.
     pub(super) fn is_unproven(&self, shard: ShardId) -> bool {
         self.shards.contains_key(&shard)
+    }
+
+    /// Whether some worker has not named its sessions on this stream.
+    pub(super) fn is_awaited(&self, shard: ShardId) -> bool {
+        matches!(self.shards.get(&shard), Some(Stage::Asked { .. }))
     }
 
     /// A worker's sessions are sent.
@@ -69,8 +76,10 @@ mod tests {
         let mut naming = Naming::default();
         naming.ask(SHARD, 2);
         naming.named(SHARD);
+        assert!(naming.is_awaited(SHARD));
         naming.renewal_sent();
         naming.named(SHARD);
+        assert!(!naming.is_awaited(SHARD));
         naming.renewal_answered();
         assert!(
             naming.is_unproven(SHARD),

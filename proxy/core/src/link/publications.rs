@@ -1,12 +1,15 @@
 //! What the proxy has sent to one shard and not yet been answered for.
 //!
 //! Numbers publications without gaps, hands them out in batches, keeps each until its outcome is known so that a
-//! broken stream can be resumed, and gives outcomes back to their workers. Its size is bounded by the workers, which
-//! stop reading when too much is outstanding. Leaves out routing: one value per shard.
+//! broken stream can be resumed, and gives outcomes back to their workers. Those of QoS 1 and 2 have another number that
+//! stays when a new leader counts from the beginning. Its size is bounded by the workers, which stop reading when too much is
+//! outstanding. Leaves out routing: one value per shard.
 
 use std::collections::VecDeque;
 
-use freshet_storage_contract::{Message, PublishBatch, PublishOutcome, PublishSeq, QoS, ShardId};
+use freshet_storage_contract::{
+    IncarnationId, LastingNumbers, Message, PublishBatch, PublishOutcome, PublishSeq, QoS, ShardId,
+};
 
 use super::Violation;
 use crate::exchange::{PublishTicket, WorkerId};
@@ -15,6 +18,10 @@ use crate::exchange::{PublishTicket, WorkerId};
 #[derive(Debug)]
 pub(super) struct Publications {
     shard: ShardId,
+    /// Whose lasting numbers these are.
+    origin: IncarnationId,
+    /// The lasting number that the next one of QoS 1 or 2 gets.
+    next_lasting: u64,
     /// Number of the oldest one in the window.
     first: u64,
     window: VecDeque<Outstanding>,
@@ -28,6 +35,8 @@ pub(super) struct Publications {
 struct Outstanding {
     worker: WorkerId,
     ticket: PublishTicket,
+    /// Its own; at QoS 0 that of the next one that has one.
+    lasting: u64,
     message: Message,
 }
 
@@ -40,9 +49,12 @@ pub(super) struct Answered {
 }
 
 impl Publications {
-    pub(super) fn new(shard: ShardId) -> Self {
+    /// `origin`: the first incarnation of the process.
+    pub(super) fn new(shard: ShardId, origin: IncarnationId) -> Self {
         Self {
             shard,
+            origin,
+            next_lasting: 1,
             first: 1,
             window: VecDeque::new(),
             sent: 0,
@@ -51,9 +63,12 @@ impl Publications {
     }
 
     pub(super) fn push(&mut self, worker: WorkerId, ticket: PublishTicket, message: Message) {
+        let lasting = self.next_lasting;
+        self.next_lasting += u64::from(message.qos != QoS::AtMostOnce);
         self.window.push_back(Outstanding {
             worker,
             ticket,
+            lasting,
             message,
         });
     }
@@ -79,13 +94,29 @@ impl Publications {
         if messages.is_empty() {
             return None;
         }
+        let lasting = messages
+            .iter()
+            .any(|message| message.qos != QoS::AtMostOnce)
+            .then(|| LastingNumbers {
+                origin: self.origin,
+                first: self.lasting_at(self.sent),
+                oldest: self.lasting_at(0),
+            });
         self.sent += messages.len();
         self.given = self.given.max(self.sent);
         Some(PublishBatch {
             shard: self.shard,
             first,
             messages,
+            lasting,
         })
+    }
+
+    /// The lasting number of the first publication of QoS 1 or 2 from this place of the window on.
+    fn lasting_at(&self, index: usize) -> u64 {
+        self.window
+            .get(index)
+            .map_or(self.next_lasting, |waiting| waiting.lasting)
     }
 
     /// Takes outcomes from `first` on. Those that were answered before are passed over.
@@ -179,7 +210,7 @@ mod tests {
     }
 
     fn with(qos: &[QoS]) -> Publications {
-        let mut p = Publications::new(ShardId(0));
+        let mut p = Publications::new(ShardId(0), IncarnationId(7));
         for (ticket, qos) in (1..).zip(qos) {
             p.push(WorkerId(0), PublishTicket(ticket), message(*qos));
         }
@@ -257,5 +288,30 @@ mod tests {
         );
         let again = p.next_batch(usize::MAX).unwrap();
         assert_eq!((again.first, again.messages.len()), (PublishSeq(1), 3));
+    }
+
+    #[test]
+    fn a_publication_keeps_its_lasting_number_when_all_others_begin_anew() {
+        let (zero, one, two) = (QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce);
+        let mut p = with(&[zero, two, one, zero, two]);
+        let lasting = |first, oldest| {
+            Some(LastingNumbers {
+                origin: IncarnationId(7),
+                first,
+                oldest,
+            })
+        };
+        assert_eq!(p.next_batch(usize::MAX).unwrap().lasting, lasting(1, 1));
+        p.answered(PublishSeq(1), &[PublishOutcome::Delivered; 2], |_| {})
+            .unwrap();
+        p.start_over(PublishSeq(0), |_| {});
+        let again = p.next_batch(usize::MAX).unwrap();
+        assert_eq!((again.first, again.lasting), (PublishSeq(1), lasting(2, 2)));
+        assert_eq!(again.messages.len(), 2, "QoS 0 does not come again");
+        p.push(WorkerId(0), PublishTicket(9), message(zero));
+        let unnumbered = p.next_batch(usize::MAX).unwrap();
+        assert_eq!(unnumbered.lasting, None);
+        p.push(WorkerId(0), PublishTicket(10), message(one));
+        assert_eq!(p.next_batch(usize::MAX).unwrap().lasting, lasting(4, 2));
     }
 }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    AttachSession, ExactlyOnce, FilterShards, InterestChange, Message, Operation, Placement, PublishOutcome, Release,
-    RequestId, SettleShared, ShardId,
+    AttachSession, ExactlyOnce, FilterShards, InterestChange, Message, Operation, Placement, PublishOutcome,
+    RegisteredSession, Release, RequestId, SettleShared, ShardId,
 };
 
 use super::ensures::Ensure;
@@ -101,8 +101,11 @@ impl Link {
                     session_expiry_interval_s,
                     will,
                 };
+                let shard = placement.shard_of_client(&attach.client_id);
                 let operation = self.sessions.attach(attach);
-                self.send(operation);
+                if !self.naming.is_awaited(shard) {
+                    self.send(operation);
+                }
             }
             ToLink::DetachSession {
                 client_id,
@@ -125,19 +128,35 @@ impl Link {
             ToLink::RegisterSessions { shard, sessions } => {
                 // While storage is away it is not sent, and asked for again.
                 if self.is_attached() {
-                    self.naming.named(shard);
-                }
-                self.send(Operation::RegisterSessions { shard, sessions });
-                if self.is_attached() {
-                    for update in self.owed.named(worker, shard) {
-                        self.send(update);
-                    }
+                    self.register_sessions(worker, shard, sessions, &placement);
                 }
             }
             ToLink::Accepted { shard, term, seq } => {
                 if let Some(link) = self.shards.get_mut(usize::from(shard.0)) {
                     link.acceptance.accept(worker, term, seq);
                 }
+            }
+        }
+    }
+
+    /// Names the sessions of a worker, and asks for what has waited for that.
+    fn register_sessions(
+        &mut self,
+        worker: WorkerId,
+        shard: ShardId,
+        sessions: Vec<RegisteredSession>,
+        placement: &Placement,
+    ) {
+        let was_awaited = self.naming.is_awaited(shard);
+        self.naming.named(shard);
+        self.send(Operation::RegisterSessions { shard, sessions });
+        for update in self.owed.named(worker, shard) {
+            self.send(update);
+        }
+        if was_awaited && !self.naming.is_awaited(shard) {
+            let is_one = |client_id: &[u8]| placement.shard_of_client(client_id) == shard;
+            for attach in self.sessions.attaching(is_one) {
+                self.send(attach);
             }
         }
     }

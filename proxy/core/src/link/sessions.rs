@@ -131,8 +131,17 @@ impl SessionRequests {
         }
     }
 
-    /// Everything that the new stream has to carry again.
-    pub(super) fn resume(&mut self) -> Vec<Operation> {
+    /// Attaches of these clients that have no answer.
+    pub(super) fn attaching(&self, is_one: impl Fn(&[u8]) -> bool) -> Vec<Operation> {
+        let attaching = self.attaching.values().map(|attaching| &attaching.attach);
+        attaching
+            .filter(|attach| is_one(&attach.client_id))
+            .map(|attach| Operation::AttachSession(attach.clone()))
+            .collect()
+    }
+
+    /// Everything that the new stream has to carry again, but attaches of clients that have to wait.
+    pub(super) fn resume(&mut self, has_to_wait: impl Fn(&[u8]) -> bool) -> Vec<Operation> {
         self.before_renewals.clear();
         self.repeatable.clear();
         let ended = self.ended.iter().map(|e| Operation::DetachSession {
@@ -141,9 +150,10 @@ impl SessionRequests {
             reason: e.reason,
             session_expiry_interval_s: e.session_expiry_interval_s,
         });
-        let attaching = self.attaching.values_mut().map(|attaching| {
+        let attaching = self.attaching.values_mut().filter_map(|attaching| {
             attaching.was_asked_before = true;
-            Operation::AttachSession(attaching.attach.clone())
+            let attach = &attaching.attach;
+            (!has_to_wait(&attach.client_id)).then(|| Operation::AttachSession(attach.clone()))
         });
         ended.chain(attaching).collect()
     }
@@ -197,7 +207,7 @@ mod tests {
             session_expiry_interval_s: 0,
             will: None,
         });
-        assert_eq!(requests.resume().len(), 1);
+        assert_eq!(requests.resume(|_| false).len(), 1);
         requests
     }
 
@@ -234,11 +244,21 @@ mod tests {
     }
 
     #[test]
+    fn an_attach_that_has_to_wait_is_asked_later() {
+        let mut requests = asked_again();
+        assert_eq!(requests.resume(|client_id| client_id == b"c"), []);
+        assert_eq!(requests.attaching(|client_id| client_id == b"d"), []);
+        let asked = requests.attaching(|client_id| client_id == b"c");
+        assert!(matches!(&asked[..], [Operation::AttachSession { .. }]));
+        assert_eq!(requests.granted(R, epoch(1)), Granted::Awaited);
+    }
+
+    #[test]
     fn what_a_broken_stream_may_have_lost_is_sent_again() {
         let mut requests = SessionRequests::default();
         end(&mut requests, "a");
         requests.renewal_sent();
-        let again = requests.resume();
+        let again = requests.resume(|_| false);
         assert!(matches!(&again[..], [Operation::DetachSession { .. }]));
         requests.renewal_answered();
         assert_eq!(

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use freshet_storage_contract::{
-    InterestChange, InterestDelta, InterestVersion, RequestId, ShardId, SharedStrategy, Term,
+    IncarnationId, InterestChange, InterestDelta, InterestVersion, RequestId, ShardId, SharedStrategy, Term,
 };
 
 use super::acceptance::Acceptance;
@@ -41,11 +41,12 @@ pub(super) struct ShardLink {
 }
 
 impl ShardLink {
-    pub(super) fn new(shard: ShardId) -> Self {
+    /// `origin`: the first incarnation of the process.
+    pub(super) fn new(shard: ShardId, origin: IncarnationId) -> Self {
         Self {
             shard,
             leader_term: Term(0),
-            publications: Publications::new(shard),
+            publications: Publications::new(shard, origin),
             acceptance: Acceptance::default(),
             changes: VecDeque::new(),
             complete: false,
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_joins_when_its_interest_is_confirmed() {
-        let mut shard = ShardLink::new(ShardId(0));
+        let mut shard = ShardLink::new(ShardId(0), IncarnationId(7));
         shard.change(add(1));
         assert!(!shard.join(RequestId(1)));
         let delta = shard.next_delta(&Filters::default(), STRATEGY).unwrap();
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn one_that_comes_back_joins_at_a_marker_of_its_own() {
-        let mut shard = ShardLink::new(ShardId(0));
+        let mut shard = ShardLink::new(ShardId(0), IncarnationId(7));
         shard.join_behind_marker(RequestId(1));
         let delta = shard.next_delta(&Filters::default(), STRATEGY).unwrap();
         assert_eq!((delta.version, delta.changes.len()), (InterestVersion(1), 0));
@@ -183,7 +184,7 @@ mod tests {
 
     #[test]
     fn one_that_came_later_waits_for_the_later_version() {
-        let mut shard = ShardLink::new(ShardId(0));
+        let mut shard = ShardLink::new(ShardId(0), IncarnationId(7));
         shard.change(add(1));
         shard.join(RequestId(1));
         shard.next_delta(&Filters::default(), STRATEGY);
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_complete_delta_stands_for_all_changes_before_it() {
-        let mut shard = ShardLink::new(ShardId(0));
+        let mut shard = ShardLink::new(ShardId(0), IncarnationId(7));
         shard.change(add(1));
         shard.join(RequestId(1));
         shard.begin_anew();
@@ -208,7 +209,7 @@ mod tests {
 
     #[test]
     fn very_many_changes_go_in_several_deltas_and_a_subscriber_waits_for_the_last() {
-        let mut shard = ShardLink::new(ShardId(0));
+        let mut shard = ShardLink::new(ShardId(0), IncarnationId(7));
         let mut filters = Filters::default();
         for id in 0..20_000 {
             filters.add(crate::exchange::WorkerId(0), &Bytes::from(format!("a/{id}")), |_| {
@@ -233,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_that_has_gone_does_not_join() {
-        let mut shard = ShardLink::new(ShardId(0));
+        let mut shard = ShardLink::new(ShardId(0), IncarnationId(7));
         shard.change(add(1));
         shard.join(RequestId(1));
         shard.withdraw(RequestId(1));

@@ -1,6 +1,7 @@
 //! The link against a hand-played storage.
 
 mod groups;
+mod repeating;
 mod reports;
 mod sessions;
 

@@ -4,7 +4,8 @@
 //! Attaches and publications stand in the same queue of storage: what is asked for beyond what storage answers soon
 //! would only keep publications waiting. So the window follows how long answers take, and the other clients wait here,
 //! in the order in which they came. Who would wait too long is refused before anything is read from it
-//! ([`Attaches::is_overrun`]). Leaves out the requests themselves ([`super::requests`]).
+//! ([`Attaches::is_overrun`]). What storage keeps waiting for another connection's sake, as for clients that throw each
+//! other out, keeps nobody else waiting for long. Leaves out the requests themselves ([`super::requests`]).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,6 +24,8 @@ const LARGEST_WINDOW: u32 = 1_024;
 /// Longest wait that a client is let in for. Stock clients wait 10 s or more for CONNACK, and count from before the
 /// connection was taken.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Storage holds an attach that is not answered by then: its place in the window is another's.
+const HELD_AFTER: Duration = Duration::from_secs(1);
 /// Rounds over which the rate of answers is averaged.
 const ROUNDS_OF_RATE: u64 = 8;
 
@@ -31,6 +34,10 @@ const ROUNDS_OF_RATE: u64 = 8;
 pub(crate) struct Attaches {
     window: u32,
     under_way: u32,
+    /// How many of those under way were asked for in each slice of [`ROUND`], oldest first.
+    asked: VecDeque<(MonotonicMs, u32)>,
+    /// When storage last went or came back: what was asked before is asked again.
+    anew: MonotonicMs,
     waiting: VecDeque<ConnectionToken>,
     round: Option<Round>,
     /// Answers per 1,000 s while there was always one to be asked for; none: not known yet.
@@ -51,6 +58,8 @@ impl Default for Attaches {
         Self {
             window: FIRST_WINDOW,
             under_way: 0,
+            asked: VecDeque::new(),
+            anew: MonotonicMs(0),
             waiting: VecDeque::new(),
             round: None,
             answers_per_ks: None,
@@ -78,13 +87,48 @@ impl Attaches {
     }
 
     /// Storage has been asked.
-    pub(crate) fn asked(&mut self) {
+    pub(crate) fn asked(&mut self, now: MonotonicMs) {
         self.under_way += 1;
+        let slice = slice_of(now);
+        match self.asked.back_mut().filter(|(last, _)| *last == slice) {
+            Some((_, count)) => *count += 1,
+            None => self.asked.push_back((slice, 1)),
+        }
     }
 
     /// Storage has answered what it was asked at `asked`.
     pub(crate) fn answered(&mut self, asked: MonotonicMs, now: MonotonicMs) {
+        let slice = slice_of(asked);
+        let Some((_, count)) = self.asked.iter_mut().find(|(at, count)| *at == slice && *count > 0) else {
+            // Its place has been given up for long, and it was counted as late.
+            return;
+        };
+        *count -= 1;
+        while self.asked.pop_front_if(|(_, count)| *count == 0).is_some() {}
         self.under_way = self.under_way.saturating_sub(1);
+        self.note_answers(1, now.since(asked) > SOON, now);
+    }
+
+    /// Gives up the places of what storage holds. Not while storage is away: it holds nothing then.
+    pub(crate) fn give_up_held(&mut self, now: MonotonicMs) {
+        let anew = self.anew;
+        let is_held = |slice: MonotonicMs| now.since(slice.max(anew)) >= HELD_AFTER;
+        while let Some((_, count)) = self.asked.pop_front_if(|(slice, _)| is_held(*slice)) {
+            self.under_way = self.under_way.saturating_sub(count);
+            self.note_answers(count, true, now);
+        }
+    }
+
+    /// When somebody who waits gets a place that is given up.
+    pub(crate) fn next_given_up(&self) -> Option<MonotonicMs> {
+        let (slice, _) = self.asked.front().filter(|_| !self.waiting.is_empty())?;
+        Some((*slice).max(self.anew).plus(HELD_AFTER))
+    }
+
+    fn note_answers(&mut self, count: u32, is_late: bool, now: MonotonicMs) {
+        if count == 0 {
+            return;
+        }
         let is_full = !self.waiting.is_empty();
         let round = self.round.get_or_insert(Round {
             began: now,
@@ -92,8 +136,8 @@ impl Attaches {
             late: 0,
             was_full: is_full,
         });
-        round.answered += 1;
-        round.late += u32::from(now.since(asked) > SOON);
+        round.answered += count;
+        round.late += if is_late { count } else { 0 };
         round.was_full &= is_full;
         if now.since(round.began) >= ROUND
             && let Some(round) = self.round.take()
@@ -103,8 +147,9 @@ impl Attaches {
     }
 
     /// Storage has gone, or come back: how long answers take now says nothing.
-    pub(crate) fn begin_anew(&mut self) {
+    pub(crate) fn begin_anew(&mut self, now: MonotonicMs) {
         self.round = None;
+        self.anew = now;
     }
 
     /// Whether a client that comes now would wait too long.
@@ -151,6 +196,12 @@ impl Attaches {
     }
 }
 
+/// The beginning of the slice of [`ROUND`] that a time falls into.
+fn slice_of(at: MonotonicMs) -> MonotonicMs {
+    let round_ms = u64::try_from(ROUND.as_millis()).unwrap_or(1);
+    MonotonicMs(at.0 / round_ms * round_ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +217,7 @@ mod tests {
         for at in 1..=ms {
             let now = MonotonicMs(at);
             while attaches.next().is_some() {
-                attaches.asked();
+                attaches.asked(now);
                 asked.push_back(now);
             }
             credit += per_ms;
@@ -238,8 +289,36 @@ mod tests {
         let mut attaches = Attaches::default();
         storm(&mut attaches, 20_000, 10.0, 500);
         let (window, rate) = (attaches.window(), attaches.answers_per_ks);
-        attaches.begin_anew();
+        attaches.begin_anew(MonotonicMs(59_990));
+        attaches.give_up_held(MonotonicMs(60_000));
+        assert!(attaches.under_way > 0, "what was asked before is asked again");
         attaches.answered(MonotonicMs(500), MonotonicMs(60_000));
         assert_eq!((attaches.window(), attaches.answers_per_ks), (window, rate));
+    }
+
+    #[test]
+    fn what_storage_holds_keeps_others_waiting_for_a_second_at_most() {
+        let mut attaches = Attaches::default();
+        let asked = MonotonicMs(5_010);
+        for _ in 0..FIRST_WINDOW {
+            assert!(attaches.has_room());
+            attaches.asked(asked);
+        }
+        attaches.wait(ConnectionToken::new(1, 0));
+        assert_eq!(attaches.next(), None);
+        let given_up = attaches.next_given_up().unwrap();
+        assert!(given_up.since(asked) <= HELD_AFTER, "{given_up:?}");
+        attaches.give_up_held(MonotonicMs(given_up.0 - 1));
+        assert_eq!(attaches.next(), None);
+        attaches.give_up_held(given_up);
+        assert!(attaches.next().is_some());
+        assert_eq!(attaches.under_way, 0);
+        // Their answers come in the end.
+        let window = attaches.window();
+        for _ in 0..FIRST_WINDOW {
+            attaches.answered(asked, MonotonicMs(9_000));
+        }
+        assert_eq!((attaches.under_way, attaches.window()), (0, window), "counted once");
+        assert_eq!(attaches.next_given_up(), None);
     }
 }

@@ -1,6 +1,6 @@
 //! The end of a connection: what the client is told, what storage is told, what is given back.
 
-use freshet_mqtt::{ConnAck, Disconnect, Sender};
+use freshet_mqtt::{ConnAck, Disconnect, ReasonCode, Sender};
 use freshet_storage_contract::{DetachReason, MonotonicMs};
 
 use super::Worker;
@@ -146,9 +146,17 @@ fn tell_client(connection: &mut Connection, ending: &Ending, cx: &mut Context<'_
         && let Some(code) = ending.reason.disconnect_code()
     {
         let reason_string = explanation::of_ending(ending);
+        let is_moved = ending.reason == DisconnectReason::Moved;
+        let reference = is_moved.then(|| cx.shared.next_server_reference()).flatten();
         let disconnect = Disconnect {
             reason_string: reason_string.as_deref(),
-            ..Disconnect::new(code)
+            // MQTT 5.0, 4.11: a server reference comes with one of two codes; this is the one for a while.
+            server_reference: reference.as_deref(),
+            ..Disconnect::new(if reference.is_some() {
+                ReasonCode::UseAnotherServer
+            } else {
+                code
+            })
         };
         let _ = connection.answer(cx, |peer, out| disconnect.encode(Sender::Server, peer, out));
     }

@@ -340,7 +340,7 @@ impl Worker {
     fn on_storage_back(&mut self, placement: &Arc<Placement>, now: MonotonicMs, out: &mut Actions) {
         self.shared.placement = Some(placement.clone());
         self.shared.storage_away = false;
-        self.shared.attaches.begin_anew();
+        self.shared.attaches.begin_anew(now);
         self.begin_attaches(now, out);
         // Messages of QoS 1 and 2 were held back.
         for at in 0..self.connections.slot_end() {
@@ -363,6 +363,9 @@ impl Worker {
         let Some(placement) = self.shared.placement.clone() else {
             return;
         };
+        if !self.shared.storage_away {
+            self.shared.attaches.give_up_held(now);
+        }
         while let Some(token) = self.shared.attaches.next() {
             self.with(token, now, out, |connection, cx| {
                 if connection.phase == Phase::Attaching {

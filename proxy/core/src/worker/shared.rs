@@ -11,8 +11,8 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::attaches::Attaches;
 use super::clients::Clients;
-use super::drain::Drain;
 use super::leaving::LeavingSessions;
+use super::moves::Mover;
 use super::publications::{Publication, Publications};
 use super::requests::{Reads, RequestTable};
 use super::session_updates::SessionUpdates;
@@ -58,7 +58,8 @@ pub(crate) struct Shared {
     pub(crate) keeps_sessions: bool,
     /// Storage knows shared subscriptions.
     pub(crate) shares: bool,
-    pub(crate) drain: Option<Drain>,
+    /// Clients are given away.
+    pub(crate) mover: Option<Mover>,
     /// Sessions that storage is asked for, and connections whose turn comes later.
     pub(crate) attaches: Attaches,
     /// Connections that are not read until publications have their outcome, oldest first.
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) to_resume: Vec<ConnectionToken>,
     pub(crate) stats: WorkerStats,
     pub(crate) round_trips: RoundTrips,
+    /// From CONNECT to CONNACK, as if it were of QoS 0.
+    pub(crate) connacks: RoundTrips,
     assigned_client_ids: u64,
 }
 
@@ -97,12 +100,13 @@ impl Shared {
             storage_lost_at: None,
             keeps_sessions: false,
             shares: false,
-            drain: None,
+            mover: None,
             attaches: Attaches::default(),
             waiting_for_budget: VecDeque::new(),
             to_resume: Vec::new(),
             stats: WorkerStats::default(),
             round_trips: RoundTrips::default(),
+            connacks: RoundTrips::default(),
             assigned_client_ids: 0,
             settings,
         }
@@ -121,7 +125,7 @@ impl Shared {
     pub(crate) fn lose_storage(&mut self, now: MonotonicMs) {
         if !std::mem::replace(&mut self.storage_away, true) {
             self.storage_lost_at = Some(now);
-            self.attaches.begin_anew();
+            self.attaches.begin_anew(now);
         }
     }
 

@@ -13,6 +13,7 @@ mod groups;
 mod keep_alive;
 mod limits;
 mod malformed;
+mod moves;
 mod publish;
 mod random;
 mod seen;

@@ -65,6 +65,12 @@ pub struct Load {
     /// One for each QoS of which a publish had its outcome within the last 10 s.
     #[prost(message, repeated, tag = "22")]
     pub publish_round_trips: ::prost::alloc::vec::Vec<RoundTrip>,
+    /// Clients that are given away; missing: the proxy takes no orders about that.
+    #[prost(message, optional, tag = "23")]
+    pub moves: ::core::option::Option<Moves>,
+    /// From CONNECT to CONNACK, within the last 3 s; missing: there were none.
+    #[prost(message, optional, tag = "24")]
+    pub connacks: ::core::option::Option<Latency>,
 }
 /// Of the container, by its cgroup.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -107,6 +113,42 @@ pub struct RoundTrip {
     pub p50_ms: u32,
     #[prost(uint32, tag = "4")]
     pub p99_ms: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Moves {
+    /// Clients that were asked to go and have gone.
+    #[prost(uint64, tag = "1")]
+    pub moved_total: u64,
+    /// Clients that were asked to go and finish what they have in flight.
+    #[prost(uint64, tag = "2")]
+    pub finishing: u64,
+    /// Of these, those whose session ends with the connection.
+    #[prost(uint64, tag = "3")]
+    pub at_risk: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Latency {
+    /// Never zero.
+    #[prost(uint32, tag = "1")]
+    pub count: u32,
+    #[prost(uint32, tag = "2")]
+    pub p50_ms: u32,
+    #[prost(uint32, tag = "3")]
+    pub p99_ms: u32,
+}
+/// Of the proxies that have attached to a storage node since its start, by the names of their pods.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Leases {
+    /// Version of this contract: 1.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Some life of the proxy has a lease that holds.
+    #[prost(string, repeated, tag = "2")]
+    pub held: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The lease of its last life has run out, and no other life of it has attached. The last 1,024 such lives count; a proxy
+    /// that is in neither list was never heard of, which says nothing of it.
+    #[prost(string, repeated, tag = "3")]
+    pub lost: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -88,6 +88,7 @@ fn operations() -> Vec<Operation> {
             shard: ShardId(0),
             first: PublishSeq(1),
             messages: vec![known],
+            lasting: None,
         }),
         Operation::RegisterSessions {
             shard: ShardId(0),

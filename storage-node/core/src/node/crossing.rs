@@ -4,13 +4,15 @@ use freshet_storage_contract::MonotonicMs;
 
 use super::{StorageCore, shard_id};
 use crate::outputs::Outputs;
+use crate::planted::reached;
 use crate::shard::Notes;
 
 /// How often notes that answer notes are carried within one call; what is left leaves with the next.
 const NOTE_ROUNDS: usize = 4;
 
 impl StorageCore {
-    /// Carries effects between shards until each has arrived or waits for its target's hold to end.
+    /// Carries effects between shards until each has been taken over or waits for its target's hold to end, and
+    /// confirmations back.
     pub(super) fn exchange_effects(&mut self, now: MonotonicMs, out: &mut Outputs) {
         for source in 0..self.shards.len() {
             if !self.shards[source].has_effects() {
@@ -19,15 +21,20 @@ impl StorageCore {
             let (shards, mut turn) = self.turn(now, out);
             let from = shard_id(source);
             for (target, number, message) in shards[source].effects() {
-                if let Some(shard) = shards.get_mut(usize::from(target.0)) {
-                    shard.receive_effect(from, number, message, &mut turn);
+                let taken = shards
+                    .get_mut(usize::from(target.0))
+                    .is_some_and(|shard| shard.receive_effect(from, number, message, &mut turn));
+                if taken {
+                    shards[source].effect_given(target, number);
+                    reached!(Carried);
                 }
             }
-            for target in 0..shards.len() {
-                for (from, number) in shards[target].take_confirmations() {
-                    if let Some(shard) = shards.get_mut(usize::from(from.0)) {
-                        shard.confirm_effects(shard_id(target), number, &mut turn);
-                    }
+        }
+        let (shards, mut turn) = self.turn(now, out);
+        for target in 0..shards.len() {
+            for (from, number) in shards[target].take_confirmations() {
+                if let Some(shard) = shards.get_mut(usize::from(from.0)) {
+                    shard.confirm_effects(shard_id(target), number, &mut turn);
                 }
             }
         }
@@ -48,12 +55,18 @@ impl StorageCore {
                 continue;
             }
             some = true;
-            for Notes { target, first, notes } in shards[source].notes() {
-                let Some(shard) = shards.get_mut(usize::from(target.0)) else {
-                    continue;
-                };
-                let taken = shard.receive_notes(shard_id(source), first, notes, &mut turn);
-                shards[source].confirm_notes(target, taken, &mut turn);
+            for Notes { target, first, notes } in shards[source].take_notes() {
+                if let Some(shard) = shards.get_mut(usize::from(target.0)) {
+                    shard.receive_notes(shard_id(source), first, notes, &mut turn);
+                    reached!(Carried);
+                }
+            }
+        }
+        for target in 0..shards.len() {
+            for (from, number) in shards[target].take_note_confirmations() {
+                if let Some(shard) = shards.get_mut(usize::from(from.0)) {
+                    shard.confirm_notes(shard_id(target), number, &mut turn);
+                }
             }
         }
         some

@@ -1,7 +1,8 @@
 //! What attaching, taking over, naming again and ending a session mean.
 //!
 //! One connection per client id, ordered by epochs. A new one makes the present proxy end the old one first and waits
-//! for it, at most `takeover_wait_ms`; not at all when that proxy has no link. What becomes of the will of a connection
+//! for it, at most `takeover_wait_ms`; not at all when that proxy has no link. It is held before that when the client id
+//! has changed hands too often of late (`super::flapping`). What becomes of the will of a connection
 //! that has ended is in `super::wills`.
 
 use std::time::Duration;
@@ -13,7 +14,7 @@ use freshet_storage_contract::{
 
 use super::Shard;
 use super::peers::Superseded;
-use super::sessions::{Held, Waiting, session_bytes};
+use super::sessions::{Client, Held, Waiting, session_bytes};
 use super::wills::LeftWill;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog};
@@ -57,7 +58,7 @@ impl<L: CommitLog> Shard<L> {
     fn attach_new(&mut self, key: PeerKey, attach: AttachSession, turn: &mut Turn<'_>) {
         let bytes = session_bytes(&attach.client_id, attach.will.as_ref());
         let limit = turn.settings.session_limit;
-        let is_stored = self.state.sessions.contains(&attach.client_id);
+        let is_stored = self.may_be_stored(&attach.client_id);
         if !self.has_room(bytes, turn) || (limit > 0 && turn.usage.sessions >= limit && !is_stored) {
             self.counters.attaches_refused_total += 1;
             let refusal = SessionRefusal::QuotaExceeded;
@@ -83,10 +84,10 @@ impl<L: CommitLog> Shard<L> {
         let (request, held) = (attach.request, &client.held);
         if held.peer == key && held.request == Some(request) {
             // Asked again after a broken link. If it is to end by now, that is told again too, behind it.
-            let (epoch, client_id, is_to_end) = (held.epoch, client.id.clone(), client.waiting().is_some());
-            self.answer_attached(key, request, &client_id, epoch, turn);
+            let (epoch, client_id, is_to_end) = (held.epoch, client.id.clone(), client.is_asked_to_end());
+            self.answer_attached_again(key, request, client_id.clone(), epoch, turn);
             if is_to_end {
-                turn.answer(key, Answer::TakeOver { client_id, epoch });
+                self.tell_take_over(key, client_id, epoch, turn);
             }
             return;
         }
@@ -96,7 +97,6 @@ impl<L: CommitLog> Shard<L> {
         {
             return;
         }
-        let (old_peer, old_epoch, client_id) = (held.peer, held.epoch, client.id.clone());
         let will_bytes = attach.will.as_ref().map_or(0, |w| w.message.charged_bytes() as u64);
         if !self.has_room(will_bytes, turn) {
             self.counters.attaches_refused_total += 1;
@@ -104,34 +104,37 @@ impl<L: CommitLog> Shard<L> {
             turn.answer(key, Answer::SessionRefused { request, refusal });
             return;
         }
-        let asked_already = client.waiting().map(|w| w.until);
-        let until =
-            asked_already.unwrap_or_else(|| turn.now.plus(Duration::from_millis(turn.settings.takeover_wait_ms)));
-        if let Some(former) = self.sessions.wait(
-            at,
-            Waiting {
-                peer: key,
-                attach,
-                until,
-            },
-        ) {
+        // A third one takes the place of the second, and waits no longer than that.
+        let begun = client.waiting().map(|w| (w.until, w.is_asked));
+        let (until, is_asked) = begun.unwrap_or_else(|| {
+            self.counters.takeovers_total += 1;
+            let hold = self.sessions.count_takeover(at, turn.now);
+            self.counters.takeovers_repeated_total += u64::from(hold.is_some());
+            (turn.now.plus(hold.unwrap_or_default()), false)
+        });
+        let waiting = Waiting {
+            peer: key,
+            attach,
+            until,
+            is_asked,
+        };
+        if let Some(former) = self.sessions.wait(at, waiting) {
             self.counters.attaches_superseded_total += 1;
             self.refuse_superseded(former.peer, former.attach.request, turn);
         }
-        if asked_already.is_some() {
-            return;
+        if !is_asked && until <= turn.now {
+            self.take_over(at, turn);
         }
-        self.counters.takeovers_total += 1;
-        let is_one_of_many = self.sessions.count_takeover(at, turn.now);
-        self.counters.takeovers_repeated_total += u64::from(is_one_of_many);
+    }
+
+    /// Has the present connection of a client ended for the one that waits.
+    fn take_over(&mut self, at: u32, turn: &mut Turn<'_>) {
+        let Some(client) = self.sessions.get(at) else { return };
+        let (client_id, epoch, old_peer) = (client.id.clone(), client.held.epoch, client.held.peer);
         if turn.proxies.is_linked(old_peer) {
-            turn.answer(
-                old_peer,
-                Answer::TakeOver {
-                    client_id,
-                    epoch: old_epoch,
-                },
-            );
+            let wait = Duration::from_millis(turn.settings.takeover_wait_ms);
+            self.sessions.ask_to_end(at, turn.now.plus(wait));
+            self.tell_take_over(old_peer, client_id, epoch, turn);
         } else {
             self.end_connection(at, End::Unreachable, turn);
         }
@@ -195,10 +198,9 @@ impl<L: CommitLog> Shard<L> {
             }
             None => {
                 self.peers.confirm_superseded(key, epoch);
+                self.end_unnamed(client_id, epoch, session_expiry_interval_s, turn);
                 // The lease of the proxy's former incarnation had ended in between.
-                if reason == DetachReason::ByClient
-                    && self.state.wills.get(client_id).is_some_and(|row| row.epoch == epoch)
-                {
+                if reason == DetachReason::ByClient && self.will_of(client_id).is_some_and(|row| row.epoch == epoch) {
                     self.propose(
                         Command::DropWill {
                             client_id: client_id.clone(),
@@ -209,6 +211,24 @@ impl<L: CommitLog> Shard<L> {
             }
         }
         self.settle(turn);
+    }
+
+    /// The connection of a session has ended that no proxy has named to this leader: its interval begins at once.
+    fn end_unnamed(
+        &mut self,
+        client_id: &Bytes,
+        epoch: SessionEpoch,
+        session_expiry_interval_s: Option<u32>,
+        turn: &mut Turn<'_>,
+    ) {
+        let stored = self.state.sessions.interval_of(client_id, epoch);
+        if let Some(interval_s) = stored.filter(|_| self.sessions.find(client_id).is_none()) {
+            // DISCONNECT must not begin an interval (MQTT 5.0, 3.14.2.2.2).
+            let ends_s = session_expiry_interval_s
+                .filter(|_| interval_s > 0)
+                .unwrap_or(interval_s);
+            self.suspend_session(client_id, epoch, ends_s, turn);
+        }
     }
 
     /// A proxy names the sessions it holds. Of two that claim one client the greater epoch stays.
@@ -257,7 +277,7 @@ impl<L: CommitLog> Shard<L> {
             if epoch.term == self.term {
                 self.last_epoch = self.last_epoch.max(epoch.counter);
             }
-            if self.state.wills.get(&client_id).is_some_and(|row| row.epoch <= epoch) {
+            if self.will_of(&client_id).is_some_and(|row| row.epoch <= epoch) {
                 // The proxy's former incarnation was given up for lost, its connections were not.
                 self.propose(
                     Command::DropWill {
@@ -266,11 +286,23 @@ impl<L: CommitLog> Shard<L> {
                     turn,
                 );
             }
+            let is_late = session
+                .as_deref()
+                .is_some_and(|session| self.is_late(&client_id, session));
+            let (session, session_expiry_interval_s) = match session {
+                Some(_) if is_late => (None, 0),
+                session => (session, session_expiry_interval_s),
+            };
             let mut held = Held::new(key, epoch, None);
             held.will = will.map(Box::new);
             held.session_expiry_interval_s = session_expiry_interval_s;
             self.register(known, &client_id, held, turn);
             self.register_stored(&client_id, epoch, session_expiry_interval_s, session, turn);
+            if is_late {
+                // The client is not to find it again as if nothing were missing, neither here nor elsewhere.
+                self.counters.sessions_late_total += 1;
+                turn.answer(key, Answer::TakeOver { client_id, epoch });
+            }
             self.count(turn.usage);
         }
         self.settle(turn);
@@ -299,13 +331,10 @@ impl<L: CommitLog> Shard<L> {
             return;
         }
         if old_epoch < epoch {
-            turn.answer(
-                old_peer,
-                Answer::TakeOver {
-                    client_id: client_id.clone(),
-                    epoch: old_epoch,
-                },
-            );
+            self.tell_take_over(old_peer, client_id.clone(), old_epoch, turn);
+            let Some(old) = self.sessions.get(at).map(|c| &c.held) else {
+                return;
+            };
             let superseded = Superseded {
                 client_id: client_id.clone(),
                 request: old.request,
@@ -322,7 +351,7 @@ impl<L: CommitLog> Shard<L> {
                 self.decide_will(left, End::Detached(DetachReason::TakenOver), Some(false), turn);
             }
         }
-        if self.sessions.get(at).is_some_and(|c| c.waiting().is_some()) {
+        if self.sessions.get(at).is_some_and(Client::is_asked_to_end) {
             // A newer connection waits already: it waits for this one now.
             turn.answer(
                 key,
@@ -392,10 +421,16 @@ impl<L: CommitLog> Shard<L> {
         }
     }
 
-    /// Grants what has waited for an answer too long.
+    /// Goes on with what was held, and grants what has waited for an answer too long.
     pub(super) fn grant_overdue(&mut self, turn: &mut Turn<'_>) {
         while let Some(at) = self.sessions.overdue(turn.now) {
-            self.end_connection(at, End::Unconfirmed, turn);
+            let waiting = self.sessions.get(at).and_then(Client::waiting);
+            match waiting.map(|waiting| (waiting.is_asked, waiting.peer)) {
+                // Whoever it was held for is lost: the present connection stays.
+                Some((false, peer)) if self.peers.get_mut(peer).is_none() => drop(self.sessions.take_waiting(at)),
+                Some((false, _)) => self.take_over(at, turn),
+                _ => self.end_connection(at, End::Unconfirmed, turn),
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use slab::Slab;
 
 use crate::hash::NumberMap;
 use crate::incarnations::PeerKey;
+use crate::inspect::GroupView;
 use crate::planted::planted;
 use crate::state::{QueueId, Queues};
 
@@ -123,8 +124,28 @@ impl Groups {
         self.by_name.get(name).copied()
     }
 
+    /// All groups.
+    pub(super) fn all(&self) -> Vec<GroupAt> {
+        self.groups.iter().map(|(at, _)| GroupAt(at)).collect()
+    }
+
     pub(super) fn name(&self, at: GroupAt) -> Option<&Bytes> {
         self.groups.get(at.0).map(|group| &group.name)
+    }
+
+    /// Members of a group, and who has what of it.
+    pub(super) fn look(&self, name: &[u8]) -> (u64, GroupView) {
+        let Some(group) = self.by_name(name).and_then(|at| self.groups.get(at.0)) else {
+            return (0, GroupView::default());
+        };
+        let members = group.parts.iter().map(|part| u64::from(part.members)).sum();
+        let view = GroupView {
+            proxies: group.parts.len() as u64,
+            leased: group.leases.len() as u64,
+            returned: group.returned.len() as u64,
+            window: group.parts.iter().map(|part| u64::from(part.window)).sum(),
+        };
+        (members, view)
     }
 
     /// Adds a proxy's part, or changes it in place.

@@ -7,16 +7,17 @@
 use std::collections::VecDeque;
 
 use freshet_storage_contract::{
-    ExactlyOnce, Message, MonotonicMs, Position, PublishBatch, PublishOutcome, PublishSeq, QoS, ShardId,
+    LastingNumbers, Message, MonotonicMs, Position, PublishBatch, PublishOutcome, PublishSeq, QoS, ShardId,
 };
 
 use super::Shard;
 use super::publisher::Number;
 use crate::facts::LinkFault;
 use crate::incarnations::PeerKey;
-use crate::log::{Command, CommitLog, Publish};
-use crate::planted::planted;
-use crate::state::{Applied, Matched, Queues};
+use crate::log::{Command, CommitLog, KnownBy, LastingNumber, Publish};
+use crate::planted::{planted, reached};
+use crate::settings::LogRoom;
+use crate::state::{Applied, Matched, Queues, State};
 use crate::sys::SERVER_TOPICS;
 use crate::turn::Turn;
 use crate::usage::RetainedUsage;
@@ -29,18 +30,18 @@ pub(super) struct Intake {
     /// Publications that wait for that, or for room, or behind one that does.
     pub(super) held: VecDeque<Publication>,
     pub(super) held_bytes: usize,
-    /// Durable filters that the log has not committed: what they match is not known yet.
-    pub(super) filters_in_flight: usize,
     /// Publications that wait for an entry of the log, and those behind them.
-    pub(super) in_flight: VecDeque<InFlight>,
+    in_flight: VecDeque<InFlight>,
+    /// Of these, QoS 0.
+    qos_0_in_flight: usize,
 }
 
 /// A publication that waits for the log.
 #[derive(Debug)]
-pub(super) struct InFlight {
+struct InFlight {
     /// Its own entry; none: it only keeps its place behind one that has.
-    pub(super) position: Option<Position>,
-    pub(super) publication: Publication,
+    position: Option<Position>,
+    publication: Publication,
 }
 
 /// A message that has been taken in.
@@ -48,6 +49,8 @@ pub(super) struct InFlight {
 pub(super) struct Publication {
     pub(super) source: Source,
     pub(super) message: Message,
+    /// What its proxy has numbered it, at QoS 1 and 2.
+    pub(super) number: Option<LastingNumber>,
 }
 
 /// Who waits for its outcome.
@@ -61,12 +64,40 @@ pub(super) enum Source {
     Effect,
 }
 
+impl Intake {
+    /// Lets a publication wait for its entry, or behind others.
+    fn wait(&mut self, position: Option<Position>, publication: Publication) {
+        self.qos_0_in_flight += usize::from(publication.message.qos == QoS::AtMostOnce);
+        self.in_flight.push_back(InFlight { position, publication });
+    }
+
+    /// Whether one waits that a publication of this QoS must not overtake (`[MQTT-4.6.0-6]`).
+    fn has_in_flight(&self, qos: QoS) -> bool {
+        match qos {
+            QoS::AtMostOnce => self.qos_0_in_flight > 0,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => !self.in_flight.is_empty(),
+        }
+    }
+
+    /// Takes the first publication, if it waits for this.
+    fn next_behind(&mut self, position: Option<Position>) -> Option<Publication> {
+        let publication = self.in_flight.pop_front_if(|w| w.position == position)?.publication;
+        self.qos_0_in_flight -= usize::from(publication.message.qos == QoS::AtMostOnce);
+        Some(publication)
+    }
+}
+
 impl<L: CommitLog> Shard<L> {
     /// Publishes a message of QoS 0 of the node's own. It waits with the others while publications are held after a
     /// start. False: there is no room for it.
     pub(crate) fn publish_own(&mut self, message: Message, turn: &mut Turn<'_>) -> bool {
         let source = Source::Effect;
-        let is_taken = self.take_in(Publication { source, message }, turn);
+        let publication = Publication {
+            source,
+            message,
+            number: None,
+        };
+        let is_taken = self.take_in(publication, turn);
         self.settle(turn);
         is_taken
     }
@@ -74,8 +105,13 @@ impl<L: CommitLog> Shard<L> {
     /// Takes publications of a proxy.
     pub(crate) fn publish(&mut self, key: PeerKey, batch: PublishBatch, turn: &mut Turn<'_>) {
         let mut next = Some(batch.first.0);
+        let mut lasting = batch.lasting;
         for message in batch.messages {
             let Some(peer) = self.peers.get_mut(key) else { break };
+            let number = lasting
+                .as_mut()
+                .filter(|_| message.qos != QoS::AtMostOnce)
+                .map(next_number);
             let last = peer.publisher.taken();
             let seq = PublishSeq(next.unwrap_or(u64::MAX));
             next = seq.0.checked_add(1);
@@ -85,6 +121,7 @@ impl<L: CommitLog> Shard<L> {
                     let publication = Publication {
                         source: Source::Proxy { publisher: key, seq },
                         message,
+                        number,
                     };
                     if self.take_in(publication, turn) {
                         continue;
@@ -95,7 +132,12 @@ impl<L: CommitLog> Shard<L> {
                     self.counters.publishes_repeated_total += 1;
                     if planted!(RepeatedPublishRouted) {
                         let source = Source::Proxy { publisher: key, seq };
-                        self.take_in(Publication { source, message }, turn);
+                        let publication = Publication {
+                            source,
+                            message,
+                            number: None,
+                        };
+                        self.take_in(publication, turn);
                     }
                     continue;
                 }
@@ -155,6 +197,9 @@ impl<L: CommitLog> Shard<L> {
             return Some(publication);
         }
         if publication.message.qos == QoS::AtMostOnce {
+            if publication.message.retain && turn.settings.log_room == LogRoom::Hold {
+                return Some(publication);
+            }
             self.submit(publication, None, turn);
             return None;
         }
@@ -167,7 +212,18 @@ impl<L: CommitLog> Shard<L> {
     /// Submits a publication of QoS >= 1 whose turn it is, unless there is no room for what it leaves behind.
     fn try_submit_next(&mut self, publication: Publication, turn: &mut Turn<'_>) -> Option<Publication> {
         let matched = self.state.queues.find(&publication.message.topic_name);
-        if !self.has_room_to_queue(&publication.message, &matched, turn) {
+        let message = &publication.message;
+        let is_kept = message.retain || message.exactly_once.is_some() || self.may_match(&matched);
+        match turn.settings.log_room {
+            LogRoom::Hold if is_kept => return Some(publication),
+            LogRoom::Refuse if is_kept => {
+                self.counters.disk_full_refused_total += 1;
+                self.finish(publication.source, 0, PublishOutcome::QuotaExceeded);
+                return None;
+            }
+            LogRoom::Free | LogRoom::Hold | LogRoom::Refuse => {}
+        }
+        if !self.has_room_to_queue(&publication, &matched, turn) {
             return Some(publication);
         }
         self.submit(publication, Some(matched), turn);
@@ -178,6 +234,7 @@ impl<L: CommitLog> Shard<L> {
     pub(super) fn end_hold(&mut self, turn: &mut Turn<'_>) -> usize {
         self.intake.hold_until = None;
         self.end_unnamed_groups(turn);
+        self.give_held(turn);
         let held = self.intake.held.len();
         self.submit_held(turn);
         held
@@ -191,6 +248,10 @@ impl<L: CommitLog> Shard<L> {
         while let Some(publication) = self.intake.held.pop_front() {
             let bytes = publication.message.charged_bytes();
             if publication.message.qos == QoS::AtMostOnce {
+                if publication.message.retain && turn.settings.log_room == LogRoom::Hold {
+                    self.intake.held.push_front(publication);
+                    return;
+                }
                 self.submit(publication, None, turn);
             } else if let Some(publication) = self.try_submit_next(publication, turn) {
                 self.intake.held.push_front(publication);
@@ -221,29 +282,40 @@ impl<L: CommitLog> Shard<L> {
             return;
         }
         let exactly_once = message.exactly_once.take().filter(|_| message.qos == QoS::ExactlyOnce);
-        let may_match = matched
-            .as_ref()
-            .is_some_and(|m| !m.queues.is_empty() || self.intake.filters_in_flight > 0);
+        let may_match = matched.as_ref().is_some_and(|matched| self.may_match(matched));
         if message.retain || exactly_once.is_some() || may_match {
-            let publish = self.entry_of(&publication.message, exactly_once, matched, turn);
+            let known_by = match (exactly_once, publication.number) {
+                (Some(of), _) => KnownBy::Exchange {
+                    session_shard: turn.placement.shard_of_client(&of.client_id),
+                    of: *of,
+                },
+                (None, Some(number)) => KnownBy::Number { number },
+                (None, None) => KnownBy::Nothing,
+            };
+            let publish = self.entry_of(&publication.message, known_by, matched, turn);
             let position = Some(self.propose(Command::Publish(publish), turn));
-            self.intake.in_flight.push_back(InFlight { position, publication });
+            if planted!(AcknowledgedUnflushed) {
+                self.finish(publication.source, 0, PublishOutcome::Delivered);
+            }
+            self.intake.wait(position, publication);
             self.advance(turn);
-        } else if publication.message.qos != QoS::AtMostOnce && !self.intake.in_flight.is_empty() {
-            self.intake.in_flight.push_back(InFlight {
-                position: None,
-                publication,
-            });
+        } else if self.intake.has_in_flight(publication.message.qos) {
+            self.intake.wait(None, publication);
         } else {
             self.route(publication, None, false, turn);
         }
+    }
+
+    /// Whether a durable filter or a group may want a message for which these queues were found.
+    fn may_match(&self, matched: &Matched) -> bool {
+        !matched.queues.is_empty() || self.ahead.brings_filters()
     }
 
     /// The entry of a publication.
     fn entry_of(
         &mut self,
         message: &Message,
-        exactly_once: Option<Box<ExactlyOnce>>,
+        known_by: KnownBy,
         matched: Option<Matched>,
         turn: &Turn<'_>,
     ) -> Box<Publish> {
@@ -252,23 +324,21 @@ impl<L: CommitLog> Shard<L> {
             None if message.qos == QoS::AtMostOnce => Matched::default(),
             None => self.state.queues.find(&message.topic_name),
         };
-        let exactly_once = exactly_once.map(|of| {
-            let session_shard = turn.placement.shard_of_client(&of.client_id);
-            (*of, session_shard)
-        });
         Box::new(Publish {
             message: message.clone(),
-            exactly_once,
+            known_by,
             matched,
             limits: turn.settings.queue_limits,
         })
     }
 
     /// Whether what a publication of QoS >= 1 leaves behind fits into the node's bound. One alone always fits.
-    fn has_room_to_queue(&self, message: &Message, matched: &Matched, turn: &Turn<'_>) -> bool {
+    fn has_room_to_queue(&self, publication: &Publication, matched: &Matched, turn: &Turn<'_>) -> bool {
+        let Publication { message, number, .. } = publication;
         let mut added = 0;
         if !matched.queues.is_empty() {
             added += Queues::cost_of_message(message, matched);
+            added += number.map_or(0, |number| self.state.origins.cost_of(number));
         }
         if let Some(of) = &message.exactly_once {
             added += self.state.packets.cost_of(of);
@@ -281,29 +351,41 @@ impl<L: CommitLog> Shard<L> {
 
     /// Bytes that count towards the bound on what is queued.
     pub(super) fn queued_bytes(&self) -> u64 {
-        self.state.queues.bytes() + self.state.packets.bytes()
+        let State {
+            queues,
+            packets,
+            origins,
+            ..
+        } = &self.state;
+        queues.bytes() + packets.bytes() + origins.bytes() + self.ahead.queued_bytes()
     }
 
     fn has_room_to_retain(&self, message: &Message, turn: &Turn<'_>) -> bool {
         if message.payload.is_empty() || message.topic_name.starts_with(SERVER_TOPICS) {
             return true;
         }
+        if turn.settings.log_room == LogRoom::Refuse {
+            return false;
+        }
         // The node's sums hold this shard as of the last call; a batch may have stored more since.
         let mut used = turn.usage.retained;
-        used.exchange(self.counted.retained, self.state.retained.usage());
-        let replaced: RetainedUsage = self.state.retained.usage_of(&message.topic_name);
+        used.exchange(self.counted.retained, self.ahead.retained(&self.state));
+        let replaced: RetainedUsage = self.ahead.retained_of(&message.topic_name, &self.state);
         used.allows(&turn.settings.retained_limits, message.charged_bytes() as u64, replaced)
     }
 
-    /// A will of another shard arrives. While publications are held after a start it is not taken, and comes again; the
-    /// bound on what is queued does not hold it up, since wills are bounded where they come from.
-    pub(crate) fn receive_effect(&mut self, from: ShardId, number: u64, message: Message, turn: &mut Turn<'_>) {
+    /// A will of another shard arrives, perhaps again. While publications are held after a start it is not taken (false),
+    /// and comes again; the bound on what is queued does not hold it up, since wills are bounded where they come from.
+    pub(crate) fn receive_effect(&mut self, from: ShardId, number: u64, message: Message, turn: &mut Turn<'_>) -> bool {
         if number <= self.state.effects.last_taken(from) {
-            self.confirmations.push((from, number));
-            return;
+            self.carried.effect_applied(from, number);
+            return true;
         }
         if self.is_holding() {
-            return;
+            return false;
+        }
+        if !self.carried.is_new_effect(from, number) {
+            return true;
         }
         self.counters.publishes_total += 1;
         let refused = message.retain && !self.has_room_to_retain(&message, turn);
@@ -311,24 +393,27 @@ impl<L: CommitLog> Shard<L> {
             self.counters.retained_refused_total += 1;
             None
         } else {
-            Some(self.entry_of(&message, None, None, turn))
+            Some(self.entry_of(&message, KnownBy::Nothing, None, turn))
         };
         let position = self.propose(Command::ReceiveEffect { from, number, publish }, turn);
         if !refused {
             let publication = Publication {
                 source: Source::Effect,
                 message,
+                number: None,
             };
-            let position = Some(position);
-            self.intake.in_flight.push_back(InFlight { position, publication });
+            self.intake.wait(Some(position), publication);
         }
         self.settle(turn);
+        true
     }
 
     /// Applies what the log has committed: routes the publications and gives the answers that waited for it.
     pub(super) fn advance(&mut self, turn: &mut Turn<'_>) {
         while let Some((position, entry)) = self.log.next_committed() {
             let applied = self.state.apply(position, &entry);
+            self.ahead.applied(position);
+            reached!(Applied);
             self.note_applied(&entry.command, applied);
             match &entry.command {
                 Command::ShareGroup { group, is_live: true } => {
@@ -338,24 +423,32 @@ impl<L: CommitLog> Shard<L> {
                 Command::ReceiveNotes { notes, .. } => self.note_taken(notes, turn),
                 _ => {}
             }
-            if let Some(waiting) = self.intake.in_flight.pop_front_if(|w| w.position == Some(position)) {
+            if let Some(publication) = self.intake.next_behind(Some(position)) {
                 match applied {
                     Applied::Published { taken, .. } => {
                         let position = taken.durable.then_some(position);
-                        self.route(waiting.publication, position, taken.shared, turn);
+                        self.route(publication, position, taken.shared, turn);
                         self.give_reached(turn);
                     }
+                    // An earlier leader had it, and may have told nobody: who is queued for it finds it there, and who is
+                    // not has it once more rather than never.
+                    Applied::Repeated { first: Some(first) }
+                        if first <= self.routed_behind && self.rerouted.insert(first) =>
+                    {
+                        self.route(publication, Some(first), false, turn);
+                    }
                     // It was routed when it came first.
-                    Applied::Repeated => self.finish(waiting.publication.source, 0, PublishOutcome::Delivered),
+                    Applied::Repeated { .. } => self.finish(publication.source, 0, PublishOutcome::Delivered),
                     _ => {}
                 }
             }
-            while let Some(behind) = self.intake.in_flight.pop_front_if(|w| w.position.is_none()) {
-                self.route(behind.publication, None, false, turn);
+            while let Some(behind) = self.intake.next_behind(None) {
+                self.route(behind, None, false, turn);
             }
             while let Some(awaited) = self.awaited.pop_front_if(|a| a.position == position) {
                 self.reply(awaited, applied, turn);
             }
+            reached!(Told);
         }
     }
 
@@ -368,9 +461,9 @@ impl<L: CommitLog> Shard<L> {
             counters.queue_dropped_bytes_total += dropped.by_bytes;
         }
         match (command, applied) {
-            (Command::ReceiveEffect { from, number, .. }, _) => self.confirmations.push((*from, *number)),
-            (Command::EnsureDurable { .. } | Command::ReceiveNotes { .. } | Command::ShareGroup { .. }, _) => {
-                self.intake.filters_in_flight = self.intake.filters_in_flight.saturating_sub(1);
+            (Command::ReceiveEffect { from, number, .. }, _) => self.carried.effect_applied(*from, *number),
+            (Command::ReceiveNotes { from, .. }, _) => {
+                self.carried.notes_applied(*from, self.state.notes.last_taken(*from));
             }
             (Command::FireWill { .. } | Command::SendWill { .. }, Applied::Done) => counters.wills_published_total += 1,
             (Command::DropWill { .. }, Applied::Done) => counters.wills_dropped_total += 1,
@@ -381,8 +474,19 @@ impl<L: CommitLog> Shard<L> {
             (Command::AttachSession { .. }, Applied::Attached { present: true }) => {
                 counters.sessions_resumed_total += 1;
             }
-            (Command::Publish(_), Applied::Repeated) => counters.publishes_known_total += 1,
+            (Command::Publish(_), Applied::Repeated { .. }) => counters.publishes_known_total += 1,
             _ => {}
         }
+    }
+}
+
+/// Takes the next number of a batch.
+fn next_number(lasting: &mut LastingNumbers) -> LastingNumber {
+    let LastingNumbers { origin, first, oldest } = *lasting;
+    lasting.first = first.saturating_add(1);
+    LastingNumber {
+        origin,
+        number: first,
+        oldest,
     }
 }

@@ -21,7 +21,7 @@ impl<L: CommitLog> Shard<L> {
         is_shared: bool,
         turn: &mut Turn<'_>,
     ) {
-        let Publication { source, message } = publication;
+        let Publication { source, message, .. } = publication;
         let mut found = std::mem::take(&mut self.found);
         self.interest.find(&message.topic_name, &mut found);
         let waiter = match source {

@@ -4,6 +4,7 @@
 //! soft: proxies name their connections again to a new leader. What outlives them is in `crate::state`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use freshet_storage_contract::{AttachSession, MonotonicMs, RequestId, SessionEpoch, Will};
@@ -23,7 +24,7 @@ pub(super) struct Registry {
     hash: KeyedHash,
     clients: Slab<Client>,
     index: HashTable<u32>,
-    /// Takeovers that wait for the old proxy: until when, and whose.
+    /// Takeovers that are held, or wait for the old proxy: until when, and whose.
     waits: BTreeSet<(MonotonicMs, u32)>,
     bytes: u64,
 }
@@ -51,12 +52,15 @@ pub(super) struct Held {
     place: usize,
 }
 
-/// The next connection, while the present one is asked to end.
+/// The next connection, while the present one is asked to end, or is not yet.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) peer: PeerKey,
     pub(super) attach: AttachSession,
+    /// Until when it is held, or the proxy of the present one is waited for.
     pub(super) until: MonotonicMs,
+    /// That proxy has been asked; until then the takeover is held.
+    pub(super) is_asked: bool,
 }
 
 impl Registry {
@@ -173,10 +177,20 @@ impl Registry {
         former
     }
 
-    /// Counts a takeover. True: there have been many of late.
-    pub(super) fn count_takeover(&mut self, at: u32, now: MonotonicMs) -> bool {
+    /// Counts a takeover. How long it is to be held; none: there have not been many of late.
+    pub(super) fn count_takeover(&mut self, at: u32, now: MonotonicMs) -> Option<Duration> {
+        self.clients.get_mut(at as usize)?.takeovers.add(now)
+    }
+
+    /// The proxy of the present connection is asked to end it, and waited for.
+    pub(super) fn ask_to_end(&mut self, at: u32, until: MonotonicMs) {
         let client = self.clients.get_mut(at as usize);
-        client.is_some_and(|client| client.takeovers.add(now))
+        if let Some(waiting) = client.and_then(|client| client.waiting.as_mut()) {
+            self.waits.remove(&(waiting.until, at));
+            waiting.until = until;
+            waiting.is_asked = true;
+            self.waits.insert((until, at));
+        }
     }
 
     /// Takes the connection that waits.
@@ -199,7 +213,10 @@ impl Registry {
 
     /// Clients whose takeover waits for this proxy.
     pub(super) fn waiting_for(&self, peer: PeerKey) -> Vec<u32> {
-        let of_peer = |at: &u32| self.get(*at).is_some_and(|c| c.held.peer == peer);
+        let of_peer = |at: &u32| {
+            self.get(*at)
+                .is_some_and(|c| c.held.peer == peer && c.is_asked_to_end())
+        };
         self.waits.iter().map(|(_, at)| *at).filter(of_peer).collect()
     }
 }
@@ -207,6 +224,11 @@ impl Registry {
 impl Client {
     pub(super) fn waiting(&self) -> Option<&Waiting> {
         self.waiting.as_deref()
+    }
+
+    /// Whether the proxy of the present connection has been asked to end it.
+    pub(super) fn is_asked_to_end(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.is_asked)
     }
 }
 

@@ -55,7 +55,6 @@ impl<L: CommitLog> Shard<L> {
                 is_live: true,
             };
             let position = self.propose(share, turn);
-            self.intake.filters_in_flight += 1;
             if let Some(peer) = self.peers.get_mut(key) {
                 peer.confirms_behind = Some(position);
             }
@@ -105,7 +104,6 @@ impl<L: CommitLog> Shard<L> {
 
     fn end_sharing(&mut self, group: Bytes, turn: &mut Turn<'_>) {
         self.propose(Command::ShareGroup { group, is_live: false }, turn);
-        self.intake.filters_in_flight += 1;
         self.advance(turn);
     }
 
@@ -143,7 +141,7 @@ impl<L: CommitLog> Shard<L> {
 
     /// Answers when the log has all that was settled so far: a request that comes again finds nothing left to do.
     fn answer_settled(&mut self, key: PeerKey, request: RequestId, turn: &mut Turn<'_>) {
-        if self.state.applied < self.proposed {
+        if !self.has_applied_all() {
             self.answer_when_applied(self.proposed, key, Reply::SharedSettled(request));
         } else {
             turn.answer(key, Answer::SharedSettled { request });
@@ -173,8 +171,19 @@ impl<L: CommitLog> Shard<L> {
         self.state.queues.return_reached(reached);
     }
 
-    /// Gives messages of a group to proxies as far as they can take them.
+    /// The hold is over: gives what groups have had since before it.
+    pub(super) fn give_held(&mut self, turn: &mut Turn<'_>) {
+        for at in self.groups.all() {
+            self.give(at, turn);
+        }
+    }
+
+    /// Gives messages of a group to proxies as far as they can take them. Not while publications are held: a proxy that
+    /// had one on lease of an earlier leader, for a session that is taking it for itself, asks for that again.
     fn give(&mut self, at: GroupAt, turn: &mut Turn<'_>) {
+        if self.is_holding() {
+            return;
+        }
         let log_time_ms = self.clock.log_time_ms(turn.now);
         let mut gave = false;
         while let Some(position) = self.groups.next(at, &self.state.queues) {

@@ -11,6 +11,7 @@ use super::Shard;
 use crate::facts::LinkFault;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog};
+use crate::planted::planted;
 use crate::state::{Applied, StoredSessions};
 use crate::turn::Turn;
 
@@ -21,7 +22,7 @@ const MAX_SESSION_BYTES: u64 = 2 << 20;
 #[derive(Debug)]
 pub(super) struct Awaited {
     pub(super) position: Position,
-    peer: PeerKey,
+    pub(super) peer: PeerKey,
     reply: Reply,
 }
 
@@ -37,11 +38,50 @@ pub(super) enum Reply {
     Started(RequestId),
     Released(RequestId),
     SharedSettled(RequestId),
+    TakeOver {
+        client_id: Bytes,
+        epoch: SessionEpoch,
+    },
 }
 
 impl<L: CommitLog> Shard<L> {
     pub(super) fn answer_when_applied(&mut self, position: Position, peer: PeerKey, reply: Reply) {
         self.awaited.push_back(Awaited { position, peer, reply });
+    }
+
+    /// Whether a session is stored, or an entry is on its way that may store it.
+    pub(super) fn may_be_stored(&self, client_id: &[u8]) -> bool {
+        self.state.sessions.contains(client_id) || self.ahead.is_about_session(client_id)
+    }
+
+    /// Says again what an attach was granted, behind what is on its way about the session.
+    pub(super) fn answer_attached_again(
+        &mut self,
+        key: PeerKey,
+        request: RequestId,
+        client_id: Bytes,
+        epoch: SessionEpoch,
+        turn: &mut Turn<'_>,
+    ) {
+        if self.ahead.is_about_session(&client_id) {
+            let reply = Reply::SessionAttached {
+                request,
+                client_id,
+                epoch,
+            };
+            self.answer_when_applied(self.proposed, key, reply);
+        } else {
+            self.answer_attached(key, request, &client_id, epoch, turn);
+        }
+    }
+
+    /// Tells a proxy that a connection of its is to end: behind the answer that the connection may still wait for.
+    pub(super) fn tell_take_over(&mut self, key: PeerKey, client_id: Bytes, epoch: SessionEpoch, turn: &mut Turn<'_>) {
+        if self.ahead.is_about_session(&client_id) {
+            self.answer_when_applied(self.proposed, key, Reply::TakeOver { client_id, epoch });
+        } else {
+            turn.answer(key, Answer::TakeOver { client_id, epoch });
+        }
     }
 
     /// Answers an attach with its epoch: at once when nothing is stored of the client, now or then.
@@ -54,7 +94,7 @@ impl<L: CommitLog> Shard<L> {
         (clean_start, session_expiry_interval_s): (bool, u32),
         turn: &mut Turn<'_>,
     ) {
-        if session_expiry_interval_s == 0 && !self.state.sessions.contains(client_id) {
+        if session_expiry_interval_s == 0 && !self.may_be_stored(client_id) {
             self.answer_attached(key, request, client_id, epoch, turn);
             return;
         }
@@ -106,7 +146,7 @@ impl<L: CommitLog> Shard<L> {
         session_expiry_interval_s: u32,
         turn: &mut Turn<'_>,
     ) {
-        if self.state.sessions.contains(client_id) {
+        if self.may_be_stored(client_id) {
             let command = Command::DetachSession {
                 client_id: client_id.clone(),
                 epoch,
@@ -126,7 +166,7 @@ impl<L: CommitLog> Shard<L> {
         session: Option<Box<StoredSession>>,
         turn: &mut Turn<'_>,
     ) {
-        if session.is_some() || self.state.sessions.contains(client_id) {
+        if session.is_some() || self.may_be_stored(client_id) {
             let command = Command::RegisterSession {
                 client_id: client_id.clone(),
                 epoch,
@@ -136,6 +176,16 @@ impl<L: CommitLog> Shard<L> {
             self.propose(command, turn);
             self.advance(turn);
         }
+    }
+
+    /// Whether a session that a proxy names comes too late: storage does not know it and routes already, so that what
+    /// matched it since the hold was queued for nobody.
+    pub(super) fn is_late(&self, client_id: &[u8], session: &StoredSession) -> bool {
+        // What an entry on its way says of the session is not known yet: it is asked after a broken link.
+        !self.is_holding()
+            && !self.ahead.is_about_session(client_id)
+            && !self.state.sessions.knows(client_id, session.generation)
+            && session.subscriptions.iter().any(|s| !s.starts.is_empty())
     }
 
     /// Changes a stored session.
@@ -150,7 +200,8 @@ impl<L: CommitLog> Shard<L> {
         let subscribes = changes.iter().any(|c| matches!(c, SessionChange::Subscribe(_)));
         // What else a session can add is bounded by its packet ids and its client's Receive Maximum.
         let added = StoredSessions::cost_of(&changes);
-        let is_large = self.state.sessions.bytes_of(&client_id).saturating_add(added) > MAX_SESSION_BYTES;
+        let present = self.state.sessions.bytes_of(&client_id) + self.ahead.added_to_session(&client_id);
+        let is_large = present.saturating_add(added) > MAX_SESSION_BYTES;
         let has_room = !is_large && self.has_room(added, turn);
         if !has_room {
             // They are sent all the same, and not again.
@@ -171,6 +222,9 @@ impl<L: CommitLog> Shard<L> {
         };
         let position = self.propose(command, turn);
         if let Some(request) = request {
+            if planted!(UpdateConfirmedUnflushed) {
+                turn.answer(key, Answer::SessionUpdated { request });
+            }
             self.answer_when_applied(position, key, Reply::SessionUpdated(request));
         }
         self.settle(turn);
@@ -198,20 +252,22 @@ impl<L: CommitLog> Shard<L> {
             topic_filter,
         };
         let position = self.propose(command, turn);
-        self.intake.filters_in_flight += 1;
         self.answer_when_applied(position, key, Reply::Started(request));
         self.settle(turn);
     }
 
     /// Bytes that count towards the bound on filters.
     pub(super) fn filter_bytes(&self) -> u64 {
-        self.interest.bytes() + self.groups.bytes() + self.state.queues.filter_bytes()
+        self.interest.bytes() + self.groups.bytes() + self.state.queues.filter_bytes() + self.ahead.filter_bytes()
     }
 
     /// Ends a QoS 2 exchange of a publisher.
     pub(crate) fn release_packet(&mut self, key: PeerKey, release: Release, turn: &mut Turn<'_>) {
         let Release { request, of, .. } = release;
         let position = self.propose(Command::Release { of: Box::new(of) }, turn);
+        if planted!(ReleaseConfirmedUnflushed) {
+            turn.answer(key, Answer::Released { request, found: true });
+        }
         self.answer_when_applied(position, key, Reply::Released(request));
         self.settle(turn);
     }
@@ -241,6 +297,7 @@ impl<L: CommitLog> Shard<L> {
                 turn.answer(peer, Answer::Released { request, found });
             }
             Reply::SharedSettled(request) => turn.answer(peer, Answer::SharedSettled { request }),
+            Reply::TakeOver { client_id, epoch } => turn.answer(peer, Answer::TakeOver { client_id, epoch }),
         }
     }
 

@@ -5,11 +5,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use freshet_storage_contract::MonotonicMs;
 
 use super::Shard;
+use super::ahead::Expiry;
 use crate::facts::StorageFact;
 use crate::log::{Command, CommitLog};
+use crate::state::State;
 use crate::turn::Turn;
 
 /// Wills that one call publishes.
@@ -57,11 +60,14 @@ impl<L: CommitLog> Shard<L> {
 
     fn fire_wills(&mut self, turn: &mut Turn<'_>) {
         let log_time_ms = self.clock.log_time_ms(turn.now);
-        for _ in 0..WILLS_PER_TICK {
-            let Some(client_id) = self.state.wills.next_due().filter(|(due_ms, _)| *due_ms <= log_time_ms) else {
-                return;
-            };
-            let client_id = client_id.1.clone();
+        let due = self
+            .state
+            .wills
+            .by_due()
+            .take_while(|(due_ms, _)| *due_ms <= log_time_ms);
+        let undecided = due.filter(|(_, client_id)| !self.ahead.is_about_will(client_id));
+        let due: Vec<Bytes> = undecided.take(WILLS_PER_TICK).map(|(_, c)| c.clone()).collect();
+        for client_id in due {
             self.fire_will(client_id, turn);
         }
     }
@@ -69,31 +75,19 @@ impl<L: CommitLog> Shard<L> {
     /// Lets go what has come to its time.
     fn expire(&mut self, turn: &mut Turn<'_>) {
         let now_ms = self.clock.log_time_ms(turn.now);
-        let is_due = |due_ms: Option<u64>| due_ms.is_some_and(|due_ms| due_ms <= now_ms);
+        let is_due = |kind| self.next_of(kind, turn).is_some_and(|due_ms| due_ms <= now_ms);
         let limit = EXPIRED_PER_TICK;
         let sessions = Command::ExpireSessions {
             limit: SESSIONS_PER_TICK,
         };
         let age_ms = turn.settings.queue_limits.age_ms;
         let commands = [
-            (
-                is_due(self.state.retained.next_expiry()),
-                Command::ExpireRetained { limit },
-            ),
-            (is_due(self.state.sessions.next_end()), sessions),
-            (is_due(self.state.queues.next_expiry()), Command::ExpireQueued { limit }),
-            (
-                is_due(self.state.queues.next_unconfirmed()),
-                Command::ExpireFilters { limit },
-            ),
-            (
-                is_due(self.state.packets.next_expiry()),
-                Command::ExpirePackets { limit },
-            ),
-            (
-                is_due(self.next_too_old(age_ms)),
-                Command::DropOldQueued { age_ms, limit },
-            ),
+            (is_due(Expiry::Retained), Command::ExpireRetained { limit }),
+            (is_due(Expiry::Sessions), sessions),
+            (is_due(Expiry::Queued), Command::ExpireQueued { limit }),
+            (is_due(Expiry::Filters), Command::ExpireFilters { limit }),
+            (is_due(Expiry::Packets), Command::ExpirePackets { limit }),
+            (is_due(Expiry::OldQueued), Command::DropOldQueued { age_ms, limit }),
         ];
         for (_, command) in commands.into_iter().filter(|(is_due, _)| *is_due) {
             self.propose(command, turn);
@@ -101,10 +95,33 @@ impl<L: CommitLog> Shard<L> {
         self.advance(turn);
     }
 
-    /// When the oldest queued message is too old, ms of log time.
-    fn next_too_old(&self, age_ms: u64) -> Option<u64> {
-        let came_ms = self.state.queues.oldest_came().filter(|_| age_ms > 0)?;
-        Some(came_ms.saturating_add(age_ms))
+    /// When the first of a kind expires, ms of log time; none while an entry that sees to it is on its way.
+    fn next_of(&self, kind: Expiry, turn: &Turn<'_>) -> Option<u64> {
+        if self.ahead.is_expiring(kind) {
+            return None;
+        }
+        let State {
+            retained,
+            sessions,
+            queues,
+            packets,
+            origins,
+            ..
+        } = &self.state;
+        match kind {
+            Expiry::Retained => retained.next_expiry(),
+            Expiry::Sessions => sessions.next_end(),
+            Expiry::Queued => queues.next_expiry(),
+            Expiry::OldQueued => {
+                let age_ms = turn.settings.queue_limits.age_ms;
+                let came_ms = queues.oldest_came().filter(|_| age_ms > 0)?;
+                Some(came_ms.saturating_add(age_ms))
+            }
+            Expiry::Filters => queues.next_unconfirmed(),
+            Expiry::Packets => packets.next_expiry().into_iter().chain(origins.next_expiry()).min(),
+            // These have a time of their own.
+            Expiry::Trims => None,
+        }
     }
 
     /// Tells other shards what sessions need no more.
@@ -120,18 +137,18 @@ impl<L: CommitLog> Shard<L> {
     pub(super) fn note_deadlines(&mut self, turn: &Turn<'_>) {
         let clock = self.clock;
         let when = |due_ms: Option<u64>| due_ms.map(|due_ms| clock.when(due_ms));
-        if self.trim_at.is_none() && self.state.sessions.has_trims() {
+        if self.trim_at.is_none() && !self.ahead.is_expiring(Expiry::Trims) && self.state.sessions.has_trims() {
             self.trim_at = Some(turn.now.plus(TRIM_AFTER));
         }
         let due: [Option<MonotonicMs>; 10] = [
             self.sessions.next_wait(),
-            when(self.state.wills.next_due().map(|(due_ms, _)| due_ms)),
-            when(self.state.retained.next_expiry()),
-            when(self.state.sessions.next_end()),
-            when(self.state.queues.next_expiry()),
-            when(self.state.queues.next_unconfirmed()),
-            when(self.state.packets.next_expiry()),
-            when(self.next_too_old(turn.settings.queue_limits.age_ms)),
+            when(self.next_will_due()),
+            when(self.next_of(Expiry::Retained, turn)),
+            when(self.next_of(Expiry::Sessions, turn)),
+            when(self.next_of(Expiry::Queued, turn)),
+            when(self.next_of(Expiry::Filters, turn)),
+            when(self.next_of(Expiry::Packets, turn)),
+            when(self.next_of(Expiry::OldQueued, turn)),
             self.trim_at,
             self.waits_for_room().then(|| turn.now.plus(LOOK_FOR_ROOM_AFTER)),
         ];

@@ -66,9 +66,20 @@ impl<L: CommitLog> Shard<L> {
         }
     }
 
+    /// The will of a client that waits when all that was proposed has been applied.
+    pub(super) fn will_of(&self, client_id: &[u8]) -> Option<&WillRow> {
+        self.ahead.will_of(client_id, &self.state)
+    }
+
+    /// When the next will is due whose end has not been proposed, ms of log time.
+    pub(super) fn next_will_due(&self) -> Option<u64> {
+        let mut undecided = self.state.wills.by_due().filter(|(_, c)| !self.ahead.is_about_will(c));
+        undecided.next().map(|(due_ms, _)| due_ms)
+    }
+
     /// A client that has no session attaches: a will of its last connection may still wait.
     pub(super) fn decide_waiting_will(&mut self, client_id: &Bytes, clean_start: bool, turn: &mut Turn<'_>) {
-        let Some(row) = self.state.wills.get(client_id) else {
+        let Some(row) = self.will_of(client_id) else {
             return;
         };
         match row.on_return {
@@ -87,11 +98,7 @@ impl<L: CommitLog> Shard<L> {
 
     /// Publishes a will that has waited.
     pub(super) fn fire_will(&mut self, client_id: Bytes, turn: &mut Turn<'_>) {
-        let topic_name = self
-            .state
-            .wills
-            .get(&client_id)
-            .map(|row| row.message.topic_name.clone());
+        let topic_name = self.will_of(&client_id).map(|row| row.message.topic_name.clone());
         let target = topic_name
             .as_deref()
             .and_then(|topic_name| std::str::from_utf8(topic_name).ok());

@@ -4,9 +4,13 @@
 //! Numbered per pair of shards, without gaps; kept at the source until the target has confirmed them, and taken by the
 //! target once each, however often they arrive.
 
+mod rows;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use freshet_storage_contract::{Message, ShardId};
+
+use self::rows::EffectChanges;
 
 /// What an effect is charged with while it is not confirmed.
 pub(crate) trait Charged {
@@ -26,8 +30,8 @@ pub(crate) struct Effects<T> {
     outgoing: BTreeMap<ShardId, Outgoing<T>>,
     /// Last number taken from each shard.
     taken: BTreeMap<ShardId, u64>,
-    unconfirmed: u64,
     bytes: u64,
+    changes: EffectChanges,
 }
 
 #[derive(Debug)]
@@ -42,8 +46,8 @@ impl<T> Default for Effects<T> {
         Self {
             outgoing: BTreeMap::new(),
             taken: BTreeMap::new(),
-            unconfirmed: 0,
             bytes: 0,
+            changes: EffectChanges::default(),
         }
     }
 }
@@ -51,12 +55,13 @@ impl<T> Default for Effects<T> {
 impl<T: Charged> Effects<T> {
     pub(super) fn send(&mut self, target: ShardId, effect: T) {
         self.bytes += effect.charged_bytes();
-        self.unconfirmed += 1;
         let outgoing = self.outgoing.entry(target).or_insert_with(|| Outgoing {
             confirmed: 0,
             effects: VecDeque::new(),
         });
         outgoing.effects.push_back(effect);
+        let number = outgoing.confirmed + outgoing.effects.len() as u64;
+        self.changes.effects.add((target, number));
     }
 
     /// True: it is the next one of its source and acts now.
@@ -65,6 +70,7 @@ impl<T: Charged> Effects<T> {
         let is_next = number.checked_sub(1) == Some(*taken);
         if is_next {
             *taken = number;
+            self.changes.marks.change(from);
         }
         is_next
     }
@@ -75,8 +81,9 @@ impl<T: Charged> Effects<T> {
                 && let Some(effect) = outgoing.effects.pop_front()
             {
                 self.bytes -= effect.charged_bytes();
-                self.unconfirmed -= 1;
                 outgoing.confirmed += 1;
+                self.changes.effects.remove((target, outgoing.confirmed));
+                self.changes.marks.change(target);
             }
         }
     }
@@ -91,17 +98,14 @@ impl<T: Charged> Effects<T> {
         self.taken.get(&from).copied().unwrap_or(0)
     }
 
-    /// Whether some effect is not confirmed.
-    pub(crate) fn has_unconfirmed(&self) -> bool {
-        self.unconfirmed > 0
-    }
-
-    /// Everything that is not confirmed, with its number.
-    pub(crate) fn unconfirmed(&self) -> impl Iterator<Item = (ShardId, u64, &T)> {
+    /// Everything that is not confirmed and comes behind the number of its target in `given`, with its number.
+    pub(crate) fn behind(&self, given: &BTreeMap<ShardId, u64>) -> impl Iterator<Item = (ShardId, u64, &T)> {
         self.outgoing.iter().flat_map(|(target, outgoing)| {
-            let numbers = outgoing.confirmed + 1..;
-            numbers
-                .zip(&outgoing.effects)
+            let given = given.get(target).copied().unwrap_or(0).max(outgoing.confirmed);
+            let skipped = usize::try_from(given - outgoing.confirmed).unwrap_or(usize::MAX);
+            let behind = outgoing.effects.range(skipped.min(outgoing.effects.len())..);
+            (given + 1..)
+                .zip(behind)
                 .map(|(number, effect)| (*target, number, effect))
         })
     }
@@ -118,17 +122,21 @@ mod tests {
         for target in [1, 2, 1] {
             effects.send(ShardId(target), message("w", "x"));
         }
-        let numbers = |e: &Effects<Message>| e.unconfirmed().map(|(t, n, _)| (t.0, n)).collect::<Vec<_>>();
+        let numbers = |e: &Effects<Message>| e.behind(&BTreeMap::new()).map(|(t, n, _)| (t.0, n)).collect::<Vec<_>>();
         assert_eq!(numbers(&effects), [(1, 1), (1, 2), (2, 1)]);
         effects.confirm(ShardId(1), 1);
         assert_eq!(numbers(&effects), [(1, 2), (2, 1)]);
         effects.confirm(ShardId(1), 99);
         effects.send(ShardId(1), message("w", "y"));
         assert_eq!(numbers(&effects), [(1, 3), (2, 1)]);
-        assert!(effects.has_unconfirmed());
+        let given = BTreeMap::from([(ShardId(1), 3)]);
+        assert_eq!(
+            effects.behind(&given).map(|(t, n, _)| (t.0, n)).collect::<Vec<_>>(),
+            [(2, 1)]
+        );
         effects.confirm(ShardId(1), 3);
         effects.confirm(ShardId(2), 1);
-        assert!(!effects.has_unconfirmed());
+        assert_eq!(numbers(&effects), []);
         assert_eq!(effects.bytes(), 0);
     }
 

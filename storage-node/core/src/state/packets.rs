@@ -5,17 +5,20 @@
 //! shard is told once that some are here, and says when it has ended. Until then a proxy that could not be reached may
 //! send again what the client published in it.
 
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use freshet_storage_contract::{ExactlyOnce, PacketId, SessionEpoch};
+use freshet_storage_contract::{ExactlyOnce, PacketId, Position, SessionEpoch};
 
+use super::rows::Changes;
 use crate::planted::planted;
 
 /// What a publisher costs beside its client id, in bytes.
 const PUBLISHER_OVERHEAD_BYTES: u64 = 160;
 /// What a row costs, in bytes.
-const ROW_BYTES: u64 = 8;
+const ROW_BYTES: u64 = 16;
 /// How long rows are kept once their generation has ended, ms of log time: several times what a client waits for an
 /// answer while its proxy cannot reach storage.
 const KEPT_BEHIND_END_MS: u64 = 60_000;
@@ -31,14 +34,15 @@ pub(crate) struct Packets {
     ended: BTreeSet<(u64, Generation)>,
     rows: u64,
     bytes: u64,
+    changes: Changes<Generation>,
 }
 
 #[derive(Debug, Default)]
 struct Publisher {
     /// The last connection that has named itself.
     epoch: SessionEpoch,
-    /// Ascending.
-    packet_ids: Vec<PacketId>,
+    /// With the positions of their messages, ascending.
+    packet_ids: Vec<(PacketId, Position)>,
     /// When it goes; none: its generation has not ended.
     goes_ms: Option<u64>,
 }
@@ -47,7 +51,10 @@ struct Publisher {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seen {
     /// It has come before, or is of a connection before the one that goes on with it.
-    Before,
+    Before {
+        /// Where it came, in the first case.
+        first: Option<Position>,
+    },
     /// It comes first.
     First {
         /// Nothing of its generation was here, or that had ended: its session shard is to be told.
@@ -75,25 +82,31 @@ impl Packets {
         }
     }
 
-    /// Keeps a row for a publication.
-    pub(super) fn insert(&mut self, of: &ExactlyOnce) -> Seen {
+    /// Keeps a row for a publication that comes at `position`.
+    pub(super) fn insert(&mut self, of: &ExactlyOnce, position: Position) -> Seen {
         let generation = generation_of(of);
         let mut of_generation = false;
         let publisher = self.publishers.entry(generation.clone()).or_insert_with(|| {
             of_generation = true;
+            self.changes.add(generation.clone());
             self.bytes += publisher_bytes(&of.client_id);
             Publisher::default()
         });
         // The client has sent again, or will, what it did not see answered (MQTT-4.4.0-1).
         let is_late = of.epoch.is_some_and(|epoch| epoch < publisher.epoch);
         if is_late {
-            return Seen::Before;
+            return Seen::Before { first: None };
         }
+        self.changes.change(generation.clone());
         publisher.epoch = publisher.epoch.max(of.epoch.unwrap_or_default());
-        let Err(at) = publisher.packet_ids.binary_search(&of.packet_id) else {
-            return Seen::Before;
+        let at = match publisher.find(of.packet_id) {
+            Ok(at) => {
+                let first = publisher.packet_ids.get(at).map(|(_, first)| *first);
+                return Seen::Before { first };
+            }
+            Err(at) => at,
         };
-        publisher.packet_ids.insert(at, of.packet_id);
+        publisher.packet_ids.insert(at, (of.packet_id, position));
         self.rows += 1;
         self.bytes += ROW_BYTES;
         // A proxy may have kept the session that had expired.
@@ -106,14 +119,16 @@ impl Packets {
 
     /// The packet id may come again with another message. False: it was not here.
     pub(super) fn release(&mut self, of: &ExactlyOnce) -> bool {
-        let Some(publisher) = self.publishers.get_mut(&generation_of(of)) else {
+        let generation = generation_of(of);
+        let Some(publisher) = self.publishers.get_mut(&generation) else {
             return false;
         };
         if of.epoch.is_some_and(|epoch| epoch < publisher.epoch) {
             return false;
         }
+        self.changes.change(generation);
         publisher.epoch = publisher.epoch.max(of.epoch.unwrap_or_default());
-        let Ok(at) = publisher.packet_ids.binary_search(&of.packet_id) else {
+        let Ok(at) = publisher.find(of.packet_id) else {
             return false;
         };
         if planted!(ReleaseKeepsRow) {
@@ -125,6 +140,14 @@ impl Packets {
         true
     }
 
+    /// Publications of a session that it has not released, with their positions, in order of packet ids.
+    pub(crate) fn of(&self, client_id: &[u8], generation: SessionEpoch) -> &[(PacketId, Position)] {
+        let name = (Bytes::copy_from_slice(client_id), generation);
+        self.publishers
+            .get(&name)
+            .map_or(&[], |publisher| &publisher.packet_ids)
+    }
+
     /// A generation has ended.
     pub(super) fn end(&mut self, client_id: &Bytes, generation: SessionEpoch, log_time_ms: u64) {
         let name = (client_id.clone(), generation);
@@ -133,6 +156,7 @@ impl Packets {
         };
         let goes_ms = log_time_ms.saturating_add(KEPT_BEHIND_END_MS);
         publisher.goes_ms = Some(goes_ms);
+        self.changes.change(name.clone());
         self.ended.insert((goes_ms, name));
     }
 
@@ -144,6 +168,7 @@ impl Packets {
             && *goes_ms <= log_time_ms
             && let Some((_, name)) = self.ended.pop_first()
         {
+            self.changes.remove(name.clone());
             if let Some(publisher) = self.publishers.remove(&name) {
                 let rows = publisher.packet_ids.len() as u64;
                 self.rows -= rows;
@@ -157,6 +182,12 @@ impl Packets {
     /// When the first publisher goes, ms of log time.
     pub(crate) fn next_expiry(&self) -> Option<u64> {
         self.ended.first().map(|(goes_ms, _)| *goes_ms)
+    }
+}
+
+impl Publisher {
+    fn find(&self, packet_id: PacketId) -> Result<usize, usize> {
+        self.packet_ids.binary_search_by_key(&packet_id, |(id, _)| *id)
     }
 }
 
@@ -174,6 +205,9 @@ mod tests {
 
     use super::*;
 
+    const P: Position = Position(3);
+    const BEFORE: Seen = Seen::Before { first: Some(P) };
+
     fn of(generation: u64, packet_id: u16) -> ExactlyOnce {
         ExactlyOnce {
             client_id: Bytes::from_static(b"c"),
@@ -189,12 +223,12 @@ mod tests {
     #[test]
     fn a_packet_id_is_known_until_it_is_released() {
         let mut packets = Packets::default();
-        assert_eq!(packets.insert(&of(1, 7)), Seen::First { of_generation: true });
-        assert_eq!(packets.insert(&of(1, 7)), Seen::Before);
-        assert_eq!(packets.insert(&of(1, 6)), Seen::First { of_generation: false });
+        assert_eq!(packets.insert(&of(1, 7), P), Seen::First { of_generation: true });
+        assert_eq!(packets.insert(&of(1, 7), P), BEFORE);
+        assert_eq!(packets.insert(&of(1, 6), P), Seen::First { of_generation: false });
         assert!(packets.release(&of(1, 7)));
         assert!(!packets.release(&of(1, 7)));
-        assert_eq!(packets.insert(&of(1, 7)), Seen::First { of_generation: false });
+        assert_eq!(packets.insert(&of(1, 7), P), Seen::First { of_generation: false });
         assert_eq!(packets.rows(), 2);
     }
 
@@ -206,13 +240,13 @@ mod tests {
     #[test]
     fn generations_of_a_client_have_nothing_to_do_with_each_other() {
         let mut packets = Packets::default();
-        packets.insert(&of(1, 7));
+        packets.insert(&of(1, 7), P);
         end(&mut packets, 1, 0);
-        assert_eq!(packets.insert(&of(2, 7)), Seen::First { of_generation: true });
+        assert_eq!(packets.insert(&of(2, 7), P), Seen::First { of_generation: true });
         assert!(packets.release(&of(2, 7)));
-        assert_eq!(packets.insert(&of(1, 7)), Seen::Before, "it comes late");
+        assert_eq!(packets.insert(&of(1, 7), P), BEFORE, "it comes late");
         assert_eq!(packets.expire(KEPT_BEHIND_END_MS, 9), 1);
-        assert_eq!(packets.insert(&of(2, 7)), Seen::First { of_generation: false });
+        assert_eq!(packets.insert(&of(2, 7), P), Seen::First { of_generation: false });
         end(&mut packets, 2, 0);
         packets.expire(KEPT_BEHIND_END_MS, 9);
         assert_eq!((packets.rows(), packets.bytes()), (0, 0));
@@ -221,12 +255,12 @@ mod tests {
     #[test]
     fn what_was_published_in_a_generation_is_known_for_some_time_behind_its_end() {
         let mut packets = Packets::default();
-        packets.insert(&of(1, 7));
+        packets.insert(&of(1, 7), P);
         end(&mut packets, 1, 1_000);
         end(&mut packets, 1, 2_000);
         assert_eq!(packets.next_expiry(), Some(1_000 + KEPT_BEHIND_END_MS));
         assert_eq!(packets.expire(KEPT_BEHIND_END_MS, 9), 0);
-        assert_eq!(packets.insert(&of(1, 7)), Seen::Before);
+        assert_eq!(packets.insert(&of(1, 7), P), BEFORE);
         assert_eq!(packets.expire(1_000 + KEPT_BEHIND_END_MS, 9), 1);
         assert_eq!((packets.rows(), packets.bytes(), packets.next_expiry()), (0, 0, None));
     }
@@ -234,9 +268,9 @@ mod tests {
     #[test]
     fn a_generation_that_goes_on_after_its_end_is_named_again() {
         let mut packets = Packets::default();
-        packets.insert(&of(1, 7));
+        packets.insert(&of(1, 7), P);
         end(&mut packets, 1, 0);
-        assert_eq!(packets.insert(&of(1, 8)), Seen::First { of_generation: true });
+        assert_eq!(packets.insert(&of(1, 8), P), Seen::First { of_generation: true });
         assert_eq!(
             packets.expire(u64::MAX, 9),
             0,

@@ -7,30 +7,33 @@
 
 mod filters;
 mod groups;
+mod inspect;
 mod kept;
 mod messages;
 mod pull;
+mod rows;
+mod slots;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use freshet_config::QueueLimits;
 use freshet_storage_contract::{Message, Position, ShardId};
-use slab::Slab;
 
 pub(crate) use self::groups::{group_name, is_group};
+pub(crate) use self::inspect::{Queued, matched_by};
 use self::kept::Kept;
 use self::messages::Messages;
 pub(crate) use self::messages::own_copy;
 pub(in crate::state) use self::messages::remaining;
+pub(crate) use self::slots::QueueId;
+use self::slots::Slots;
+use super::rows::Changes;
 use crate::filters::{At, FilterIndex};
 use crate::hash::KeyedHash;
 
 /// What a position in a light queue is charged with, in bytes: the row, and the message's reference to its queue.
 const ROW_BYTES: u64 = 16;
-/// Names a light queue. The same on every replica: it is given by the entries that make and remove them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct QueueId(u32);
 
 /// A queue's shard of sessions, none for a group, and its filter, a group's with its prefix.
 type Name = (Option<ShardId>, Bytes);
@@ -38,7 +41,7 @@ type Name = (Option<ShardId>, Bytes);
 /// The light queues of a shard and what is in them.
 #[derive(Debug)]
 pub(crate) struct Queues {
-    queues: Slab<LightQueue>,
+    queues: Slots,
     by_name: BTreeMap<Name, QueueId>,
     index: FilterIndex<QueueId>,
     /// Grows with every change of the set of queues.
@@ -53,6 +56,7 @@ pub(crate) struct Queues {
     groups: usize,
     /// Groups that the last message went to.
     reached: Vec<QueueId>,
+    changes: Changes<QueueId>,
 }
 
 #[derive(Debug)]
@@ -94,7 +98,22 @@ pub(crate) struct Matched {
     /// Ascending.
     pub(crate) queues: Vec<QueueId>,
     /// Version of the set of filters that was looked at.
-    version: u64,
+    pub(crate) version: u64,
+}
+
+#[cfg(test)]
+impl Matched {
+    /// These queues, by slot and number.
+    pub(crate) fn of(queues: &[(u32, u32)], version: u64) -> Self {
+        let queues = queues.iter().map(|(slot, number)| QueueId {
+            slot: *slot,
+            number: *number,
+        });
+        Self {
+            queues: queues.collect(),
+            version,
+        }
+    }
 }
 
 /// What the limits on a light queue dropped.
@@ -109,7 +128,7 @@ pub(crate) struct Dropped {
 impl Queues {
     pub(crate) fn new(hash: KeyedHash) -> Self {
         Self {
-            queues: Slab::new(),
+            queues: Slots::default(),
             by_name: BTreeMap::new(),
             index: FilterIndex::new(hash),
             version: 0,
@@ -120,6 +139,7 @@ impl Queues {
             filter_bytes: 0,
             groups: 0,
             reached: Vec::new(),
+            changes: Changes::default(),
         }
     }
 
@@ -193,7 +213,7 @@ impl Queues {
         let bytes = message.charged_bytes() as u64;
         self.messages.insert(position, message, queues, log_time_ms);
         for id in queues {
-            let Some(queue) = self.queues.get_mut(id.0 as usize) else {
+            let Some(queue) = self.queues.get_mut(*id) else {
                 continue;
             };
             if queue.is_group() {
@@ -220,7 +240,7 @@ impl Queues {
         let Some(queue) = self
             .by_name
             .get(&(Some(session_shard), topic_filter.clone()))
-            .and_then(|id| self.queues.get_mut(id.0 as usize))
+            .and_then(|id| self.queues.get_mut(*id))
         else {
             return;
         };
@@ -256,7 +276,8 @@ impl Queues {
 
     fn remove_message(&mut self, position: Position) -> u64 {
         let mut gone = 0;
-        for id in self.messages.queues_of(position) {
+        let queues = self.messages.queues_of(position).unwrap_or_default().to_vec();
+        for id in queues {
             gone += u64::from(self.remove_row(id, position));
         }
         self.messages.remove(position);
@@ -265,7 +286,7 @@ impl Queues {
 
     /// Removes one row of a queue. False: it was not there.
     fn remove_row(&mut self, id: QueueId, position: Position) -> bool {
-        let Some(queue) = self.queues.get_mut(id.0 as usize) else {
+        let Some(queue) = self.queues.get_mut(id) else {
             return false;
         };
         let Ok(at) = queue.rows.binary_search(&position) else {

@@ -4,6 +4,7 @@
 //! match: behind one that does not, it seeks the next that could ([`pattern`]).
 
 mod pattern;
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use freshet_storage_contract::{Message, Position, RetainedMessage};
 
 use self::pattern::{Pattern, Verdict};
+use super::rows::Changes;
 use crate::planted::planted;
 use crate::state::own_copy;
 use crate::sys::SERVER_TOPICS;
@@ -28,6 +30,7 @@ pub(crate) struct RetainedSet {
     by_topic: BTreeMap<Bytes, Retained>,
     by_expiry: BTreeSet<(u64, Bytes)>,
     usage: RetainedUsage,
+    changes: Changes<Bytes>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,17 @@ impl RetainedSet {
             .map_or(RetainedUsage::default(), Retained::usage)
     }
 
+    /// What of a message counts towards the user's limits: what the server says itself does not.
+    pub(crate) fn usage_of_message(message: &Message) -> RetainedUsage {
+        if message.topic_name.starts_with(SERVER_TOPICS) {
+            return RetainedUsage::default();
+        }
+        RetainedUsage {
+            messages: 1,
+            bytes: message.charged_bytes() as u64,
+        }
+    }
+
     /// Stores a message in place of the topic's former one; an empty payload deletes it (MQTT 5.0, 3.3.1.3).
     pub(super) fn put(&mut self, message: &Message, position: Position, log_time_ms: u64) {
         if !(planted!(RetainedNeverCleared) && message.payload.is_empty()) {
@@ -81,11 +95,13 @@ impl RetainedSet {
             expires_ms,
         };
         self.usage.exchange(RetainedUsage::default(), retained.usage());
+        self.changes.add(topic_name.clone());
         self.by_topic.insert(topic_name, retained);
     }
 
     fn remove(&mut self, topic_name: &Bytes) {
         if let Some(former) = self.by_topic.remove(topic_name) {
+            self.changes.remove(topic_name.clone());
             self.usage.exchange(former.usage(), RetainedUsage::default());
             if let Some(expires_ms) = former.expires_ms {
                 self.by_expiry.remove(&(expires_ms, topic_name.clone()));
@@ -169,15 +185,8 @@ impl RetainedSet {
 }
 
 impl Retained {
-    /// What counts towards the user's limits: what the server says itself does not.
     fn usage(&self) -> RetainedUsage {
-        if self.message.topic_name.starts_with(SERVER_TOPICS) {
-            return RetainedUsage::default();
-        }
-        RetainedUsage {
-            messages: 1,
-            bytes: self.message.charged_bytes() as u64,
-        }
+        RetainedSet::usage_of_message(&self.message)
     }
 
     /// The message with what remains of its expiry interval, begun seconds counted in full.

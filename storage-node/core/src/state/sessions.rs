@@ -4,22 +4,29 @@
 //! leaves as notes in the same entry ([`readers`]). Leaves out which connection has a session: the registry of the
 //! leader (`crate::shard`) knows that, and every change names the epoch of the connection that makes it.
 
+mod inspect;
 mod readers;
 mod row;
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use freshet_storage_contract::{SessionChange, SessionEpoch, ShardId, StoredSession};
 
+pub(crate) use self::inspect::Stored;
 use self::readers::Readers;
 use self::row::SessionRow;
 use super::effects::Effects;
 use super::notes::Note;
+use super::rows::Changes;
 use crate::planted::planted;
 
 /// A Session Expiry Interval that never passes (MQTT 5.0, 3.1.2.11.2).
 const NEVER_S: u32 = u32::MAX;
+/// How long a session lasts at least that a new leader knows no connection of, seconds: as long as the lease of a proxy
+/// that may have it.
+const UNNAMED_S: u32 = 6;
 
 /// The stored sessions of a shard.
 #[derive(Debug, Default)]
@@ -30,6 +37,7 @@ pub(crate) struct StoredSessions {
     readers: Readers,
     offline: u64,
     bytes: u64,
+    changes: Changes<Bytes>,
 }
 
 impl StoredSessions {
@@ -52,6 +60,23 @@ impl StoredSessions {
         self.rows.contains_key(client_id)
     }
 
+    /// Whether it is stored and without connection.
+    pub(crate) fn is_offline(&self, client_id: &[u8]) -> bool {
+        self.rows.get(client_id).is_some_and(|row| !row.connected)
+    }
+
+    /// Session Expiry Interval of a session that the connection of `epoch` has, or had last, seconds.
+    pub(crate) fn interval_of(&self, client_id: &[u8], epoch: SessionEpoch) -> Option<u32> {
+        let row = self.rows.get(client_id).filter(|row| row.epoch == epoch)?;
+        Some(row.expiry_interval_s)
+    }
+
+    /// Whether it is the client's session that began at `generation` that is stored.
+    pub(crate) fn knows(&self, client_id: &[u8], generation: SessionEpoch) -> bool {
+        let row = self.rows.get(client_id);
+        row.is_some_and(|row| row.stored.generation == generation)
+    }
+
     /// Bytes charged for one of them.
     pub(crate) fn bytes_of(&self, client_id: &Bytes) -> u64 {
         self.rows.get(client_id).map_or(0, |row| row.bytes(client_id))
@@ -67,6 +92,16 @@ impl StoredSessions {
     /// What changes will add to what the session is charged with, at most.
     pub(crate) fn cost_of(changes: &[SessionChange]) -> u64 {
         changes.iter().map(row::cost_of).sum()
+    }
+
+    /// What a session that begins is charged with.
+    pub(crate) fn cost_of_new(client_id: &Bytes) -> u64 {
+        row::SESSION_OVERHEAD_BYTES + client_id.len() as u64
+    }
+
+    /// What a session that a proxy has kept is charged with, and its filters where they are not known.
+    pub(crate) fn cost_of_stored(client_id: &Bytes, session: &StoredSession) -> u64 {
+        Self::cost_of_new(client_id) + row::cost_of_stored(session)
     }
 
     /// A connection gets the session. True: it was there before.
@@ -87,6 +122,7 @@ impl StoredSessions {
                 row.epoch = epoch;
                 row.expiry_interval_s = expiry_interval_s;
             }
+            self.changes.change(client_id.clone());
             return true;
         }
         if expiry_interval_s > 0 {
@@ -142,6 +178,7 @@ impl StoredSessions {
     fn insert(&mut self, client_id: &Bytes, row: SessionRow) {
         let client_id = Bytes::copy_from_slice(client_id);
         self.bytes += row.bytes(&client_id);
+        self.changes.add(client_id.clone());
         self.rows.insert(client_id, Box::new(row));
     }
 
@@ -167,7 +204,8 @@ impl StoredSessions {
         true
     }
 
-    /// No connection is known any more: each session waits for its next one.
+    /// No connection is known any more: each session waits for its next one, or for the proxy that still has the present
+    /// one to name it.
     pub(super) fn suspend_all(&mut self, log_time_ms: u64) {
         let connected: Vec<_> = self
             .rows
@@ -176,7 +214,8 @@ impl StoredSessions {
             .map(|(client_id, row)| (client_id.clone(), row.expiry_interval_s))
             .collect();
         for (client_id, expiry_interval_s) in connected {
-            self.set_connected(&client_id, false, end_ms(expiry_interval_s, log_time_ms));
+            let interval_s = expiry_interval_s.max(UNNAMED_S);
+            self.set_connected(&client_id, false, end_ms(interval_s, log_time_ms));
         }
     }
 
@@ -184,6 +223,7 @@ impl StoredSessions {
         let Some(row) = self.rows.get_mut(client_id) else {
             return;
         };
+        self.changes.change(client_id.clone());
         if let Some(before) = std::mem::replace(&mut row.ends_ms, ends_ms) {
             self.by_end.remove(&(before, client_id.clone()));
         }
@@ -209,6 +249,7 @@ impl StoredSessions {
         let Some(row) = self.rows.get_mut(client_id).filter(|row| row.epoch == epoch) else {
             return false;
         };
+        self.changes.change(client_id.clone());
         let before = row.bytes(client_id);
         for change in changes {
             row.change(change, log_time_ms, &mut self.readers, notes);
@@ -234,6 +275,7 @@ impl StoredSessions {
             Some(row) => {
                 let before = row.bytes(client_id);
                 row.packets_at.push(shard);
+                self.changes.change(client_id.clone());
                 self.bytes = self.bytes + row.bytes(client_id) - before;
             }
             None => notes.send(
@@ -269,6 +311,7 @@ impl StoredSessions {
         let Some(mut row) = self.rows.remove(client_id) else {
             return;
         };
+        self.changes.remove(client_id.clone());
         self.bytes -= row.bytes(client_id);
         row.remove_readers(&mut self.readers, notes);
         row.release_all_kept(notes);

@@ -1,10 +1,14 @@
 //! Wills whose connection has ended and that wait: for their delay interval (MQTT 5.0, 3.1.3.2.2), or because the
 //! server itself ended the connection. One per client id.
 
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use freshet_storage_contract::{Message, SessionEpoch};
+
+use super::rows::Changes;
 
 /// A will that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,7 @@ pub(crate) struct Wills {
     by_client: BTreeMap<Bytes, WillRow>,
     by_due: BTreeSet<(u64, Bytes)>,
     bytes: u64,
+    changes: Changes<Bytes>,
 }
 
 impl Wills {
@@ -51,21 +56,27 @@ impl Wills {
     /// Lets a will wait; it takes the place of an earlier one of its client.
     pub(super) fn hold(&mut self, client_id: &Bytes, row: WillRow) {
         self.take(client_id);
-        self.bytes += charged_bytes(client_id, &row);
+        self.changes.add(client_id.clone());
+        self.insert(client_id.clone(), row);
+    }
+
+    fn insert(&mut self, client_id: Bytes, row: WillRow) {
+        self.bytes += charged_bytes(&client_id, &row);
         self.by_due.insert((row.due_ms, client_id.clone()));
-        self.by_client.insert(client_id.clone(), row);
+        self.by_client.insert(client_id, row);
     }
 
     pub(super) fn take(&mut self, client_id: &Bytes) -> Option<WillRow> {
         let row = self.by_client.remove(client_id)?;
+        self.changes.remove(client_id.clone());
         self.by_due.remove(&(row.due_ms, client_id.clone()));
         self.bytes -= charged_bytes(client_id, &row);
         Some(row)
     }
 
-    /// When the first will is due, ms of log time, and whose it is.
-    pub(crate) fn next_due(&self) -> Option<(u64, &Bytes)> {
-        self.by_due.first().map(|(due_ms, client_id)| (*due_ms, client_id))
+    /// When wills are due, ms of log time, and whose they are, the first one first.
+    pub(crate) fn by_due(&self) -> impl Iterator<Item = (u64, &Bytes)> {
+        self.by_due.iter().map(|(due_ms, client_id)| (*due_ms, client_id))
     }
 }
 
@@ -94,11 +105,11 @@ mod tests {
         wills.hold(&a, row(30));
         wills.hold(&b, row(20));
         wills.hold(&a, row(10));
-        assert_eq!(wills.next_due(), Some((10, &a)));
+        assert_eq!(wills.by_due().next(), Some((10, &a)));
         assert_eq!(wills.len(), 2);
         wills.take(&a);
-        assert_eq!(wills.next_due(), Some((20, &b)));
+        assert_eq!(wills.by_due().next(), Some((20, &b)));
         wills.take(&b);
-        assert_eq!((wills.len(), wills.bytes(), wills.next_due()), (0, 0, None));
+        assert_eq!((wills.len(), wills.bytes(), wills.by_due().next()), (0, 0, None));
     }
 }

@@ -141,6 +141,7 @@ fn numbers_at_the_end_of_their_range_harm_nobody() {
                 shard: S0,
                 first: PublishSeq(u64::MAX),
                 messages: vec![qos_1("a", "x"), qos_1("a", "y")],
+                lasting: None,
             }),
         ),
         (

@@ -215,6 +215,7 @@ impl History {
                 shard,
                 first: PublishSeq(first),
                 messages,
+                lasting: None,
             };
             self.operate(proxy, Operation::Publish(batch));
         }

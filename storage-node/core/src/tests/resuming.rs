@@ -209,6 +209,7 @@ fn output_for_an_earlier_link_is_not_sent_on_the_next_one() {
         shard: S0,
         first: PublishSeq(1),
         messages: vec![qos_1("a", "x")],
+        lasting: None,
     };
     w.core
         .handle(IncarnationId(A), Operation::Publish(batch), w.now, &mut w.out);

@@ -4,14 +4,14 @@ use freshet_storage_contract::{RegisteredSession, SessionRefusal};
 
 use super::*;
 
-fn take_over(client: &str, epoch: SessionEpoch) -> Answer {
+pub(super) fn take_over(client: &str, epoch: SessionEpoch) -> Answer {
     Answer::TakeOver {
         client_id: Bytes::copy_from_slice(client.as_bytes()),
         epoch,
     }
 }
 
-fn attached_epoch(answers: &[Answer]) -> SessionEpoch {
+pub(super) fn attached_epoch(answers: &[Answer]) -> SessionEpoch {
     match answers {
         [Answer::SessionAttached { epoch, .. }] => *epoch,
         other => panic!("{other:?}"),
@@ -353,19 +353,4 @@ fn a_refusal_that_was_lost_with_the_link_is_given_again() {
             refusal
         }]
     );
-}
-
-#[test]
-fn clients_that_throw_each_other_out_are_counted_apart() {
-    let mut w = world();
-    w.attach(A);
-    let mut epoch = w.attach_session(A, 1, "c", None);
-    for request in 2..14 {
-        w.ask_session(A, request, "c", false, None);
-        assert_eq!(w.take_answers(A), [take_over("c", epoch)]);
-        w.detach_session(A, "c", epoch, DetachReason::TakenOver);
-        epoch = attached_epoch(&w.take_answers(A));
-    }
-    let counters = w.core.stats().shards[0].counters;
-    assert_eq!((counters.takeovers_total, counters.takeovers_repeated_total), (12, 2));
 }

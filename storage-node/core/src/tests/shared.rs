@@ -17,7 +17,7 @@ struct Leased {
 
 impl World {
     /// The proxy has members of `$share/name/filter`.
-    fn share(&mut self, proxy: u128, id: u32, (name, filter): (&str, &str), members: u32, window: u32) {
+    pub(super) fn share(&mut self, proxy: u128, id: u32, (name, filter): (&str, &str), members: u32, window: u32) {
         for shard in self.shards_of(filter) {
             let group = SharedGroup {
                 filter_id: FilterId(id),

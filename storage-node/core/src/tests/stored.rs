@@ -6,17 +6,17 @@ mod expiring;
 mod restarting;
 
 use freshet_storage_contract::{
-    Cursor, EnsureDurable, ExactlyOnce, Fetch, OutboundStage, PacketId, Position, Pull, PullFilter, PulledMessage,
-    Release, SessionChange, SessionRefusal, StoredSession, StoredSubscription, SubscriptionOptions, SubscriptionStart,
-    UpdateSession,
+    Cursor, EnsureDurable, ExactlyOnce, Fetch, LastingNumbers, OutboundStage, PacketId, Position, Pull, PullFilter,
+    PulledMessage, Release, SessionChange, SessionRefusal, StoredSession, StoredSubscription, SubscriptionOptions,
+    SubscriptionStart, UpdateSession,
 };
 
 use super::*;
 
 /// What came of a pull.
 #[derive(Debug, PartialEq, Eq)]
-struct Chunk {
-    messages: Vec<PulledMessage>,
+pub(super) struct Chunk {
+    pub(super) messages: Vec<PulledMessage>,
     up_to: Position,
     caught_up: bool,
 }
@@ -125,7 +125,7 @@ impl World {
         self.take_answers(proxy).pop().expect("an answer")
     }
 
-    fn change(&mut self, proxy: u128, client: &str, epoch: SessionEpoch, changes: Vec<SessionChange>) {
+    pub(super) fn change(&mut self, proxy: u128, client: &str, epoch: SessionEpoch, changes: Vec<SessionChange>) {
         let request = RequestId(88);
         assert_eq!(
             self.update(proxy, client, epoch, changes),
@@ -146,7 +146,14 @@ impl World {
         starts
     }
 
-    fn pull(&mut self, proxy: u128, client: &str, shard: ShardId, after: Position, filters: &[&str]) -> Chunk {
+    pub(super) fn pull(
+        &mut self,
+        proxy: u128,
+        client: &str,
+        shard: ShardId,
+        after: Position,
+        filters: &[&str],
+    ) -> Chunk {
         let pull = Pull {
             request: RequestId(99),
             shard,

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::{CoreMetrics, Writer};
+use super::{StorageMetrics, Writer};
 
-impl CoreMetrics {
+impl StorageMetrics {
     pub(super) fn encode_stored(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
         self.encode_sessions(out)?;
         self.encode_queues(out)?;
@@ -47,7 +47,7 @@ impl CoreMetrics {
     }
 
     fn encode_queues(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
-        let shards = &self.0.shards;
+        let shards = &self.core.shards;
         out.gauges_by_shard(
             "queued_messages",
             "Messages queued for stored sessions and shared subscriptions",
@@ -72,7 +72,7 @@ impl CoreMetrics {
         )?;
         out.gauge(
             "exactly_once_rows",
-            "QoS 2 publications that their publisher may repeat",
+            "Publications that their publisher, or its proxy, may repeat",
             self.gauges(|g| g.packets),
         )?;
         out.counter("queued", "Messages queued", self.counters(|c| c.queued_total))?;
@@ -105,7 +105,7 @@ impl CoreMetrics {
         out.gauges_by_shard(
             "shared_leases",
             "Messages of shared subscriptions that proxies have and have not settled",
-            &self.0.shards,
+            &self.core.shards,
             |g| g.shared_leases,
         )?;
         out.gauge(

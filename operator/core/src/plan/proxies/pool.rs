@@ -4,8 +4,9 @@
 //! pods that are not ready first, then by deletion cost. So it is lowered only when whom it chooses does not serve.
 
 use super::has_left;
-use super::roles::Assigned;
-use crate::observe::{ProxyDeployment, Role};
+use super::roles::{Assigned, DRAINED_COST};
+use crate::observe::{ProxyDeployment, ProxyPod, Role};
+use crate::plan::moves::MovesPlan;
 
 /// Part of the active proxies that is started at once to refill the pool, at least one: pods that start take CPU from those
 /// that serve.
@@ -13,15 +14,22 @@ const REFILL_DIVISOR: u32 = 4;
 
 /// Decides `spec.replicas` of the target's Deployment for `replicas` active and `warm` others.
 ///
-/// While victims hand over, it is what stays without them, so that exactly they go. A pool that is short is refilled a quarter
+/// Victims that hand over stay beside the others; when one has, it is what stays without it, so that exactly it goes. A pool that is short is refilled a quarter
 /// of the active ones at a time, the next when those are ready; what is missing to serve is started at once.
 pub(super) fn next_replicas(
     assigned: &[Assigned<'_>],
     deployment: Option<&ProxyDeployment>,
     replicas: u32,
     warm: u32,
+    moves: &MovesPlan,
 ) -> u32 {
-    let wanted = replicas.saturating_add(warm);
+    let has_handed_over = |proxy: &ProxyPod| {
+        proxy.role == Some(Role::Draining) && proxy.deletion_cost == Some(DRAINED_COST) && moves.may_go(&proxy.pod.uid)
+    };
+    let leaving = || assigned.iter().filter(|(_, role)| *role == Role::Draining);
+    let gone = count(leaving().filter(|(proxy, _)| has_handed_over(proxy)));
+    let handing_over = count(leaving()).saturating_sub(gone);
+    let wanted = replicas.saturating_add(warm).saturating_add(handing_over);
     let Some(held) = deployment.map(|deployment| deployment.replicas) else {
         return wanted;
     };
@@ -32,9 +40,8 @@ pub(super) fn next_replicas(
     {
         return held;
     }
-    let leaving = count(assigned.iter().filter(|(_, role)| *role == Role::Draining));
-    if leaving > 0 {
-        let staying = count(assigned.iter()).saturating_sub(leaving);
+    if gone > 0 {
+        let staying = count(assigned.iter()).saturating_sub(gone);
         return held.min(staying.max(replicas));
     }
     if held >= wanted {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::ProxyAction;
 use super::room::Room;
 use crate::observe::{ProxyPod, Role};
+use crate::plan::moves::MovesPlan;
 
 /// `pod-deletion-cost` of a proxy that serves: the last to be removed.
 pub const ACTIVE_COST: i32 = 1000;
@@ -19,9 +20,12 @@ pub const FORMER_COST: i32 = 100;
 /// `pod-deletion-cost` of a proxy that waits; pods without the annotation have it from birth.
 pub const WARM_COST: i32 = 0;
 
-/// `pod-deletion-cost` of a proxy that hands over its clients. `replicas` is lowered for its sake, so it is to go first: it
-/// drains when it is told to stop.
-pub const DRAINING_COST: i32 = -100;
+/// `pod-deletion-cost` of a proxy that hands over its clients and still has some: after all that wait.
+pub const DRAINING_COST: i32 = 100;
+
+/// `pod-deletion-cost` of a proxy that has handed over, or is waited for no longer. `replicas` is lowered for its sake, so it
+/// is to go first.
+pub const DRAINED_COST: i32 = -100;
 
 /// A proxy and the role that it should have.
 pub(super) type Assigned<'a> = (&'a ProxyPod, Role);
@@ -30,7 +34,7 @@ pub(super) type Assigned<'a> = (&'a ProxyPod, Role);
 /// others, those that serve hand over, and the rest wait.
 ///
 /// An active proxy that is not ready gives its place to one that is. It waits then, if less than `warm` do: its clients, should
-/// it still have some, stay where they are.
+/// it still have some, stay where they are. One that is lost gives up its place in any case.
 pub(super) fn assign<'a>(proxies: &[&'a ProxyPod], replicas: u32, warm: u32, room: &mut Room) -> Vec<Assigned<'a>> {
     let kept = choose_active(proxies, replicas as usize, room);
     let is_kept = |proxy: &ProxyPod| kept.iter().any(|kept| kept.pod.uid == proxy.pod.uid);
@@ -41,6 +45,8 @@ pub(super) fn assign<'a>(proxies: &[&'a ProxyPod], replicas: u32, warm: u32, roo
     let assign_one = |proxy: &'a ProxyPod| {
         let role = match proxy.role {
             _ if is_kept(proxy) => Role::Active,
+            // Whoever else was lost hands over nothing.
+            Some(Role::Active) if proxy.loss.is_lost => Role::Warm,
             Some(Role::Active) if !proxy.pod.is_ready && waiting < warm as usize => {
                 waiting += 1;
                 Role::Warm
@@ -76,7 +82,7 @@ pub(super) fn serve_on<'a>(proxies: &[&'a ProxyPod], replicas: u32, room: &mut R
     let places = (replicas as usize).saturating_sub(serving);
     let promoted = promote(&ready, places, &mut per_node, room);
     let is_full = promoted.len() == places;
-    let stays = |proxy: &ProxyPod| proxy.pod.is_ready || !is_full;
+    let stays = |proxy: &ProxyPod| !proxy.loss.is_lost && (proxy.pod.is_ready || !is_full);
     let role = |proxy| (proxy, if stays(proxy) { Role::Active } else { Role::Warm });
     active.into_iter().chain(promoted).map(role).collect()
 }
@@ -97,6 +103,9 @@ enum Preference {
 }
 
 fn preference(proxy: &ProxyPod) -> Option<Preference> {
+    if proxy.loss.is_lost {
+        return None;
+    }
     match (proxy.role, proxy.pod.is_ready) {
         (Some(Role::Active), true) => Some(Preference::Serving),
         (Some(Role::Active), false) => Some(Preference::NotReady),
@@ -184,11 +193,17 @@ fn promote<'a>(
 /// Pushes the write that brings a proxy to its role, if there is something to write.
 ///
 /// One that is not ready is not made active, and one that comes up is left alone: its labels are those of its birth.
-pub(super) fn push(actions: &mut Vec<ProxyAction>, proxy: &ProxyPod, role: Role, config_hash: Option<&str>) {
+pub(super) fn push(
+    actions: &mut Vec<ProxyAction>,
+    proxy: &ProxyPod,
+    role: Role,
+    config_hash: Option<&str>,
+    moves: &MovesPlan,
+) {
     let is_change = proxy.role != Some(role);
     let is_due = match role {
         Role::Active => proxy.is_active() || proxy.pod.is_ready,
-        Role::Warm => !proxy.is_warm() || proxy.is_accepting || proxy.pod.is_ready,
+        Role::Warm => !proxy.is_warm() || proxy.is_accepting || proxy.pod.is_ready || proxy.loss.is_lost,
         Role::Draining => true,
     };
     let cost_now = proxy.deletion_cost.unwrap_or(WARM_COST);
@@ -196,20 +211,26 @@ pub(super) fn push(actions: &mut Vec<ProxyAction>, proxy: &ProxyPod, role: Role,
         Role::Active => ACTIVE_COST,
         Role::Warm if cost_now > WARM_COST => FORMER_COST,
         Role::Warm => WARM_COST,
-        Role::Draining => DRAINING_COST,
+        // Who has just left the Service has its clients.
+        Role::Draining if is_change || !moves.may_go(&proxy.pod.uid) => DRAINING_COST,
+        Role::Draining => DRAINED_COST,
     };
+    let accepting = role == Role::Active && !moves.is_steered(&proxy.pod.uid);
     let differs = is_change
-        || proxy.is_accepting != (role == Role::Active)
+        || proxy.is_accepting != accepting
         || cost_now != cost
+        || proxy.loss.is_lost != proxy.loss.is_marked
         || (config_hash.is_some() && proxy.pod.config_hash.as_deref() != config_hash);
     if is_due && differs {
         actions.push(ProxyAction::SetRole {
             pod: proxy.pod.name.clone(),
             resource_version: proxy.pod.resource_version.clone(),
             role,
+            accepting,
             deletion_cost: cost,
             is_change,
             config_hash: config_hash.map(str::to_owned),
+            is_lost: proxy.loss.is_lost,
         });
     }
 }

@@ -2,14 +2,18 @@
 
 use super::*;
 use crate::keep::Record;
+use crate::loss::Loss;
 use crate::observe::PodFacts;
 use crate::trouble::Trouble;
 
+mod moves;
 mod pool;
+mod rollout;
 
 const HASH: &str = "h1";
 
 static NO_ROOMS: Rooms = Rooms::new();
+static FREE: Pace = Pace::free();
 
 /// A proxy that waits and is ready.
 fn proxy(name: &str, revision: &str) -> ProxyPod {
@@ -35,6 +39,8 @@ fn proxy(name: &str, revision: &str) -> ProxyPod {
         deletion_cost: None,
         requests: Requests::default(),
         resize: None,
+        order: None,
+        loss: Loss::default(),
     }
 }
 
@@ -50,7 +56,7 @@ fn draining(name: &str, revision: &str) -> ProxyPod {
     let mut proxy = active(name, revision);
     proxy.role = Some(Role::Draining);
     proxy.is_accepting = false;
-    proxy.deletion_cost = Some(DRAINING_COST);
+    proxy.deletion_cost = Some(DRAINED_COST);
     proxy
 }
 
@@ -87,6 +93,8 @@ fn target(revision: &str, replicas: u32) -> ProxyTarget<'_> {
         config_hash: HASH,
         active_requests: Requests::default(),
         rooms: &NO_ROOMS,
+        moves: &NO_MOVES,
+        pace: &FREE,
         served_last: None,
     }
 }
@@ -102,6 +110,7 @@ fn with_pool(revision: &str, replicas: u32, warm: u32) -> ProxyTarget<'_> {
 fn steps(plan: &ProxyPlan) -> Vec<String> {
     let words = |action: &ProxyAction| match action {
         ProxyAction::SetRole { pod, role, .. } => format!("{role:?} {pod}"),
+        ProxyAction::SetOrder { pod, .. } => format!("order {pod}"),
         ProxyAction::Resize { pod, .. } => format!("resize {pod}"),
         ProxyAction::ApplyTarget => format!("replicas {}", plan.target_replicas),
         ProxyAction::ScaleTarget { deployment, .. } => format!("scale {deployment} to {}", plan.target_replicas),

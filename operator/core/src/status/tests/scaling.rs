@@ -1,4 +1,6 @@
-//! What is said where fewer proxies serve than the scaler asks for.
+//! What is said of scaling: whether it is done, and why fewer proxies serve than are asked for.
+
+use freshet_operator_api::{ScalingMode, SignalStatus};
 
 use super::*;
 
@@ -37,4 +39,37 @@ fn proxies_that_only_have_not_started_yet_are_no_ceiling() {
 fn a_cluster_that_nobody_looks_at_says_nothing_of_scaling() {
     let status = status_of(json!({}), REVISION, &settled(), None, 0);
     assert_eq!(status.scaling, None);
+}
+
+#[test]
+fn scaling_is_active_where_some_load_is_known() {
+    let observed = settled();
+    let said_of = |scaling: Option<&ScalingStatus>| {
+        let given = Given {
+            scaling,
+            ..Given::of(REVISION, &observed)
+        };
+        let status = given.status(json!({}));
+        let (status, reason) = said(&status, ConditionType::ScalingActive);
+        (status.to_owned(), reason.to_owned())
+    };
+    let with = |mode: ScalingMode, valid: bool| ScalingStatus {
+        mode,
+        signals: vec![SignalStatus {
+            valid,
+            ..SignalStatus::default()
+        }],
+        ..ScalingStatus::default()
+    };
+    let pair = |status: &str, reason: &str| (status.to_owned(), reason.to_owned());
+    assert_eq!(said_of(None), pair("False", "NotLookedAt"));
+    assert_eq!(said_of(Some(&with(ScalingMode::Scale, true))), pair("True", "Scales"));
+    assert_eq!(
+        said_of(Some(&with(ScalingMode::Observe, true))),
+        pair("True", "Observes")
+    );
+    assert_eq!(
+        said_of(Some(&with(ScalingMode::Scale, false))),
+        pair("False", "LoadUnknown")
+    );
 }

@@ -85,6 +85,16 @@ pub(super) fn publish<'a>(topic: &'a str, payload: &'a [u8], qos: QoS, packet_id
     }
 }
 
+/// A CONNECT that goes on with a session, or begins one.
+pub(super) fn lasting(version: ProtocolVersion, client_id: &str) -> Connect<'_> {
+    let mut connect = Connect::new(version, client_id);
+    connect.clean_start = false;
+    if version == V5 {
+        connect.properties.session_expiry_interval = Some(3_600);
+    }
+    connect
+}
+
 impl Bench {
     pub(super) fn new() -> Self {
         Self::with(settings(), ProxyConfig::default())

@@ -332,10 +332,7 @@ fn a_member_that_unsubscribes_leaves_what_it_was_not_sent_to_others() {
 #[test]
 fn what_a_member_gives_back_is_out_of_the_count_before_its_answer_has_come() {
     let mut bench = Bench::new();
-    let mut connect = Connect::new(V5, "c");
-    connect.clean_start = false;
-    connect.properties.session_expiry_interval = Some(600);
-    let (client, _) = bench.connect(&connect);
+    let (client, _) = bench.connect(&lasting(V5, "c"));
     bench.subscribe(client, NAME, QoS::AtLeastOnce);
     bench.storage.hold_updates = true;
     deliver(&mut bench, 0..1, QoS::AtLeastOnce);

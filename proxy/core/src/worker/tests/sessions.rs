@@ -5,22 +5,12 @@ mod outbound;
 mod publishing;
 mod subscriptions;
 
-use freshet_mqtt::{ClientPacket, Connect, Disconnect, ProtocolVersion, QoS, ReasonCode};
+use freshet_mqtt::{ClientPacket, Disconnect, ProtocolVersion, QoS, ReasonCode};
 
 use super::bench::*;
 use super::seen::SeenConnAck;
 use crate::exchange::{QueuedFor, ToWorker};
 use crate::reason::DisconnectReason;
-
-/// A CONNECT that goes on with a session, or begins one.
-fn lasting(version: ProtocolVersion, client_id: &str) -> Connect<'_> {
-    let mut connect = Connect::new(version, client_id);
-    connect.clean_start = false;
-    if version == V5 {
-        connect.properties.session_expiry_interval = Some(3_600);
-    }
-    connect
-}
 
 /// Connects with a session that outlives the connection.
 fn connect(bench: &mut Bench, version: ProtocolVersion, client_id: &str) -> (Client, SeenConnAck) {

@@ -5,7 +5,7 @@ use freshet_storage_contract::{Message, PublisherId, QoS};
 
 use super::*;
 use crate::hash::KeyedHash;
-use crate::log::{Command, ENTRY_VERSION, Entry, Publish};
+use crate::log::{Command, ENTRY_VERSION, Entry, KnownBy, Publish};
 use crate::state::State;
 
 const NAME: Bytes = Bytes::from_static(b"$share/g/a");
@@ -57,7 +57,7 @@ fn state(last: u64) -> State {
         };
         let publish = Publish {
             message,
-            exactly_once: None,
+            known_by: KnownBy::Nothing,
             matched,
             limits: QueueLimits::default(),
         };

@@ -41,7 +41,9 @@ impl Queues {
         match self.hold_mut(id, session_shard) {
             Some(hold) => {
                 hold.ensured = position;
-                if hold.goes_ms.is_some() {
+                let is_unconfirmed = hold.goes_ms.is_some();
+                self.changes.change(id);
+                if is_unconfirmed {
                     self.set_goes(id, session_shard, goes_ms);
                 }
             }
@@ -57,6 +59,7 @@ impl Queues {
         match self.hold_mut(id, session_shard) {
             Some(hold) => {
                 hold.ensured = hold.ensured.max(ensured);
+                self.changes.change(id);
                 self.set_goes(id, session_shard, None);
             }
             None => self.add_hold(id, session_shard, ensured, None),
@@ -105,10 +108,10 @@ impl Queues {
         let kind = kind_of(name)?;
         let name = (name.0, Bytes::copy_from_slice(&name.1));
         let charged_bytes = charged_bytes(&name, kind);
-        let entry = self.queues.vacant_entry();
-        // Four billion queues go far beyond the bound on them.
-        let id = QueueId(u32::try_from(entry.key()).unwrap_or(u32::MAX));
-        entry.insert(LightQueue {
+        // The version grows with each queue, and goes round only after four billion of them.
+        let number = u32::try_from(self.version & u64::from(u32::MAX)).unwrap_or_default();
+        let id = self.queues.next_id(number);
+        let queue = LightQueue {
             at: self.index.insert(matched_part(&name), kind, id),
             name: name.clone(),
             charged_bytes,
@@ -116,7 +119,9 @@ impl Queues {
             is_live: false,
             rows: VecDeque::new(),
             row_bytes: 0,
-        });
+        };
+        self.queues.insert(id, queue);
+        self.changes.add(id);
         self.groups += usize::from(name.0.is_none());
         self.by_name.insert(name, id);
         self.filter_bytes += charged_bytes;
@@ -125,12 +130,12 @@ impl Queues {
     }
 
     fn hold_mut(&mut self, id: QueueId, session_shard: ShardId) -> Option<&mut Hold> {
-        let queue = self.queues.get_mut(id.0 as usize)?;
+        let queue = self.queues.get_mut(id)?;
         queue.holds.iter_mut().find(|hold| hold.session_shard == session_shard)
     }
 
     fn add_hold(&mut self, id: QueueId, session_shard: ShardId, ensured: Position, goes_ms: Option<u64>) {
-        if let Some(queue) = self.queues.get_mut(id.0 as usize) {
+        if let Some(queue) = self.queues.get_mut(id) {
             queue.holds.push(Hold {
                 session_shard,
                 ensured,
@@ -144,7 +149,9 @@ impl Queues {
         let Some(hold) = self.hold_mut(id, session_shard) else {
             return;
         };
-        if let Some(before) = std::mem::replace(&mut hold.goes_ms, goes_ms) {
+        let before = std::mem::replace(&mut hold.goes_ms, goes_ms);
+        self.changes.change(id);
+        if let Some(before) = before {
             self.unconfirmed.remove(&(before, id, session_shard));
         }
         if let Some(after) = goes_ms {
@@ -154,8 +161,9 @@ impl Queues {
 
     fn end_hold(&mut self, id: QueueId, session_shard: ShardId) {
         self.set_goes(id, session_shard, None);
-        if let Some(queue) = self.queues.get_mut(id.0 as usize) {
+        if let Some(queue) = self.queues.get_mut(id) {
             queue.holds.retain(|hold| hold.session_shard != session_shard);
+            self.changes.change(id);
         }
         self.remove_unheld(id);
     }
@@ -163,12 +171,13 @@ impl Queues {
     /// Removes a queue that nobody has.
     pub(super) fn remove_unheld(&mut self, id: QueueId) {
         let is_held = |queue: &LightQueue| queue.is_live || !queue.holds.is_empty();
-        if self.queues.get(id.0 as usize).is_none_or(is_held) {
+        if self.queues.get(id).is_none_or(is_held) {
             return;
         }
-        let Some(queue) = self.queues.try_remove(id.0 as usize) else {
+        let Some(queue) = self.queues.remove(id) else {
             return;
         };
+        self.changes.remove(id);
         self.index.remove(queue.at, id);
         self.groups -= usize::from(queue.is_group());
         self.by_name.remove(&queue.name);
@@ -181,7 +190,7 @@ impl Queues {
     }
 }
 
-fn name_of(session_shard: ShardId, topic_filter: &Bytes) -> Name {
+pub(super) fn name_of(session_shard: ShardId, topic_filter: &Bytes) -> Name {
     match group_name(topic_filter) {
         Some(group) => (None, group),
         None => (Some(session_shard), topic_filter.clone()),
@@ -189,17 +198,17 @@ fn name_of(session_shard: ShardId, topic_filter: &Bytes) -> Name {
 }
 
 /// What topics are matched with.
-fn matched_part(name: &Name) -> &[u8] {
+pub(super) fn matched_part(name: &Name) -> &[u8] {
     match name {
         (Some(_), topic_filter) => topic_filter,
         (None, group) => group_filter(group),
     }
 }
 
-fn kind_of(name: &Name) -> Option<FilterKind> {
+pub(super) fn kind_of(name: &Name) -> Option<FilterKind> {
     FilterKind::of(std::str::from_utf8(matched_part(name)).ok()?)
 }
 
-fn charged_bytes(name: &Name, kind: FilterKind) -> u64 {
+pub(super) fn charged_bytes(name: &Name, kind: FilterKind) -> u64 {
     kind.bytes + name.1.len() as u64 + OVERHEAD_BYTES
 }

@@ -43,8 +43,9 @@ impl Queues {
             known
         };
         let Some(id) = id else { return };
-        if let Some(queue) = self.queues.get_mut(id.0 as usize) {
+        if let Some(queue) = self.queues.get_mut(id) {
             queue.is_live = is_live;
+            self.changes.change(id);
         }
         self.remove_unheld(id);
     }
@@ -88,7 +89,7 @@ impl Queues {
 
     /// The first row of a queue behind `after`.
     pub(crate) fn next_row(&self, id: QueueId, after: Position) -> Option<Position> {
-        let rows = &self.queues.get(id.0 as usize)?.rows;
+        let rows = &self.queues.get(id)?.rows;
         if rows.back().is_none_or(|last| *last <= after) {
             return None;
         }
@@ -97,7 +98,7 @@ impl Queues {
 
     /// Whether a queue has a row.
     pub(crate) fn has_row(&self, id: QueueId, position: Position) -> bool {
-        let queue = self.queues.get(id.0 as usize);
+        let queue = self.queues.get(id);
         queue.is_some_and(|queue| queue.rows.binary_search(&position).is_ok())
     }
 

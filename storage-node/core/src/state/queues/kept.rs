@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use freshet_storage_contract::{Message, Position};
 
 use super::messages::remaining;
+use crate::codec::{Code, code_fields};
+use crate::state::rows::{Changes, RowError};
 
 /// What a message costs beside its bytes.
 const OVERHEAD_BYTES: u64 = 64;
@@ -17,6 +20,7 @@ const OVERHEAD_BYTES: u64 = 64;
 pub(super) struct Kept {
     by_position: BTreeMap<Position, KeptMessage>,
     bytes: u64,
+    pub(super) changes: Changes<Position>,
 }
 
 #[derive(Debug)]
@@ -26,6 +30,10 @@ struct KeptMessage {
     expires_ms: Option<u64>,
     /// Sessions that have it: one of each group at most.
     sessions: u32,
+}
+
+code_fields! {
+    KeptMessage { message, expires_ms, sessions }
 }
 
 impl Kept {
@@ -40,6 +48,7 @@ impl Kept {
 
     /// Another session has the message.
     pub(super) fn insert(&mut self, position: Position, message: &Message, expires_ms: Option<u64>) {
+        self.changes.change(position);
         let kept = self.by_position.entry(position).or_insert_with(|| {
             self.bytes += charged_bytes(message);
             KeptMessage {
@@ -56,17 +65,39 @@ impl Kept {
         let Some(kept) = self.by_position.get_mut(&position) else {
             return;
         };
+        self.changes.change(position);
         kept.sessions = kept.sessions.saturating_sub(1);
         if kept.sessions == 0
             && let Some(gone) = self.by_position.remove(&position)
         {
             self.bytes -= charged_bytes(&gone.message);
+            self.changes.remove(position);
         }
+    }
+
+    pub(super) fn row(&self, position: Position) -> Option<Bytes> {
+        Some(self.by_position.get(&position)?.to_bytes())
+    }
+
+    pub(super) fn restore_row(&mut self, position: Position, value: Bytes) -> Result<(), RowError> {
+        let kept = KeptMessage::from_bytes(value)?;
+        self.bytes += charged_bytes(&kept.message);
+        self.by_position.insert(position, kept);
+        Ok(())
     }
 
     pub(super) fn read(&self, position: Position, log_time_ms: u64) -> Option<(Message, bool)> {
         let kept = self.by_position.get(&position)?;
         Some(remaining(&kept.message, kept.expires_ms, log_time_ms))
+    }
+}
+
+#[cfg(test)]
+impl Kept {
+    pub(super) fn mark_all(&mut self) {
+        self.by_position
+            .keys()
+            .for_each(|position| self.changes.change(*position));
     }
 }
 

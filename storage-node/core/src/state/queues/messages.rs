@@ -6,7 +6,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use freshet_storage_contract::{Message, Position};
 
 use super::QueueId;
+use crate::codec::{Code, DecodeError, Reader};
 use crate::planted::planted;
+use crate::state::rows::{Changes, RowError};
 
 /// Queued messages by position.
 #[derive(Debug, Default)]
@@ -14,6 +16,9 @@ pub(super) struct Messages {
     by_position: BTreeMap<Position, Queued>,
     by_expiry: BTreeSet<(u64, Position)>,
     bytes: u64,
+    pub(super) changes: Changes<Position>,
+    /// Of which queues have it.
+    pub(super) references: Changes<Position>,
 }
 
 #[derive(Debug)]
@@ -54,6 +59,8 @@ impl Messages {
             came_ms: log_time_ms,
             expires_ms,
         };
+        self.changes.add(position);
+        self.references.add(position);
         self.by_position.insert(position, queued);
     }
 
@@ -61,6 +68,7 @@ impl Messages {
     pub(super) fn release(&mut self, position: Position) {
         if let Some(queued) = self.by_position.get_mut(&position) {
             queued.references = queued.references.saturating_sub(1);
+            self.references.change(position);
             if queued.references == 0 {
                 self.remove(position);
             }
@@ -69,6 +77,8 @@ impl Messages {
 
     pub(super) fn remove(&mut self, position: Position) {
         if let Some(queued) = self.by_position.remove(&position) {
+            self.changes.remove(position);
+            self.references.remove(position);
             self.bytes -= queued.message.charged_bytes() as u64;
             if let Some(expires_ms) = queued.expires_ms {
                 self.by_expiry.remove(&(expires_ms, position));
@@ -76,11 +86,31 @@ impl Messages {
         }
     }
 
-    /// Queues that had the message when it came; some may be others by now.
-    pub(super) fn queues_of(&self, position: Position) -> Box<[QueueId]> {
-        self.by_position
-            .get(&position)
-            .map_or_else(Box::default, |queued| queued.queues.clone())
+    /// Queues that had the message when it came.
+    pub(super) fn queues_of(&self, position: Position) -> Option<&[QueueId]> {
+        Some(&self.by_position.get(&position)?.queues)
+    }
+
+    pub(super) fn row(&self, position: Position) -> Option<Bytes> {
+        Some(self.by_position.get(&position)?.to_bytes())
+    }
+
+    /// Takes a message back; which queues have it is a row that comes later.
+    pub(super) fn restore_row(&mut self, position: Position, value: Bytes) -> Result<(), RowError> {
+        let queued = Queued::from_bytes(value)?;
+        if let Some(expires_ms) = queued.expires_ms {
+            self.by_expiry.insert((expires_ms, position));
+        }
+        self.bytes += queued.message.charged_bytes() as u64;
+        self.by_position.insert(position, queued);
+        Ok(())
+    }
+
+    pub(super) fn restore_references(&mut self, position: Position, queues: Vec<QueueId>) -> Result<(), RowError> {
+        let queued = self.by_position.get_mut(&position).ok_or(RowError::Missing)?;
+        queued.references = u32::try_from(queues.len()).unwrap_or(u32::MAX);
+        queued.queues = queues.into();
+        Ok(())
     }
 
     /// Bytes charged for one message.
@@ -94,6 +124,11 @@ impl Messages {
     pub(super) fn read(&self, position: Position, log_time_ms: u64) -> Option<(Message, bool)> {
         let queued = self.by_position.get(&position)?;
         Some(remaining(&queued.message, queued.expires_ms, log_time_ms))
+    }
+
+    /// When the message came, ms of log time.
+    pub(super) fn came_ms(&self, position: Position) -> Option<u64> {
+        Some(self.by_position.get(&position)?.came_ms)
     }
 
     /// The message as it came, and when it expires.
@@ -116,6 +151,37 @@ impl Messages {
         self.by_position
             .first_key_value()
             .map(|(position, queued)| (*position, queued.came_ms))
+    }
+}
+
+#[cfg(test)]
+impl Messages {
+    pub(super) fn mark_all(&mut self) {
+        self.by_position
+            .keys()
+            .for_each(|position| self.changes.change(*position));
+        self.by_position
+            .keys()
+            .for_each(|position| self.references.change(*position));
+    }
+}
+
+/// Without the queues, which change while the message does not.
+impl Code for Queued {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.came_ms.write(out);
+        self.expires_ms.write(out);
+        self.message.write(out);
+    }
+
+    fn read(from: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            queues: Box::default(),
+            references: 0,
+            came_ms: Code::read(from)?,
+            expires_ms: Code::read(from)?,
+            message: Code::read(from)?,
+        })
     }
 }
 

@@ -35,7 +35,7 @@ impl Queues {
             .iter()
             .map(|f| {
                 let id = self.by_name.get(&(Some(pull.session_shard), f.topic_filter.clone()))?;
-                self.queues.get(id.0 as usize)
+                self.queues.get(*id)
             })
             .collect();
         // Next row of each queue: its position, and which filter and row it is.

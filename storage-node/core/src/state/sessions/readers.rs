@@ -8,8 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use freshet_storage_contract::{Position, ShardId};
 
+use super::inspect::ReadersOf;
+use crate::codec::Code;
 use crate::state::effects::Effects;
 use crate::state::notes::Note;
+use crate::state::rows::{Changes, RowError};
 
 /// What a filter with readers costs beside its text, in bytes.
 const FILTER_OVERHEAD_BYTES: u64 = 256;
@@ -23,6 +26,7 @@ pub(super) struct Readers {
     /// Filters whose shard could drop more than it was told.
     trims: BTreeSet<(ShardId, Bytes)>,
     bytes: u64,
+    pub(super) changes: Changes<(ShardId, Bytes)>,
 }
 
 #[derive(Debug)]
@@ -59,6 +63,7 @@ impl Readers {
         if let Some(readers) = self.by_filter.get_mut(&name) {
             readers.floors.add(floor);
             readers.ensured = readers.ensured.max(ensured);
+            self.changes.change(name);
             return;
         }
         self.bytes += topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
@@ -67,6 +72,7 @@ impl Readers {
             ensured,
             trimmed: Position::default(),
         };
+        self.changes.add(name.clone());
         self.by_filter.insert(name, readers);
         notes.send(
             shard,
@@ -79,8 +85,10 @@ impl Readers {
 
     /// A reader names a later request.
     pub(super) fn ensured(&mut self, shard: ShardId, topic_filter: &Bytes, ensured: Position) {
-        if let Some(readers) = self.by_filter.get_mut(&(shard, topic_filter.clone())) {
+        let name = (shard, topic_filter.clone());
+        if let Some(readers) = self.by_filter.get_mut(&name) {
             readers.ensured = readers.ensured.max(ensured);
+            self.changes.change(name);
         }
     }
 
@@ -97,6 +105,7 @@ impl Readers {
         let ensured = readers.ensured;
         self.by_filter.remove(&name);
         self.trims.remove(&name);
+        self.changes.remove(name.clone());
         self.bytes -= topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
         notes.send(
             shard,
@@ -120,12 +129,21 @@ impl Readers {
         }
     }
 
+    /// Who reads a filter; counts at most about `most` of them.
+    pub(super) fn look(&self, shard: ShardId, topic_filter: &Bytes, most: usize) -> Option<ReadersOf> {
+        let readers = self.by_filter.get(&(shard, topic_filter.clone()))?;
+        let (count, at_least) = readers.floors.count(most);
+        let least = readers.floors.least();
+        Some(ReadersOf { count, at_least, least })
+    }
+
     fn note_trim(&mut self, name: (ShardId, Bytes)) {
         if self
             .by_filter
             .get(&name)
             .is_some_and(|readers| readers.floors.least() > readers.trimmed)
         {
+            self.changes.change(name.clone());
             self.trims.insert(name);
         }
     }
@@ -143,6 +161,7 @@ impl Readers {
                 continue;
             };
             readers.trimmed = readers.floors.least();
+            self.changes.change(name.clone());
             let (shard, trim) = (name.0, (name.1, readers.trimmed));
             match &mut of_shard {
                 Some((of, filters)) if *of == shard && filters.len() < FILTERS_PER_NOTE => filters.push(trim),
@@ -156,6 +175,49 @@ impl Readers {
         if let Some((target, filters)) = of_shard {
             notes.send(target, Note::Trim { filters });
         }
+    }
+}
+
+impl Readers {
+    /// A filter's row: the last request, what its shard was told, and whether it is to be told more.
+    pub(super) fn row(&self, name: &(ShardId, Bytes)) -> Option<Bytes> {
+        let readers = self.by_filter.get(name)?;
+        Some(((readers.ensured, readers.trimmed), self.trims.contains(name)).to_bytes())
+    }
+
+    /// A session that is taken back reads a filter from `floor` on.
+    pub(super) fn restore(&mut self, shard: ShardId, topic_filter: &Bytes, floor: Position) {
+        let name = (shard, topic_filter.clone());
+        if let Some(readers) = self.by_filter.get_mut(&name) {
+            readers.floors.add(floor);
+            return;
+        }
+        self.bytes += topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        let readers = FilterReaders {
+            floors: Floors::One(floor),
+            ensured: Position::default(),
+            trimmed: Position::default(),
+        };
+        self.by_filter.insert(name, readers);
+    }
+
+    /// Takes back the row of a filter whose sessions are there.
+    pub(super) fn restore_row(&mut self, name: &(ShardId, Bytes), value: Bytes) -> Result<(), RowError> {
+        let ((ensured, trimmed), is_to_trim) = Code::from_bytes(value)?;
+        let readers = self.by_filter.get_mut(name).ok_or(RowError::Missing)?;
+        readers.ensured = ensured;
+        readers.trimmed = trimmed;
+        if is_to_trim {
+            self.trims.insert((name.0, Bytes::copy_from_slice(&name.1)));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Readers {
+    pub(super) fn mark_all(&mut self) {
+        self.by_filter.keys().for_each(|name| self.changes.change(name.clone()));
     }
 }
 
@@ -186,6 +248,17 @@ impl Floors {
             *self = Self::One(*one);
         }
         false
+    }
+
+    /// Readers; of those who have come to different places at most about `most` are counted, and true says so.
+    fn count(&self, most: usize) -> (u64, bool) {
+        match self {
+            Self::One(_) => (1, false),
+            Self::Many(many) => {
+                let counted = many.values().take(most).map(|count| u64::from(*count)).sum();
+                (counted, many.len() > most)
+            }
+        }
     }
 
     fn least(&self) -> Position {

@@ -7,12 +7,14 @@ use freshet_storage_contract::{
 };
 
 use super::readers::Readers;
+use crate::codec::{Code, DecodeError, Reader, code_fields};
+use crate::planted::planted;
 use crate::state::effects::Effects;
 use crate::state::notes::Note;
 use crate::state::queues::{group_name, is_group, own_copy, remaining};
 
 /// What a session costs beside its client id, in bytes.
-const SESSION_OVERHEAD_BYTES: u64 = 384;
+pub(super) const SESSION_OVERHEAD_BYTES: u64 = 384;
 /// What a subscription costs beside its filter, in bytes.
 const SUBSCRIPTION_OVERHEAD_BYTES: u64 = 128;
 /// What a start, a cursor or an exchange costs, in bytes.
@@ -86,6 +88,16 @@ impl SessionRow {
             for start in &subscription.starts {
                 let floor = self.floor(&subscription.topic_filter, *start);
                 readers.add(start.shard, &subscription.topic_filter, floor, start.position, notes);
+            }
+        }
+    }
+
+    /// The session is taken back: it reads what it has read.
+    pub(super) fn restore_readers(&self, readers: &mut Readers) {
+        for subscription in &self.stored.subscriptions {
+            for start in &subscription.starts {
+                let floor = self.floor(&subscription.topic_filter, *start);
+                readers.restore(start.shard, &subscription.topic_filter, floor);
             }
         }
     }
@@ -235,20 +247,24 @@ impl SessionRow {
             .subscriptions
             .binary_search_by(|s| s.topic_filter.cmp(&filter));
         let known = place.ok().and_then(|at| self.stored.subscriptions.get(at));
-        if let Some(known) = known.filter(|known| !known.starts.is_empty()) {
-            for start in &subscription.starts {
+        let known = known.map(|known| known.starts.clone()).unwrap_or_default();
+        for start in &mut subscription.starts {
+            if let Some(known) = known.iter().find(|known| known.shard == start.shard) {
                 readers.ensured(start.shard, &filter, start.position);
+                *start = *known;
+                continue;
             }
-            subscription.starts.clone_from(&known.starts);
-        } else {
-            for start in &subscription.starts {
-                if !is_group(&filter) {
-                    self.begin_cursor(*start);
-                }
-                let floor = self.floor(&filter, *start);
-                readers.add(start.shard, &filter, floor, start.position, notes);
+            if !is_group(&filter) {
+                self.begin_cursor(*start);
             }
+            let floor = self.floor(&filter, *start);
+            readers.add(start.shard, &filter, floor, start.position, notes);
         }
+        // One that is named again does not name all its shards.
+        let is_named = |shard| subscription.starts.iter().any(|start| start.shard == shard);
+        let unnamed: Vec<_> = known.into_iter().filter(|known| !is_named(known.shard)).collect();
+        subscription.starts.extend(unnamed);
+        subscription.starts.sort_by_key(|start| start.shard);
         self.subscription_bytes += subscription_bytes(&subscription);
         match place {
             Ok(at) => {
@@ -321,6 +337,9 @@ impl SessionRow {
     }
 
     fn advance(&mut self, to: &Cursor, readers: &mut Readers) {
+        if planted!(CursorNotWritten) {
+            return;
+        }
         let Ok(at) = self.stored.cursors.binary_search_by_key(&to.shard, |c| c.shard) else {
             return;
         };
@@ -352,6 +371,37 @@ impl SessionRow {
     }
 }
 
+code_fields! {
+    KeptAt { packet_id, shard, position }
+}
+
+impl Code for SessionRow {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.epoch.write(out);
+        self.expiry_interval_s.write(out);
+        self.connected.write(out);
+        self.ends_ms.write(out);
+        self.stored.write(out);
+        self.packets_at.write(out);
+        self.kept.write(out);
+        self.expiries.write(out);
+    }
+
+    fn read(from: &mut Reader) -> Result<Self, DecodeError> {
+        let (epoch, expiry_interval_s) = Code::read(from)?;
+        let (connected, ends_ms) = Code::read(from)?;
+        let stored = Code::read(from)?;
+        Ok(Self {
+            connected,
+            ends_ms,
+            packets_at: Code::read(from)?,
+            kept: Code::read(from)?,
+            expiries: Code::read(from)?,
+            ..Self::new(epoch, expiry_interval_s, stored)
+        })
+    }
+}
+
 /// What a change adds to a session, at most, in bytes.
 pub(super) fn cost_of(change: &SessionChange) -> u64 {
     match change {
@@ -363,6 +413,20 @@ pub(super) fn cost_of(change: &SessionChange) -> u64 {
         }
         SessionChange::Unsubscribe { .. } | SessionChange::Received { .. } | SessionChange::Completed { .. } => 0,
     }
+}
+
+/// What is in a session that a proxy has kept, at most, in bytes.
+pub(super) fn cost_of_stored(session: &StoredSession) -> u64 {
+    let beyond: usize = session.cursors.iter().map(|c| c.beyond.len()).sum();
+    let entries = session.cursors.len() + session.outbound.len();
+    session
+        .subscriptions
+        .iter()
+        .map(|s| subscription_bytes(s) * 2)
+        .sum::<u64>()
+        + session.outbound.iter().map(exchange_bytes).sum::<u64>()
+        + entries as u64 * ENTRY_BYTES
+        + beyond as u64 * NUMBER_BYTES
 }
 
 fn exchange_bytes(exchange: &OutboundExchange) -> u64 {
@@ -399,6 +463,23 @@ pub(super) fn sorted(session: &StoredSession) -> StoredSession {
     let mut cursors = session.cursors.clone();
     cursors.sort_by_key(|cursor| cursor.shard);
     cursors.dedup_by_key(|cursor| cursor.shard);
+    // A shard that is not named: nothing of it was acknowledged. What is subscribed to there later must not begin the cursor
+    // further on.
+    let own = subscriptions.iter().filter(|s| !is_group(&s.topic_filter));
+    for start in own.flat_map(|s| &s.starts) {
+        if let Err(at) = cursors.binary_search_by_key(&start.shard, |cursor| cursor.shard) {
+            let (shard, acknowledged) = (start.shard, Position::default());
+            let beyond = Vec::new();
+            cursors.insert(
+                at,
+                Cursor {
+                    shard,
+                    acknowledged,
+                    beyond,
+                },
+            );
+        }
+    }
     let outbound = session.outbound.iter().map(|exchange| OutboundExchange {
         shared: exchange.shared.as_deref().map(Bytes::copy_from_slice),
         message: exchange.message.as_deref().map(|message| Box::new(own_copy(message))),

@@ -111,7 +111,7 @@ impl Bench {
     fn take_notes(&mut self, shard: ShardId) -> Vec<Note> {
         let notes: Vec<_> = self
             .notes
-            .unconfirmed()
+            .behind(&BTreeMap::new())
             .filter(|(target, ..)| *target == shard)
             .map(|(_, number, note)| (number, note.clone()))
             .collect();
@@ -190,6 +190,26 @@ fn an_equal_subscription_changes_options_and_keeps_its_place() {
         [dropped("a", 50)],
         "the filter's shard had counted the later request"
     );
+}
+
+#[test]
+fn a_subscription_that_names_one_shard_first_and_then_all_reads_all() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    b.update("c", 1, &[subscribe("a/#", QoS::AtMostOnce, &[(T1, 5)])]);
+    b.update("c", 1, &[subscribe("a/#", QoS::AtLeastOnce, &[(T0, 8), (T1, 9)])]);
+    let stored = b.stored("c", 1);
+    let starts: Vec<_> = stored.subscriptions[0]
+        .starts
+        .iter()
+        .map(|s| (s.shard, s.position.0))
+        .collect();
+    assert_eq!(starts, [(T0, 8), (T1, 5)]);
+    let cursors: Vec<_> = stored.cursors.iter().map(|c| (c.shard, c.acknowledged.0)).collect();
+    assert_eq!(cursors, [(T0, 8), (T1, 5)]);
+    assert_eq!(b.take_notes(T0), [confirm("a/#", 8)]);
+    b.update("c", 1, &[subscribe("a/#", QoS::ExactlyOnce, &[(T0, 20)])]);
+    assert_eq!(b.stored("c", 1).subscriptions[0].starts.len(), 2);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! QoS 2 publications of sessions: taken once however often they come, until they are released.
 
+use freshet_storage_contract::ReadRetained;
+
 use super::*;
 
 fn of(generation: SessionEpoch, packet_id: u16) -> ExactlyOnce {
@@ -133,4 +135,110 @@ fn what_a_proxy_sends_again_after_its_publisher_began_anew_is_routed_once() {
     let (_, seq) = w.publish(A, qos_2("x", by(first, 5)));
     assert_eq!(w.take_outcomes(A).last(), Some(&(seq, PublishOutcome::Delivered)));
     assert_eq!(w.take_payloads(B), ["y"]);
+}
+
+/// Publishes as a proxy's process that numbers it.
+fn publish_numbered(w: &mut World, proxy: u128, seq: u64, message: Message, (first, oldest): (u64, u64)) {
+    w.operate(
+        proxy,
+        Operation::Publish(PublishBatch {
+            shard: S0,
+            first: PublishSeq(seq),
+            messages: vec![message],
+            lasting: Some(LastingNumbers {
+                origin: IncarnationId(A),
+                first,
+                oldest,
+            }),
+        }),
+    );
+}
+
+/// Of a session that ends with its connection.
+fn qos_2_of_connection(payload: &str) -> Message {
+    message("a", payload, QoS::ExactlyOnce)
+}
+
+#[test]
+fn what_a_proxy_sends_again_when_its_lease_has_ended_is_queued_once() {
+    let mut w = world();
+    w.attach(A);
+    w.attach(B);
+    let epoch = w.begin(B, 1, "s");
+    let starts = w.subscribe_stored(B, "s", epoch, "a");
+    publish_numbered(&mut w, A, 1, qos_2_of_connection("x"), (7, 7));
+    assert_eq!(w.take_outcomes(A), [(1, PublishOutcome::Delivered)]);
+    w.pass_ms_with(8_000, &[B]);
+    // The same process: it goes on as another incarnation, and has not heard the answer.
+    w.attach(C);
+    publish_numbered(&mut w, C, 1, qos_2_of_connection("x"), (7, 7));
+    publish_numbered(&mut w, C, 2, qos_2_of_connection("y"), (8, 7));
+    let delivered = PublishOutcome::Delivered;
+    assert_eq!(w.take_outcomes(C), [(1, delivered), (2, delivered)]);
+    assert_eq!(w.counter(|c| c.publishes_known_total), 1);
+    let chunk = w.pull(B, "s", S0, starts[0].position, &["a"]);
+    assert_eq!(payloads(&chunk.messages), ["x", "y"]);
+}
+
+#[test]
+fn what_a_proxy_sends_again_does_not_take_the_place_of_what_was_retained_behind_it() {
+    let mut w = world();
+    w.attach(A);
+    let retained = |payload: &str, qos| Message {
+        retain: true,
+        ..message("a", payload, qos)
+    };
+    let generation = w.begin(A, 1, "p");
+    let last = Message {
+        exactly_once: Some(Box::new(of(generation, 5))),
+        ..retained("last", QoS::ExactlyOnce)
+    };
+    publish_numbered(&mut w, A, 1, retained("first", QoS::AtLeastOnce), (1, 1));
+    publish_numbered(&mut w, A, 2, last.clone(), (2, 1));
+    w.pass_ms_with(8_000, &[]);
+    w.attach(C);
+    publish_numbered(&mut w, C, 1, retained("first", QoS::AtLeastOnce), (1, 1));
+    publish_numbered(&mut w, C, 2, last, (2, 1));
+    assert_eq!(w.counter(|c| c.publishes_known_total), 2);
+    w.take_deliveries(C);
+    w.operate(
+        C,
+        Operation::ReadRetained(ReadRetained {
+            request: RequestId(3),
+            shard: S0,
+            topic_filter: bytes("a"),
+            after: None,
+            up_to: None,
+            max_bytes: 1_000,
+        }),
+    );
+    match &w.take_deliveries(C)[..] {
+        [Delivery::Retained { messages, .. }] => assert_eq!(messages[0].message.payload, "last"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_number_is_forgotten_when_its_proxy_has_the_answer_or_says_nothing_more() {
+    let mut w = world();
+    w.attach(A);
+    let epoch = w.begin(A, 1, "s");
+    w.subscribe_stored(A, "s", epoch, "a");
+    publish_numbered(&mut w, A, 1, qos_2_of_connection("x"), (1, 1));
+    publish_numbered(&mut w, A, 2, qos_1("a", "y"), (2, 1));
+    assert_eq!(w.gauge(|g| g.packets), 2);
+    publish_numbered(&mut w, A, 3, qos_1("a", "z"), (3, 3));
+    assert_eq!(w.gauge(|g| g.packets), 1);
+    w.pass_ms_with(70_000, &[A]);
+    assert_eq!(w.gauge(|g| g.packets), 0);
+}
+
+#[test]
+fn what_is_written_down_for_nobody_needs_no_number() {
+    let mut w = world();
+    w.attach(A);
+    w.subscribe(A, 1, "a");
+    publish_numbered(&mut w, A, 1, qos_2_of_connection("x"), (1, 1));
+    assert_eq!(w.take_payloads(A), ["x"]);
+    assert_eq!((w.gauge(|g| g.packets), w.gauge(|g| g.queued_bytes)), (0, 0));
 }

@@ -128,3 +128,82 @@ fn a_session_whose_connection_is_ending_is_kept_when_its_proxy_comes_back() {
     let chunk = w.pull(B, "c", S0, session.cursors[0].acknowledged, &["a"]);
     assert_eq!(payloads(&chunk.messages), ["x"]);
 }
+
+/// A storage node without memory, `late_ms` after its start; proxy A names session `c`, which it holds from before and
+/// which reads `a`. Returns the epoch of its connection, too.
+fn named_after(late_ms: u64) -> (World, SessionEpoch) {
+    let mut old = World::new(settings(4));
+    old.attach(A);
+    let epoch = old.begin(A, 1, "c");
+    old.subscribe_stored(A, "c", epoch, "a");
+    old.disconnect(A, "c", epoch, None);
+    let (epoch, session) = old.resume(A, 2, "c");
+
+    let later = StorageSettings {
+        recovery_hold_ms: 1_000,
+        ..settings(4)
+    };
+    let mut w = World::new(later.clone());
+    w.core = StorageCore::new(later, Term(TERM.0 + 1), w.now).unwrap();
+    w.attach(A);
+    w.attach(B);
+    w.publish(B, qos_1("a", "acknowledged when the hold ends"));
+    w.pass_ms_with(late_ms, &[A, B]);
+    for proxy in [A, B] {
+        w.take_answers(proxy);
+    }
+    let shard = w.session_shard("c");
+    let sessions = vec![registered("c", epoch, Some(session))];
+    w.operate(A, Operation::RegisterSessions { shard, sessions });
+    (w, epoch)
+}
+
+#[test]
+fn a_session_that_is_named_behind_the_hold_is_not_found_again_by_a_client_that_moves() {
+    let (mut w, epoch) = named_after(1_000);
+    let client_id = bytes("c");
+    assert_eq!(w.take_answers(A), [Answer::TakeOver { client_id, epoch }], "it ends");
+    assert_eq!(w.counter(|c| c.sessions_late_total), 1);
+    assert_eq!(w.gauge(|g| g.sessions_stored), 0);
+    // Before its proxy has ended it.
+    w.ask_session(B, 3, "c", false, None);
+    assert_eq!(w.take_answers(B), [], "the new connection waits for the old one");
+    w.disconnect(A, "c", epoch, None);
+    let answers = w.take_answers(B);
+    assert!(
+        matches!(
+            answers[..],
+            [Answer::SessionAttached {
+                session_present: false,
+                ..
+            }]
+        ),
+        "{answers:?}"
+    );
+}
+
+#[test]
+fn a_session_that_is_named_at_the_end_of_the_hold_is_found_again() {
+    let (mut w, epoch) = named_after(999);
+    assert_eq!(w.take_answers(A), []);
+    w.disconnect(A, "c", epoch, None);
+    let (_, session) = w.resume(B, 3, "c");
+    assert_eq!(session.subscriptions.len(), 1);
+    assert_eq!(w.counter(|c| c.sessions_late_total), 0);
+}
+
+#[test]
+fn a_session_that_could_miss_nothing_is_taken_behind_the_hold() {
+    let mut w = World::new(settings(1));
+    w.attach(A);
+    w.attach(B);
+    let epoch = SessionEpoch {
+        term: Term(TERM.0 - 1),
+        counter: 5,
+    };
+    let sessions = vec![registered("c", epoch, Some(empty_session(epoch)))];
+    w.operate(A, Operation::RegisterSessions { shard: S0, sessions });
+    assert_eq!(w.take_answers(A), []);
+    w.disconnect(A, "c", epoch, None);
+    w.resume(B, 3, "c");
+}

@@ -9,10 +9,7 @@ use crate::exchange::ToLink;
 fn a_member_with_a_lasting_session_takes_qos_2_for_itself() {
     // MQTT-4.8.2-4
     let mut bench = Bench::new();
-    let mut connect = Connect::new(V5, "c");
-    connect.clean_start = false;
-    connect.properties.session_expiry_interval = Some(600);
-    let (client, _) = bench.connect(&connect);
+    let (client, _) = bench.connect(&lasting(V5, "c"));
     bench.subscribe(client, NAME, QoS::ExactlyOnce);
     deliver(&mut bench, 0..1, QoS::ExactlyOnce);
     let seen = bench.read_publishes(client);
@@ -32,9 +29,7 @@ fn a_member_with_a_lasting_session_takes_qos_2_for_itself() {
 
 /// A client with a lasting session that subscribes to a group and, by itself, to the same topic.
 fn member_twice(bench: &mut Bench, window: u16) -> Client {
-    let mut connect = Connect::new(V5, "c");
-    connect.clean_start = false;
-    connect.properties.session_expiry_interval = Some(600);
+    let mut connect = lasting(V5, "c");
     connect.properties.receive_maximum = NonZeroU16::new(window);
     let (client, ack) = bench.connect(&connect);
     if !ack.session_present {
@@ -85,10 +80,7 @@ fn what_came_by_a_group_does_not_stand_for_what_another_subscription_has_not_had
 #[test]
 fn a_lasting_session_that_ends_before_it_was_sent_a_message_gives_it_back() {
     let mut bench = Bench::new();
-    let mut connect = Connect::new(V5, "c");
-    connect.clean_start = false;
-    connect.properties.session_expiry_interval = Some(600);
-    let (client, _) = bench.connect(&connect);
+    let (client, _) = bench.connect(&lasting(V5, "c"));
     bench.subscribe(client, NAME, QoS::ExactlyOnce);
     bench.storage.hold_updates = true;
     // The first one's packet id is on its way to storage; the second one's has to wait for that.
@@ -100,10 +92,7 @@ fn a_lasting_session_that_ends_before_it_was_sent_a_message_gives_it_back() {
 
 /// A member whose session takes a message, which storage has not heard yet, and another member.
 fn about_to_take(bench: &mut Bench) -> (Client, Client) {
-    let mut connect = Connect::new(V5, "c");
-    connect.clean_start = false;
-    connect.properties.session_expiry_interval = Some(600);
-    let (client, _) = bench.connect(&connect);
+    let (client, _) = bench.connect(&lasting(V5, "c"));
     bench.subscribe(client, NAME, QoS::ExactlyOnce);
     bench.storage.hold_updates = true;
     deliver(bench, 0..1, QoS::ExactlyOnce);

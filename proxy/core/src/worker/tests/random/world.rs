@@ -146,7 +146,7 @@ impl World {
     }
 
     fn open(&mut self, version: u8, client_id: u8, receive_maximum: u16, max_packet: bool, lasting: bool) {
-        if self.bench.worker.stats().connections_now >= 20 || self.bench.worker.shared.drain.is_some() {
+        if self.bench.worker.stats().connections_now >= 20 || self.bench.worker.shared.is_shutting_down() {
             return;
         }
         let client = self.bench.open([V31, V311, V5][usize::from(version)]);

@@ -1,0 +1,24 @@
+//! The history checker: clients at work while their broker is killed, what they did and saw, and a judge that proves
+//! or refutes what is promised.
+//!
+//! [`run`](run()) starts a broker in processes of its own, lets clients with habits drawn from a seed use it over TCP,
+//! kills it, and waits until all has come to rest. Everything is in the [`History`]; [`judge`](judge::judge()) reads
+//! that and nothing else. A run in which too little happened shows nothing, and says so.
+//!
+//! A tool for tests: part of no image.
+
+mod broker;
+mod cast;
+mod client;
+pub mod history;
+pub mod judge;
+mod life;
+mod nemesis;
+mod pause;
+mod recorder;
+mod run;
+
+pub use broker::{Folders, Setup};
+pub use history::History;
+pub use nemesis::Nemesis;
+pub use run::{Outcome, Plan, run};

@@ -1,0 +1,182 @@
+//! Clients that are moved: proxies that leave hand theirs over, and full ones give some to those that are new. Nothing
+//! acknowledged is lost, nothing of QoS 2 comes twice, no will fires, and nobody is interrupted twice.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use freshet_e2e::condition::{Observed, await_condition};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::broker::{Broker, DEADLINE, with_broker, with_broker_alone};
+use crate::client::Client;
+use crate::device::{Device, Watcher};
+
+/// Clients of a scale-in; half of them publish with QoS 1, half with QoS 2.
+const DEVICES: u16 = 200;
+/// Clients on one proxy before the others come.
+const CROWD: usize = 2_000;
+/// How often a client that was moved tries to come back.
+const AGAIN: Duration = Duration::from_millis(200);
+
+#[tokio::test]
+async fn a_scale_in_from_four_to_two_loses_nothing_and_interrupts_nobody_twice() -> Result<()> {
+    let spec = json!({"proxy": {
+        "replicas": 4,
+        "warm": {"min": 0},
+        "drain": {"linger": "3s", "timeout": "60s", "maxMovesPerSecond": 50},
+        "rebalance": {"mode": "OnReconnectOnly"},
+    }});
+    with_broker("moves-scale-in", spec, async |broker| {
+        let address = broker.address().await?;
+        let ends = Arc::new(AtomicBool::new(false));
+        let watcher = Watcher::subscribed(address).await?;
+        let watcher = tokio::spawn(watcher.run(Arc::clone(&ends)));
+        let mut devices = JoinSet::new();
+        for number in 0..DEVICES {
+            devices.spawn(Device::new(number).run(address, Arc::clone(&ends)));
+        }
+        await_clients(broker, usize::from(DEVICES) + 1).await?;
+        broker
+            .run(&[
+                "patch",
+                "mqc/mqtt",
+                "--type=merge",
+                "--patch",
+                r#"{"spec":{"proxy":{"replicas":2}}}"#,
+            ])
+            .await?;
+        // Two drain at once, and say so.
+        await_condition("two drains are shown", DEADLINE, async || {
+            let resource = broker.resource().await?;
+            let proxy = &resource["status"]["proxy"];
+            Ok(if proxy["drainsTotal"] == 2 {
+                Observed::Met(())
+            } else {
+                Observed::NotYet(proxy.to_string())
+            })
+        })
+        .await?;
+        await_condition("two proxies are left", DEADLINE, async || {
+            let left = broker
+                .pods("freshet.dev/cluster=mqtt,app.kubernetes.io/component=proxy")
+                .await?;
+            Ok(if left.len() == 2 {
+                Observed::Met(())
+            } else {
+                Observed::NotYet(format!("{left:?}"))
+            })
+        })
+        .await?;
+        let note = broker.await_event("ProxyDrained").await?;
+        ensure!(note.ends_with("has handed over all clients"), "{note}");
+        await_clients(broker, usize::from(DEVICES) + 1).await?;
+        ends.store(true, Ordering::Relaxed);
+        let mut acknowledged = BTreeMap::new();
+        let mut moved = 0;
+        while let Some(report) = devices.join_next().await {
+            let report = report??;
+            ensure!(
+                report.interruptions <= 1,
+                "{} was interrupted {} times",
+                report.number,
+                report.interruptions
+            );
+            moved += report.interruptions;
+            acknowledged.insert(report.number, report.acknowledged);
+        }
+        ensure!(moved > 0, "no client was on the proxies that left: nothing is shown");
+        let seen = watcher.await??;
+        ensure!(seen.wills == 0, "{} wills fired", seen.wills);
+        for (number, count) in acknowledged {
+            let got = seen.by_device.get(&number).cloned().unwrap_or_default();
+            for sequence in 1..=count {
+                let times = got.get(&sequence).copied().unwrap_or(0);
+                // QoS 1 may come again.
+                let is_right = if number % 2 == 0 { times >= 1 } else { times == 1 };
+                ensure!(is_right, "message {sequence} of {number} came {times} times");
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn proxies_that_are_new_get_their_share_of_those_that_are_connected() -> Result<()> {
+    let spec = json!({"proxy": {"replicas": 1, "warm": {"min": 3, "requests": {"cpu": "5m", "memory": "16Mi"}}}});
+    with_broker_alone("moves-rebalance", spec, async |broker| {
+        let address = broker.address().await?;
+        let interruptions: Arc<Vec<AtomicU32>> = Arc::new((0..CROWD).map(|_| AtomicU32::new(0)).collect());
+        let mut crowd = JoinSet::new();
+        for index in 0..CROWD {
+            crowd.spawn(stay(address, index, Arc::clone(&interruptions)));
+        }
+        await_clients(broker, CROWD).await?;
+        let began = Instant::now();
+        broker
+            .run(&[
+                "patch",
+                "mqc/mqtt",
+                "--type=merge",
+                "--patch",
+                r#"{"spec":{"proxy":{"replicas":4}}}"#,
+            ])
+            .await?;
+        broker.await_event("RebalanceBegun").await?;
+        let clients = await_condition("all proxies have about the same", DEADLINE, async || {
+            let clients = broker.metric("freshet_proxy_clients").await?;
+            let mean = u64::try_from(CROWD / 4)?;
+            let is_even = clients.len() == 4 && clients.values().all(|count| count.abs_diff(mean) * 10 <= mean);
+            Ok(if is_even {
+                Observed::Met(clients)
+            } else {
+                Observed::NotYet(format!("{clients:?}"))
+            })
+        })
+        .await?;
+        println!(
+            "within 10 % of even {:.1} s after it was asked for: {clients:?}",
+            began.elapsed().as_secs_f64()
+        );
+        broker.await_event("RebalanceEnded").await?;
+        let most = interruptions.iter().map(|count| count.load(Ordering::Relaxed)).max();
+        let moved: u32 = interruptions.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        ensure!(most == Some(1), "somebody was interrupted {most:?} times");
+        ensure!(moved <= 1_600, "{moved} were moved where 1,500 are enough");
+        crowd.shutdown().await;
+        Ok(())
+    })
+    .await
+}
+
+/// Stays connected, and comes back when it is moved.
+async fn stay(address: SocketAddr, index: usize, interruptions: Arc<Vec<AtomicU32>>) {
+    loop {
+        if let Ok((mut client, _)) = Client::connect(address, &format!("crowd-{index}")).await {
+            let _ = client.closed().await;
+            if let Some(count) = interruptions.get(index) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Waits until so many clients are connected, wherever they are.
+async fn await_clients(broker: &Broker<'_>, count: usize) -> Result<Value> {
+    await_condition(&format!("{count} clients are connected"), DEADLINE, async || {
+        let clients = broker.metric("freshet_proxy_clients").await?;
+        let sum: u64 = clients.values().sum();
+        Ok(if sum == u64::try_from(count)? {
+            Observed::Met(json!(clients))
+        } else {
+            Observed::NotYet(format!("{clients:?}"))
+        })
+    })
+    .await
+}

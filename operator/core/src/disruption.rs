@@ -1,0 +1,146 @@
+//! How many clients a change will move, and for how long: said before it happens, and until it has.
+//!
+//! Called with the status. A rollout moves the clients of all other revisions, whenever it comes to that; a scale-in those of
+//! its victims. Leaves out what nobody decides on: pods that are deleted by somebody else, and nodes that die.
+
+use std::time::Duration;
+
+use freshet_operator_api::{PendingDisruption, RevisionPhase};
+
+use crate::observe::{Observed, ProxyPod, Role};
+use crate::plan::{ProxyAction, ProxyPlan};
+use crate::rollout::Loads;
+
+/// What is known of drains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainTimes {
+    /// How long a proxy goes on accepting before it begins.
+    pub linger: Duration,
+    /// The longest that it takes.
+    pub timeout: Duration,
+    /// Clients that all of them together hand over in a second at most.
+    pub max_per_second: u32,
+}
+
+/// Says what is still to be moved; nothing where no change moves anybody.
+pub fn pending_disruption(
+    observed: &Observed,
+    plan: &ProxyPlan,
+    target: &str,
+    loads: &Loads,
+    times: DrainTimes,
+) -> Option<PendingDisruption> {
+    let is_victim = |proxy: &ProxyPod| {
+        plan.actions.iter().any(
+            |action| matches!(action, ProxyAction::SetRole { pod, role: Role::Draining, .. } if *pod == proxy.pod.name),
+        )
+    };
+    let is_rolling = plan.phase != RevisionPhase::Stable;
+    let moves = |proxy: &&ProxyPod| {
+        let gives_way = is_rolling && proxy.revision != target && proxy.is_active();
+        gives_way || proxy.role == Some(Role::Draining) || is_victim(proxy)
+    };
+    let movers: Vec<&ProxyPod> = observed.proxies.iter().filter(moves).collect();
+    if movers.is_empty() {
+        return None;
+    }
+    let loads = movers.iter().filter_map(|proxy| loads.get(&proxy.pod.uid));
+    let clients: u64 = loads.filter_map(|load| load.clients).sum();
+    let moving_s = clients.div_ceil(u64::from(times.max_per_second.max(1)));
+    let cause = match plan.phase {
+        RevisionPhase::Stable => "ScaleIn",
+        RevisionPhase::RollingBack => "Rollback",
+        _ => "Rollout",
+    };
+    Some(PendingDisruption {
+        clients,
+        estimated_seconds: times.linger.as_secs() + moving_s.min(times.timeout.as_secs()),
+        cause: cause.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use freshet_load::Load;
+
+    use super::*;
+    use crate::plan::MovesPlan;
+    use crate::rollout::{Pace, proxy_for_tests as proxy};
+
+    const TIMES: DrainTimes = DrainTimes {
+        linger: Duration::from_secs(5),
+        timeout: Duration::from_secs(300),
+        max_per_second: 500,
+    };
+
+    fn plan(phase: RevisionPhase, victims: &[&str]) -> ProxyPlan {
+        let victim = |pod: &&str| ProxyAction::SetRole {
+            pod: (*pod).to_owned(),
+            resource_version: String::new(),
+            role: Role::Draining,
+            accepting: false,
+            deletion_cost: 0,
+            is_change: true,
+            config_hash: None,
+            is_lost: false,
+        };
+        ProxyPlan {
+            actions: victims.iter().map(victim).collect(),
+            target_replicas: 2,
+            target_replicas_were: Some(2),
+            promotable: 0,
+            phase,
+            moves: MovesPlan::default(),
+            pace: Pace::free(),
+        }
+    }
+
+    fn pending(phase: RevisionPhase, victims: &[&str]) -> Option<PendingDisruption> {
+        let observed = Observed {
+            proxies: vec![
+                proxy("a1", "a", true),
+                proxy("a2", "a", true),
+                proxy("a3", "a", false),
+                proxy("b1", "b", true),
+            ],
+            ..Observed::default()
+        };
+        let load = |clients: u64| Load {
+            clients: Some(clients),
+            ..Load::default()
+        };
+        let loads: Loads = [("a1", 4_000), ("a2", 1_200), ("b1", 7)]
+            .map(|(uid, clients)| (uid.to_owned(), load(clients)))
+            .into();
+        pending_disruption(&observed, &plan(phase, victims), "b", &loads, TIMES)
+    }
+
+    fn disruption(clients: u64, estimated_seconds: u64, cause: &str) -> PendingDisruption {
+        PendingDisruption {
+            clients,
+            estimated_seconds,
+            cause: cause.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_rollout_says_before_it_moves_them_how_many_clients_the_others_have() {
+        for phase in [RevisionPhase::Warming, RevisionPhase::Canary, RevisionPhase::Paused] {
+            // 500 a second of all together, after 5 s.
+            assert_eq!(pending(phase, &[]), Some(disruption(5_200, 16, "Rollout")), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_scale_in_moves_the_clients_of_its_victims() {
+        assert_eq!(
+            pending(RevisionPhase::Stable, &["a2"]),
+            Some(disruption(1_200, 8, "ScaleIn"))
+        );
+    }
+
+    #[test]
+    fn without_a_change_nothing_is_said() {
+        assert_eq!(pending(RevisionPhase::Stable, &[]), None);
+    }
+}

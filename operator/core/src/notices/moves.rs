@@ -1,0 +1,58 @@
+//! Events about clients on the move: a rebalance that begins or ends, a proxy that has handed over.
+
+use super::Notice;
+use crate::plan::{Drain, DrainEnd, ProxyPlan};
+
+/// What to tell of a plan that was carried out.
+pub(super) fn moves(notices: &mut Vec<Notice>, plan: &ProxyPlan) {
+    if let Some(clients) = plan.rebalances() {
+        let note = format!(
+            "about {clients} clients move from {} proxies to those with fewer",
+            plan.moves.steered.len()
+        );
+        notices.push(Notice::normal("RebalanceBegun", "Rebalance", note));
+    }
+    if let Some(ended) = plan.rebalanced() {
+        let note = if ended.is_even {
+            "the proxies have about as many clients as each other"
+        } else {
+            "proxies came or went, or it took too long: what is left is looked at anew"
+        };
+        notices.push(Notice::normal("RebalanceEnded", "Rebalance", note.to_owned()));
+    }
+    notices.extend(plan.drained().filter_map(drained));
+}
+
+fn drained(drain: &Drain) -> Option<Notice> {
+    let pod = &drain.pod;
+    let left = match drain.clients_left {
+        Some(left) => left.to_string(),
+        None => "an unknown number of".to_owned(),
+    };
+    let notice = match drain.end? {
+        DrainEnd::Drained => Notice::normal(
+            "ProxyDrained",
+            "Drain",
+            format!("proxy {pod} has handed over all clients"),
+        ),
+        DrainEnd::NoReceiver => Notice::normal(
+            "ProxyDrained",
+            "Drain",
+            format!("proxy {pod} is told to stop with {left} clients: nobody takes them"),
+        ),
+        end @ (DrainEnd::Deadline | DrainEnd::NoAnswer | DrainEnd::KnowsNoOrders) => {
+            let why = match end {
+                DrainEnd::Deadline => "drain.timeout is over",
+                DrainEnd::NoAnswer => "it does not answer",
+                _ => "it is of a release that hands over only when it is told to stop",
+            };
+            let note = format!("proxy {pod} is told to stop with {left} clients: {why}");
+            if end == DrainEnd::Deadline {
+                Notice::warning("ProxyDrained", "Drain", note)
+            } else {
+                Notice::normal("ProxyDrained", "Drain", note)
+            }
+        }
+    };
+    Some(notice.about(pod))
+}

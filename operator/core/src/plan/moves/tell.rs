@@ -1,0 +1,129 @@
+//! What is remembered of one cluster's proxies to move clients by: their last answers, and the pace that was found.
+//!
+//! Told of each answer of `/loadz`, and once a second of the pods; read by the cluster's reconcile. Losing it costs some
+//! seconds in which a drain goes on as it was told.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use freshet_load::Load;
+
+use super::{MoveInput, MoveRate, MoveSettings, ProxySample, Rebalanced, Samples, is_moving, plan_moves, receivers};
+use crate::observe::Observed;
+
+/// An answer of this age still says what is there.
+const SAMPLE_MAX_AGE: Duration = Duration::from_secs(3);
+/// A proxy that has not answered for so long is not waited for.
+const SILENT_AFTER: Duration = Duration::from_secs(15);
+
+/// What is remembered of one cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Teller {
+    proxies: HashMap<String, Heard>,
+    rate: MoveRate,
+    rebalanced: Option<Rebalanced>,
+}
+
+#[derive(Debug, Clone)]
+struct Heard {
+    first_asked: Duration,
+    last: Option<(Duration, ProxySample)>,
+}
+
+/// Whether the cluster's reconcile has something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MoveNews {
+    /// Nothing.
+    None,
+    /// Clients move, or are to.
+    Moves,
+}
+
+impl Teller {
+    /// A proxy was asked, and has answered or not. Times are on a clock that only goes forward.
+    pub fn take(&mut self, uid: &str, load: Option<&Load>, at: Duration) {
+        let heard = self.proxies.entry(uid.to_owned()).or_insert(Heard {
+            first_asked: at,
+            last: None,
+        });
+        if let Some(sample) = load.and_then(sample_of) {
+            heard.last = Some((at, sample));
+        }
+    }
+
+    /// What is known now.
+    pub fn samples(&self, at: Duration) -> Samples {
+        let mut samples = Samples::default();
+        for (uid, heard) in &self.proxies {
+            let since = heard.last.map_or(heard.first_asked, |(at, _)| at);
+            let age = at.saturating_sub(since);
+            match heard.last {
+                Some((_, sample)) if age <= SAMPLE_MAX_AGE => {
+                    samples.known.insert(uid.clone(), sample);
+                }
+                _ if age >= SILENT_AFTER => {
+                    samples.silent.insert(uid.clone());
+                }
+                _ => {}
+            }
+        }
+        samples
+    }
+
+    /// Clients per second that may move now, at most `max`.
+    pub fn per_second(&self, max: u32) -> u32 {
+        self.rate.per_second(max)
+    }
+
+    /// The last rebalance that has ended.
+    pub fn rebalanced(&self) -> Option<Rebalanced> {
+        self.rebalanced
+    }
+
+    /// A rebalance has ended.
+    pub fn note_end(&mut self, ended: Rebalanced) {
+        self.rebalanced = Some(ended);
+    }
+
+    /// Forgets proxies that are no more, takes up how the receivers are, and says whether there is something to do.
+    pub fn tick(&mut self, observed: &Observed, settings: &MoveSettings, at: Duration, now_ms: u64) -> MoveNews {
+        if self.proxies.len() > observed.proxies.len() {
+            self.proxies
+                .retain(|uid, _| observed.proxies.iter().any(|proxy| proxy.pod.uid == *uid));
+        }
+        let samples = self.samples(at);
+        let max = settings.drain_max_per_second.max(settings.rebalance_max_per_second);
+        if is_moving(observed) {
+            let receivers = receivers(observed, &samples);
+            self.rate.tick(receivers, settings.connack_p99_limit, max, at);
+            return MoveNews::Moves;
+        }
+        self.rate.end();
+        let input = MoveInput {
+            settings,
+            samples: &samples,
+            per_second: self.rate.per_second(max),
+            rebalanced: self.rebalanced,
+            now_ms,
+        };
+        if plan_moves(observed, &input).writes.is_empty() {
+            MoveNews::None
+        } else {
+            MoveNews::Moves
+        }
+    }
+}
+
+/// None: its workers have not all answered, so that nobody knows how many clients it has.
+fn sample_of(load: &Load) -> Option<ProxySample> {
+    let moves = load.moves.as_ref();
+    Some(ProxySample {
+        clients: load.clients?,
+        finishing: moves.map_or(0, |moves| moves.finishing),
+        at_risk: moves.map_or(0, |moves| moves.at_risk),
+        takes_orders: moves.is_some(),
+        connack_p99_ms: load.connacks.as_ref().map(|connacks| connacks.p99_ms),
+        attaching: load.attaching_clients.unwrap_or(0),
+        has_storage: load.storage_attached,
+    })
+}

@@ -1,0 +1,116 @@
+//! What makes a new revision worse, and what does not.
+
+use super::*;
+use crate::rollout::tests::proxy;
+
+const OLD: u64 = 1_000;
+
+/// `taken` connections, of which `accepted` were, and `now` clients that have stayed.
+fn load(taken: u64, accepted: u64, now: u64) -> Load {
+    Load {
+        version: freshet_load::VERSION,
+        accepts_total: Some(taken),
+        connects_total: Some(accepted),
+        connections: Some(now),
+        clients: Some(now),
+        ..Load::default()
+    }
+}
+
+fn with_round_trip(mut load: Load, count: u32, p99_ms: u32) -> Load {
+    load.publish_round_trips = vec![freshet_load::RoundTrip {
+        qos: 1,
+        count,
+        p50_ms: 1,
+        p99_ms,
+    }];
+    load
+}
+
+/// One old proxy with connections from before, and one new one; both say what they do now.
+fn judged(old: Load, new: Load) -> Judgement {
+    let observed = Observed {
+        proxies: vec![proxy("old", "a", true), proxy("new", "b", true)],
+        ..Observed::default()
+    };
+    let mut memory = RolloutMemory::default();
+    let before: Loads = [("old".to_owned(), load(OLD, OLD / 2, 0))].into();
+    memory.begin("b", &before);
+    let loads: Loads = [("old".to_owned(), old), ("new".to_owned(), new)].into();
+    judge("b", &RolloutSettings::default(), &observed, &loads, &memory)
+}
+
+/// What the old proxy says after `taken` more connections, of which `failed` came to nothing.
+fn old(taken: u64, failed: u64) -> Load {
+    load(OLD + taken, OLD / 2 + taken - failed, 0)
+}
+
+#[test]
+fn a_revision_that_refuses_a_tenth_of_its_connections_is_worse_and_the_figure_is_said() {
+    let judgement = judged(old(300, 0), load(100, 90, 80));
+    let Judgement::Worse(figure) = judgement else {
+        panic!("{judgement:?}");
+    };
+    assert!(
+        figure.starts_with("10.0 % of 100 connections to revision b came to nothing"),
+        "{figure}"
+    );
+}
+
+#[test]
+fn what_both_fail_at_alike_is_no_fault_of_the_new_one() {
+    assert_eq!(judged(old(300, 30), load(100, 89, 80)), Judgement::AsGood);
+}
+
+#[test]
+fn what_the_old_one_failed_at_before_does_not_excuse_the_new_one() {
+    // Half of its connections, before the rollout.
+    assert!(matches!(judged(old(0, 0), load(100, 90, 0)), Judgement::Worse(_)));
+}
+
+#[test]
+fn few_connections_say_nothing_and_few_failures_are_chance() {
+    assert_eq!(judged(old(300, 0), load(9, 0, 0)), Judgement::NotEnoughData);
+    assert_eq!(judged(old(300, 0), Load::default()), Judgement::NotEnoughData);
+    assert_eq!(judged(old(300, 0), load(10, 8, 0)), Judgement::AsGood);
+    assert!(matches!(judged(old(300, 0), load(10, 7, 0)), Judgement::Worse(_)));
+}
+
+#[test]
+fn connections_whose_connect_is_still_to_come_have_not_failed() {
+    let mut waiting = load(100, 50, 50);
+    waiting.connections = Some(100);
+    assert_eq!(judged(old(300, 0), waiting), Judgement::AsGood);
+}
+
+#[test]
+fn a_longer_round_trip_is_worse_when_it_is_measured_at_both_and_more_than_noise() {
+    let round_trips = |old_ms: u32, new_ms: u32, count: u32| {
+        judged(
+            with_round_trip(old(300, 0), 1_000, old_ms),
+            with_round_trip(load(100, 100, 80), count, new_ms),
+        )
+    };
+    let Judgement::Worse(figure) = round_trips(20, 41, 20) else {
+        panic!("not noticed");
+    };
+    assert!(figure.contains("41 ms at revision b and 20 ms at others"), "{figure}");
+    assert_eq!(round_trips(20, 40, 20), Judgement::AsGood, "twice is allowed");
+    assert_eq!(round_trips(20, 400, 19), Judgement::AsGood, "too few");
+    assert_eq!(round_trips(1, 10, 1_000), Judgement::AsGood, "a few milliseconds");
+}
+
+#[test]
+fn a_limit_of_a_hundred_percent_never_pauses() {
+    let observed = Observed {
+        proxies: vec![proxy("old", "a", true), proxy("new", "b", true)],
+        ..Observed::default()
+    };
+    let settings = RolloutSettings {
+        connect_failure_percent: 100,
+        ..RolloutSettings::default()
+    };
+    let loads: Loads = [("old".to_owned(), load(9, 9, 0)), ("new".to_owned(), load(50, 0, 0))].into();
+    let judgement = judge("b", &settings, &observed, &loads, &RolloutMemory::default());
+    assert_eq!(judgement, Judgement::AsGood);
+}

@@ -1,0 +1,8 @@
+//! The scaler from outside: what it decides, when, and what that is worth. One program, for five would be linked anew
+//! after every change.
+
+mod decisions;
+mod goals;
+mod properties;
+mod restart;
+mod schedule;

@@ -1,0 +1,155 @@
+//! Decisions while entries are on their way: they count what those will have changed.
+
+use freshet_storage_contract::{DetachReason, Will};
+
+use super::*;
+use crate::settings::LogRoom;
+
+fn attach(request: u64, will: Option<Will>) -> AttachSession {
+    AttachSession {
+        request: RequestId(request),
+        client_id: Bytes::from_static(b"c"),
+        clean_start: false,
+        session_expiry_interval_s: 60,
+        will,
+    }
+}
+
+fn granted(answers: &[Answer]) -> SessionEpoch {
+    let epoch = answers.iter().find_map(|answer| match answer {
+        Answer::SessionAttached { epoch, .. } => Some(*epoch),
+        _ => None,
+    });
+    epoch.unwrap_or_else(|| panic!("{answers:?}"))
+}
+
+#[test]
+fn a_will_that_is_about_to_wait_is_dropped_when_its_client_is_back() {
+    let mut b = bench();
+    let will = Will {
+        message: message("will", QoS::AtLeastOnce, false),
+        delay_interval_s: 30,
+    };
+    b.run(|shard, key, turn| shard.attach_session(key, attach(1, Some(will)), turn));
+    b.commit(1);
+    let epoch = granted(&b.take_answers());
+    b.run(|shard, key, turn| {
+        let client_id = Bytes::from_static(b"c");
+        shard.detach_session(key, &client_id, epoch, (DetachReason::WillDue, None), turn);
+        shard.attach_session(key, attach(2, None), turn);
+    });
+    assert_eq!(b.shard.state.wills.len(), 0, "nothing is committed");
+    while !b.shard.log.proposed.is_empty() {
+        b.commit(1);
+    }
+    assert_eq!(b.shard.state.wills.len(), 0);
+    assert_eq!(b.shard.counters.wills_dropped_total, 1);
+    assert!(
+        b.shard
+            .state
+            .effects
+            .behind(&std::collections::BTreeMap::new())
+            .next()
+            .is_none()
+    );
+}
+
+#[test]
+fn a_takeover_is_told_behind_the_answer_that_the_connection_waits_for() {
+    let mut b = bench();
+    b.run(|shard, key, turn| {
+        shard.attach_session(key, attach(1, None), turn);
+        shard.attach_session(key, attach(2, None), turn);
+    });
+    assert_eq!(b.take_answers(), []);
+    b.commit(1);
+    let answers = b.take_answers();
+    let epoch = granted(&answers);
+    let client_id = Bytes::from_static(b"c");
+    assert_eq!(answers.last(), Some(&Answer::TakeOver { client_id, epoch }));
+    assert_eq!(answers.len(), 2);
+}
+
+#[test]
+fn what_is_on_its_way_counts_towards_a_limit() {
+    let mut b = bench();
+    b.settings.retained_limits.messages = 1;
+    let of_topic = |topic: &'static str| Message {
+        topic_name: Bytes::from_static(topic.as_bytes()),
+        ..message("x", QoS::AtLeastOnce, true)
+    };
+    let batch = PublishBatch {
+        shard: S0,
+        first: PublishSeq(1),
+        messages: vec![of_topic("a"), of_topic("a"), of_topic("b")],
+        lasting: None,
+    };
+    b.run(|shard, key, turn| shard.publish(key, batch, turn));
+    assert_eq!(
+        b.shard.counters.retained_refused_total, 1,
+        "a third one would be the second topic"
+    );
+    b.commit(2);
+    assert_eq!(b.shard.state.retained.usage().messages, 1);
+    assert_eq!(b.usage.retained.messages, 1);
+}
+
+#[test]
+fn what_expires_is_asked_for_once() {
+    let mut b = bench();
+    let batch = PublishBatch {
+        shard: S0,
+        first: PublishSeq(1),
+        messages: vec![Message {
+            message_expiry_interval_s: Some(1),
+            ..message("x", QoS::AtLeastOnce, true)
+        }],
+        lasting: None,
+    };
+    b.run(|shard, key, turn| shard.publish(key, batch, turn));
+    b.commit(1);
+    let later = NOW.plus(Duration::from_secs(2));
+    for _ in 0..3 {
+        b.run_at(later, |shard, _, turn| shard.tick(turn));
+    }
+    assert_eq!(b.shard.log.proposed.len(), 1);
+    assert!(
+        b.shard.next_deadline().is_none_or(|due| due > later),
+        "nothing is due while it is on its way"
+    );
+    b.commit(1);
+    assert_eq!(b.shard.state.retained.usage().messages, 0);
+}
+
+#[test]
+fn answers_of_a_link_that_has_ended_are_not_given_to_the_next() {
+    let mut b = bench();
+    b.run(|shard, key, turn| {
+        shard.attach_session(key, attach(1, None), turn);
+        shard.unlink(key, turn);
+        // On the next link the proxy asks again.
+        shard.attach_session(key, attach(1, None), turn);
+    });
+    b.commit(1);
+    assert_eq!(b.take_answers().len(), 1);
+}
+
+#[test]
+fn without_room_in_the_log_what_leaves_something_behind_waits_and_the_rest_goes_on() {
+    let mut b = bench();
+    b.settings.log_room = LogRoom::Hold;
+    b.publish(1, "fast", QoS::AtMostOnce, false);
+    b.publish(2, "live", QoS::AtLeastOnce, false);
+    b.publish(3, "stored", QoS::AtLeastOnce, true);
+    b.publish(4, "behind it", QoS::AtLeastOnce, false);
+    assert_eq!(b.take_payloads(), ["fast", "live"]);
+    assert!(b.shard.log.proposed.is_empty());
+    b.settings.log_room = LogRoom::Free;
+    b.run(|shard, _, turn| shard.submit_held(turn));
+    b.commit(1);
+    assert_eq!(b.take_payloads(), ["stored", "behind it"]);
+    b.settings.log_room = LogRoom::Refuse;
+    b.publish(5, "refused", QoS::AtLeastOnce, true);
+    assert_eq!(b.shard.log.proposed.len(), 0);
+    assert_eq!(b.shard.state.retained.usage().messages, 1);
+}

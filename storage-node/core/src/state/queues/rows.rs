@@ -1,0 +1,173 @@
+//! Light queues as rows: one for each queue, one for each message with its bytes, one for each message that says which
+//! queues still have it, and one for each message that sessions have taken. What is in a queue follows from its messages.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use freshet_storage_contract::{Position, ShardId};
+
+use super::filters::{charged_bytes, kind_of, matched_part};
+use super::{Hold, LightQueue, QueueId, Queues};
+use crate::codec::{Code, DecodeError, Reader, code_fields};
+use crate::state::rows::{RowError, Sink, Table, read_ordered, write_ordered};
+
+/// A queue without what is in it.
+struct QueueRow {
+    session_shard: Option<ShardId>,
+    topic_filter: Bytes,
+    holds: Vec<Hold>,
+    is_live: bool,
+}
+
+code_fields! {
+    Hold { session_shard, ensured, goes_ms }
+    QueueRow { session_shard, topic_filter, holds, is_live }
+}
+
+impl Queues {
+    /// Version of the set of queues.
+    pub(in crate::state) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(in crate::state) fn set_version(&mut self, version: u64) {
+        self.version = version;
+    }
+
+    pub(in crate::state) fn track_changes(&mut self) {
+        self.changes.track();
+        self.messages.changes.track();
+        self.messages.references.track();
+        self.kept.changes.track();
+    }
+
+    pub(in crate::state) fn changed_rows(&self) -> usize {
+        self.changes.len() + self.messages.changes.len() + self.messages.references.len() + self.kept.changes.len()
+    }
+
+    pub(in crate::state) fn take_changes(&mut self, sink: &mut Sink<'_>) {
+        let Self {
+            queues,
+            changes,
+            messages,
+            kept,
+            ..
+        } = self;
+        let position_key = |position: &Position, out: &mut Vec<u8>| write_ordered(position.0, out);
+        sink.hand_over(
+            Table::Queues,
+            changes,
+            |id, out| {
+                write_ordered(u64::from(id.slot), out);
+                write_ordered(u64::from(id.number), out);
+            },
+            |id| queues.get(*id).map(|queue| queue.row().to_bytes()),
+        );
+        let mut of_messages = std::mem::take(&mut messages.changes);
+        sink.hand_over(Table::Messages, &mut of_messages, position_key, |position| {
+            messages.row(*position)
+        });
+        messages.changes = of_messages;
+        let mut references = std::mem::take(&mut messages.references);
+        sink.hand_over(Table::References, &mut references, position_key, |position| {
+            let mut having = messages.queues_of(*position)?.to_vec();
+            having.retain(|id| {
+                let queue = queues.get(*id);
+                queue.is_some_and(|queue| queue.rows.binary_search(position).is_ok())
+            });
+            Some(having.to_bytes())
+        });
+        messages.references = references;
+        let mut of_kept = std::mem::take(&mut kept.changes);
+        sink.hand_over(Table::Kept, &mut of_kept, position_key, |position| kept.row(*position));
+        kept.changes = of_kept;
+    }
+
+    pub(in crate::state) fn restore_queue(&mut self, key: &mut Reader, value: Bytes) -> Result<(), RowError> {
+        let id = QueueId {
+            slot: read_u32(key)?,
+            number: read_u32(key)?,
+        };
+        key.end()?;
+        let row = QueueRow::from_bytes(value)?;
+        let name = (row.session_shard, row.topic_filter);
+        let kind = kind_of(&name).ok_or(RowError::Missing)?;
+        let charged_bytes = charged_bytes(&name, kind);
+        for hold in &row.holds {
+            if let Some(goes_ms) = hold.goes_ms {
+                self.unconfirmed.insert((goes_ms, id, hold.session_shard));
+            }
+        }
+        let queue = LightQueue {
+            at: self.index.insert(matched_part(&name), kind, id),
+            name: name.clone(),
+            charged_bytes,
+            holds: row.holds,
+            is_live: row.is_live,
+            rows: VecDeque::new(),
+            row_bytes: 0,
+        };
+        self.queues.insert(id, queue);
+        self.groups += usize::from(name.0.is_none());
+        self.filter_bytes += charged_bytes;
+        self.by_name.insert(name, id);
+        Ok(())
+    }
+
+    pub(in crate::state) fn restore_message(&mut self, key: &mut Reader, value: Bytes) -> Result<(), RowError> {
+        let position = read_position(key)?;
+        self.messages.restore_row(position, value)
+    }
+
+    pub(in crate::state) fn restore_references(&mut self, key: &mut Reader, value: Bytes) -> Result<(), RowError> {
+        let position = read_position(key)?;
+        let having = Vec::<QueueId>::from_bytes(value)?;
+        let bytes = self.messages.bytes_of(position);
+        for id in &having {
+            let queue = self.queues.get_mut(*id).ok_or(RowError::Missing)?;
+            if queue.rows.back().is_some_and(|last| *last >= position) {
+                return Err(RowError::Missing);
+            }
+            queue.rows.push_back(position);
+            queue.row_bytes += bytes;
+            self.rows += 1;
+        }
+        self.messages.restore_references(position, having)
+    }
+
+    pub(in crate::state) fn restore_kept(&mut self, key: &mut Reader, value: Bytes) -> Result<(), RowError> {
+        let position = read_position(key)?;
+        self.kept.restore_row(position, value)
+    }
+}
+
+impl LightQueue {
+    fn row(&self) -> QueueRow {
+        QueueRow {
+            session_shard: self.name.0,
+            topic_filter: self.name.1.clone(),
+            holds: self.holds.clone(),
+            is_live: self.is_live,
+        }
+    }
+}
+
+fn read_u32(key: &mut Reader) -> Result<u32, RowError> {
+    u32::try_from(read_ordered(key)?).map_err(|_| RowError::Decode(DecodeError::Number))
+}
+
+fn read_position(key: &mut Reader) -> Result<Position, RowError> {
+    let position = Position(read_ordered(key)?);
+    key.end()?;
+    Ok(position)
+}
+
+#[cfg(test)]
+impl Queues {
+    /// All rows count as changed.
+    pub(in crate::state) fn mark_all(&mut self) {
+        self.queues.iter().for_each(|(id, _)| self.changes.change(id));
+        self.messages.mark_all();
+        self.kept.mark_all();
+    }
+}

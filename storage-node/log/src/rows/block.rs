@@ -1,0 +1,84 @@
+//! A block: rows of one shard behind each other, with a CRC.
+
+use bytes::{Buf, Bytes};
+
+use super::{Row, RowKey};
+use crate::format::{Reader, to_u32, to_usize};
+
+/// Bytes of the header of a block.
+pub(super) const BLOCK_HEADER_BYTES: usize = 8;
+/// Bytes of the header of a row.
+const ROW_HEADER_BYTES: usize = 12;
+/// The length of the value of a row without one.
+const NO_VALUE: u32 = u32::MAX;
+
+/// Bytes that a row takes.
+pub(super) fn row_bytes(row: &Row) -> usize {
+    ROW_HEADER_BYTES + row.key.key.len() + row.value.as_ref().map_or(0, Bytes::len)
+}
+
+/// Begins a block in an empty buffer.
+pub(super) fn begin(out: &mut Vec<u8>) {
+    out.clear();
+    out.resize(BLOCK_HEADER_BYTES, 0);
+}
+
+/// Appends a row.
+pub(super) fn put(out: &mut Vec<u8>, row: &Row) {
+    out.extend_from_slice(&row.key.shard.to_le_bytes());
+    out.extend_from_slice(&to_u32(row.key.key.len()).to_le_bytes());
+    let value_bytes = row.value.as_ref().map_or(NO_VALUE, |value| to_u32(value.len()));
+    out.extend_from_slice(&value_bytes.to_le_bytes());
+    out.extend_from_slice(&row.key.key);
+    out.extend_from_slice(row.value.as_deref().unwrap_or_default());
+}
+
+/// Fills in the header of a block that goes to `offset` of the file `id`: a block of another place is none.
+pub(super) fn finish(out: &mut [u8], id: u64, offset: u64) {
+    let length = to_u32(out.len() - BLOCK_HEADER_BYTES);
+    let crc = crc_of(id, offset, &out[BLOCK_HEADER_BYTES..]);
+    out[..4].copy_from_slice(&length.to_le_bytes());
+    out[4..BLOCK_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn crc_of(id: u64, offset: u64, body: &[u8]) -> u32 {
+    let place = crc32c::crc32c_append(crc32c::crc32c(&id.to_le_bytes()), &offset.to_le_bytes());
+    crc32c::crc32c_append(place, body)
+}
+
+/// The length of a block's body, and the CRC it has to have.
+pub(super) fn parse_header(header: [u8; BLOCK_HEADER_BYTES]) -> (usize, u32) {
+    let mut reader = Reader::new(&header);
+    let (length, crc) = (reader.u32().unwrap_or_default(), reader.u32().unwrap_or_default());
+    (to_usize(u64::from(length)), crc)
+}
+
+/// Whether a body is as it was written.
+pub(super) fn is_whole(id: u64, offset: u64, body: &[u8], crc: u32) -> bool {
+    crc_of(id, offset, body) == crc
+}
+
+/// Takes the next row, which shares the memory of its block.
+pub(super) fn next_row(body: &mut Bytes) -> Option<Row> {
+    if body.len() < ROW_HEADER_BYTES {
+        return None;
+    }
+    let shard = body.get_u32_le();
+    let key_bytes = to_usize(u64::from(body.get_u32_le()));
+    let value_bytes = body.get_u32_le();
+    if body.len() < key_bytes {
+        return None;
+    }
+    let key = body.split_to(key_bytes);
+    let value = if value_bytes == NO_VALUE {
+        None
+    } else {
+        let value_bytes = to_usize(u64::from(value_bytes));
+        if body.len() < value_bytes {
+            return None;
+        }
+        Some(body.split_to(value_bytes))
+    };
+    let key = RowKey { shard, key };
+    Some(Row { key, value })
+}

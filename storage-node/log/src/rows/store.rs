@@ -1,0 +1,166 @@
+//! The rows that are there.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::{
+    Checkpoint, RowError, RowIter,
+    file::{self, FileReader, id_in},
+    fold,
+    manifest::Manifest,
+    merge::{Chain, Merge},
+};
+use crate::{directory::DataDirectory, error::OpenError};
+
+/// Sizes of what is written.
+#[derive(Debug, Clone)]
+pub struct RowOptions {
+    /// Bytes of rows that a checkpoint sorts in memory. Default: 16 MiB.
+    pub buffer_bytes: usize,
+    /// Bytes that are read at once and have one CRC. Default: 32 KiB.
+    pub block_bytes: usize,
+    /// Bytes of a file of the base. Default: 16 MiB.
+    pub file_bytes: u64,
+    /// Deltas and dead rows below this do not begin a merge. Default: 8 MiB.
+    pub slack_bytes: u64,
+    /// Deltas that are kept before they are made one. Default: 32.
+    pub max_deltas: usize,
+}
+
+impl Default for RowOptions {
+    fn default() -> Self {
+        Self {
+            buffer_bytes: 16 << 20,
+            block_bytes: 32 << 10,
+            file_bytes: 16 << 20,
+            slack_bytes: 8 << 20,
+            max_deltas: 32,
+        }
+    }
+}
+
+/// What the store has and has done since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RowStats {
+    /// Files of older checkpoints' rows.
+    pub base_files: u64,
+    /// Their bytes.
+    pub base_bytes: u64,
+    /// Rows in them.
+    pub base_rows: u64,
+    /// Files of rows since.
+    pub delta_files: u64,
+    /// Their bytes.
+    pub delta_bytes: u64,
+    /// Rows in them.
+    pub delta_rows: u64,
+    /// Checkpoints that were committed.
+    pub checkpoints: u64,
+    /// Rows written by checkpoints.
+    pub rows_written: u64,
+    /// Bytes written by checkpoints.
+    pub bytes_written: u64,
+    /// Merges that came to their end.
+    pub merges: u64,
+    /// Bytes written by merges.
+    pub merged_bytes: u64,
+}
+
+/// Rows of all shards, of one checkpoint.
+#[derive(Debug)]
+pub struct RowStore {
+    pub(super) directory: DataDirectory,
+    pub(super) options: RowOptions,
+    pub(super) manifest: Manifest,
+    pub(super) counters: RowStats,
+}
+
+impl RowStore {
+    /// Opens the rows of a directory, which begin empty. What an unfinished checkpoint or merge has left goes.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] when the manifest is, or a file it names is missing or of another length; rows
+    /// themselves are checked when they are read. [`OpenError::Format`], and what the disk says.
+    pub fn open(directory: &DataDirectory, options: RowOptions) -> Result<Self, OpenError> {
+        let manifest = Manifest::read(directory)?;
+        for meta in manifest.files() {
+            file::check(directory, meta)?;
+        }
+        let store = Self {
+            directory: directory.clone(),
+            options,
+            manifest,
+            counters: RowStats::default(),
+        };
+        store.remove_leftovers()?;
+        Ok(store)
+    }
+
+    fn remove_leftovers(&self) -> Result<(), OpenError> {
+        let disk = &*self.directory.disk;
+        let named: BTreeSet<u64> = self.manifest.files().map(|meta| meta.id).collect();
+        for name in disk.list().map_err(|error| OpenError::io(".", 0, error))? {
+            if id_in(&name).is_some_and(|id| !named.contains(&id)) {
+                disk.remove(&name).map_err(|error| OpenError::io(&name, 0, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Positions that the rows are of, by shard: entries of the log up to there are in them, all later ones are not.
+    #[must_use]
+    pub fn applied(&self) -> &[(u32, u64)] {
+        &self.manifest.applied
+    }
+
+    /// The rows of a shard in the order of their keys.
+    ///
+    /// # Errors
+    /// [`OpenError`]; also of single rows.
+    pub fn rows(&self, shard: u32) -> Result<RowIter, OpenError> {
+        let of_shard = |meta| FileReader::of_shard(&self.directory, meta, shard);
+        let mut sources = vec![Chain(self.manifest.base.iter().filter_map(of_shard).collect())];
+        for reader in self.manifest.deltas.iter().filter_map(of_shard) {
+            sources.push(Chain(VecDeque::from([reader])));
+        }
+        Merge::new(sources).map(RowIter::new)
+    }
+
+    /// Begins a checkpoint.
+    pub fn checkpoint(&mut self) -> Checkpoint<'_> {
+        Checkpoint::new(self)
+    }
+
+    /// Makes files fewer and smaller when it is time; to be called after every checkpoint. True: something was done.
+    /// Writes up to the bytes of all rows, a file at a time.
+    ///
+    /// # Errors
+    /// [`RowError`]: after [`RowError::Full`] or [`RowError::Unreadable`] everything is as it was, or partly better.
+    pub fn merge_if_needed(&mut self) -> Result<bool, RowError> {
+        let manifest = &self.manifest;
+        let useless = manifest.delta_bytes() + manifest.most_dead_bytes();
+        if useless >= manifest.base_bytes() / 4 + self.options.slack_bytes {
+            fold::fold_into_base(self)?;
+        } else if manifest.deltas.len() > self.options.max_deltas {
+            fold::fold_deltas(self)?;
+        } else {
+            return Ok(false);
+        }
+        self.counters.merges += 1;
+        Ok(true)
+    }
+
+    /// What the store has and has done.
+    #[must_use]
+    pub fn stats(&self) -> RowStats {
+        let manifest = &self.manifest;
+        RowStats {
+            base_files: manifest.base.len() as u64,
+            base_bytes: manifest.base_bytes(),
+            base_rows: manifest.base.iter().map(|meta| meta.rows).sum(),
+            delta_files: manifest.deltas.len() as u64,
+            delta_bytes: manifest.delta_bytes(),
+            delta_rows: manifest.deltas.iter().map(|meta| meta.rows).sum(),
+            ..self.counters
+        }
+    }
+}
