@@ -1,7 +1,7 @@
 //! What is known of the proxies' clients, to move them by: one [`Teller`] for each cluster, beside the scalers.
 //!
 //! Told once a second by the loop that asks the proxies (`crate::scaling`); a reconcile of a cluster plans its moves from
-//! here (`freshet_operator_core::plan::plan_moves`) and is asked for while there is something to do.
+//! here ([`Teller::plan`]) and is asked for while there is something to do.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use freshet_load::Load;
 use freshet_operator_api::MqttCluster;
 use freshet_operator_core::observe::{Objects, Observed, observe};
-use freshet_operator_core::plan::{MoveInput, MoveNews, MoveSettings, MovesPlan, ProxyPlan, Teller, plan_moves};
+use freshet_operator_core::plan::{MoveSettings, MovesPlan, ProxyPlan, Teller};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -44,15 +44,7 @@ impl Moves {
         let at = self.0.start.elapsed();
         let mut clusters = self.clusters();
         let teller = clusters.entry(ObjectRef::from_obj(resource)).or_default();
-        let max = settings.drain_max_per_second.max(settings.rebalance_max_per_second);
-        let input = MoveInput {
-            settings: &settings,
-            samples: &teller.samples(at),
-            per_second: teller.per_second(max),
-            rebalanced: teller.rebalanced(),
-            now_ms: unix_ms(),
-        };
-        plan_moves(observed, &input)
+        teller.plan(observed, &settings, at, unix_ms())
     }
 
     /// Remembers and counts what has ended with a plan that was carried out.
@@ -100,7 +92,7 @@ impl Moves {
         let Some(teller) = clusters.get_mut(key) else {
             return false;
         };
-        teller.tick(&observed, &settings, at, unix_ms()) == MoveNews::Moves
+        teller.tick(&observed, &settings, at, unix_ms())
     }
 
     fn clusters(&self) -> MutexGuard<'_, HashMap<ObjectRef<MqttCluster>, Teller>> {

@@ -85,10 +85,11 @@ impl Proxy {
         };
         let reports = self.metrics.gather().await;
         let clients: Vec<u64> = reports.iter().map(clients_of).collect();
+        let all: u64 = clients.iter().sum();
         tracing::info!(
             reason = ?order.reason,
-            clients = clients.iter().sum::<u64>(),
-            keep = order.keep,
+            clients = all,
+            keep = order.keep.min(all),
             clients_per_second = order.clients_per_second,
             "clients are given away"
         );

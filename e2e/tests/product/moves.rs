@@ -41,15 +41,7 @@ async fn a_scale_in_from_four_to_two_loses_nothing_and_interrupts_nobody_twice()
             devices.spawn(Device::new(number).run(address, Arc::clone(&ends)));
         }
         await_clients(broker, usize::from(DEVICES) + 1).await?;
-        broker
-            .run(&[
-                "patch",
-                "mqc/mqtt",
-                "--type=merge",
-                "--patch",
-                r#"{"spec":{"proxy":{"replicas":2}}}"#,
-            ])
-            .await?;
+        broker.run(&["scale", "mqc/mqtt", "--replicas=2"]).await?;
         // Two drain at once, and say so.
         await_condition("two drains are shown", DEADLINE, async || {
             let resource = broker.resource().await?;
@@ -118,15 +110,7 @@ async fn proxies_that_are_new_get_their_share_of_those_that_are_connected() -> R
         }
         await_clients(broker, CROWD).await?;
         let began = Instant::now();
-        broker
-            .run(&[
-                "patch",
-                "mqc/mqtt",
-                "--type=merge",
-                "--patch",
-                r#"{"spec":{"proxy":{"replicas":4}}}"#,
-            ])
-            .await?;
+        broker.run(&["scale", "mqc/mqtt", "--replicas=4"]).await?;
         broker.await_event("RebalanceBegun").await?;
         let clients = await_condition("all proxies have about the same", DEADLINE, async || {
             let clients = broker.metric("freshet_proxy_clients").await?;

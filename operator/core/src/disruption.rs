@@ -45,7 +45,7 @@ pub fn pending_disruption(
         return None;
     }
     let loads = movers.iter().filter_map(|proxy| loads.get(&proxy.pod.uid));
-    let clients: u64 = loads.filter_map(|load| load.clients).sum();
+    let clients = loads.filter_map(|load| load.clients).fold(0, u64::saturating_add);
     let moving_s = clients.div_ceil(u64::from(times.max_per_second.max(1)));
     let cause = match plan.phase {
         RevisionPhase::Stable => "ScaleIn",

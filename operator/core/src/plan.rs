@@ -10,9 +10,7 @@ mod storage;
 
 #[cfg(test)]
 pub(crate) use moves::NO_MOVES;
-pub use moves::{
-    Drain, DrainEnd, MoveInput, MoveNews, MoveSettings, MovesPlan, OrderWrite, Rebalanced, Samples, Teller, plan_moves,
-};
+pub use moves::{Drain, DrainEnd, MoveSettings, MovesPlan, OrderWrite, Rebalanced, Teller};
 pub use proxies::{
     ACTIVE_COST, DRAINED_COST, DRAINING_COST, FORMER_COST, ProxyAction, ProxyPlan, ProxyTarget, Rooms, WARM_COST,
     keep_serving, plan_proxies,

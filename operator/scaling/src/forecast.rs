@@ -4,8 +4,8 @@
 //! capacity could serve: what was there one season ago and before, the rise of the last minutes going on, and "as now".
 //! Each foresees every minute and is judged when the outcome is there; its errors so far are its interval. Every season
 //! speaks that has shown itself better than "as now", since a day may be like yesterday or like a week ago, or the rise
-//! where that has done better than any season. "As now" always does, within narrow bounds: load that crept up to what is carried at most goes
-//! beyond it with the next measurement.
+//! where that has done better than any season. "As now" always does, within narrow bounds: load that crept up to what is
+//! carried at most goes beyond it with the next measurement.
 
 mod codes;
 mod expert;

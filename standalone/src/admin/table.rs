@@ -29,15 +29,19 @@ impl<const N: usize> Table<N> {
     /// Its lines.
     pub(super) fn finish(&self) -> String {
         let heads = self.heads.map(|head| head.trim_end_matches('>').to_owned());
+        let mut widths = [0; N];
+        for row in std::iter::once(&heads).chain(&self.rows) {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
         let mut out = String::new();
         for row in std::iter::once(&heads).chain(&self.rows) {
             let mut line = String::new();
-            for (at, cell) in row.iter().enumerate() {
-                let column = std::iter::once(&heads).chain(&self.rows).filter_map(|row| row.get(at));
-                let width = column.map(|cell| cell.chars().count()).max().unwrap_or_default();
+            for (at, ((cell, head), &width)) in row.iter().zip(self.heads).zip(&widths).enumerate() {
                 let gap = if at == 0 { 0 } else { GAP };
                 // Writing into a string does not fail.
-                let _ = if self.heads.get(at).is_some_and(|head| head.ends_with('>')) {
+                let _ = if head.ends_with('>') {
                     write!(line, "{:gap$}{cell:>width$}", "")
                 } else {
                     write!(line, "{:gap$}{cell:width$}", "")

@@ -7,7 +7,7 @@ use crate::plan::{Drain, DrainEnd, ProxyPlan};
 pub(super) fn moves(notices: &mut Vec<Notice>, plan: &ProxyPlan) {
     if let Some(clients) = plan.rebalances() {
         let note = format!(
-            "about {clients} clients move from {} proxies to those with fewer",
+            "about {clients} clients move to proxies with fewer; proxies that give some: {}",
             plan.moves.steered.len()
         );
         notices.push(Notice::normal("RebalanceBegun", "Rebalance", note));

@@ -21,7 +21,7 @@ use crate::observe::{Observed, ProxyPod, Role};
 pub use drain::{Drain, DrainEnd};
 use rate::{MoveRate, Receivers};
 pub use rebalance::Rebalanced;
-pub use tell::{MoveNews, Teller};
+pub use tell::Teller;
 
 /// How clients are moved, as the resource says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,47 +44,54 @@ pub struct MoveSettings {
     pub timeout: Duration,
 }
 
+impl MoveSettings {
+    /// Clients per second that move at most, whatever for.
+    fn max_per_second(&self) -> u32 {
+        self.drain_max_per_second.max(self.rebalance_max_per_second)
+    }
+}
+
 /// What a proxy has said lately.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ProxySample {
+struct ProxySample {
     /// Connected clients.
-    pub clients: u64,
+    clients: u64,
     /// Clients that were asked to go and finish what they have in flight.
-    pub finishing: u64,
+    finishing: u64,
     /// Of these, those whose session ends with the connection.
-    pub at_risk: u64,
+    at_risk: u64,
     /// It reads its orders; one of an earlier release does not.
-    pub takes_orders: bool,
+    takes_orders: bool,
     /// Of the last seconds; none: nobody connected.
-    pub connack_p99_ms: Option<u32>,
+    connack_p99_ms: Option<u32>,
     /// Clients whose CONNECT waits for storage.
-    pub attaching: u64,
+    attaching: u64,
     /// Storage is attached.
-    pub has_storage: bool,
+    has_storage: bool,
 }
 
 /// What is known of the proxies, by the UID of the pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Samples {
+struct Samples {
     /// Those that have answered lately.
-    pub known: BTreeMap<String, ProxySample>,
+    known: BTreeMap<String, ProxySample>,
     /// Those that were asked for a while and have not answered.
-    pub silent: BTreeSet<String>,
+    silent: BTreeSet<String>,
 }
 
 /// What moves are planned from, beside what was observed.
 #[derive(Debug, Clone, Copy)]
-pub struct MoveInput<'a> {
+struct MoveInput<'a> {
     /// How clients are moved.
-    pub settings: &'a MoveSettings,
+    settings: &'a MoveSettings,
     /// What the proxies have said.
-    pub samples: &'a Samples,
+    samples: &'a Samples,
     /// Clients per second that the receivers take now; 0: none.
-    pub per_second: u32,
+    per_second: u32,
     /// The last rebalance that has ended, as far as it is known.
-    pub rebalanced: Option<Rebalanced>,
+    rebalanced: Option<Rebalanced>,
     /// Since the Unix epoch, in milliseconds.
-    pub now_ms: u64,
+    now_ms: u64,
 }
 
 /// What clients do next.
@@ -155,7 +162,7 @@ impl Samples {
 }
 
 /// Plans which clients move next.
-pub fn plan_moves(observed: &Observed, input: &MoveInput<'_>) -> MovesPlan {
+fn plan_moves(observed: &Observed, input: &MoveInput<'_>) -> MovesPlan {
     let mut plan = MovesPlan::default();
     drain::plan(observed, input, &mut plan);
     rebalance::plan(observed, input, &mut plan);

@@ -243,27 +243,27 @@ fn progressing(facts: &Facts<'_>, is_paused: bool) -> Verdict {
         RevisionPhase::Canary | RevisionPhase::Paused => Verdict::yes(
             "RevisionCanary",
             format!(
-                "{} proxies of revision {} serve and are watched, beside {} of others",
-                revision.active_new, revision.target, revision.active_old
+                "revision {} is watched; proxies of it that serve: {}, of others: {}",
+                revision.target, revision.active_new, revision.active_old
             ),
         ),
         RevisionPhase::RollingBack => Verdict::yes(
             "RevisionRollingBack",
             format!(
-                "revision {} serves on, {} proxies of others hand over their clients",
+                "revision {} serves on; proxies of others that hand over their clients: {}",
                 revision.target, facts.status.proxy.draining
             ),
         ),
         RevisionPhase::Draining => Verdict::yes(
             "RevisionDraining",
             format!(
-                "revision {} serves, {} proxies of others hand over their clients",
+                "revision {} serves; proxies of others that hand over their clients: {}",
                 revision.target, facts.status.proxy.draining
             ),
         ),
         RevisionPhase::Stable if facts.status.proxy.draining > 0 => Verdict::yes(
             "ProxiesDraining",
-            format!("{} proxies hand over their clients", facts.status.proxy.draining),
+            format!("proxies that hand over their clients: {}", facts.status.proxy.draining),
         ),
         RevisionPhase::Stable => Verdict::yes("ComingUp", format!("{}, {}", proxies_of(facts), storage_of(facts))),
     }

@@ -3,8 +3,8 @@
 //! An action begins when some proxy has far less than the mean: less than twice the tolerance below it, and less than what
 //! chance explains. Those above the mean leave the Service together, never all, and each gives away what it has above the
 //! mean; one that has reached it leaves the Service, too. When all are there and nobody gives any more, or the time is over,
-//! all take connections again. Who gives in an action takes nobody in it, and the other way round, so that no client is moved twice. Proxies of
-//! which nothing is known neither give nor take.
+//! all take connections again. Who gives in an action takes nobody in it, and the other way round, so that no client is
+//! moved twice. Proxies of which nothing is known neither give nor take.
 
 use std::time::Duration;
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use freshet_load::Load;
 
-use super::{MoveInput, MoveRate, MoveSettings, ProxySample, Rebalanced, Samples, is_moving, plan_moves, receivers};
+use super::{
+    MoveInput, MoveRate, MoveSettings, MovesPlan, ProxySample, Rebalanced, Samples, is_moving, plan_moves, receivers,
+};
 use crate::observe::Observed;
 
 /// An answer of this age still says what is there.
@@ -30,15 +32,6 @@ struct Heard {
     last: Option<(Duration, ProxySample)>,
 }
 
-/// Whether the cluster's reconcile has something to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MoveNews {
-    /// Nothing.
-    None,
-    /// Clients move, or are to.
-    Moves,
-}
-
 impl Teller {
     /// A proxy was asked, and has answered or not. Times are on a clock that only goes forward.
     pub fn take(&mut self, uid: &str, load: Option<&Load>, at: Duration) {
@@ -52,7 +45,7 @@ impl Teller {
     }
 
     /// What is known now.
-    pub fn samples(&self, at: Duration) -> Samples {
+    fn samples(&self, at: Duration) -> Samples {
         let mut samples = Samples::default();
         for (uid, heard) in &self.proxies {
             let since = heard.last.map_or(heard.first_asked, |(at, _)| at);
@@ -70,14 +63,16 @@ impl Teller {
         samples
     }
 
-    /// Clients per second that may move now, at most `max`.
-    pub fn per_second(&self, max: u32) -> u32 {
-        self.rate.per_second(max)
-    }
-
-    /// The last rebalance that has ended.
-    pub fn rebalanced(&self) -> Option<Rebalanced> {
-        self.rebalanced
+    /// Plans which clients move next.
+    pub fn plan(&self, observed: &Observed, settings: &MoveSettings, at: Duration, now_ms: u64) -> MovesPlan {
+        let input = MoveInput {
+            settings,
+            samples: &self.samples(at),
+            per_second: self.rate.per_second(settings.max_per_second()),
+            rebalanced: self.rebalanced,
+            now_ms,
+        };
+        plan_moves(observed, &input)
     }
 
     /// A rebalance has ended.
@@ -85,45 +80,36 @@ impl Teller {
         self.rebalanced = Some(ended);
     }
 
-    /// Forgets proxies that are no more, takes up how the receivers are, and says whether there is something to do.
-    pub fn tick(&mut self, observed: &Observed, settings: &MoveSettings, at: Duration, now_ms: u64) -> MoveNews {
+    /// Forgets proxies that are no more, takes up how the receivers are, and says whether clients move or are to.
+    pub fn tick(&mut self, observed: &Observed, settings: &MoveSettings, at: Duration, now_ms: u64) -> bool {
         if self.proxies.len() > observed.proxies.len() {
             self.proxies
                 .retain(|uid, _| observed.proxies.iter().any(|proxy| proxy.pod.uid == *uid));
         }
-        let samples = self.samples(at);
-        let max = settings.drain_max_per_second.max(settings.rebalance_max_per_second);
         if is_moving(observed) {
-            let receivers = receivers(observed, &samples);
-            self.rate.tick(receivers, settings.connack_p99_limit, max, at);
-            return MoveNews::Moves;
+            let receivers = receivers(observed, &self.samples(at));
+            self.rate
+                .tick(receivers, settings.connack_p99_limit, settings.max_per_second(), at);
+            return true;
         }
         self.rate.end();
-        let input = MoveInput {
-            settings,
-            samples: &samples,
-            per_second: self.rate.per_second(max),
-            rebalanced: self.rebalanced,
-            now_ms,
-        };
-        if plan_moves(observed, &input).writes.is_empty() {
-            MoveNews::None
-        } else {
-            MoveNews::Moves
-        }
+        !self.plan(observed, settings, at, now_ms).writes.is_empty()
     }
 }
+
+/// More clients than a proxy has, whatever it says: so that they can be added up.
+const CLIENTS_MAX: u64 = 1 << 32;
 
 /// None: its workers have not all answered, so that nobody knows how many clients it has.
 fn sample_of(load: &Load) -> Option<ProxySample> {
     let moves = load.moves.as_ref();
     Some(ProxySample {
-        clients: load.clients?,
-        finishing: moves.map_or(0, |moves| moves.finishing),
-        at_risk: moves.map_or(0, |moves| moves.at_risk),
+        clients: load.clients?.min(CLIENTS_MAX),
+        finishing: moves.map_or(0, |moves| moves.finishing.min(CLIENTS_MAX)),
+        at_risk: moves.map_or(0, |moves| moves.at_risk.min(CLIENTS_MAX)),
         takes_orders: moves.is_some(),
         connack_p99_ms: load.connacks.as_ref().map(|connacks| connacks.p99_ms),
-        attaching: load.attaching_clients.unwrap_or(0),
+        attaching: load.attaching_clients.unwrap_or(0).min(CLIENTS_MAX),
         has_storage: load.storage_attached,
     })
 }
