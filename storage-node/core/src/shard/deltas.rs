@@ -28,7 +28,7 @@ impl<L: CommitLog> Shard<L> {
             }
             if delta.complete {
                 self.interest.remove_some(key.slot, &mut peer.filters, usize::MAX);
-                self.remove_some_groups(key, usize::MAX, turn);
+                self.remove_groups_but(key, &delta.changes, turn);
             }
             let was_incomplete = self.peers.get_mut(key).is_some_and(|p| p.filters.is_incomplete());
             for change in &delta.changes {

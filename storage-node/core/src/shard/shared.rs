@@ -1,8 +1,11 @@
 //! Shared subscriptions: from a group's queue to the proxies that have members, and what they say became of it.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use freshet_storage_contract::{
-    Answer, Delivery, FilterId, Message, QoS, RequestId, SettleShared, ShardId, SharedGroup, SharedMessage,
+    Answer, Delivery, FilterId, InterestChange, Message, QoS, RequestId, SettleShared, ShardId, SharedGroup,
+    SharedMessage,
 };
 
 use super::groups::GroupAt;
@@ -91,6 +94,21 @@ impl<L: CommitLog> Shard<L> {
             self.remove_group(key, filter_id, turn);
         }
         self.peers.any_mut(key).is_none_or(|peer| peer.groups.is_empty())
+    }
+
+    /// A proxy names all that it has: removes its groups that are not among them. The others stay as they are, for what a
+    /// group waits for goes with its last member.
+    pub(super) fn remove_groups_but(&mut self, key: PeerKey, named: &[InterestChange], turn: &mut Turn<'_>) {
+        let Some(peer) = self.peers.any_mut(key) else { return };
+        let mut unnamed: BTreeSet<FilterId> = peer.groups.keys().copied().collect();
+        for change in named {
+            if let InterestChange::SetGroup(part) = change {
+                unnamed.remove(&part.filter_id);
+            }
+        }
+        for filter_id in unnamed {
+            self.remove_group(key, filter_id, turn);
+        }
     }
 
     /// Groups whose proxies have not named them again since this leader began have no members.

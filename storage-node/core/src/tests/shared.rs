@@ -19,14 +19,7 @@ impl World {
     /// The proxy has members of `$share/name/filter`.
     pub(super) fn share(&mut self, proxy: u128, id: u32, (name, filter): (&str, &str), members: u32, window: u32) {
         for shard in self.shards_of(filter) {
-            let group = SharedGroup {
-                filter_id: FilterId(id),
-                share_name: Bytes::copy_from_slice(name.as_bytes()),
-                topic_filter: Bytes::copy_from_slice(filter.as_bytes()),
-                strategy: SharedStrategy::LeastInflight,
-                members,
-                window,
-            };
+            let group = group(id, (name, filter), members, window);
             let version = self.change_interest(proxy, shard, vec![InterestChange::SetGroup(group)]);
             let of_shard = self.proxies.get_mut(&proxy).unwrap().shards.get_mut(&shard).unwrap();
             assert!(
@@ -87,6 +80,17 @@ impl World {
     fn settle_all(&mut self, proxy: u128, of: &[Leased], settlement: Settlement) {
         let all: Vec<_> = of.iter().map(|leased| (leased, settlement)).collect();
         self.settle(proxy, S0, &all);
+    }
+}
+
+fn group(id: u32, (name, filter): (&str, &str), members: u32, window: u32) -> SharedGroup {
+    SharedGroup {
+        filter_id: FilterId(id),
+        share_name: Bytes::copy_from_slice(name.as_bytes()),
+        topic_filter: Bytes::copy_from_slice(filter.as_bytes()),
+        strategy: SharedStrategy::LeastInflight,
+        members,
+        window,
     }
 }
 
@@ -238,6 +242,37 @@ fn a_link_that_comes_back_has_its_leases_and_gets_them_again_if_they_were_lost()
     w.settle_all(A, &before, Settlement::Done);
     w.settle_all(A, &after, Settlement::Done);
     assert_eq!(gauges(&w).queued_rows, 0);
+}
+
+#[test]
+fn a_proxy_that_names_all_that_it_has_keeps_what_waits_for_it() {
+    let mut w = World::new(settings(1));
+    w.attach(A);
+    w.attach(B);
+    w.share(A, 1, ("g", "a"), 1, 2);
+    w.share(A, 2, ("h", "a"), 1, 0);
+    w.publish(B, qos_1("a", "1"));
+    let before = w.take_leased(A);
+    w.lose_link(A);
+    w.publish(B, qos_1("a", "2"));
+    w.attach(A);
+    let delta = InterestDelta {
+        shard: S0,
+        version: InterestVersion(10),
+        complete: true,
+        changes: vec![InterestChange::SetGroup(group(1, ("g", "a"), 1, 2))],
+    };
+    w.operate(A, Operation::Interest(delta));
+    let after = w.take_leased(A);
+    assert_eq!((payloads(&before), payloads(&after)), (vec!["1"], vec!["2"]));
+    w.settle_all(A, &before, Settlement::Done);
+    w.settle_all(A, &after, Settlement::Done);
+    let left = gauges(&w);
+    assert_eq!(
+        (left.queued_rows, left.shared_groups),
+        (0, 1),
+        "the other group is gone"
+    );
 }
 
 #[test]
