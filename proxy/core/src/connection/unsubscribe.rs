@@ -25,7 +25,15 @@ impl Connection {
             codes.push(code);
         }
         let packet_id = packet.packet_id;
-        let (Some(last), Some(durable)) = (gone.pop(), self.durable_mut()) else {
+        let last = gone.pop();
+        let follows = last.is_none()
+            && self
+                .durable_mut()
+                .is_some_and(|durable| durable.follow(packet_id, &codes, cx.now));
+        if follows {
+            return Ok(());
+        }
+        let (Some(last), Some(durable)) = (last, self.durable_mut()) else {
             return self.send_unsuback(packet_id, &codes, cx);
         };
         // UNSUBACK waits for storage, or the next connection could have the subscription again.

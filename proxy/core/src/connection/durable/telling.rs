@@ -153,6 +153,11 @@ impl Durable {
         self.updates.push(change, held, now);
     }
 
+    /// Lets an UNSUBACK that ends nothing wait behind others. False: it need not, or cannot.
+    pub(crate) fn follow(&mut self, packet_id: NonZeroU16, codes: &[ReasonCode], now: MonotonicMs) -> bool {
+        self.updates.follow(packet_id, codes, now)
+    }
+
     /// What storage is to be told at the end of the connection, in this order.
     pub(crate) fn last_changes(&mut self, now: MonotonicMs) -> Vec<Vec<SessionChange>> {
         self.push_cursors(now);

@@ -86,6 +86,9 @@ pub(crate) enum Held {
     Publish(NonZeroU16),
 }
 
+/// Answers that wait, beyond which none is added that need not wait.
+const MAX_FOLLOWING: usize = 64;
+
 impl Updates {
     /// Whether a change goes in another update than what was added before it.
     pub(crate) fn parts(&self, change: &SessionChange) -> bool {
@@ -116,6 +119,21 @@ impl Updates {
                 held,
             });
         }
+    }
+
+    /// Lets the answer to an UNSUBSCRIBE that changes nothing wait behind those of earlier ones, which may have ended the
+    /// very same subscriptions. False: there are none, or so much waits that this one does not.
+    pub(crate) fn follow(&mut self, packet_id: NonZeroU16, codes: &[ReasonCode], now: MonotonicMs) -> bool {
+        let unsubscribes = |waiting: &Waiting| matches!(waiting.held, Held::UnsubAck(..));
+        let follows = self.waiting.len() < MAX_FOLLOWING && self.waiting.iter().any(unsubscribes);
+        if follows {
+            self.waiting.push_back(Waiting {
+                batch: self.last,
+                since: now,
+                held: Held::UnsubAck(packet_id, codes.to_vec()),
+            });
+        }
+        follows
     }
 
     /// Whether something is to be sent.

@@ -92,3 +92,38 @@ fn what_was_sent_is_completed_and_nothing_new_is_begun() {
         assert_eq!(bench.reason(client), None);
     }
 }
+
+#[test]
+fn nobody_is_told_that_a_subscription_is_gone_before_storage_knows() {
+    let mut bench = Bench::new();
+    let (client, _) = bench.connect(&lasting(V5, "c"));
+    bench.subscribe(client, "a", QoS::AtLeastOnce);
+    bench.storage.hold_updates = true;
+    assert_eq!(unsubscribe_all(&mut bench, client, &["a"]), []);
+    bench.send_unsubscribe(client, "a");
+    assert_eq!(bench.read(client), [], "its end is on its way");
+    bench.storage.release();
+    bench.settle();
+    let gone = Seen::UnsubAck(6, vec![ReasonCode::Success]);
+    let none = Seen::UnsubAck(8, vec![ReasonCode::NoSubscriptionExisted]);
+    assert_eq!(bench.read(client), [gone, none]);
+    bench.send_unsubscribe(client, "a");
+    assert_eq!(bench.read(client).len(), 1);
+}
+
+#[test]
+fn answers_that_wait_for_others_are_bounded() {
+    let mut bench = Bench::new();
+    let (client, _) = bench.connect(&lasting(V5, "c"));
+    bench.subscribe(client, "a", QoS::AtLeastOnce);
+    bench.storage.hold_updates = true;
+    unsubscribe_all(&mut bench, client, &["a"]);
+    for _ in 0..100 {
+        bench.send_unsubscribe(client, "a");
+    }
+    let at_once = bench.read(client).len();
+    assert!((1..100).contains(&at_once), "{at_once}");
+    bench.storage.release();
+    bench.settle();
+    assert_eq!(at_once + bench.read(client).len(), 101);
+}
