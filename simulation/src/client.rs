@@ -124,6 +124,7 @@ impl Client {
             expiry_s: options.session_expiry_s(),
             will,
             opened,
+            opened_ms: history.now_ms,
             accepted: None,
             refused: None,
             ended: None,

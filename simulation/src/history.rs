@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     /// Index of its will's message, and its delay in seconds.
     pub(crate) will: Option<(usize, u32)>,
     pub(crate) opened: At,
+    /// The world's time then, ms.
+    pub(crate) opened_ms: u64,
     pub(crate) accepted: Option<Accepted>,
     /// Why CONNECT was refused.
     pub(crate) refused: Option<ReasonCode>,

@@ -67,7 +67,7 @@ fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -
             || history.has_broken(|b| b == Broken::StorageRestarted, since, accepted.at);
         if let Some(last) = earlier.last().filter(|_| is_last_known && !history.has_any_broken())
             && last.all_read.is_some_and(|at| at < connection.opened)
-            && accepted.ms > last.all_read_ms + u64::from(last.expiry_s) * 1_000 + EXPIRY_SLACK_MS
+            && connection.opened_ms > last.all_read_ms + u64::from(last.expiry_s) * 1_000 + EXPIRY_SLACK_MS
         {
             return Err((rule, format!("it had expired: {last:?}")));
         }

@@ -122,6 +122,7 @@ fn is_certain_receiver(history: &History, session: usize, shared: &Shared<'_>) -
     let was_given_up = connections_of(history, session).any(|c| {
         let proxy = c.proxy;
         history.has_broken(|b| b == Broken::Storage || b == (Broken::Lease { proxy }), 0, At::MAX)
+            || c.expiry_s == 0 && history.came_late(proxy, 0, At::MAX)
     });
     let wants_reliable = shared.states.iter().flatten().all(|o| o.qos.is_acknowledged());
     is_there && !was_given_up && shared.is_certain() && wants_reliable

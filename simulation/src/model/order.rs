@@ -31,7 +31,7 @@ pub(super) fn judge(history: &History) -> Result<(), Violation> {
             }
             // Only what is sent for the first time has an order: what the publisher sends again may be routed again.
             let is_repeated = history.messages.get(number).is_some_and(|m| m.attempts > 1);
-            if delivered.contains(&number) || is_repeated {
+            if delivered.contains(&number) || is_repeated || was_too_large(history, session, number) {
                 continue;
             }
             delivered.push(number);
@@ -48,6 +48,15 @@ pub(super) fn judge(history: &History) -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+/// Whether a message may have been too large for the session's client, which may be back with a larger bound: then it
+/// comes behind those that it was passed over for.
+fn was_too_large(history: &History, session: usize, number: usize) -> bool {
+    let is_large = history.messages.get(number).is_some_and(|m| m.padding > 0);
+    let connections = history.sessions.get(session).map_or(&[][..], |s| &s.connections);
+    let mut connections = connections.iter().filter_map(|c| history.connections.get(*c));
+    is_large && connections.any(|c| c.max_packet_bytes > 0)
 }
 
 /// What has an order.
