@@ -44,10 +44,7 @@ fn certainly_due(history: &History, connection: &Connection) -> Option<Ended> {
     let ended = connection.ended?;
     let without_disconnect = matches!(ended.how, How::HungUp | How::Lost | How::DisconnectWithWill);
     let with_disconnect_lost = ended.how == How::DisconnectWithWill && connection.all_read.is_none();
-    // The will of a connection is in the memory of storage until the connection has ended, and its proxy does not say it
-    // again with the end.
-    let forgotten = history.has_broken(|b| b == Broken::Storage, 0, At::MAX)
-        || history.has_broken(|b| b == Broken::StorageRestarted, connection.opened, At::MAX);
+    let forgotten = history.has_broken(|b| b == Broken::Storage, 0, At::MAX);
     // QoS 0 is sure to arrive only where nothing breaks.
     let is_reliable = connection
         .will

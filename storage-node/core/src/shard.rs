@@ -18,13 +18,13 @@ mod interest;
 mod peers;
 mod publisher;
 mod reads;
-mod refusals;
 mod ring;
 mod routing;
 mod sessions;
 mod shared;
 mod stored;
 mod ticking;
+mod until_heard;
 mod wills;
 
 #[cfg(test)]
@@ -261,7 +261,8 @@ impl<L: CommitLog> Shard<L> {
             received == DeliverySeq(0)
         };
         peer.publisher.linked();
-        peer.refusals.linked();
+        peer.refused.linked();
+        peer.mourned.linked();
         // What was answered while there was no link comes before what is answered on this one.
         if let Some(frame) = turn.frame(key) {
             for (seq, outcome) in peer.publisher.unconfirmed() {
@@ -346,7 +347,8 @@ impl<L: CommitLog> Shard<L> {
     pub(crate) fn renewed(&mut self, key: PeerKey) {
         if let Some(peer) = self.peers.get_mut(key) {
             peer.publisher.renewed();
-            peer.refusals.renewed();
+            peer.refused.renewed();
+            peer.mourned.renewed();
         }
     }
 

@@ -8,7 +8,7 @@ use freshet_storage_contract::{
 
 use super::acceptance::Arrival;
 use super::publications::Answered;
-use super::sessions::Granted;
+use super::sessions::{Ended, Granted};
 use super::workers::WorkerSet;
 use super::{Link, LinkOutputs, Violation, published};
 use crate::exchange::{QueuedFor, ToWorker, WorkerId, worker_of};
@@ -108,8 +108,21 @@ impl Link {
                     // The client was never told that it is connected: its will is not due.
                     None => DetachReason::ByClient,
                 };
-                let end = self.sessions.end(client_id, epoch, reason, None);
-                self.send(end);
+                let Some(placement) = self.placement.as_deref() else {
+                    return;
+                };
+                let shard = placement.shard_of_client(&client_id);
+                let ended = Ended {
+                    client_id,
+                    epoch,
+                    reason,
+                    session_expiry_interval_s: None,
+                    left: None,
+                    is_unheard_of: false,
+                };
+                for operation in self.sessions.end(ended, shard) {
+                    self.send(operation);
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! How the link attaches, and how it goes on after a broken stream, a new leader or a lost lease.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,8 +64,11 @@ impl Link {
         // What was asked while storage was away is kept where it is resumed from below.
         self.turn.clear();
         self.owed.forget_unnamed();
+        let mut led_anew = BTreeSet::new();
         for attachment in &attached.attachments {
-            self.resume_shard(attachment, is_first, out)?;
+            if self.resume_shard(attachment, is_first, out)? {
+                led_anew.insert(attachment.shard);
+            }
         }
         self.is_reborn = false;
         let ttl = Duration::from_millis(u64::from(attached.lease_ttl_ms));
@@ -87,8 +91,10 @@ impl Link {
         self.turn.extend(self.owed.resume());
         self.turn.extend(self.ensures.resume());
         let naming = &self.naming;
-        let has_to_wait = |client_id: &[u8]| naming.is_awaited(placement.shard_of_client(client_id));
-        self.turn.extend(self.sessions.resume(has_to_wait));
+        let shard_of = |client_id: &[u8]| placement.shard_of_client(client_id);
+        let is_new = |shard| led_anew.contains(&shard);
+        let resumed = self.sessions.resume(shard_of, is_new, |shard| naming.is_awaited(shard));
+        self.turn.extend(resumed);
         let has = |name: &str| attached.features.iter().any(|feature| feature.0 == name);
         self.reports.attached(has(REPORTS_FEATURE));
         out.tell_all(&ToWorker::StorageBack {
@@ -133,12 +139,13 @@ impl Link {
         }
     }
 
+    /// Goes on with a shard; returns whether it has another leader than before.
     fn resume_shard(
         &mut self,
         found: &ShardAttachment,
         is_first: bool,
         out: &mut LinkOutputs,
-    ) -> Result<(), Violation> {
+    ) -> Result<bool, Violation> {
         let shard = found.shard;
         self.highest_term = self.highest_term.max(found.term);
         let is_reborn = self.is_reborn;
@@ -180,6 +187,6 @@ impl Link {
         for chunk in self.reads.owed_by(shard) {
             self.ask_for_chunk(chunk);
         }
-        Ok(())
+        Ok(is_new_leader && !is_first)
     }
 }

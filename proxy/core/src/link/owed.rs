@@ -112,6 +112,11 @@ impl Owed {
         self.operations.iter().filter_map(of_worker).collect()
     }
 
+    /// Whether storage has not been told yet of a worker's sessions of a shard.
+    pub(super) fn is_unnamed(&self, worker: WorkerId, shard: ShardId) -> bool {
+        self.unnamed.contains(&(worker, shard))
+    }
+
     /// Everything that the new stream has to carry again, but the updates that wait.
     pub(super) fn resume(&self) -> Vec<Operation> {
         let may_go = |(request, (shard, operation)): (&RequestId, &(ShardId, Operation))| {
@@ -130,7 +135,7 @@ impl Owed {
     }
 
     fn waits(&self, request: RequestId, shard: ShardId, operation: &Operation) -> bool {
-        matches!(operation, Operation::UpdateSession(_)) && self.unnamed.contains(&(worker_of(request), shard))
+        matches!(operation, Operation::UpdateSession(_)) && self.is_unnamed(worker_of(request), shard)
     }
 }
 

@@ -7,6 +7,7 @@ use freshet_storage_contract::{
 };
 
 use super::ensures::Ensure;
+use super::sessions::Ended;
 use super::{Link, LinkOutputs};
 use crate::exchange::{GroupPart, PublishTicket, ToLink, ToWorker, WorkerId};
 
@@ -112,9 +113,21 @@ impl Link {
                 epoch,
                 reason,
                 session_expiry_interval_s,
+                left,
             } => {
-                let operation = self.sessions.end(client_id, epoch, reason, session_expiry_interval_s);
-                self.send(operation);
+                let shard = placement.shard_of_client(&client_id);
+                let ended = Ended {
+                    client_id,
+                    epoch,
+                    reason,
+                    session_expiry_interval_s,
+                    left,
+                    // Its worker names it no more.
+                    is_unheard_of: self.owed.is_unnamed(worker, shard),
+                };
+                for operation in self.sessions.end(ended, shard) {
+                    self.send(operation);
+                }
             }
             ToLink::UpdateSession(update) => {
                 if let Some(request) = update.request {

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use freshet_storage_contract::{AttachSession, DetachReason, Operation, RequestId, SessionEpoch};
+use freshet_storage_contract::{
+    AttachSession, DetachReason, Operation, RegisteredSession, RequestId, SessionEpoch, ShardId,
+};
 
 /// The link's session requests.
 #[derive(Debug, Default)]
@@ -48,12 +50,36 @@ pub(super) enum Granted {
     },
 }
 
+/// A session whose connection has ended.
 #[derive(Debug)]
-struct Ended {
-    client_id: Bytes,
-    epoch: SessionEpoch,
-    reason: DetachReason,
-    session_expiry_interval_s: Option<u32>,
+pub(super) struct Ended {
+    pub(super) client_id: Bytes,
+    pub(super) epoch: SessionEpoch,
+    pub(super) reason: DetachReason,
+    /// Session Expiry Interval of DISCONNECT, in seconds.
+    pub(super) session_expiry_interval_s: Option<u32>,
+    /// With its will, if that is due.
+    pub(super) left: Option<Box<RegisteredSession>>,
+    /// The leader may not know that there was a connection, and that it had a will.
+    pub(super) is_unheard_of: bool,
+}
+
+impl Ended {
+    /// What storage is told.
+    fn operations(&self, shard: ShardId) -> impl Iterator<Item = Operation> + use<> {
+        let left = self.left.as_deref().filter(|_| self.is_unheard_of);
+        let register = left.map(|left| Operation::RegisterSessions {
+            shard,
+            sessions: vec![left.clone()],
+        });
+        let detach = Operation::DetachSession {
+            client_id: self.client_id.clone(),
+            epoch: self.epoch,
+            reason: self.reason,
+            session_expiry_interval_s: self.session_expiry_interval_s,
+        };
+        register.into_iter().chain([detach])
+    }
 }
 
 impl SessionRequests {
@@ -96,25 +122,11 @@ impl SessionRequests {
         true
     }
 
-    pub(super) fn end(
-        &mut self,
-        client_id: Bytes,
-        epoch: SessionEpoch,
-        reason: DetachReason,
-        session_expiry_interval_s: Option<u32>,
-    ) -> Operation {
-        self.ended.push_back(Ended {
-            client_id: client_id.clone(),
-            epoch,
-            reason,
-            session_expiry_interval_s,
-        });
-        Operation::DetachSession {
-            client_id,
-            epoch,
-            reason,
-            session_expiry_interval_s,
-        }
+    /// The connection of a session at this shard has ended; returns what storage is told.
+    pub(super) fn end(&mut self, ended: Ended, shard: ShardId) -> impl Iterator<Item = Operation> + use<> {
+        let operations = ended.operations(shard);
+        self.ended.push_back(ended);
+        operations
     }
 
     /// A renewal is sent behind everything that was sent before.
@@ -140,20 +152,25 @@ impl SessionRequests {
             .collect()
     }
 
-    /// Everything that the new stream has to carry again, but attaches of clients that have to wait.
-    pub(super) fn resume(&mut self, has_to_wait: impl Fn(&[u8]) -> bool) -> Vec<Operation> {
+    /// Everything that the new stream has to carry again, but attaches of clients that have to wait. A leader that
+    /// `is_new` to a shard is told of connections that have ended, and of their wills, as if they had not.
+    pub(super) fn resume(
+        &mut self,
+        shard_of: impl Fn(&[u8]) -> ShardId,
+        is_new: impl Fn(ShardId) -> bool,
+        has_to_wait: impl Fn(ShardId) -> bool,
+    ) -> Vec<Operation> {
         self.before_renewals.clear();
         self.repeatable.clear();
-        let ended = self.ended.iter().map(|e| Operation::DetachSession {
-            client_id: e.client_id.clone(),
-            epoch: e.epoch,
-            reason: e.reason,
-            session_expiry_interval_s: e.session_expiry_interval_s,
+        let ended = self.ended.iter_mut().flat_map(|ended| {
+            let shard = shard_of(&ended.client_id);
+            ended.is_unheard_of |= is_new(shard);
+            ended.operations(shard)
         });
         let attaching = self.attaching.values_mut().filter_map(|attaching| {
             attaching.was_asked_before = true;
             let attach = &attaching.attach;
-            (!has_to_wait(&attach.client_id)).then(|| Operation::AttachSession(attach.clone()))
+            (!has_to_wait(shard_of(&attach.client_id))).then(|| Operation::AttachSession(attach.clone()))
         });
         ended.chain(attaching).collect()
     }
@@ -167,13 +184,22 @@ impl SessionRequests {
 mod tests {
     use super::*;
 
+    const SHARD: ShardId = ShardId(0);
+
     fn end(requests: &mut SessionRequests, id: &'static str) {
-        requests.end(
-            Bytes::from_static(id.as_bytes()),
-            SessionEpoch::default(),
-            DetachReason::WillDue,
-            None,
-        );
+        let ended = Ended {
+            client_id: Bytes::from_static(id.as_bytes()),
+            epoch: SessionEpoch::default(),
+            reason: DetachReason::WillDue,
+            session_expiry_interval_s: None,
+            left: None,
+            is_unheard_of: false,
+        };
+        drop(requests.end(ended, SHARD));
+    }
+
+    fn resume(requests: &mut SessionRequests, has_to_wait: bool) -> Vec<Operation> {
+        requests.resume(|_| SHARD, |_| false, |_| has_to_wait)
     }
 
     #[test]
@@ -207,7 +233,7 @@ mod tests {
             session_expiry_interval_s: 0,
             will: None,
         });
-        assert_eq!(requests.resume(|_| false).len(), 1);
+        assert_eq!(resume(&mut requests, false).len(), 1);
         requests
     }
 
@@ -246,7 +272,7 @@ mod tests {
     #[test]
     fn an_attach_that_has_to_wait_is_asked_later() {
         let mut requests = asked_again();
-        assert_eq!(requests.resume(|client_id| client_id == b"c"), []);
+        assert_eq!(resume(&mut requests, true), []);
         assert_eq!(requests.attaching(|client_id| client_id == b"d"), []);
         let asked = requests.attaching(|client_id| client_id == b"c");
         assert!(matches!(&asked[..], [Operation::AttachSession { .. }]));
@@ -258,7 +284,7 @@ mod tests {
         let mut requests = SessionRequests::default();
         end(&mut requests, "a");
         requests.renewal_sent();
-        let again = requests.resume(|_| false);
+        let again = resume(&mut requests, false);
         assert!(matches!(&again[..], [Operation::DetachSession { .. }]));
         requests.renewal_answered();
         assert_eq!(

@@ -278,6 +278,7 @@ fn an_end_of_session_that_storage_may_have_missed_is_sent_again() {
         epoch: SessionEpoch::default(),
         reason: DetachReason::WillDue,
         session_expiry_interval_s: None,
+        left: None,
     };
     link.handle_worker(WORKER, end, &mut out);
     link.flush(&mut out);

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use freshet_storage_contract::{DetachReason, SessionEpoch, Will};
+use freshet_storage_contract::{DetachReason, RegisteredSession, SessionEpoch, Will};
 use hashbrown::HashMap;
 
 use super::token::ConnectionToken;
@@ -74,15 +74,28 @@ impl LeavingSessions {
         let epoch = self.sessions.get(&token).filter(|l| l.unanswered == 0)?.epoch?;
         let Leaving {
             client_id,
+            will,
+            expiry_s,
             reason,
             session_expiry_interval_s,
             ..
         } = self.sessions.remove(&token)?;
+        // Any other will is dropped, or its client is on its way to another proxy.
+        let left = will.filter(|_| reason == DetachReason::WillDue).map(|will| {
+            Box::new(RegisteredSession {
+                client_id: client_id.clone(),
+                epoch,
+                will: Some(*will),
+                session_expiry_interval_s: expiry_s,
+                session: None,
+            })
+        });
         Some(ToLink::DetachSession {
             client_id,
             epoch,
             reason,
             session_expiry_interval_s,
+            left,
         })
     }
 

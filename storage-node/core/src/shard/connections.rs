@@ -38,7 +38,7 @@ impl<L: CommitLog> Shard<L> {
     /// A client has connected.
     pub(crate) fn attach_session(&mut self, key: PeerKey, attach: AttachSession, turn: &mut Turn<'_>) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        let (request, was_refused) = (attach.request, peer.refusals.contains(attach.request));
+        let (request, was_refused) = (attach.request, peer.refused.contains(&attach.request));
         let went_elsewhere = self.peers.superseded_request(key, request);
         if let Some(epoch) = went_elsewhere {
             // It was granted and superseded, and the proxy heard of neither.
@@ -143,7 +143,7 @@ impl<L: CommitLog> Shard<L> {
     /// Refuses an attach for a newer one. Should the proxy not hear of it, it is refused again when asked again.
     fn refuse_superseded(&mut self, key: PeerKey, request: RequestId, turn: &mut Turn<'_>) {
         if let Some(peer) = self.peers.get_mut(key) {
-            peer.refusals.insert(request);
+            peer.refused.insert(request);
         }
         turn.answer(
             key,
@@ -194,6 +194,10 @@ impl<L: CommitLog> Shard<L> {
                 if let Some(interval_s) = session_expiry_interval_s {
                     self.sessions.set_expiry(at, interval_s);
                 }
+                let is_mourned = self.sessions.get(at).is_some_and(|client| client.held.will.is_some());
+                if is_mourned && let Some(peer) = self.peers.get_mut(key) {
+                    peer.mourned.insert(epoch);
+                }
                 self.end_connection(at, End::Detached(reason), turn);
             }
             None => {
@@ -241,7 +245,9 @@ impl<L: CommitLog> Shard<L> {
                 session_expiry_interval_s,
                 session,
             } = session;
-            if turn.placement.shard_of_client(&client_id) != self.id || self.peers.get_mut(key).is_none() {
+            let Some(peer) = self.peers.get_mut(key) else { continue };
+            // One that has ended is named with its end, and again while its proxy does not know that this was heard.
+            if turn.placement.shard_of_client(&client_id) != self.id || peer.mourned.contains(&epoch) {
                 continue;
             }
             let known = self.sessions.find(&client_id);

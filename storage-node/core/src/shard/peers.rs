@@ -11,8 +11,8 @@ use super::groups::GroupAt;
 use super::interest::PeerFilters;
 use super::publisher::Publisher;
 use super::reads::Read;
-use super::refusals::Refusals;
 use super::ring::Ring;
+use super::until_heard::UntilHeard;
 use crate::hash::NumberMap;
 use crate::incarnations::PeerKey;
 
@@ -48,7 +48,10 @@ pub(crate) struct Peer {
     pub(crate) superseded: BTreeMap<SessionEpoch, Superseded>,
     /// The same by the attach that was granted: a proxy that did not hear of the grant asks again.
     superseded_requests: BTreeMap<RequestId, SessionEpoch>,
-    pub(super) refusals: Refusals,
+    /// Attaches that a newer connection superseded.
+    pub(super) refused: UntilHeard<RequestId>,
+    /// Connections that have ended and had a will.
+    pub(super) mourned: UntilHeard<SessionEpoch>,
     /// The lease has ended.
     pub(crate) gone: bool,
 }
@@ -71,7 +74,8 @@ impl Peer {
             sessions: Vec::new(),
             superseded: BTreeMap::new(),
             superseded_requests: BTreeMap::new(),
-            refusals: Refusals::default(),
+            refused: UntilHeard::default(),
+            mourned: UntilHeard::default(),
             gone: false,
         }
     }

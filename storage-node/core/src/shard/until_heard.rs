@@ -1,33 +1,41 @@
-//! Attaches that a newer connection superseded, as long as the proxy may not have heard of it.
+//! What was done for a proxy, as long as the proxy may say it again because it has not heard of it.
 //!
-//! A proxy asks again on its next link for what it has no answer to. An attach that was refused must then not look like
-//! the newest connection of its client. The proxy has heard of a refusal once it renews its lease on the link that
-//! carried an answer to a later renewal.
+//! A proxy says again on its next link what it has no answer to. An attach that was refused because a newer connection
+//! superseded it must then not look like the newest connection of its client, and a connection whose end has been dealt
+//! with not like one that ends now. The proxy has heard of it once it renews its lease on the link that carried an answer
+//! to a later renewal.
 
 use std::collections::BTreeSet;
 
-use freshet_storage_contract::RequestId;
-
-/// Refusals that are remembered at most; with more, the oldest half goes.
+/// Of each kind, what is remembered at most; with more, the older half goes.
 const MAX_REMEMBERED: usize = 65_536;
 
-/// Superseded attaches of one proxy.
-#[derive(Debug, Default)]
-pub(super) struct Refusals {
-    since_renewal: BTreeSet<RequestId>,
-    before_renewal: BTreeSet<RequestId>,
+/// What was done for one proxy, by what it says.
+#[derive(Debug)]
+pub(super) struct UntilHeard<T> {
+    since_renewal: BTreeSet<T>,
+    before_renewal: BTreeSet<T>,
 }
 
-impl Refusals {
-    pub(super) fn insert(&mut self, request: RequestId) {
+impl<T> Default for UntilHeard<T> {
+    fn default() -> Self {
+        Self {
+            since_renewal: BTreeSet::new(),
+            before_renewal: BTreeSet::new(),
+        }
+    }
+}
+
+impl<T: Ord> UntilHeard<T> {
+    pub(super) fn insert(&mut self, done: T) {
         if self.since_renewal.len() >= MAX_REMEMBERED {
             self.renewed();
         }
-        self.since_renewal.insert(request);
+        self.since_renewal.insert(done);
     }
 
-    pub(super) fn contains(&self, request: RequestId) -> bool {
-        self.since_renewal.contains(&request) || self.before_renewal.contains(&request)
+    pub(super) fn contains(&self, said: &T) -> bool {
+        self.since_renewal.contains(said) || self.before_renewal.contains(said)
     }
 
     /// The proxy renews its lease: it has every answer before the one to its last renewal.
@@ -45,28 +53,26 @@ impl Refusals {
 mod tests {
     use super::*;
 
-    const R: RequestId = RequestId(1);
-
     #[test]
-    fn a_refusal_is_remembered_until_the_second_renewal_of_a_link() {
-        let mut refusals = Refusals::default();
-        refusals.insert(R);
-        refusals.renewed();
-        assert!(refusals.contains(R));
-        refusals.linked();
-        refusals.renewed();
-        assert!(refusals.contains(R));
-        refusals.renewed();
-        assert!(!refusals.contains(R));
+    fn what_was_done_is_remembered_until_the_second_renewal_of_a_link() {
+        let mut done = UntilHeard::default();
+        done.insert(1);
+        done.renewed();
+        assert!(done.contains(&1));
+        done.linked();
+        done.renewed();
+        assert!(done.contains(&1));
+        done.renewed();
+        assert!(!done.contains(&1));
     }
 
     #[test]
-    fn memory_of_refusals_is_bounded() {
-        let mut refusals = Refusals::default();
-        for request in 0..=3 * MAX_REMEMBERED as u64 {
-            refusals.insert(RequestId(request));
+    fn memory_is_bounded() {
+        let mut all = UntilHeard::default();
+        for done in 0..=3 * MAX_REMEMBERED {
+            all.insert(done);
         }
-        assert!(refusals.since_renewal.len() + refusals.before_renewal.len() <= 2 * MAX_REMEMBERED);
-        assert!(refusals.contains(RequestId(3 * MAX_REMEMBERED as u64)));
+        assert!(all.since_renewal.len() + all.before_renewal.len() <= 2 * MAX_REMEMBERED);
+        assert!(all.contains(&(3 * MAX_REMEMBERED)));
     }
 }

@@ -259,6 +259,38 @@ fn a_connection_that_lost_its_client_before_it_was_named_is_mourned_at_once() {
 }
 
 #[test]
+fn a_connection_that_is_named_with_its_end_is_mourned_once_however_often_its_proxy_says_so() {
+    let mut w = world();
+    w.attach(A);
+    w.attach(B);
+    w.subscribe(B, 1, "will/#");
+    let epoch = SessionEpoch {
+        term: Term(50),
+        counter: 1,
+    };
+    for _ in 0..3 {
+        let named = RegisteredSession {
+            client_id: Bytes::from_static(b"c"),
+            epoch,
+            will: will(0),
+            session_expiry_interval_s: 0,
+            session: None,
+        };
+        w.operate(
+            A,
+            Operation::RegisterSessions {
+                shard: S0,
+                sessions: vec![named],
+            },
+        );
+        w.detach_session(A, "c", epoch, DetachReason::WillDue);
+        w.lose_link(A);
+        w.attach(A);
+    }
+    assert_eq!(published(&mut w), 1);
+}
+
+#[test]
 #[cfg_attr(false, shows("5.0:3.1.2-15", "3.1.1:3.1.2-17"))]
 fn a_will_with_retain_is_stored() {
     for shards in [1, 4] {

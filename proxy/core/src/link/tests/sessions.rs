@@ -1,8 +1,8 @@
 //! What the link carries for sessions that outlive their connection.
 
 use freshet_storage_contract::{
-    ExactlyOnce, Feature, PacketId, Pull, PulledMessage, REPORTS_FEATURE, SESSIONS_FEATURE,
-    SHARED_SUBSCRIPTIONS_FEATURE, SessionRefusal, UpdateSession,
+    ExactlyOnce, Feature, PacketId, Pull, PulledMessage, REPORTS_FEATURE, RegisteredSession, SESSIONS_FEATURE,
+    SHARED_SUBSCRIPTIONS_FEATURE, SessionRefusal, UpdateSession, Will,
 };
 
 use super::*;
@@ -199,6 +199,64 @@ fn a_leader_without_memory_hears_of_sessions_before_their_changes() {
     ));
 }
 
+fn lost_client(id: &'static str, counter: u64) -> ToLink {
+    let (client_id, epoch) = (Bytes::from_static(id.as_bytes()), SessionEpoch { term: T1, counter });
+    let left = RegisteredSession {
+        client_id: client_id.clone(),
+        epoch,
+        will: Some(Will {
+            message: message("will"),
+            delay_interval_s: 0,
+        }),
+        session_expiry_interval_s: 0,
+        session: None,
+    };
+    ToLink::DetachSession {
+        client_id,
+        epoch,
+        reason: DetachReason::WillDue,
+        session_expiry_interval_s: None,
+        left: Some(Box::new(left)),
+    }
+}
+
+#[test]
+fn a_leader_that_never_heard_of_a_client_hears_of_its_will_before_its_end() {
+    let (mut link, mut out) = attached_link();
+    link.handle_worker(WORKER, lost_client("before", 1), &mut out);
+    link.flush(&mut out);
+    assert!(
+        matches!(out.operations[..], [Operation::DetachSession { .. }]),
+        "it knows the will"
+    );
+    out.operations.clear();
+    link.lost(&mut out);
+    link.handle_worker(WORKER, lost_client("meanwhile", 2), &mut out);
+    link.attached(&welcome(T1, 0, 0), MonotonicMs(9), &mut out).unwrap();
+    link.flush(&mut out);
+    let registered = |out: &LinkOutputs| {
+        let sessions = out.operations.windows(2).filter_map(|pair| match pair {
+            [
+                Operation::RegisterSessions { sessions, .. },
+                Operation::DetachSession { client_id, .. },
+            ] if sessions[0].client_id == client_id && sessions[0].will.is_some() => Some(client_id.clone()),
+            _ => None,
+        });
+        sessions.collect::<Vec<_>>()
+    };
+    assert_eq!(registered(&out), Vec::<Bytes>::new(), "it is the same leader");
+    // The answers of the workers never come.
+    for _ in 0..2 {
+        out.operations.clear();
+        again(&mut link, &mut out, Term(11));
+        assert_eq!(registered(&out), ["before", "meanwhile"]);
+    }
+    out.operations.clear();
+    link.handle_worker(WORKER, lost_client("unnamed", 3), &mut out);
+    link.flush(&mut out);
+    assert_eq!(registered(&out), ["unnamed"], "its worker names it no more");
+}
+
 #[test]
 fn changes_of_a_session_go_before_its_end_and_their_refusal_comes_back() {
     let (mut link, mut out) = attached_link();
@@ -209,6 +267,7 @@ fn changes_of_a_session_go_before_its_end_and_their_refusal_comes_back() {
         epoch: SessionEpoch::default(),
         reason: DetachReason::ByClient,
         session_expiry_interval_s: Some(60),
+        left: None,
     };
     link.handle_worker(WORKER, end, &mut out);
     link.flush(&mut out);

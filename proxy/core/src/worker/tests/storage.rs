@@ -103,6 +103,7 @@ impl Storage {
                 epoch,
                 reason,
                 session_expiry_interval_s,
+                ..
             } => {
                 self.kept.detach(&client_id, epoch, session_expiry_interval_s, reason);
                 if self.sessions.get(&client_id) == Some(&epoch) {
