@@ -246,10 +246,11 @@ impl<L: CommitLog> Shard<L> {
                 session,
             } = session;
             let Some(peer) = self.peers.get_mut(key) else { continue };
-            // One that has ended is named with its end, and again while its proxy does not know that this was heard.
-            if turn.placement.shard_of_client(&client_id) != self.id || peer.mourned.contains(&epoch) {
+            if turn.placement.shard_of_client(&client_id) != self.id {
                 continue;
             }
+            // One that has ended is named with its end, and again while its proxy does not know that this was heard.
+            let is_mourned = peer.mourned.contains(&epoch);
             let known = self.sessions.find(&client_id);
             let present = known
                 .and_then(|at| self.sessions.get(at))
@@ -275,9 +276,15 @@ impl<L: CommitLog> Shard<L> {
                     },
                 );
                 // Its client has connected elsewhere since.
-                if let Some(will) = will.filter(|w| present.is_some() && w.delay_interval_s == 0) {
+                if let Some(will) = will.filter(|w| present.is_some() && w.delay_interval_s == 0 && !is_mourned) {
+                    if let Some(peer) = self.peers.get_mut(key) {
+                        peer.mourned.insert(epoch);
+                    }
                     self.send_will(will, turn);
                 }
+                continue;
+            }
+            if is_mourned {
                 continue;
             }
             if epoch.term == self.term {
