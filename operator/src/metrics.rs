@@ -56,6 +56,7 @@ pub(crate) struct Metrics {
     leader: Gauge,
     clusters: Gauge<i64>,
     promotions: Counter<u64, AtomicU64>,
+    demotions: Counter<u64, AtomicU64>,
     drains: Family<ResultLabel, Counter>,
     rebalances: Family<ResultLabel, Counter>,
     losses: Family<ResultLabel, Counter>,
@@ -109,11 +110,17 @@ impl Metrics {
             clusters.clone(),
         );
         registry.register("proxy_promotions", "Proxies that were made active", promotions.clone());
+        let demotions = Counter::default();
+        registry.register(
+            "proxy_demotions",
+            "Proxies that have handed over and wait again",
+            demotions.clone(),
+        );
         let drains = Family::default();
         let rebalances = Family::default();
         registry.register(
             "drains",
-            "Proxies that handed over and may stop, by result",
+            "Proxies that handed over and may stop or wait, by result",
             Family::clone(&drains),
         );
         registry.register(
@@ -159,6 +166,7 @@ impl Metrics {
             leader,
             clusters,
             promotions,
+            demotions,
             drains,
             rebalances,
             losses,
@@ -205,7 +213,12 @@ impl Metrics {
         self.promotions.inc_by(proxies);
     }
 
-    /// Counts a proxy that handed over and may stop.
+    /// Counts proxies that have handed over and wait again.
+    pub(crate) fn demoted(&self, proxies: u64) {
+        self.demotions.inc_by(proxies);
+    }
+
+    /// Counts a proxy that handed over and may stop or wait.
     pub(crate) fn drained(&self, result: &'static str) {
         self.drains.get_or_create(&ResultLabel { result }).inc();
     }

@@ -348,7 +348,7 @@ impl Reconciler {
             offered: &self.images,
             version: VERSION,
         });
-        let rooms = self.rooms.known(observed, self.writer.client());
+        let nodes = self.rooms.known(observed, self.writer.client());
         let moves = self.moves.plan(resource, observed);
         let settings = &cluster.proxy.rollout;
         let is_rollback = roll_back(&mut keep, settings, observed, served_last);
@@ -375,7 +375,8 @@ impl Reconciler {
                 requests: Some(children.active_requests.clone()),
                 ..ResourceRequirements::default()
             }),
-            rooms: &rooms,
+            rooms: &nodes.rooms,
+            closed_nodes: &nodes.closed,
             moves: &moves,
             pace: &pace,
             served_last,

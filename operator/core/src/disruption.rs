@@ -83,6 +83,7 @@ mod tests {
             is_change: true,
             config_hash: None,
             is_lost: false,
+            ends_order: false,
         };
         ProxyPlan {
             actions: victims.iter().map(victim).collect(),

@@ -14,8 +14,8 @@ pub use moves::{
     Drain, DrainEnd, MoveInput, MoveNews, MoveSettings, MovesPlan, OrderWrite, Rebalanced, Samples, Teller, plan_moves,
 };
 pub use proxies::{
-    ACTIVE_COST, DRAINED_COST, DRAINING_COST, FORMER_COST, ProxyAction, ProxyPlan, ProxyTarget, Rooms, WARM_COST,
-    keep_serving, plan_proxies,
+    ACTIVE_COST, DRAINED_COST, DRAINING_COST, FORMER_COST, ProxyAction, ProxyPlan, ProxyTarget, Reservation, Rooms,
+    WARM_COST, keep_serving, plan_proxies,
 };
 pub use storage::{StorageAction, StoragePlan, plan_storage};
 

@@ -136,6 +136,7 @@ fn decisions_are_told_with_names_and_numbers() {
         is_change,
         config_hash: None,
         is_lost: false,
+        ends_order: false,
     };
     let plan = ProxyPlan {
         actions: vec![
