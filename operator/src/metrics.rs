@@ -61,6 +61,7 @@ pub(crate) struct Metrics {
     rebalances: Family<ResultLabel, Counter>,
     losses: Family<ResultLabel, Counter>,
     scaling: Scaling,
+    warm_desired: Gauge<i64>,
     rounds: Histogram,
 }
 
@@ -135,6 +136,12 @@ impl Metrics {
             Family::clone(&losses),
         );
         let scaling = Scaling::default();
+        let warm_desired = Gauge::default();
+        registry.register(
+            "warm_proxies_desired",
+            "Proxies that are to wait in the warm pools of all MqttClusters",
+            warm_desired.clone(),
+        );
         let rounds = Histogram::new(DURATIONS_S);
         registry.register(
             "scaling_clusters",
@@ -171,6 +178,7 @@ impl Metrics {
             rebalances,
             losses,
             scaling,
+            warm_desired,
             rounds,
         }
     }
@@ -261,6 +269,11 @@ impl Metrics {
     pub(crate) fn scaling_round(&self, clusters: usize, took: Duration) {
         self.scaling.clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
         self.rounds.observe(took.as_secs_f64());
+    }
+
+    /// Says that `now` proxies are to wait in the clusters of one of the watched namespaces, where `before` were.
+    pub(crate) fn warm_changed(&self, before: i64, now: i64) {
+        self.warm_desired.inc_by(now.saturating_sub(before));
     }
 
     /// The OpenMetrics text.

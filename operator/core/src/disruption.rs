@@ -89,6 +89,7 @@ mod tests {
             actions: victims.iter().map(victim).collect(),
             target_replicas: 2,
             target_replicas_were: Some(2),
+            warm: 0,
             promotable: 0,
             phase,
             moves: MovesPlan::default(),

@@ -15,7 +15,7 @@ pub use moves::{
 };
 pub use proxies::{
     ACTIVE_COST, DRAINED_COST, DRAINING_COST, FORMER_COST, ProxyAction, ProxyPlan, ProxyTarget, Reservation, Rooms,
-    WARM_COST, keep_serving, plan_proxies,
+    WARM_COST, find_warm, keep_serving, plan_proxies,
 };
 pub use storage::{StorageAction, StoragePlan, plan_storage};
 

@@ -147,6 +147,7 @@ fn decisions_are_told_with_names_and_numbers() {
         ],
         target_replicas: 4,
         target_replicas_were: Some(3),
+        warm: 0,
         promotable: 0,
         phase: RevisionPhase::Stable,
         moves: NO_MOVES.clone(),

@@ -30,6 +30,7 @@ use crate::requests::Requests;
 use crate::rollout::Pace;
 
 use demotion::Demotion;
+pub use pool::find_warm;
 pub use roles::{ACTIVE_COST, DRAINED_COST, DRAINING_COST, FORMER_COST, WARM_COST};
 pub use room::Rooms;
 use room::{Fit, Room};
@@ -70,6 +71,8 @@ pub struct ProxyPlan {
     pub target_replicas: u32,
     /// What `spec.replicas` was, when the Deployment is there.
     pub target_replicas_were: Option<u32>,
+    /// Proxies that should wait.
+    pub warm: u32,
     /// Warm proxies of the target that could be active with all that an active one reserves.
     pub promotable: u32,
     /// Where the change of revision stands.
@@ -270,6 +273,7 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
         actions,
         target_replicas,
         target_replicas_were: deployment.map(|deployment| deployment.replicas),
+        warm: target.warm,
         promotable,
         phase: match (is_alone, takes_over) {
             (true, _) => RevisionPhase::Stable,
@@ -307,6 +311,7 @@ pub fn keep_serving(observed: &Observed, replicas: Option<u32>) -> ProxyPlan {
         actions,
         target_replicas: replicas,
         target_replicas_were: Some(replicas),
+        warm: 0,
         promotable: 0,
         phase: RevisionPhase::Stable,
         moves: NO_MOVES.clone(),

@@ -1,12 +1,15 @@
 //! How many pods the target's Deployment has: those that serve and those that wait.
 //!
-//! Called by `plan_proxies`. Raising `replicas` starts pods, lowering it removes some that the ReplicaSet controller chooses:
-//! pods that are not ready first, then by deletion cost. So it is lowered only when whom it chooses does not serve.
+//! Called by `plan_proxies`, and for what that is asked ([`find_warm`]). Raising `replicas` starts pods, lowering it removes
+//! some that the ReplicaSet controller chooses: pods that are not ready first, then by deletion cost. So it is lowered only
+//! when whom it chooses does not serve.
+
+use freshet_scaling::Pool;
 
 use super::demotion::Demotion;
 use super::has_left;
 use super::roles::{Assigned, DRAINED_COST};
-use crate::observe::{ProxyDeployment, ProxyPod, Role};
+use crate::observe::{Observed, ProxyDeployment, ProxyPod, Role};
 
 /// Part of the active proxies that is started at once to refill the pool, at least one: pods that start take CPU from those
 /// that serve.
@@ -74,6 +77,16 @@ pub(super) fn next_replicas(
     let missing = replicas.saturating_sub(serving);
     let refill = replicas.div_ceil(REFILL_DIVISOR).max(1);
     wanted.min(there.saturating_add(missing.max(refill)).max(held))
+}
+
+/// How many proxies of a revision are to wait: what was `decided`, or what is there beyond those that are asked to serve, as
+/// long as nothing was.
+pub fn find_warm(pool: Pool, decided: Option<u32>, observed: &Observed, revision: &str, replicas: u32) -> u32 {
+    let is_there =
+        |proxy: &&ProxyPod| proxy.revision == revision && !proxy.pod.is_deleting && proxy.role != Some(Role::Draining);
+    let there = observed.proxies.iter().filter(is_there).count();
+    let beyond = u32::try_from(there).unwrap_or(u32::MAX).saturating_sub(replicas);
+    pool.bounded(decided.unwrap_or(beyond))
 }
 
 fn count<'a>(proxies: impl Iterator<Item = &'a Assigned<'a>>) -> u32 {

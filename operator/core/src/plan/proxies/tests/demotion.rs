@@ -1,5 +1,7 @@
 //! Proxies that have handed over and wait again, or do not.
 
+use freshet_scaling::Pool;
+
 use super::moves::{drain, moves, with_clients};
 use super::*;
 use crate::plan::{Drain, DrainEnd};
@@ -212,4 +214,23 @@ fn a_victim_that_serves_again_loses_its_order_with_its_role() {
     let plan = plan_proxies(&there, target);
     assert_eq!(steps(&plan), ["Active p2", "replicas 3"]);
     assert!(matches!(plan.actions[0], ProxyAction::SetRole { ends_order: true, .. }));
+}
+
+#[test]
+fn what_is_there_waits_on_until_something_is_decided() {
+    let auto = Pool {
+        min: 1,
+        max: 5,
+        is_auto: true,
+    };
+    let mut proxies: Vec<ProxyPod> = ["p1", "p2"].map(|name| active(name, "a")).to_vec();
+    proxies.extend(["w1", "w2", "w3"].map(|name| proxy(name, "a")));
+    proxies.extend([with_clients("d1"), proxy("old", "b")]);
+    let there = observed(vec![deployment("a", 6, 6)], proxies);
+    let warm = |pool, decided, replicas| find_warm(pool, decided, &there, "a", replicas);
+    assert_eq!(warm(auto, None, 2), 3);
+    assert_eq!(warm(auto, Some(4), 2), 4);
+    assert_eq!((warm(auto, Some(9), 2), warm(auto, Some(0), 2)), (5, 1));
+    assert_eq!(warm(auto, None, 9), 1);
+    assert_eq!(warm(Pool::fixed(2), Some(4), 2), 2);
 }
