@@ -445,7 +445,7 @@ impl Scaled {
     }
 
     fn owe(&mut self, turn: &Turn) {
-        let owed = if turn.goal.is_some() || turn.decision.is_some() || turn.resizes_pool {
+        let owed = if turn.goal.is_some() || turn.decision.is_some() || turn.resizes_pool || turn.is_set_by_hand {
             Owes::Decision
         } else if turn.has_news {
             Owes::Numbers

@@ -18,8 +18,8 @@ use crate::scaling::Scaling;
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline, extend("x-kubernetes-validations" = proxy_rules()))]
 pub struct Proxy {
-    /// Proxies that serve clients. `kubectl scale` and a HorizontalPodAutoscaler write it, or the operator with
-    /// `scaling.mode: Scale`. Default 2; 0 to 1000. Live.
+    /// Proxies that serve clients. The operator writes it with `scaling.mode: Scale`: leave it out of manifests then. With the
+    /// other modes `kubectl scale` and a HorizontalPodAutoscaler do. Default 2; 0 to 1000. Live.
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: u32,
     /// Image of the proxies.

@@ -123,6 +123,15 @@ pub struct DecisionStatus {
     pub applied: bool,
     /// Why, in one sentence.
     pub reason: String,
+    /// Somebody else has set `spec.proxy.replicas`, and the operator goes on from there.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub by_hand: bool,
+}
+
+// As serde asks for it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// How many proxies are to wait.

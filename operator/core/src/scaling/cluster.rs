@@ -19,6 +19,9 @@ use crate::{labels, names};
 
 /// Decisions that status lists.
 const DECISIONS_MAX: usize = 5;
+/// What is said of a count that somebody else has set.
+const SET_BY_HAND: &str = "somebody else has set replicas, and load decides from there on, within scaling.min and \
+                           scaling.max: set scaling.mode to Off to keep a number";
 /// Key of the scaler's memory in its ConfigMap.
 const STATE_KEY: &str = "state";
 /// How long a proxy takes to start where none was seen to.
@@ -71,6 +74,8 @@ pub struct Turn {
     pub goal: Option<u32>,
     /// Another number of proxies is to wait.
     pub resizes_pool: bool,
+    /// Somebody else has set `replicas`, which with `Scale` is worth a word.
+    pub is_set_by_hand: bool,
     /// Status would say something else than before.
     pub has_news: bool,
 }
@@ -107,7 +112,7 @@ impl ClusterScaler {
             self.settings = tick.settings.clone();
             self.scaler.set_settings(self.settings.clone());
         }
-        self.heed(tick);
+        let by_hand = self.heed(tick);
         self.fleet.keep_only(tick.members);
         let sample = self.fleet.sample(tick.members, tick.at, tick.now);
         self.scaler.observe(&sample);
@@ -135,6 +140,9 @@ impl ClusterScaler {
                 at: time(times.from),
                 min: entry.min,
             });
+        if let Some(from) = by_hand {
+            note(&mut shown, set_by_hand(from, tick.replicas, tick.now));
+        }
         if let Some(decision) = &decision {
             self.count = decision.to;
             note(&mut shown, decided(decision));
@@ -147,6 +155,7 @@ impl ClusterScaler {
             decision,
             goal: self.goal(),
             resizes_pool: self.warm != waited,
+            is_set_by_hand: by_hand.is_some(),
             has_news,
         }
     }
@@ -205,8 +214,13 @@ impl ClusterScaler {
         self.scaler.state()
     }
 
-    /// Takes up a count or a mode that somebody else has set.
-    fn heed(&mut self, tick: &Tick<'_>) {
+    /// Takes up a count or a mode that somebody else has set. Returns what was asked for before, if that was for the operator
+    /// to say.
+    fn heed(&mut self, tick: &Tick<'_>) -> Option<u32> {
+        let scales = self.mode == ScalingMode::Scale && tick.mode == ScalingMode::Scale;
+        // What is asked for may have been stored by the reconcile a moment ago, which says so afterwards.
+        let is_new = self.seen.is_some_and(|seen| seen != tick.replicas) && tick.replicas != self.count;
+        let before = (scales && is_new).then_some(self.count);
         let is_first = self.seen.is_none();
         let goes_on = is_first && tick.mode == self.mode && self.mode == ScalingMode::Observe && self.count > 0;
         let is_changed = self.seen != Some(tick.replicas) || self.mode != tick.mode;
@@ -215,6 +229,7 @@ impl ClusterScaler {
         }
         self.mode = tick.mode;
         self.seen = Some(tick.replicas);
+        before
     }
 }
 
@@ -225,6 +240,18 @@ fn decided(decision: &Decision) -> DecisionStatus {
         to: decision.to,
         applied: false,
         reason: decision.reason.to_string(),
+        by_hand: false,
+    }
+}
+
+fn set_by_hand(from: u32, to: u32, now: Duration) -> DecisionStatus {
+    DecisionStatus {
+        at: time(now),
+        from,
+        to,
+        applied: true,
+        reason: SET_BY_HAND.to_owned(),
+        by_hand: true,
     }
 }
 

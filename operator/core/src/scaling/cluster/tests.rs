@@ -159,6 +159,54 @@ fn a_count_that_somebody_sets_is_where_the_next_decision_begins() {
     assert_eq!(world.second(Some(15_000), true).goal, Some(10));
 }
 
+#[test]
+fn who_sets_a_count_beside_the_operator_is_told_once_what_becomes_of_it() {
+    let mut world = World::new(ScalingMode::Scale, 2);
+    world.seconds(35_000, 30);
+    let own = world.scaler.shown().decisions.clone();
+    assert!(own.iter().all(|decision| !decision.by_hand), "{own:?}");
+    world.replicas = 9;
+    assert!(world.second(Some(35_000), true).is_set_by_hand);
+    let said = world.scaler.shown().last_decision.clone().expect("a word");
+    assert_eq!((said.from, said.to, said.by_hand, said.applied), (4, 9, true, true));
+    assert!(said.reason.contains("scaling.mode to Off"), "{}", said.reason);
+    assert!(!world.second(Some(35_000), true).is_set_by_hand);
+    // One outside of the bounds is told that as well.
+    world.replicas = 12;
+    assert!(world.second(Some(35_000), true).is_set_by_hand);
+    let decisions = &world.scaler.shown().decisions;
+    let told: Vec<_> = decisions
+        .iter()
+        .rev()
+        .take(2)
+        .map(|told| (told.to, told.by_hand))
+        .collect();
+    assert_eq!(told, [(10, false), (12, true)]);
+    assert_eq!(world.replicas, 10);
+}
+
+#[test]
+fn a_count_outside_of_the_bounds_is_brought_inside_at_once_with_a_word() {
+    for (replicas, expected) in [(0, 2), (1, 2), (40, 10)] {
+        let mut world = World::new(ScalingMode::Scale, replicas);
+        world.second(None, true);
+        assert_eq!(world.replicas, expected);
+        let said = world.scaler.shown().last_decision.clone().expect("a word");
+        assert_eq!(said.reason, "scaling.min and scaling.max allow 2 to 10");
+    }
+}
+
+#[test]
+fn who_observes_or_has_just_begun_to_scale_hears_nothing_of_counts_that_others_set() {
+    let mut world = World::new(ScalingMode::Observe, 2);
+    world.seconds(15_000, 10);
+    world.replicas = 3;
+    assert!(!world.second(Some(15_000), true).is_set_by_hand);
+    world.mode = ScalingMode::Scale;
+    world.replicas = 4;
+    assert!(!world.second(Some(15_000), true).is_set_by_hand);
+}
+
 const AUTO: Pool = Pool {
     min: 1,
     max: 5,
