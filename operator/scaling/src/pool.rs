@@ -176,7 +176,8 @@ impl Needs {
             self.rises.iter_mut().for_each(|(at, _)| *at = (*at).min(slot));
         }
         self.known = Some((now, foreseen.min(settings.max)));
-        let needs = needs.min(settings.max);
+        // As many as `min` serve in any case, and more than `max` never.
+        let needs = needs.max(settings.min).min(settings.max);
         let begin = slot_of(now.saturating_sub(settings.capacity_delay));
         while self.lows.front().is_some_and(|(at, _)| *at < begin) {
             self.lows.pop_front();

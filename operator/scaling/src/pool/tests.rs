@@ -68,6 +68,14 @@ fn the_steepest_rise_within_the_time_that_a_proxy_takes_decides() {
 }
 
 #[test]
+fn a_rise_is_counted_from_those_that_serve_in_any_case() {
+    let mut world = World::new(1);
+    world.decide(0, 0, 0);
+    assert_eq!(world.decide(2, 0, 10).proxies, 1);
+    assert_eq!(world.decide(4, 0, 20).proxies, 2);
+}
+
+#[test]
 fn what_is_foreseen_counts_without_those_that_serve() {
     let mut world = World::new(1);
     let decision = world.decide(2, 5, 0);
