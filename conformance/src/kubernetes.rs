@@ -51,7 +51,9 @@ impl Deployed<'_> {
             "metadata": {"name": "mqtt", "namespace": self.namespace},
             "spec": {
                 "service": {"type": "NodePort"},
-                "proxy": {"replicas": PROXIES, "resources": small, "warm": {"min": 0}},
+                "proxy": {
+                    "replicas": PROXIES, "scaling": {"mode": "Off"}, "resources": small, "warm": {"min": 0},
+                },
                 "storage": {"resources": small},
             },
         });

@@ -9,6 +9,8 @@ mod broker;
 mod changes;
 #[path = "product/client.rs"]
 mod client;
+#[path = "product/demotion.rs"]
+mod demotion;
 #[path = "product/device.rs"]
 mod device;
 #[path = "product/failures.rs"]

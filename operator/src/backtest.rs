@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use freshet_operator_api::{Scaling, Warm};
-use freshet_operator_core::scaling::read_scaling;
+use freshet_operator_core::scaling::{read_pool, read_scaling};
 use freshet_scaling::backtest::{Backtest, Policy, Score, TimelineRow, replay};
 use freshet_scaling::trace::{Kind, Trace, generate, parse_trace, write_header, write_row};
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub(crate) fn run_backtest(args: &BacktestArgs) -> anyhow::Result<()> {
     let settings = read_scaling(&proxy.scaling, args.capacity_delay)?;
     let backtest = Backtest {
         settings,
-        warm: proxy.warm.min,
+        pool: read_pool(&proxy.warm),
         history: args.history,
     };
     anyhow::ensure!(

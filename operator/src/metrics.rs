@@ -56,10 +56,12 @@ pub(crate) struct Metrics {
     leader: Gauge,
     clusters: Gauge<i64>,
     promotions: Counter<u64, AtomicU64>,
+    demotions: Counter<u64, AtomicU64>,
     drains: Family<ResultLabel, Counter>,
     rebalances: Family<ResultLabel, Counter>,
     losses: Family<ResultLabel, Counter>,
     scaling: Scaling,
+    warm_desired: Gauge<i64>,
     rounds: Histogram,
 }
 
@@ -109,11 +111,17 @@ impl Metrics {
             clusters.clone(),
         );
         registry.register("proxy_promotions", "Proxies that were made active", promotions.clone());
+        let demotions = Counter::default();
+        registry.register(
+            "proxy_demotions",
+            "Proxies that have handed over and wait again",
+            demotions.clone(),
+        );
         let drains = Family::default();
         let rebalances = Family::default();
         registry.register(
             "drains",
-            "Proxies that handed over and may stop, by result",
+            "Proxies that handed over and may stop or wait, by result",
             Family::clone(&drains),
         );
         registry.register(
@@ -128,6 +136,12 @@ impl Metrics {
             Family::clone(&losses),
         );
         let scaling = Scaling::default();
+        let warm_desired = Gauge::default();
+        registry.register(
+            "warm_proxies_desired",
+            "Proxies that are to wait in the warm pools of all MqttClusters",
+            warm_desired.clone(),
+        );
         let rounds = Histogram::new(DURATIONS_S);
         registry.register(
             "scaling_clusters",
@@ -159,10 +173,12 @@ impl Metrics {
             leader,
             clusters,
             promotions,
+            demotions,
             drains,
             rebalances,
             losses,
             scaling,
+            warm_desired,
             rounds,
         }
     }
@@ -205,7 +221,12 @@ impl Metrics {
         self.promotions.inc_by(proxies);
     }
 
-    /// Counts a proxy that handed over and may stop.
+    /// Counts proxies that have handed over and wait again.
+    pub(crate) fn demoted(&self, proxies: u64) {
+        self.demotions.inc_by(proxies);
+    }
+
+    /// Counts a proxy that handed over and may stop or wait.
     pub(crate) fn drained(&self, result: &'static str) {
         self.drains.get_or_create(&ResultLabel { result }).inc();
     }
@@ -248,6 +269,11 @@ impl Metrics {
     pub(crate) fn scaling_round(&self, clusters: usize, took: Duration) {
         self.scaling.clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
         self.rounds.observe(took.as_secs_f64());
+    }
+
+    /// Says that `now` proxies are to wait in the clusters of one of the watched namespaces, where `before` were.
+    pub(crate) fn warm_changed(&self, before: i64, now: i64) {
+        self.warm_desired.inc_by(now.saturating_sub(before));
     }
 
     /// The OpenMetrics text.

@@ -25,9 +25,10 @@ use freshet_operator_core::keep::{Keep, KeepInput, choose_defaults, decide_keep}
 use freshet_operator_core::labels;
 use freshet_operator_core::loss::judge_losses;
 use freshet_operator_core::observe::{Objects, Observed, observe};
-use freshet_operator_core::plan::{ProxyPlan, ProxyTarget, StoragePlan, plan_proxies, plan_storage};
+use freshet_operator_core::plan::{ProxyPlan, ProxyTarget, StoragePlan, find_warm, plan_proxies, plan_storage};
 use freshet_operator_core::requests::Requests;
 use freshet_operator_core::rollout::{PaceInput, RolloutMemory, judge, next_pace, roll_back};
+use freshet_operator_core::scaling::read_pool;
 use freshet_operator_core::status::Blocked;
 use freshet_operator_core::{DefaultImages, ValidatedCluster, names, validate};
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -348,7 +349,7 @@ impl Reconciler {
             offered: &self.images,
             version: VERSION,
         });
-        let rooms = self.rooms.known(observed, self.writer.client());
+        let nodes = self.rooms.known(observed, self.writer.client());
         let moves = self.moves.plan(resource, observed);
         let settings = &cluster.proxy.rollout;
         let is_rollback = roll_back(&mut keep, settings, observed, served_last);
@@ -368,14 +369,15 @@ impl Reconciler {
         let target = ProxyTarget {
             revision: &keep.proxy_revision,
             replicas: cluster.proxy.replicas,
-            warm: cluster.proxy.warm.min,
+            warm: self.warm(resource, &cluster, observed, previous, &keep.proxy_revision),
             is_kept: keep.keeps_proxies,
             config_hash: &children.proxy_config_hash,
             active_requests: Requests::of(&ResourceRequirements {
                 requests: Some(children.active_requests.clone()),
                 ..ResourceRequirements::default()
             }),
-            rooms: &rooms,
+            rooms: &nodes.rooms,
+            closed_nodes: &nodes.closed,
             moves: &moves,
             pace: &pace,
             served_last,
@@ -389,5 +391,20 @@ impl Reconciler {
             proxies,
             storage,
         }
+    }
+
+    /// How many proxies of the target are to wait.
+    fn warm(
+        &self,
+        resource: &MqttCluster,
+        cluster: &ValidatedCluster,
+        observed: &Observed,
+        previous: Option<&MqttClusterStatus>,
+        target: &str,
+    ) -> u32 {
+        let shown = || previous?.scaling.as_ref()?.warm.as_ref().map(|warm| warm.desired);
+        let decided = self.scalings.warm(resource).or_else(shown);
+        let pool = read_pool(&cluster.proxy.warm);
+        find_warm(pool, decided, observed, target, cluster.proxy.replicas)
     }
 }

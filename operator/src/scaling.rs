@@ -15,15 +15,16 @@ mod scrape;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use freshet_load::Load;
-use freshet_operator_api::{MqttCluster, Scaling, ScalingMode, ScalingStatus};
+use freshet_operator_api::{MqttCluster, Scaling, ScalingMode, ScalingStatus, WarmStatus};
 use freshet_operator_core::loss::Testimonies;
 use freshet_operator_core::rollout::Loads;
 use freshet_operator_core::scaling::cluster::{ClusterScaler, Tick, Turn, capacity_delay};
-use freshet_operator_core::scaling::read_scaling;
+use freshet_operator_core::scaling::{read_pool, read_scaling};
 use freshet_scaling::Settings;
 use futures::{StreamExt, stream};
 use kube::ResourceExt;
@@ -38,7 +39,7 @@ use crate::write::Writer;
 use history::Saving;
 use loads::LatestLoads;
 use losses::{Losses, doubted};
-use round::{Looked, ask, look};
+use round::{Looked, ask, is_followed, look};
 use scrape::Scraper;
 
 /// How often proxies are asked and decisions made.
@@ -63,11 +64,13 @@ struct Shared {
     nudges: mpsc::Sender<ObjectRef<MqttCluster>>,
     losses: Losses,
     loads: LatestLoads,
+    /// Proxies that are to wait, of all clusters, as last said.
+    warm: AtomicI64,
     /// What times of answers are counted from.
     start: Instant,
 }
 
-/// One cluster that is scaled or observed.
+/// One cluster whose load is followed.
 struct Scaled {
     uid: String,
     /// None until what was remembered has been read.
@@ -101,6 +104,7 @@ impl Scalings {
             nudges,
             losses: Losses::default(),
             loads: LatestLoads::default(),
+            warm: AtomicI64::new(0),
             start: Instant::now(),
         };
         (Self(Arc::new(shared)), nudged)
@@ -150,10 +154,15 @@ impl Scalings {
     /// What status is to say; nothing of a cluster that is not looked at.
     pub(crate) fn shown(&self, resource: &MqttCluster) -> Option<ScalingStatus> {
         // One that was turned off a moment ago may not have been forgotten yet.
-        if resource.spec.proxy.scaling.mode == ScalingMode::Off {
+        if !is_followed(resource) {
             return None;
         }
         self.with_scaler(resource, |scaler| scaler.shown().clone())
+    }
+
+    /// How many proxies are to wait; nothing where load does not decide that, or nothing is known of it yet.
+    pub(crate) fn warm(&self, resource: &MqttCluster) -> Option<u32> {
+        self.with_scaler(resource, ClusterScaler::warm).flatten()
     }
 
     /// What was heard of proxies that are doubted.
@@ -192,6 +201,7 @@ impl Scalings {
             self.match_clusters(&looked, &writer);
             if looked.is_empty() {
                 scraper.keep_only(std::iter::empty());
+                self.count_warm(&looked, &metrics);
                 continue;
             }
             let doubted = doubted(&looked, &scraper);
@@ -204,7 +214,19 @@ impl Scalings {
             self.save_one(&looked, &writer);
             let scaled = looked.iter().filter(|looked| looked.is_scaled()).count();
             metrics.scaling_round(scaled, began.elapsed());
+            self.count_warm(&looked, &metrics);
         }
+    }
+
+    /// Says how many proxies are to wait, of all clusters.
+    fn count_warm(&self, looked: &[Looked], metrics: &Metrics) {
+        let of = |looked: &Looked| {
+            let warm = &looked.resource.spec.proxy.warm;
+            i64::from(self.warm(&looked.resource).unwrap_or(warm.min))
+        };
+        let now = looked.iter().map(of).sum();
+        let before = self.0.warm.swap(now, Ordering::Relaxed);
+        metrics.warm_changed(before, now);
     }
 
     /// Hears the second witness, and asks for the reconciles that follow from what it says.
@@ -219,7 +241,7 @@ impl Scalings {
     fn match_clusters(&self, looked: &[Looked], writer: &Writer) {
         let all: HashSet<&ObjectRef<MqttCluster>> = looked.iter().map(|looked| &looked.key).collect();
         self.0.moves.keep_only(&all);
-        let scaled = || looked.iter().filter(|looked| looked.is_scaled());
+        let scaled = || looked.iter().filter(|looked| is_followed(&looked.resource));
         let mut clusters = self.clusters();
         let keys: HashSet<&ObjectRef<MqttCluster>> = scaled().map(|looked| &looked.key).collect();
         clusters.retain(|key, _| keys.contains(key));
@@ -315,17 +337,17 @@ impl Scalings {
             };
             let turn = scaler.tick(&Tick {
                 settings,
-                mode: if looked.resource.spec.paused {
-                    ScalingMode::Observe
-                } else {
-                    scaling.mode
+                mode: match scaling.mode {
+                    ScalingMode::Scale if looked.resource.spec.paused => ScalingMode::Observe,
+                    mode => mode,
                 },
+                pool: read_pool(&looked.resource.spec.proxy.warm),
                 replicas,
                 members: &looked.members,
                 at,
                 now,
             });
-            tell(looked, &turn, metrics);
+            tell(looked, &turn, scaler.shown().warm.as_ref(), metrics);
             scaled.owe(&turn);
             scaled.nudge(&looked.key, &self.0.nudges);
         }
@@ -366,9 +388,13 @@ impl Scalings {
     }
 }
 
-fn tell(looked: &Looked, turn: &Turn, metrics: &Metrics) {
-    let Some(decision) = &turn.decision else { return };
+fn tell(looked: &Looked, turn: &Turn, warm: Option<&WarmStatus>, metrics: &Metrics) {
     let (cluster, namespace) = (&looked.key.name, looked.key.namespace.as_deref().unwrap_or_default());
+    if let Some(warm) = warm.filter(|_| turn.resizes_pool) {
+        let (desired, reason) = (warm.desired, &warm.reason);
+        tracing::info!(cluster, namespace, desired, reason, "size of the warm pool decided");
+    }
+    let Some(decision) = &turn.decision else { return };
     let is_written = turn.goal.is_some();
     tracing::info!(
         cluster,
@@ -419,7 +445,7 @@ impl Scaled {
     }
 
     fn owe(&mut self, turn: &Turn) {
-        let owed = if turn.goal.is_some() || turn.decision.is_some() {
+        let owed = if turn.goal.is_some() || turn.decision.is_some() || turn.resizes_pool || turn.is_set_by_hand {
             Owes::Decision
         } else if turn.has_news {
             Owes::Numbers

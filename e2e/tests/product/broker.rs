@@ -81,7 +81,13 @@ impl Broker<'_> {
             &mut spec,
             &json!({
                 "service": {"type": "NodePort"},
-                "proxy": {"resources": small, "drain": {"linger": "1s", "timeout": "20s"}, "rollout": {"canary": "2s"}},
+                "proxy": {
+                    "resources": small,
+                    // Who serves is what the case sets.
+                    "scaling": {"mode": "Off"},
+                    "drain": {"linger": "1s", "timeout": "20s"},
+                    "rollout": {"canary": "2s"},
+                },
                 "storage": {"resources": small},
             }),
         );

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use freshet_e2e::condition::{Observed, await_condition};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::broker::{Broker, DEADLINE, with_broker, with_broker_alone};
 use crate::client::Client;
-use crate::device::{Device, Watcher};
+use crate::device::{Device, Report, Seen, Watcher};
 
 /// Clients of a scale-in; half of them publish with QoS 1, half with QoS 2.
 const DEVICES: u16 = 200;
@@ -68,34 +68,42 @@ async fn a_scale_in_from_four_to_two_loses_nothing_and_interrupts_nobody_twice()
         ensure!(note.ends_with("has handed over all clients"), "{note}");
         await_clients(broker, usize::from(DEVICES) + 1).await?;
         ends.store(true, Ordering::Relaxed);
-        let mut acknowledged = BTreeMap::new();
-        let mut moved = 0;
-        while let Some(report) = devices.join_next().await {
-            let report = report??;
-            ensure!(
-                report.interruptions <= 1,
-                "{} was interrupted {} times",
-                report.number,
-                report.interruptions
-            );
-            moved += report.interruptions;
-            acknowledged.insert(report.number, report.acknowledged);
-        }
-        ensure!(moved > 0, "no client was on the proxies that left: nothing is shown");
-        let seen = watcher.await??;
-        ensure!(seen.wills == 0, "{} wills fired", seen.wills);
-        for (number, count) in acknowledged {
-            let got = seen.by_device.get(&number).cloned().unwrap_or_default();
-            for sequence in 1..=count {
-                let times = got.get(&sequence).copied().unwrap_or(0);
-                // QoS 1 may come again.
-                let is_right = if number % 2 == 0 { times >= 1 } else { times == 1 };
-                ensure!(is_right, "message {sequence} of {number} came {times} times");
-            }
-        }
-        Ok(())
+        ensure_all_arrived(devices, watcher).await
     })
     .await
+}
+
+/// Waits for devices that were asked to end: all that they had acknowledged has arrived, some were moved, and none twice.
+pub(crate) async fn ensure_all_arrived(
+    mut devices: JoinSet<Result<Report>>,
+    watcher: JoinHandle<Result<Seen>>,
+) -> Result<()> {
+    let mut acknowledged = BTreeMap::new();
+    let mut moved = 0;
+    while let Some(report) = devices.join_next().await {
+        let report = report??;
+        ensure!(
+            report.interruptions <= 1,
+            "{} was interrupted {} times",
+            report.number,
+            report.interruptions
+        );
+        moved += report.interruptions;
+        acknowledged.insert(report.number, report.acknowledged);
+    }
+    ensure!(moved > 0, "no client was on the proxies that left: nothing is shown");
+    let seen = watcher.await??;
+    ensure!(seen.wills == 0, "{} wills fired", seen.wills);
+    for (number, count) in acknowledged {
+        let got = seen.by_device.get(&number).cloned().unwrap_or_default();
+        for sequence in 1..=count {
+            let times = got.get(&sequence).copied().unwrap_or(0);
+            // QoS 1 may come again.
+            let is_right = if number % 2 == 0 { times >= 1 } else { times == 1 };
+            ensure!(is_right, "message {sequence} of {number} came {times} times");
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]
@@ -152,7 +160,7 @@ async fn stay(address: SocketAddr, index: usize, interruptions: Arc<Vec<AtomicU3
 }
 
 /// Waits until so many clients are connected, wherever they are.
-async fn await_clients(broker: &Broker<'_>, count: usize) -> Result<Value> {
+pub(crate) async fn await_clients(broker: &Broker<'_>, count: usize) -> Result<Value> {
     await_condition(&format!("{count} clients are connected"), DEADLINE, async || {
         let clients = broker.metric("freshet_proxy_clients").await?;
         let sum: u64 = clients.values().sum();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
+use freshet_e2e::command::run_with_input;
 use freshet_e2e::condition::{Observed, await_condition};
 use serde_json::{Value, json};
 
@@ -114,6 +115,77 @@ async fn scale_follows_the_clients_by_promotion_and_back_in() -> Result<()> {
             "{}",
             resource["spec"]["proxy"]
         );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn who_sets_replicas_beside_the_operator_is_told_what_becomes_of_it() -> Result<()> {
+    with_broker("scaling-by-hand", scaled("Scale"), async |broker| {
+        await_desired(broker, 1).await?;
+        broker.run(&["scale", "mqc/mqtt", "--replicas=3"]).await?;
+        let note = broker.await_event("ReplicasSet").await?;
+        ensure!(
+            note.starts_with("1 to 3 proxies: somebody else has set replicas"),
+            "{note}"
+        );
+        await_serving(broker, 3).await?;
+        // Without clients one is enough, and load decides.
+        await_serving(broker, 1).await?;
+
+        // From now on `replicas` is the operator's: a manifest that names it says so.
+        let manifest = json!({
+            "apiVersion": "freshet.dev/v1alpha1", "kind": "MqttCluster",
+            "metadata": {"name": "mqtt", "namespace": broker.namespace},
+            "spec": {"proxy": {"replicas": 2}},
+        });
+        let mut apply = broker.kubectl().command();
+        apply.args(["apply", "--server-side", "--dry-run=server", "-f", "-"]);
+        let refused = match run_with_input(&mut apply, manifest.to_string().as_bytes()).await {
+            Ok(said) => anyhow::bail!("nobody minds: {said}"),
+            Err(error) => format!("{error:#}"),
+        };
+        ensure!(refused.contains("freshet-scaling"), "{refused}");
+
+        broker.run(&["scale", "mqc/mqtt", "--replicas=9"]).await?;
+        let resource = await_desired(broker, 3).await?;
+        let decisions = resource["status"]["scaling"]["decisions"].to_string();
+        ensure!(
+            decisions.contains("scaling.min and scaling.max allow 1 to 3"),
+            "{decisions}"
+        );
+        await_serving(broker, 3).await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_pool_that_load_sizes_grows_with_a_rise_where_nobody_is_scaled() -> Result<()> {
+    let mut spec = scaled("Off");
+    spec["proxy"]["warm"] = json!({
+        "min": 1, "size": "Auto", "max": 5, "requests": {"cpu": "5m", "memory": "16Mi"},
+    });
+    with_broker("scaling-pool", spec, async |broker| {
+        await_desired(broker, 1).await?;
+        let clients = connect(broker.address().await?).await?;
+        let said = await_condition("two wait", DEADLINE, async || {
+            let warm = broker.resource().await?["status"]["scaling"]["warm"].clone();
+            let waiting = broker.pods("freshet.dev/cluster=mqtt,freshet.dev/role=warm").await?;
+            Ok(if warm["desired"] == 2 && waiting.len() == 2 {
+                Observed::Met(warm)
+            } else {
+                Observed::NotYet(format!("{warm}, {waiting:?}"))
+            })
+        })
+        .await?;
+        let reason = said["reason"].as_str().unwrap_or_default();
+        ensure!(reason.starts_with("load has risen by 2 proxies within "), "{said}");
+        let resource = broker.resource().await?;
+        ensure!(resource["spec"]["proxy"]["replicas"] == 1 && resource["status"]["scaling"]["mode"] == "Off");
+        ensure!(broker.accepting().await?.len() == 1);
+        drop(clients);
         Ok(())
     })
     .await

@@ -35,7 +35,7 @@ pub use moves::{Drain, DrainReason, DrainStatus, Rebalance, RebalanceMode};
 pub use mqtt::{Mqtt, SharedStrategy, SlowConsumer};
 pub use observability::{LogLevel, Observability};
 pub use pod::{Image, ImagePullSecret, PodTemplateOverlay, PullPolicy, Resources, Scheduling};
-pub use proxy::{Proxy, Warm};
+pub use proxy::{Proxy, Warm, WarmSize};
 pub use rollout::{PauseOn, Rollout, RolloutAction};
 pub use scaling::{
     Scaling, ScalingBehavior, ScalingMode, ScalingObjective, ScalingPrediction, ScalingTargets, ScalingWindows,
@@ -43,7 +43,7 @@ pub use scaling::{
 };
 pub use scaling_status::{
     CeilingStatus, DecisionStatus, ForecastStatus, LearnedCapacityStatus, NextScheduledStatus, ScalingStatus,
-    SignalStatus,
+    SignalStatus, WarmStatus,
 };
 pub use service::{ExternalTrafficPolicy, IpFamilyPolicy, Service, ServiceType};
 pub use status::{

@@ -18,8 +18,8 @@ use crate::scaling::Scaling;
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline, extend("x-kubernetes-validations" = proxy_rules()))]
 pub struct Proxy {
-    /// Proxies that serve clients. `kubectl scale` and a HorizontalPodAutoscaler write it, or the operator with
-    /// `scaling.mode: Scale`. Default 2; 0 to 1000. Live.
+    /// Proxies that serve clients. The operator writes it with `scaling.mode: Scale`: leave it out of manifests then. With the
+    /// other modes `kubectl scale` and a HorizontalPodAutoscaler do. Default 2; 0 to 1000. Live.
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: u32,
     /// Image of the proxies.
@@ -75,11 +75,17 @@ impl Default for Proxy {
 /// lost, and is the next when more are asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(inline)]
+#[schemars(inline, extend("x-kubernetes-validations" = warm_rules()))]
 pub struct Warm {
-    /// How many wait beside those that serve. Default 1; 0 to 100. Live.
+    /// How many wait beside those that serve; with `size: Auto` at least. Default 1; 0 to 100. Live.
     #[schemars(range(min = 0, max = 100))]
     pub min: u32,
+    /// `Fixed`: `min` wait. `Auto`: from `min` to `max`, enough for the steepest rise of load that was seen or is foreseen while
+    /// a cold proxy starts, in every `scaling.mode`. Default `Fixed`. Live.
+    pub size: WarmSize,
+    /// Most that wait with `size: Auto`; `min` or more. Default 5; 0 to 100. Live.
+    #[schemars(range(min = 0, max = 100))]
+    pub max: u32,
     /// Pods reserve from birth what an active proxy does. Otherwise that is reserved in place when one becomes active, if its
     /// node has room, which needs Kubernetes 1.33. Default false. New revision.
     pub reserve: bool,
@@ -88,6 +94,24 @@ pub struct Warm {
     /// `{cpu: 50m, memory: 96Mi}`. New revision.
     #[schemars(extend("maxProperties" = 2, "x-kubernetes-validations" = warm_requests_rules()))]
     pub requests: BTreeMap<String, Quantity>,
+}
+
+/// What decides how many proxies wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum WarmSize {
+    /// `min`.
+    #[default]
+    Fixed,
+    /// The load.
+    Auto,
+}
+
+fn warm_rules() -> Value {
+    json!([rule(
+        "self.min <= self.max",
+        "proxy.warm.max must be proxy.warm.min or more"
+    )])
 }
 
 fn warm_requests_rules() -> Value {
@@ -101,6 +125,8 @@ impl Default for Warm {
     fn default() -> Self {
         Self {
             min: 1,
+            size: WarmSize::Fixed,
+            max: 5,
             reserve: false,
             requests: Resources::of(&[("cpu", "50m"), ("memory", "96Mi")], &[]).requests,
         }

@@ -12,9 +12,9 @@ use crate::text::DurationText;
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline, extend("x-kubernetes-validations" = scaling_rules()))]
 pub struct Scaling {
-    /// Who decides: `Off`, whoever writes `replicas`; `Observe`, the same, and `status.scaling` and Events say what the
-    /// operator would do; `Scale`, the operator, which writes `replicas`: leave that out of manifests then. Default `Off`.
-    /// Live.
+    /// Who decides: `Scale`, the operator, which writes `replicas`: leave that out of manifests then; `Observe`, whoever writes
+    /// `replicas`, and `status.scaling` and Events say what the operator would do; `Off`, the same without a word. Default
+    /// `Scale`. Live.
     pub mode: ScalingMode,
     /// Fewest proxies that serve. Default 2; 0 to 1000. Live.
     #[schemars(range(min = 0, max = 1000))]
@@ -51,7 +51,7 @@ fn scaling_rules() -> Value {
 impl Default for Scaling {
     fn default() -> Self {
         Self {
-            mode: ScalingMode::Off,
+            mode: ScalingMode::Scale,
             min: 2,
             max: 10,
             targets: ScalingTargets::default(),
@@ -69,11 +69,11 @@ impl Default for Scaling {
 #[schemars(inline)]
 pub enum ScalingMode {
     /// Whoever writes `spec.proxy.replicas`.
-    #[default]
     Off,
     /// The same, and status says what the operator would do.
     Observe,
     /// The operator, which writes `spec.proxy.replicas`.
+    #[default]
     Scale,
 }
 

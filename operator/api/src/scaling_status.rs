@@ -7,14 +7,15 @@ use serde_json::json;
 
 use crate::scaling::ScalingMode;
 
-/// What decides how many proxies serve, and what was decided last. Missing with `mode: Off`.
+/// What decides how many proxies serve and wait, and what was decided last. Missing with `mode: Off`, unless `proxy.warm.size`
+/// is `Auto`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
 pub struct ScalingStatus {
     /// `spec.proxy.scaling.mode`; `Observe` while the resource is paused.
     pub mode: ScalingMode,
-    /// Proxies that the operator asks for; with `Observe`, that it would.
+    /// Proxies that the operator asks for; with `Observe`, that it would; with `Off`, `spec.proxy.replicas`.
     pub desired: u32,
     /// Each signal that has a target. Numbers are rounded to two digits.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = json!(["name"])))]
@@ -30,6 +31,9 @@ pub struct ScalingStatus {
     pub last_decision: Option<DecisionStatus>,
     /// The last five decisions, the newest last.
     pub decisions: Vec<DecisionStatus>,
+    /// How many proxies are to wait, with `proxy.warm.size: Auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm: Option<WarmStatus>,
     /// When the schedule asks for more the next time, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_scheduled: Option<NextScheduledStatus>,
@@ -117,6 +121,26 @@ pub struct DecisionStatus {
     pub to: u32,
     /// Whether the operator has written it to `spec.proxy.replicas`.
     pub applied: bool,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// Somebody else has set `spec.proxy.replicas`, and the operator goes on from there.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub by_hand: bool,
+}
+
+// As serde asks for it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// How many proxies are to wait.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct WarmStatus {
+    /// Proxies that should wait.
+    pub desired: u32,
     /// Why, in one sentence.
     pub reason: String,
 }

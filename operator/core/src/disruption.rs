@@ -83,11 +83,13 @@ mod tests {
             is_change: true,
             config_hash: None,
             is_lost: false,
+            ends_order: false,
         };
         ProxyPlan {
             actions: victims.iter().map(victim).collect(),
             target_replicas: 2,
             target_replicas_were: Some(2),
+            warm: 0,
             promotable: 0,
             phase,
             moves: MovesPlan::default(),

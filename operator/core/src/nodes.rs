@@ -1,6 +1,7 @@
-//! What is free on a node: what its pods can have altogether, without what they have reserved.
+//! What is free on a node: what its pods can have altogether, without what they have reserved; and whether it takes pods.
 //!
-//! Called by the reconciler with a node and all of its pods; the plan promotes where there is room. As the kubelet counts for
+//! Called by the reconciler with a node and all of its pods; the plan promotes where there is room, and leaves nobody to wait
+//! on a node that is to be emptied. As the kubelet counts for
 //! a resize: what it has given to containers, not what somebody has asked for since.
 
 use k8s_openapi::api::core::v1::{Container, Node, Pod};
@@ -21,6 +22,16 @@ pub fn room_of(node: &Node, pods: &[Pod]) -> Requests {
         .map(reserved_by)
         .fold(Requests::default(), sum);
     taken.missing_to(all)
+}
+
+/// Whether a node takes pods: it is not cordoned, and does not say that it is not ready.
+pub fn takes_pods(node: &Node) -> bool {
+    let is_cordoned = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let is_unready = conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status != "True");
+    !is_cordoned && !is_unready
 }
 
 fn sum(one: Requests, other: Requests) -> Requests {
@@ -131,5 +142,20 @@ mod tests {
             "overhead": {"cpu": "10m"},
         }});
         assert_eq!(room(json!([pod])).cpu_millis, 2000 - 1010);
+    }
+
+    #[test]
+    fn a_node_that_is_cordoned_or_not_ready_takes_no_pods() {
+        let takes = |node: Value| takes_pods(&serde_json::from_value(node).expect("a node"));
+        let ready = |status: &str| json!({"conditions": [{"type": "Ready", "status": status}]});
+        assert!(takes(json!({})));
+        assert!(takes(
+            json!({"spec": {"unschedulable": false}, "status": ready("True")})
+        ));
+        assert!(!takes(
+            json!({"spec": {"unschedulable": true}, "status": ready("True")})
+        ));
+        assert!(!takes(json!({"status": ready("False")})));
+        assert!(!takes(json!({"status": ready("Unknown")})));
     }
 }

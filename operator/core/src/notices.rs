@@ -144,7 +144,10 @@ fn scaling(notices: &mut Vec<Notice>, former: Option<&MqttClusterStatus>, status
         if told.contains(decision) {
             continue;
         }
-        if decision.applied {
+        if decision.by_hand {
+            let note = format!("{from} to {to} proxies: {reason}");
+            notices.push(Notice::normal("ReplicasSet", "Observe", note));
+        } else if decision.applied {
             let note = format!("{from} to {to} proxies: {reason}");
             notices.push(Notice::normal("ScalingDecided", "Scale", note));
         } else if scaling.mode == ScalingMode::Observe {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use freshet_config::{MoveOrder, MoveReason};
 use freshet_operator_api as api;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec, ResourceRequirements, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -150,6 +150,8 @@ pub struct ProxyDeployment {
     pub available: u32,
     /// Pods there are.
     pub pods: u32,
+    /// CPU and memory that its pods reserve from birth.
+    pub birth_requests: Requests,
     /// It was deleted.
     pub is_deleting: bool,
     /// Why it cannot make pods.
@@ -284,13 +286,20 @@ fn proxy_pod(pod: &Pod) -> ProxyPod {
 }
 
 fn requests(pod: &Pod) -> Requests {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    proxy_resources(pod.spec.as_ref()).map_or_else(Requests::default, Requests::of)
+}
+
+fn birth_requests(deployment: &Deployment) -> Requests {
+    let template = deployment.spec.as_ref().map(|spec| &spec.template);
+    proxy_resources(template.and_then(|template| template.spec.as_ref())).map_or_else(Requests::default, Requests::of)
+}
+
+fn proxy_resources(spec: Option<&PodSpec>) -> Option<&ResourceRequirements> {
+    let containers = spec.into_iter().flat_map(|spec| &spec.containers);
     let proxy = containers
         .into_iter()
         .find(|container| container.name == names::PROXY_CONTAINER);
-    proxy
-        .and_then(|proxy| proxy.resources.as_ref())
-        .map_or_else(Requests::default, Requests::of)
+    proxy?.resources.as_ref()
 }
 
 fn storage_pod(pod: &Pod) -> StoragePod {
@@ -360,6 +369,7 @@ fn deployment(deployment: &Deployment) -> Option<ProxyDeployment> {
         replicas: unsigned(deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
         available: unsigned(current.and_then(|status| status.available_replicas).unwrap_or(0)),
         pods: unsigned(status.and_then(|status| status.replicas).unwrap_or(0)),
+        birth_requests: birth_requests(deployment),
         is_deleting: metadata.deletion_timestamp.is_some(),
         trouble: failure.map(|failure| Trouble {
             reason: failure.reason.clone().unwrap_or_else(|| "FailedCreate".to_owned()),

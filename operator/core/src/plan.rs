@@ -12,8 +12,8 @@ mod storage;
 pub(crate) use moves::NO_MOVES;
 pub use moves::{Drain, DrainEnd, MoveSettings, MovesPlan, OrderWrite, Rebalanced, Teller};
 pub use proxies::{
-    ACTIVE_COST, DRAINED_COST, DRAINING_COST, FORMER_COST, ProxyAction, ProxyPlan, ProxyTarget, Rooms, WARM_COST,
-    keep_serving, plan_proxies,
+    ACTIVE_COST, DRAINED_COST, DRAINING_COST, FORMER_COST, ProxyAction, ProxyPlan, ProxyTarget, Reservation, Rooms,
+    WARM_COST, find_warm, keep_serving, plan_proxies,
 };
 pub use storage::{StorageAction, StoragePlan, plan_storage};
 

@@ -42,6 +42,17 @@ impl Requests {
         }
     }
 
+    /// Both as quantities, as a pod takes them.
+    pub fn to_quantities(self) -> BTreeMap<String, Quantity> {
+        const MEBIBYTE: u64 = 1 << 20;
+        let memory = match (self.memory_bytes / MEBIBYTE, self.memory_bytes % MEBIBYTE) {
+            (mebibytes, 0) if mebibytes > 0 => format!("{mebibytes}Mi"),
+            _ => self.memory_bytes.to_string(),
+        };
+        let both = [format!("{}m", self.cpu_millis), memory].map(Quantity);
+        RESIZABLE.into_iter().map(str::to_owned).zip(both).collect()
+    }
+
     /// Whether it is at least as much of both.
     pub fn covers(self, other: Self) -> bool {
         self.cpu_millis >= other.cpu_millis && self.memory_bytes >= other.memory_bytes
@@ -102,6 +113,23 @@ mod tests {
             of(json!({"requests": {"cpu": "1000m"}})),
             of(json!({"requests": {"cpu": "1"}}))
         );
+    }
+
+    #[test]
+    fn numbers_become_quantities_again() {
+        for (quantities, expected) in [
+            (json!({"cpu": "50m", "memory": "96Mi"}), ["50m", "96Mi"]),
+            (json!({"cpu": "2", "memory": "100k"}), ["2000m", "100000"]),
+            (json!({}), ["0m", "0"]),
+        ] {
+            let requests = of(json!({"requests": quantities}));
+            assert_eq!(
+                json!(requests.to_quantities()),
+                json!({"cpu": expected[0], "memory": expected[1]})
+            );
+            let again = Requests::from_quantities(&requests.to_quantities());
+            assert_eq!(again, requests);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How many proxies of a cluster are to serve.
 //!
-//! Here the texts of `spec.proxy.scaling` become the settings of the scaler (`freshet_scaling`). [`fleet`] adds up what the
+//! Here the texts of `spec.proxy.scaling` and `.warm` become the settings of the scaler (`freshet_scaling`). [`fleet`] adds up what the
 //! proxies say of their load, [`cluster`] decides once a second and remembers what was decided, [`shown`] tells people.
 
 pub mod cluster;
@@ -10,7 +10,7 @@ mod shown;
 use std::time::Duration;
 
 use freshet_operator_api as api;
-use freshet_scaling::{Behavior, PerSignal, Predict, ScheduleError, Scheduled, Settings, Signal, Windows};
+use freshet_scaling::{Behavior, PerSignal, Pool, Predict, ScheduleError, Scheduled, Settings, Signal, Windows};
 use thiserror::Error;
 
 use crate::units::{UnitError, parse_duration};
@@ -60,6 +60,15 @@ pub fn read_scaling(scaling: &api::Scaling, capacity_delay: Duration) -> Result<
         scheduled: schedule(&scaling.schedule)?,
         capacity_delay,
     })
+}
+
+/// Reads how large the warm pool may be.
+pub fn read_pool(warm: &api::Warm) -> Pool {
+    Pool {
+        min: warm.min,
+        max: warm.max,
+        is_auto: warm.size == api::WarmSize::Auto,
+    }
 }
 
 fn invalid(field: &str, problem: impl Into<String>) -> InvalidScaling {

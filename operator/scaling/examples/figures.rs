@@ -5,9 +5,9 @@ use std::error::Error;
 use std::io::Write;
 use std::time::Duration;
 
-use freshet_scaling::Settings;
 use freshet_scaling::backtest::{Backtest, Policy, Score, replay};
 use freshet_scaling::trace::{Kind, generate};
+use freshet_scaling::{Pool, Settings};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     capacity_delay: Duration::from_secs(delay),
                     ..Settings::default()
                 },
-                warm: 1,
+                pool: Pool::fixed(1),
                 history: Duration::from_secs(3 * 86_400),
             };
             let [freshet, reactive, hpa, oracle] = Policy::ALL.map(|policy| replay(&trace, &backtest, policy, |_| {}));

@@ -12,6 +12,7 @@ mod score;
 use std::time::Duration;
 
 use crate::number::{count_up, fraction};
+use crate::pool::Pool;
 use crate::sample::Sample;
 use crate::scaler::Scaler;
 use crate::settings::Settings;
@@ -32,8 +33,8 @@ const SCORED: [Signal; 2] = [Signal::Connections, Signal::PublishesInPerSecond];
 pub struct Backtest {
     /// How the cluster is scaled. `capacity_delay` is that of the model too.
     pub settings: Settings,
-    /// Proxies in the warm pool, for every policy.
-    pub warm: u32,
+    /// The warm pool. Load sizes it for the policies that know the load as the scaler does; for the others it is `min`.
+    pub pool: Pool,
     /// How much of the trace is learned from and not scored.
     pub history: Duration,
 }
@@ -90,13 +91,14 @@ pub fn replay(trace: &Trace, backtest: &Backtest, policy: Policy, mut look: impl
     let bounded = |count: u32| count.clamp(settings.min, settings.max.max(settings.min));
     let mut decider = Decider::new(policy, trace, settings);
     let mut desired = bounded(needed(first, settings, 1.0));
-    let mut fleet = Fleet::new(desired, backtest.warm, settings.capacity_delay);
+    let mut fleet = Fleet::new(desired, backtest.pool.min, settings.capacity_delay);
     let mut tally = Tally::default();
     for (index, row) in trace.rows.iter().enumerate() {
         fleet.advance(row.at);
         let next = bounded(decider.decide(index, row, desired, fleet.serving()));
         let is_scored = row.at >= first.at + backtest.history;
         fleet.ask(next, row.at);
+        fleet.keep_warm(decider.decide_pool(row.at, backtest.pool, next, fleet.warm()), row.at);
         if is_scored {
             tally.change(desired, next, row.at, settings.windows.stable);
         }
@@ -169,6 +171,13 @@ impl Decider {
             }
             Self::Hpa(hpa) => hpa.decide(row, desired, serving),
             Self::Oracle(needed) => needed.get(index).copied().unwrap_or(desired),
+        }
+    }
+
+    fn decide_pool(&mut self, now: Duration, pool: Pool, active: u32, current: u32) -> u32 {
+        match self {
+            Self::Scaler(scaler) => scaler.decide_pool(now, pool, active, current).proxies,
+            Self::Hpa(_) | Self::Oracle(_) => pool.min,
         }
     }
 }

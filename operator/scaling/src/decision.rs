@@ -124,7 +124,7 @@ impl fmt::Display for Reason {
         match self {
             Self::NotEnoughData => f.write_str("no signal with a target has a value, so what is there stays"),
             Self::PartlyUnknown => f.write_str("a signal has no value of now, so nothing is taken away"),
-            Self::Bounds { min, max } => write!(f, "the count must be from {min} to {max}"),
+            Self::Bounds { min, max } => write!(f, "scaling.min and scaling.max allow {min} to {max}"),
             Self::Scheduled { name, min } => write!(f, "the schedule `{name}` asks for {min} at least"),
             Self::Fits { signal, percent } => {
                 write!(f, "{} is at {percent} % of what is to be carried", signal.name())

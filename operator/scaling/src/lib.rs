@@ -11,6 +11,7 @@
 //! | what the next minutes need | `forecast.rs`, `forecast/` |
 //! | what was asked for at certain times | `schedule.rs` |
 //! | how fast and when a count may change | `bounds.rs`, `scaler.rs` |
+//! | how many are to wait | `pool.rs` |
 //! | what people are shown of it | `decision.rs`, `view.rs` |
 //! | replaying a trace, and making one | `backtest.rs`, `trace.rs` |
 
@@ -21,6 +22,7 @@ mod decision;
 mod exact;
 mod forecast;
 mod number;
+mod pool;
 mod reactive;
 mod recent;
 mod sample;
@@ -33,6 +35,7 @@ mod view;
 
 pub use decision::{Decision, Held, Reason};
 pub use forecast::{Forecast, Method as ForecastMethod};
+pub use pool::{Pool, PoolDecision, PoolHeld, PoolReason};
 pub use reactive::Demand;
 pub use sample::Sample;
 pub use scaler::{Scaler, StateError};

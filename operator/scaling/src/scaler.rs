@@ -11,6 +11,7 @@ use crate::decision::{Decision, Held, Reason};
 use crate::exact;
 use crate::forecast::{Forecast, Forecaster};
 use crate::number::{count_up, fraction};
+use crate::pool::{Needs, Pool, PoolDecision};
 use crate::reactive::{Demand, Panic, find_demand, find_present};
 use crate::recent::Recent;
 use crate::sample::Sample;
@@ -72,6 +73,9 @@ struct Memory {
     changes: Changes,
     capacity: LearnedCapacity,
     forecaster: Forecaster,
+    /// Not in states that were written before there was a pool to size.
+    #[serde(default)]
+    needs: Needs,
 }
 
 impl Scaler {
@@ -154,6 +158,20 @@ impl Scaler {
         }
     }
 
+    /// Takes up what load needs as [`Self::decide`] does, and leaves it to others how many there are to be.
+    pub fn look(&mut self, now: Duration, current: u32) {
+        self.choose(now, current);
+    }
+
+    /// Decides how many proxies are to wait, when `current` do and `active` are asked for to serve: for the time of the last
+    /// [`Self::decide`] or [`Self::look`].
+    ///
+    /// A decision is never outside of the pool's bounds, takes one away at most once in `scaleInDelay`, and none while a
+    /// signal that is measured has no value of now.
+    pub fn decide_pool(&mut self, now: Duration, pool: Pool, active: u32, current: u32) -> PoolDecision {
+        self.memory.needs.decide(pool, &self.settings, active, current, now)
+    }
+
     fn choose(&mut self, now: Duration, current: u32) -> (u32, Reason) {
         let scheduled = self.calendar.in_force(&self.settings, now);
         let scheduled_min = scheduled
@@ -171,6 +189,9 @@ impl Scaler {
         } else {
             needed.max(current)
         };
+        if let Some(demand) = demand.filter(|demand| demand.is_complete) {
+            self.memory.needs.note(demand.proxies, foreseen, &self.settings, now);
+        }
         let delay = self.settings.behavior.scale_in_delay;
         let max_gap = self.settings.windows.stable.max(Duration::from_secs(30));
         self.memory

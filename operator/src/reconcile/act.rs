@@ -142,6 +142,7 @@ impl Reconciler {
             .lost(acted.plan.actions.iter().filter(is_loss).count() as u64);
         self.metrics
             .promoted(acted.plan.actions.iter().filter(is_promotion).count() as u64);
+        self.metrics.demoted(acted.plan.demoted().count() as u64);
         Ok(acted)
     }
 
@@ -155,6 +156,7 @@ impl Reconciler {
                 deletion_cost,
                 config_hash,
                 is_lost,
+                ends_order,
                 ..
             } => {
                 let config_hash = config_hash.as_deref();
@@ -165,6 +167,7 @@ impl Reconciler {
                     *deletion_cost,
                     config_hash,
                     *is_lost,
+                    *ends_order,
                 );
                 (pod, patch)
             }
@@ -281,7 +284,7 @@ pub(super) fn scale_patch(resource_version: &str, replicas: u32) -> Value {
     json!({"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}})
 }
 
-/// Role, Service label, deletion cost, hash of the file and mark of a loss, in one write.
+/// Role, Service label, deletion cost, hash of the file, mark of a loss, and the end of an order, in one write.
 fn role_patch(
     resource_version: &str,
     role: Role,
@@ -289,6 +292,7 @@ fn role_patch(
     deletion_cost: i32,
     config_hash: Option<&str>,
     is_lost: bool,
+    ends_order: bool,
 ) -> Value {
     let word = match role {
         Role::Active => labels::ACTIVE,
@@ -303,6 +307,9 @@ fn role_patch(
     });
     if let Some(config_hash) = config_hash {
         annotations[labels::CONFIG_HASH] = json!(config_hash);
+    }
+    if ends_order {
+        annotations[labels::MOVES] = Value::Null;
     }
     json!({"metadata": {
         "resourceVersion": resource_version,
@@ -387,7 +394,7 @@ mod tests {
     #[test]
     fn a_promotion_is_one_patch_and_draining_removes_the_service_label() {
         assert_eq!(
-            role_patch("7", Role::Active, true, 1000, Some("h"), false),
+            role_patch("7", Role::Active, true, 1000, Some("h"), false, false),
             json!({"metadata": {
                 "resourceVersion": "7",
                 "labels": {"freshet.dev/role": "active", "freshet.dev/accepting": "true"},
@@ -398,13 +405,27 @@ mod tests {
                 },
             }})
         );
-        let draining = role_patch("7", Role::Draining, false, 100, None, false);
+        let draining = role_patch("7", Role::Draining, false, 100, None, false, false);
         assert_eq!(
             draining["metadata"]["labels"],
             json!({"freshet.dev/role": "draining", "freshet.dev/accepting": null})
         );
-        let lost = role_patch("7", Role::Warm, false, 100, None, true);
+        let lost = role_patch("7", Role::Warm, false, 100, None, true, false);
         assert_eq!(lost["metadata"]["labels"]["freshet.dev/accepting"], Value::Null);
         assert_eq!(lost["metadata"]["annotations"]["freshet.dev/lost"], "true");
+    }
+
+    #[test]
+    fn who_waits_again_loses_its_order_with_its_role() {
+        let demoted = role_patch("7", Role::Warm, false, 0, None, false, true);
+        assert_eq!(demoted["metadata"]["labels"]["freshet.dev/role"], "warm");
+        let annotations = demoted["metadata"]["annotations"].as_object().expect("annotations");
+        assert_eq!(annotations.get("freshet.dev/moves"), Some(&Value::Null));
+        let promoted = role_patch("7", Role::Active, true, 1000, None, false, false);
+        let annotations = promoted["metadata"]["annotations"].as_object().expect("annotations");
+        assert!(
+            !annotations.contains_key("freshet.dev/moves"),
+            "an order that stays is left alone"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Raises what active proxies reserve on their nodes, in place, through the subresource `resize` of their pods.
+//! Raises what active proxies reserve on their nodes, in place, through the subresource `resize` of their pods, and lowers it
+//! of those that wait again.
 //!
 //! Nothing waits for it: a proxy serves from the moment it has its label, with the limits it was born with. What the API
 //! server refuses (a quota, a Kubernetes without the subresource) is remembered for the condition `ResizeDeferred` and asked
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use freshet_operator_core::names;
 use freshet_operator_core::observe::Observed;
-use freshet_operator_core::plan::ProxyAction;
+use freshet_operator_core::plan::{ProxyAction, Reservation};
 use freshet_operator_core::status::RefusedResizes;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -70,16 +71,16 @@ impl Reconciler {
         refusals: &mut Refusals,
     ) -> Result<bool, ReconcileError> {
         let due = actions.iter().filter_map(|action| match action {
-            ProxyAction::Resize { pod, uid } if refusals.is_due(uid) => Some((pod.as_str(), uid.clone())),
+            ProxyAction::Resize { pod, uid, to } if refusals.is_due(uid) => {
+                Some((pod.as_str(), uid.clone(), resize_patch(work, *to)))
+            }
             _ => None,
         });
         let namespace = work.cluster.namespace.as_str();
-        let patch = resize_patch(work);
         let resizes: Vec<_> = due
-            .map(|(pod, uid)| {
-                let patch = &patch;
+            .map(|(pod, uid, patch)| {
                 let point = FaultPoint::ResizeProxyPod;
-                async move { (pod, uid, self.writer.resize(point, namespace, pod, patch).await) }
+                async move { (pod, uid, self.writer.resize(point, namespace, pod, &patch).await) }
             })
             .collect();
         let outcomes: Vec<_> = stream::iter(resizes).buffered(RESIZES_AT_ONCE).collect().await;
@@ -108,9 +109,13 @@ impl Reconciler {
     }
 }
 
-fn resize_patch(work: &Work) -> Value {
+fn resize_patch(work: &Work, to: Reservation) -> Value {
+    let requests = match to {
+        Reservation::OfActive => work.children.active_requests.clone(),
+        Reservation::OfBirth(requests) => requests.to_quantities(),
+    };
     json!({"spec": {"containers": [{
         "name": names::PROXY_CONTAINER,
-        "resources": {"requests": work.children.active_requests},
+        "resources": {"requests": requests},
     }]}})
 }

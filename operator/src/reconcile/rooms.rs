@@ -1,4 +1,5 @@
-//! What is free on nodes with proxies that wait: looked up beside the reconcile, which waits for nobody.
+//! What is free on nodes with proxies that wait or may soon, and which of them take no pods: looked up beside the reconcile,
+//! which waits for nobody.
 //!
 //! What was found is there at the next reconcile, and is shared by all clusters. An operator that may not read nodes (it has
 //! rights in some namespaces only) knows nothing, and asks again seldom: proxies are promoted all the same.
@@ -7,8 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use freshet_operator_core::nodes::room_of;
-use freshet_operator_core::observe::Observed;
+use freshet_operator_core::nodes::{room_of, takes_pods};
+use freshet_operator_core::observe::{Observed, ProxyPod, Role};
 use freshet_operator_core::plan::Rooms;
 use freshet_operator_core::requests::Requests;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -34,12 +35,27 @@ pub(super) struct NodeRooms(Arc<Mutex<HashMap<String, Known>>>);
 struct Known {
     /// When it is looked up again.
     next: Instant,
-    found: Option<(Instant, Requests)>,
+    found: Option<(Instant, Found)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    room: Requests,
+    takes_pods: bool,
+}
+
+/// What is known of the nodes of one cluster's proxies.
+#[derive(Debug, Default)]
+pub(super) struct NodesNow {
+    /// What is free on them.
+    pub(super) rooms: Rooms,
+    /// Those that take no pods.
+    pub(super) closed: BTreeSet<String>,
 }
 
 impl NodeRooms {
-    /// What is known of the nodes on which proxies wait. Looks up those of which nothing is, or nothing new.
-    pub(super) fn known(&self, observed: &Observed, client: &Client) -> Rooms {
+    /// What is known of the nodes on which proxies wait or may soon. Looks up those of which nothing is, or nothing new.
+    pub(super) fn known(&self, observed: &Observed, client: &Client) -> NodesNow {
         let nodes: BTreeSet<&str> = waiting_on(observed).collect();
         let now = Instant::now();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,14 +63,17 @@ impl NodeRooms {
         if all.len() >= NODES_MAX {
             all.retain(|_, known| is_remembered(known));
         }
-        let mut rooms = Rooms::new();
+        let mut nodes_now = NodesNow::default();
         for node in nodes {
             let known = all.get(node).copied();
             let found = known.and_then(|known| known.found);
-            if let Some((at, room)) = found
+            if let Some((at, found)) = found
                 && now.saturating_duration_since(at) < STALE_AFTER
             {
-                rooms.insert(node.to_owned(), room);
+                nodes_now.rooms.insert(node.to_owned(), found.room);
+                if !found.takes_pods {
+                    nodes_now.closed.insert(node.to_owned());
+                }
             }
             if known.is_none_or(|known| known.next <= now) && all.len() < NODES_MAX {
                 let next = now + REFRESHED_AFTER;
@@ -62,7 +81,7 @@ impl NodeRooms {
                 self.look_up(node.to_owned(), client.clone());
             }
         }
-        rooms
+        nodes_now
     }
 
     /// When to look again for the sake of proxies that wait; nothing when none does.
@@ -74,7 +93,7 @@ impl NodeRooms {
         let rooms = self.clone();
         tokio::spawn(async move {
             let found = match tokio::time::timeout(TIMEOUT, find(&node, client)).await {
-                Ok(Ok(room)) => Some(room),
+                Ok(Ok(found)) => Some(found),
                 Ok(Err(error)) => {
                     tracing::debug!(node, %error, "the room on a node");
                     None
@@ -88,7 +107,7 @@ impl NodeRooms {
             let mut all = rooms.0.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(known) = all.get_mut(&node) else { return };
             match found {
-                Some(room) => known.found = Some((now, room)),
+                Some(found) => known.found = Some((now, found)),
                 None => known.next = now + AGAIN_AFTER_FAILURE,
             }
         });
@@ -96,19 +115,21 @@ impl NodeRooms {
 }
 
 fn waiting_on(observed: &Observed) -> impl Iterator<Item = &str> {
-    let waits = observed
-        .proxies
-        .iter()
-        .filter(|proxy| proxy.is_warm() && !proxy.pod.is_deleting);
+    let may_wait =
+        |proxy: &&ProxyPod| (proxy.is_warm() || proxy.role == Some(Role::Draining)) && !proxy.pod.is_deleting;
+    let waits = observed.proxies.iter().filter(may_wait);
     waits.filter_map(|proxy| proxy.pod.node.as_deref())
 }
 
-async fn find(node: &str, client: Client) -> Result<Requests, kube::Error> {
-    let found = Api::<Node>::all(client.clone()).get(node).await?;
+async fn find(node: &str, client: Client) -> Result<Found, kube::Error> {
+    let of = Api::<Node>::all(client.clone()).get(node).await?;
     // Whatever the API server remembers is new enough: it asks nobody for it.
     let on_node = ListParams::default()
         .fields(&format!("spec.nodeName={node}"))
         .match_any();
     let pods = Api::<Pod>::all(client).list(&on_node).await?;
-    Ok(room_of(&found, &pods.items))
+    Ok(Found {
+        room: room_of(&of, &pods.items),
+        takes_pods: takes_pods(&of),
+    })
 }

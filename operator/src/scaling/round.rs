@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_load::Load;
-use freshet_operator_api::{METRICS_PORT, MqttCluster, ScalingMode};
+use freshet_operator_api::{METRICS_PORT, MqttCluster, ScalingMode, WarmSize};
 use freshet_operator_core::labels;
 use freshet_operator_core::scaling::fleet::{Member, member_of};
 use futures::{StreamExt, stream};
@@ -39,6 +39,12 @@ impl Looked {
     pub(super) fn is_scaled(&self) -> bool {
         self.resource.spec.proxy.scaling.mode != ScalingMode::Off
     }
+}
+
+/// Whether load decides how many proxies serve or wait, or would.
+pub(super) fn is_followed(resource: &MqttCluster) -> bool {
+    let proxy = &resource.spec.proxy;
+    proxy.scaling.mode != ScalingMode::Off || proxy.warm.size == WarmSize::Auto
 }
 
 /// The clusters, with their proxies.

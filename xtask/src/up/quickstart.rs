@@ -99,7 +99,8 @@ pub(super) fn print_what_next(endpoint: &Endpoint) {
     println!("  mosquitto_sub -h {host} -p {port} -v -t 'demo/#' &");
     println!("  mosquitto_pub -h {host} -p {port} -t demo/hello -m world");
     println!("  kubectl get mqc quickstart --watch");
-    println!("  kubectl scale mqc/quickstart --replicas=4");
+    let more = r#"{"spec": {"proxy": {"scaling": {"min": 4}}}}"#;
+    println!("  kubectl patch mqc/quickstart --type=merge --patch '{more}'");
 }
 
 fn manifest() -> Result<String> {

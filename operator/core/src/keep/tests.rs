@@ -92,6 +92,7 @@ fn applied(decided: &Decided) -> Observed {
             replicas: 1,
             available: 1,
             pods: 1,
+            birth_requests: Requests::default(),
             is_deleting: false,
             trouble: None,
         }],

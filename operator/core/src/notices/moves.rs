@@ -1,4 +1,4 @@
-//! Events about clients on the move: a rebalance that begins or ends, a proxy that has handed over.
+//! Events about clients on the move: a rebalance that begins or ends, a proxy that has handed over or waits again.
 
 use super::Notice;
 use crate::plan::{Drain, DrainEnd, ProxyPlan};
@@ -21,6 +21,10 @@ pub(super) fn moves(notices: &mut Vec<Notice>, plan: &ProxyPlan) {
         notices.push(Notice::normal("RebalanceEnded", "Rebalance", note.to_owned()));
     }
     notices.extend(plan.drained().filter_map(drained));
+    notices.extend(plan.demoted().map(|drain| {
+        let note = format!("proxy {} waits again, for the next that are asked for", drain.pod);
+        Notice::normal("ProxyDemoted", "Demote", note).about(&drain.pod)
+    }));
 }
 
 fn drained(drain: &Drain) -> Option<Notice> {

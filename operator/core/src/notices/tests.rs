@@ -136,6 +136,7 @@ fn decisions_are_told_with_names_and_numbers() {
         is_change,
         config_hash: None,
         is_lost: false,
+        ends_order: false,
     };
     let plan = ProxyPlan {
         actions: vec![
@@ -146,6 +147,7 @@ fn decisions_are_told_with_names_and_numbers() {
         ],
         target_replicas: 4,
         target_replicas_were: Some(3),
+        warm: 0,
         promotable: 0,
         phase: RevisionPhase::Stable,
         moves: NO_MOVES.clone(),
@@ -316,6 +318,7 @@ fn a_decision_of_the_scaler_is_told_once_it_is_written_and_one_that_only_looks_s
         to,
         applied,
         reason: "connections 35000 needs more".to_owned(),
+        by_hand: false,
     };
     let status = |mode, decisions: &[DecisionStatus]| MqttClusterStatus {
         scaling: Some(ScalingStatus {
@@ -342,4 +345,13 @@ fn a_decision_of_the_scaler_is_told_once_it_is_written_and_one_that_only_looks_s
     let advised = status(ScalingMode::Observe, &[decision(3, true), decision(4, false)]);
     let note = "would go from 2 to 4 proxies: connections 35000 needs more";
     assert_eq!(told(&written, &advised), pair("ScalingAdvised", note));
+    let by_hand = DecisionStatus {
+        by_hand: true,
+        reason: "somebody else has set replicas".to_owned(),
+        ..decision(7, true)
+    };
+    let set = status(ScalingMode::Scale, &[decision(3, true), by_hand]);
+    let note = "2 to 7 proxies: somebody else has set replicas";
+    assert_eq!(told(&written, &set), pair("ReplicasSet", note));
+    assert_eq!(told(&set, &set), []);
 }

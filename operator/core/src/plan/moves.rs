@@ -134,8 +134,22 @@ pub(crate) static NO_MOVES: MovesPlan = MovesPlan {
 impl MovesPlan {
     /// Whether a proxy that hands over may be told to stop. One of which nothing is planned may: it drains by itself.
     pub fn may_go(&self, uid: &str) -> bool {
-        let drain = self.drains.iter().find(|drain| drain.uid == uid);
-        drain.is_none_or(|drain| drain.end.is_some())
+        self.drain_of(uid).is_none_or(|drain| drain.end.is_some())
+    }
+
+    /// Whether a proxy hands over, and goes on with it.
+    pub fn is_giving(&self, uid: &str) -> bool {
+        self.drain_of(uid).is_some_and(|drain| drain.end.is_none())
+    }
+
+    /// Whether a proxy that hands over has no client any more.
+    pub fn has_given_all(&self, uid: &str) -> bool {
+        self.drain_of(uid)
+            .is_some_and(|drain| drain.end == Some(DrainEnd::Drained))
+    }
+
+    fn drain_of(&self, uid: &str) -> Option<&Drain> {
+        self.drains.iter().find(|drain| drain.uid == uid)
     }
 
     /// Whether a proxy serves and gets no new connections for now.

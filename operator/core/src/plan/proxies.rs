@@ -4,18 +4,22 @@
 //!   as they are ready: role, Service label and deletion cost in one write ([`roles`]). What an active proxy reserves is raised
 //!   beside that, and never before it.
 //! - An active proxy that is lost is replaced by a warm one at once. The pool is refilled a few at a time ([`pool`]).
-//! - Scale-in takes its victims out of the Service together; they give their clients away by order ([`super::moves`]), and
-//!   `replicas` is lowered for each that has done so. Those have the lowest deletion cost, so that the pool stays. A victim
-//!   that is needed again before becomes active again, with the clients that it still has.
+//! - Scale-in takes its victims out of the Service together; they give their clients away by order ([`super::moves`]). Where
+//!   the pool is short, one that has done so waits in it and reserves again what it was born with ([`demotion`]); `replicas`
+//!   is lowered for each of the others. Those have the lowest deletion cost, so that the pool stays. A victim that is needed
+//!   again before becomes active again, with the clients that it still has.
 //! - A new revision comes up beside the others, and as many of it serve as its [`Pace`] allows. When as many serve as are
 //!   asked for, and have stayed ready, *all* proxies of the others leave the Service together, so that no client is moved
 //!   twice; then their Deployments go to zero once they are empty, and are deleted when their last pod is gone.
 //! - A revision that is neither asked for nor serves anybody is given up at once: it may hold the room the next one needs.
 
+mod demotion;
 mod orders;
 mod pool;
 mod roles;
 mod room;
+
+use std::collections::BTreeSet;
 
 use freshet_config::MoveOrder;
 use freshet_operator_api::RevisionPhase;
@@ -25,6 +29,8 @@ use crate::observe::{Observed, ProxyDeployment, ProxyPod, Role};
 use crate::requests::Requests;
 use crate::rollout::Pace;
 
+use demotion::Demotion;
+pub use pool::find_warm;
 pub use roles::{ACTIVE_COST, DRAINED_COST, DRAINING_COST, FORMER_COST, WARM_COST};
 pub use room::Rooms;
 use room::{Fit, Room};
@@ -46,6 +52,8 @@ pub struct ProxyTarget<'a> {
     pub active_requests: Requests,
     /// What is free on the nodes of those that wait, as far as it is known.
     pub rooms: &'a Rooms,
+    /// Nodes that take no pods, as far as they are known: nobody comes back there to wait.
+    pub closed_nodes: &'a BTreeSet<String>,
     /// What clients do next.
     pub moves: &'a MovesPlan,
     /// How far the target may go.
@@ -63,6 +71,8 @@ pub struct ProxyPlan {
     pub target_replicas: u32,
     /// What `spec.replicas` was, when the Deployment is there.
     pub target_replicas_were: Option<u32>,
+    /// Proxies that should wait.
+    pub warm: u32,
     /// Warm proxies of the target that could be active with all that an active one reserves.
     pub promotable: u32,
     /// Where the change of revision stands.
@@ -74,7 +84,7 @@ pub struct ProxyPlan {
 }
 
 impl ProxyPlan {
-    /// Drains that end with what was done: their pods are the next to go.
+    /// Drains that end with what was done: their pods are the next to go, or wait again.
     pub fn drained(&self) -> impl Iterator<Item = &Drain> {
         let ended = self.actions.iter().filter_map(|action| match action {
             ProxyAction::SetRole {
@@ -86,12 +96,26 @@ impl ProxyPlan {
             } => Some(pod),
             _ => None,
         });
-        ended.filter_map(|pod| {
-            self.moves
-                .drains
-                .iter()
-                .find(|drain| drain.pod == *pod && drain.end.is_some())
-        })
+        let ended = ended.filter_map(|pod| self.drain_of(pod).filter(|drain| drain.end.is_some()));
+        ended.chain(self.demoted()).filter(|drain| !drain.is_told)
+    }
+
+    /// Drains of proxies that wait again with what was done.
+    pub fn demoted(&self) -> impl Iterator<Item = &Drain> {
+        let waiting = self.actions.iter().filter_map(|action| match action {
+            ProxyAction::SetRole {
+                pod,
+                role: Role::Warm,
+                is_change: true,
+                ..
+            } => Some(pod),
+            _ => None,
+        });
+        waiting.filter_map(|pod| self.drain_of(pod))
+    }
+
+    fn drain_of(&self, pod: &str) -> Option<&Drain> {
+        self.moves.drains.iter().find(|drain| drain.pod == pod)
     }
 
     /// A rebalance that ends with what was done.
@@ -131,6 +155,8 @@ pub enum ProxyAction {
         config_hash: Option<String>,
         /// It is marked as dead.
         is_lost: bool,
+        /// Its order about clients is withdrawn with it.
+        ends_order: bool,
     },
     /// Gives a pod an order about its clients, changes or withdraws it.
     SetOrder {
@@ -143,12 +169,14 @@ pub enum ProxyAction {
         /// Whether it gets new connections, where that is to be written with it.
         accepting: Option<bool>,
     },
-    /// Raises what a pod reserves, in place, to what an active one does.
+    /// Changes what a pod reserves, in place.
     Resize {
         /// The pod.
         pod: String,
         /// The life of it that is meant.
         uid: String,
+        /// What it reserves from then on.
+        to: Reservation,
     },
     /// Applies the Deployment of the target revision with [`ProxyPlan::target_replicas`].
     ApplyTarget,
@@ -175,6 +203,15 @@ pub enum ProxyAction {
     },
 }
 
+/// What a proxy reserves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reservation {
+    /// What an active one does.
+    OfActive,
+    /// What it was born with.
+    OfBirth(Requests),
+}
+
 /// Plans the next steps of the proxies.
 pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
     let of_target = alive_of(observed, target.revision);
@@ -190,12 +227,16 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
     // Who is active stays it: a rollout that pauses moves nobody.
     let active = u32::try_from(of_target.iter().filter(|proxy| proxy.is_active()).count()).unwrap_or(u32::MAX);
     let places = target.replicas.min(target.pace.allowed.max(active));
-    let assigned = roles::assign(&of_target, places, target.warm, &mut room);
+    let demotion = Demotion {
+        closed_nodes: target.closed_nodes,
+        moves: target.moves,
+    };
+    let assigned = roles::assign(&of_target, places, target.warm, &mut room, demotion);
     for &(proxy, role) in &assigned {
         roles::push(&mut actions, proxy, role, config_hash, target.moves);
     }
-    actions.extend(resizes(&assigned, target.active_requests));
-    let target_replicas = pool::next_replicas(&assigned, deployment, target.replicas, target.warm, target.moves);
+    actions.extend(resizes(&assigned, target.active_requests, deployment));
+    let target_replicas = pool::next_replicas(&assigned, deployment, target.replicas, target.warm, demotion);
     match deployment.filter(|_| target.is_kept) {
         Some(kept) if kept.replicas == target_replicas => {}
         Some(kept) => actions.push(ProxyAction::ScaleTarget {
@@ -232,6 +273,7 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
         actions,
         target_replicas,
         target_replicas_were: deployment.map(|deployment| deployment.replicas),
+        warm: target.warm,
         promotable,
         phase: match (is_alone, takes_over) {
             (true, _) => RevisionPhase::Stable,
@@ -269,6 +311,7 @@ pub fn keep_serving(observed: &Observed, replicas: Option<u32>) -> ProxyPlan {
         actions,
         target_replicas: replicas,
         target_replicas_were: Some(replicas),
+        warm: 0,
         promotable: 0,
         phase: RevisionPhase::Stable,
         moves: NO_MOVES.clone(),
@@ -286,15 +329,33 @@ fn has_left(proxy: &ProxyPod) -> bool {
     !proxy.is_accepting && proxy.role != Some(Role::Active)
 }
 
-/// Active proxies that stay it and reserve less than they should. One that was not seen to be active is not resized: nothing
-/// may come before its label.
-fn resizes(assigned: &[(&ProxyPod, Role)], active_requests: Requests) -> Vec<ProxyAction> {
+/// Active proxies that stay it and reserve less than they should, and those that wait again and reserve more than at their
+/// birth. Nothing comes before the label: one that was not seen to have its role is not resized.
+fn resizes(
+    assigned: &[(&ProxyPod, Role)],
+    active_requests: Requests,
+    deployment: Option<&ProxyDeployment>,
+) -> Vec<ProxyAction> {
+    let born = deployment.map(|deployment| deployment.birth_requests);
+    let reservation = |proxy: &ProxyPod, role: Role| match role {
+        Role::Active if proxy.is_active() && !proxy.requests.covers(active_requests) => Some(Reservation::OfActive),
+        // Of one with another cost nobody knows that it has no client.
+        Role::Warm
+            if proxy.role == Some(Role::Warm) && proxy.deletion_cost == Some(WARM_COST) && proxy.pod.is_ready =>
+        {
+            born.filter(|born| !born.covers(proxy.requests))
+                .map(Reservation::OfBirth)
+        }
+        _ => None,
+    };
     assigned
         .iter()
-        .filter(|(proxy, role)| *role == Role::Active && proxy.is_active() && !proxy.requests.covers(active_requests))
-        .map(|(proxy, _)| ProxyAction::Resize {
-            pod: proxy.pod.name.clone(),
-            uid: proxy.pod.uid.clone(),
+        .filter_map(|(proxy, role)| {
+            Some(ProxyAction::Resize {
+                pod: proxy.pod.name.clone(),
+                uid: proxy.pod.uid.clone(),
+                to: reservation(proxy, *role)?,
+            })
         })
         .collect()
 }

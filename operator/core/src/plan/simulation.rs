@@ -1,11 +1,13 @@
-//! Whole courses: a model of the Deployment controller and the kubelet beside the planner, and anything that can happen
-//! in between, the operator's own death in the middle of a plan included.
+//! A model of the Deployment controller and the kubelet beside the planner, and anything that can happen in between, the
+//! operator's own death in the middle of a plan included. `simulation/courses.rs` runs whole courses.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use freshet_operator_api::RevisionPhase;
 use proptest::prelude::*;
 
-use super::NO_MOVES;
-use super::proxies::{ProxyAction, ProxyTarget, Rooms, plan_proxies};
+use super::proxies::{FORMER_COST, ProxyAction, ProxyTarget, Reservation, Rooms, plan_proxies};
+use super::{Drain, DrainEnd, MovesPlan};
 use crate::keep::Record;
 use crate::loss::Loss;
 use crate::observe::{Observed, PodFacts, ProxyDeployment, ProxyPod, Role, serving_revision};
@@ -40,6 +42,10 @@ enum Happening {
     Lost(usize),
     /// The rollout lets so many of the target serve, and lets it take over or not.
     Pace(u32, bool),
+    /// A proxy that hands over has done so, or is not waited for any longer.
+    Drained(usize, bool),
+    /// A node takes no pods any more, or does again.
+    Node(usize, bool),
     /// A pod is deleted by somebody else.
     Deleted(usize),
     /// A stopping pod is gone.
@@ -58,6 +64,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (0..8usize).prop_map(Happening::Blink),
         1 => (0..8usize).prop_map(Happening::Lost),
         2 => (0..6u32, any::<bool>()).prop_map(|(allowed, may)| Happening::Pace(allowed, may)),
+        3 => (0..8usize, any::<bool>()).prop_map(|(index, all)| Happening::Drained(index, all)),
+        1 => (0..3usize, any::<bool>()).prop_map(|(node, closed)| Happening::Node(node, closed)),
         1 => (0..8usize).prop_map(Happening::Deleted),
         2 => (0..8usize).prop_map(Happening::Gone),
         6 => (0..12usize).prop_map(Happening::Plan),
@@ -69,6 +77,7 @@ fn undisturbed() -> impl Strategy<Value = Happening> {
     prop_oneof![
         Just(Happening::Controllers),
         (0..8usize).prop_map(Happening::Ready),
+        (0..8usize).prop_map(|index| Happening::Drained(index, true)),
         (0..8usize).prop_map(Happening::Gone),
         (0..12usize).prop_map(Happening::Plan),
     ]
@@ -81,6 +90,9 @@ struct World {
     replicas: u32,
     warm: u32,
     rooms: Rooms,
+    closed_nodes: BTreeSet<String>,
+    /// How drains have ended, by the UID of the pod.
+    ends: BTreeMap<String, DrainEnd>,
     served_last: Option<String>,
     pace: Option<Pace>,
     next_id: usize,
@@ -96,6 +108,13 @@ impl World {
         let pods = self.observed.proxies.iter();
         let has_it = |proxy: &&ProxyPod| proxy.role == Some(role) && !proxy.pod.is_deleting;
         pods.filter(has_it).map(|proxy| proxy.pod.name.clone()).collect()
+    }
+
+    /// UIDs of those that hand over.
+    fn leaving(&self) -> Vec<String> {
+        let pods = self.observed.proxies.iter();
+        let leaves = pods.filter(|proxy| proxy.role == Some(Role::Draining));
+        leaves.map(|proxy| proxy.pod.uid.clone()).collect()
     }
 
     fn active(&self) -> Vec<String> {
@@ -133,6 +152,21 @@ impl World {
                 if let Some(pod) = pods.get_mut(index) {
                     pod.loss.is_lost = true;
                     pod.pod.is_ready = false;
+                }
+            }
+            Happening::Drained(index, all) => {
+                let drains = pods.iter().filter(|pod| pod.role == Some(Role::Draining));
+                if let Some(pod) = drains.into_iter().nth(index) {
+                    let end = if all { DrainEnd::Drained } else { DrainEnd::Deadline };
+                    self.ends.entry(pod.pod.uid.clone()).or_insert(end);
+                }
+            }
+            Happening::Node(node, closed) => {
+                let node = format!("node-{node}");
+                if closed {
+                    self.closed_nodes.insert(node);
+                } else {
+                    self.closed_nodes.remove(&node);
                 }
             }
             Happening::Deleted(index) => {
@@ -193,6 +227,28 @@ impl World {
         }
     }
 
+    /// What is known of those that hand over.
+    fn moves(&self) -> MovesPlan {
+        let draining = self.observed.proxies.iter();
+        let drains = draining.filter(|proxy| proxy.role == Some(Role::Draining) && !proxy.pod.is_deleting);
+        let drain = |proxy: &ProxyPod| Drain {
+            uid: proxy.pod.uid.clone(),
+            pod: proxy.pod.name.clone(),
+            revision: proxy.revision.clone(),
+            started_ms: 1,
+            clients_left: None,
+            finishing: 0,
+            at_risk: 0,
+            per_second: 1,
+            end: self.ends.get(&proxy.pod.uid).copied(),
+            is_told: false,
+        };
+        MovesPlan {
+            drains: drains.map(drain).collect(),
+            ..MovesPlan::default()
+        }
+    }
+
     /// Plans once and carries out the first `actions` steps. Returns whether anything changed.
     fn plan(&mut self, actions: usize) -> bool {
         if let Some(serving) = serving_revision(&self.observed.proxies) {
@@ -205,6 +261,7 @@ impl World {
             .iter()
             .any(|p| p.revision != self.revision && p.serves());
         let pace = self.pace.clone().filter(|_| others_serve).unwrap_or_else(Pace::free);
+        let moves = self.moves();
         let target = ProxyTarget {
             pace: &pace,
             revision: self.revision,
@@ -214,7 +271,8 @@ impl World {
             config_hash: "h",
             active_requests: ACTIVE_REQUESTS,
             rooms: &self.rooms,
-            moves: &NO_MOVES,
+            closed_nodes: &self.closed_nodes,
+            moves: &moves,
             served_last: self.served_last.as_deref(),
         };
         let plan = plan_proxies(&self.observed, target);
@@ -248,6 +306,15 @@ impl World {
                 is_lost,
                 ..
             } => {
+                let uid = self.pod_mut(pod).pod.uid.clone();
+                let was = self.pod_mut(pod).role;
+                if was == Some(Role::Draining) && *role == Role::Warm {
+                    assert_eq!(self.ends.get(&uid), Some(&DrainEnd::Drained), "{pod} has clients");
+                }
+                if *role == Role::Active {
+                    // It has clients from now on.
+                    self.ends.remove(&uid);
+                }
                 let pod = self.pod_mut(pod);
                 pod.role = Some(*role);
                 pod.is_accepting = *accepting;
@@ -261,10 +328,18 @@ impl World {
                 pod.pod.config_hash.clone_from(config_hash);
                 true
             }
-            ProxyAction::Resize { pod, .. } => {
+            ProxyAction::Resize { pod, to, .. } => {
                 let pod = self.pod_mut(pod);
-                assert!(pod.is_active(), "{} is resized before it has its label", pod.pod.name);
-                pod.requests = ACTIVE_REQUESTS;
+                pod.requests = match to {
+                    Reservation::OfActive => {
+                        assert!(pod.is_active(), "{} is resized before it has its label", pod.pod.name);
+                        ACTIVE_REQUESTS
+                    }
+                    Reservation::OfBirth(requests) => {
+                        assert!(pod.is_warm(), "{} gives back what it needs", pod.pod.name);
+                        *requests
+                    }
+                };
                 true
             }
             ProxyAction::ApplyTarget => match self
@@ -293,6 +368,7 @@ impl World {
                         replicas: target_replicas,
                         available: 0,
                         pods: 0,
+                        birth_requests: birth_requests(self.revision),
                         is_deleting: false,
                         trouble: None,
                     });
@@ -322,6 +398,9 @@ impl World {
     fn settle(&mut self) {
         self.pace = None;
         for _ in 0..40 {
+            for uid in self.leaving() {
+                self.ends.entry(uid).or_insert(DrainEnd::Drained);
+            }
             let changed = self.plan(usize::MAX);
             let before = self.observed.clone();
             self.controllers();
@@ -335,6 +414,15 @@ impl World {
             }
         }
         panic!("it does not settle: {self:#?}");
+    }
+}
+
+/// What pods of a revision reserve from birth.
+fn birth_requests(revision: &str) -> Requests {
+    if revision == "a" {
+        ACTIVE_REQUESTS
+    } else {
+        Requests::default()
     }
 }
 
@@ -360,105 +448,11 @@ fn new_pod(id: usize, revision: &str) -> ProxyPod {
         role: (!is_former).then_some(Role::Warm),
         is_accepting: false,
         deletion_cost: None,
-        requests: if is_former {
-            ACTIVE_REQUESTS
-        } else {
-            Requests::default()
-        },
+        requests: birth_requests(revision),
         resize: None,
         order: None,
         loss: Loss::default(),
     }
 }
 
-/// At least so many cases; `PROPTEST_CASES` asks for more.
-fn config() -> ProptestConfig {
-    let default = ProptestConfig::default();
-    ProptestConfig {
-        cases: default.cases.max(2_000),
-        ..default
-    }
-}
-
-proptest! {
-    #![proptest_config(config())]
-
-    #[test]
-    fn whatever_happens_no_plan_takes_away_what_serves_and_all_settles(
-        happenings in proptest::collection::vec(happening(), 0..120),
-        revision in 0..2usize,
-        replicas in 0..6u32,
-        warm in 0..4u32,
-    ) {
-        let mut world = World { revision: "a", replicas: 2, warm: 1, ..World::default() };
-        for happening in happenings {
-            world.happen(happening);
-        }
-        world.revision = REVISIONS[revision];
-        world.replicas = replicas;
-        world.warm = warm;
-        world.settle();
-        prop_assert_eq!(world.serving(), replicas as usize);
-        prop_assert_eq!(world.observed.proxies.len(), (replicas + warm) as usize);
-prop_assert_eq!(world.of_role(Role::Warm).len(), warm as usize);
-        let mut active = world.observed.proxies.iter().filter(|proxy| proxy.is_active());
-        prop_assert!(active.all(|proxy| proxy.requests.covers(ACTIVE_REQUESTS)));
-        prop_assert_eq!(world.observed.deployments.len(), 1);
-        prop_assert_eq!(&world.observed.deployments[0].revision, REVISIONS[revision]);
-    }
-
-    #[test]
-    fn a_bad_revision_never_takes_the_place_of_one_that_serves(
-        happenings in proptest::collection::vec(happening(), 0..60),
-        replicas in 1..6u32,
-        warm in 0..4u32,
-    ) {
-        let mut world = World { revision: "a", replicas, warm, ..World::default() };
-        world.settle();
-        world.revision = "bad";
-        for happening in happenings {
-            if !matches!(happening, Happening::Revision(_) | Happening::Replicas(_) | Happening::Warm(_)) {
-                world.happen(happening);
-            }
-        }
-        world.settle();
-        prop_assert!(world.serving() >= replicas as usize, "the old revision serves on");
-    }
-
-    #[test]
-    fn a_pool_that_is_made_smaller_takes_no_active_proxy_away(
-        replicas in 1..6u32,
-        before in 1..5u32,
-        after in 0..5u32,
-        happenings in proptest::collection::vec(undisturbed(), 0..60),
-    ) {
-        let mut world = World { revision: "b", replicas, warm: before, ..World::default() };
-        world.settle();
-        let active = world.active();
-        world.warm = after;
-        for happening in happenings {
-            world.happen(happening);
-            prop_assert_eq!(world.active(), active.clone());
-        }
-        world.settle();
-        prop_assert_eq!(world.active(), active);
-    }
-
-    #[test]
-    fn a_scale_in_leaves_the_pool_as_it_is(
-        replicas in 1..6u32,
-        fewer in 1..4u32,
-        warm in 0..4u32,
-        happenings in proptest::collection::vec(undisturbed(), 0..60),
-    ) {
-        let mut world = World { revision: "b", replicas: replicas + fewer, warm, ..World::default() };
-        world.settle();
-        let waiting = world.of_role(Role::Warm);
-        world.replicas = replicas;
-        for happening in happenings {
-            world.happen(happening);
-        }
-        world.settle();
-        prop_assert_eq!(world.of_role(Role::Warm), waiting);
-    }
-}
+mod courses;

@@ -213,6 +213,7 @@ fn deployment(revision: &str, replicas: u32) -> ProxyDeployment {
         replicas,
         available: replicas,
         pods: replicas,
+        birth_requests: Requests::default(),
         is_deleting: false,
         trouble: None,
     }

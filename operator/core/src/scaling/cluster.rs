@@ -2,22 +2,26 @@
 //!
 //! [`ClusterScaler::tick`] takes what the proxies said, decides, and keeps what was decided until it is written: the count
 //! that it asks for is what the next decision begins from, whether the API server has it yet or not. With `Observe` that
-//! count is what would be there if it were written. Somebody else who sets `replicas` is believed at once, and the next
+//! count is what would be there if it were written. With `Off` it only follows the load, for the sake of the warm pool, whose
+//! size it decides in every mode where load is to. Somebody else who sets `replicas` is believed at once, and the next
 //! decision begins from there. Leaves out who is asked and who writes (the operator's binary).
 
 use std::time::Duration;
 
-use freshet_operator_api::{DecisionStatus, NextScheduledStatus, ScalingMode, ScalingStatus};
-use freshet_scaling::{Decision, Scaler, Settings, StateError};
+use freshet_operator_api::{DecisionStatus, NextScheduledStatus, ScalingMode, ScalingStatus, WarmStatus};
+use freshet_scaling::{Decision, Pool, Scaler, Settings, StateError};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::fleet::{Fleet, Member};
+use super::fleet::{Fleet, Member, Part};
 use super::shown::{show, time};
 use crate::{labels, names};
 
 /// Decisions that status lists.
 const DECISIONS_MAX: usize = 5;
+/// What is said of a count that somebody else has set.
+const SET_BY_HAND: &str = "somebody else has set replicas, and load decides from there on, within scaling.min and \
+                           scaling.max: set scaling.mode to Off to keep a number";
 /// Key of the scaler's memory in its ConfigMap.
 const STATE_KEY: &str = "state";
 /// How long a proxy takes to start where none was seen to.
@@ -37,6 +41,8 @@ pub struct ClusterScaler {
     count: u32,
     /// `replicas` at the last look.
     seen: Option<u32>,
+    /// Proxies that are to wait, where load decides that.
+    warm: Option<u32>,
     shown: ScalingStatus,
 }
 
@@ -45,8 +51,10 @@ pub struct ClusterScaler {
 pub struct Tick<'a> {
     /// How to decide.
     pub settings: &'a Settings,
-    /// `Observe` or `Scale`; `Observe` while the resource is paused.
+    /// As in the resource; `Observe` instead of `Scale` while that is paused.
     pub mode: ScalingMode,
+    /// How large the warm pool may be.
+    pub pool: Pool,
     /// `spec.proxy.replicas`, as far as it is known to be stored.
     pub replicas: u32,
     /// The proxies that there are.
@@ -64,6 +72,10 @@ pub struct Turn {
     pub decision: Option<Decision>,
     /// `replicas` that is to be written.
     pub goal: Option<u32>,
+    /// Another number of proxies is to wait.
+    pub resizes_pool: bool,
+    /// Somebody else has set `replicas`, which with `Scale` is worth a word.
+    pub is_set_by_hand: bool,
     /// Status would say something else than before.
     pub has_news: bool,
 }
@@ -88,6 +100,7 @@ impl ClusterScaler {
             mode: shown.mode,
             count: shown.desired,
             seen: None,
+            warm: shown.warm.as_ref().map(|warm| warm.desired),
             shown,
         };
         (scaler, outcome)
@@ -99,12 +112,17 @@ impl ClusterScaler {
             self.settings = tick.settings.clone();
             self.scaler.set_settings(self.settings.clone());
         }
-        self.heed(tick);
+        let by_hand = self.heed(tick);
         self.fleet.keep_only(tick.members);
         let sample = self.fleet.sample(tick.members, tick.at, tick.now);
         self.scaler.observe(&sample);
-        let decision = self.scaler.decide(tick.now, self.count);
-        let decision = (decision.to != self.count).then_some(decision);
+        let decision = if self.mode == ScalingMode::Off {
+            self.scaler.look(tick.now, self.count);
+            None
+        } else {
+            let decision = self.scaler.decide(tick.now, self.count);
+            (decision.to != self.count).then_some(decision)
+        };
         let mut shown = show(
             &self.scaler.view(tick.now),
             self.mode,
@@ -122,17 +140,53 @@ impl ClusterScaler {
                 at: time(times.from),
                 min: entry.min,
             });
+        if let Some(from) = by_hand {
+            note(&mut shown, set_by_hand(from, tick.replicas, tick.now));
+        }
         if let Some(decision) = &decision {
             self.count = decision.to;
-            note(&mut shown, decision);
+            note(&mut shown, decided(decision));
         }
+        let waited = self.warm;
+        shown.warm = self.decide_pool(tick);
         let has_news = shown != self.shown;
         self.shown = shown;
         Turn {
             decision,
             goal: self.goal(),
+            resizes_pool: self.warm != waited,
+            is_set_by_hand: by_hand.is_some(),
             has_news,
         }
+    }
+
+    /// Decides how many proxies wait, where load is to decide that.
+    fn decide_pool(&mut self, tick: &Tick<'_>) -> Option<WarmStatus> {
+        if !tick.pool.is_auto {
+            self.warm = None;
+            return None;
+        }
+        // What is only advised serves nobody.
+        let active = if self.mode == ScalingMode::Scale {
+            self.count
+        } else {
+            tick.replicas
+        };
+        let there = self.warm.unwrap_or_else(|| {
+            let waiting = tick.members.iter().filter(|member| member.part == Part::Waiting);
+            u32::try_from(waiting.count()).unwrap_or(u32::MAX)
+        });
+        let decision = self.scaler.decide_pool(tick.now, tick.pool, active, there);
+        self.warm = Some(decision.proxies);
+        Some(WarmStatus {
+            desired: decision.proxies,
+            reason: decision.reason.to_string(),
+        })
+    }
+
+    /// Proxies that are to wait, where load decides that.
+    pub fn warm(&self) -> Option<u32> {
+        self.warm
     }
 
     /// What is to be written to `replicas`, if that is something else than what is there.
@@ -160,8 +214,13 @@ impl ClusterScaler {
         self.scaler.state()
     }
 
-    /// Takes up a count or a mode that somebody else has set.
-    fn heed(&mut self, tick: &Tick<'_>) {
+    /// Takes up a count or a mode that somebody else has set. Returns what was asked for before, if that was for the operator
+    /// to say.
+    fn heed(&mut self, tick: &Tick<'_>) -> Option<u32> {
+        let scales = self.mode == ScalingMode::Scale && tick.mode == ScalingMode::Scale;
+        // What is asked for may have been stored by the reconcile a moment ago, which says so afterwards.
+        let is_new = self.seen.is_some_and(|seen| seen != tick.replicas) && tick.replicas != self.count;
+        let before = (scales && is_new).then_some(self.count);
         let is_first = self.seen.is_none();
         let goes_on = is_first && tick.mode == self.mode && self.mode == ScalingMode::Observe && self.count > 0;
         let is_changed = self.seen != Some(tick.replicas) || self.mode != tick.mode;
@@ -170,17 +229,34 @@ impl ClusterScaler {
         }
         self.mode = tick.mode;
         self.seen = Some(tick.replicas);
+        before
     }
 }
 
-fn note(shown: &mut ScalingStatus, decision: &Decision) {
-    shown.decisions.push(DecisionStatus {
+fn decided(decision: &Decision) -> DecisionStatus {
+    DecisionStatus {
         at: time(decision.at),
         from: decision.from,
         to: decision.to,
         applied: false,
         reason: decision.reason.to_string(),
-    });
+        by_hand: false,
+    }
+}
+
+fn set_by_hand(from: u32, to: u32, now: Duration) -> DecisionStatus {
+    DecisionStatus {
+        at: time(now),
+        from,
+        to,
+        applied: true,
+        reason: SET_BY_HAND.to_owned(),
+        by_hand: true,
+    }
+}
+
+fn note(shown: &mut ScalingStatus, decision: DecisionStatus) {
+    shown.decisions.push(decision);
     let surplus = shown.decisions.len().saturating_sub(DECISIONS_MAX);
     shown.decisions.drain(..surplus);
     shown.last_decision = shown.decisions.last().cloned();

@@ -54,6 +54,7 @@ pub(super) fn show(
         forecast: view.forecast.as_ref().map(|forecast| foreseen(forecast, before)),
         last_decision: before.last_decision.clone(),
         decisions: before.decisions.clone(),
+        warm: None,
         next_scheduled: None,
         ceiling: None,
     }

@@ -129,7 +129,6 @@ const COMPLETE: &str = "Complete";
 fn is_complete(input: &StatusInput<'_>, status: &MqttClusterStatus) -> bool {
     match input.outcome {
         Outcome::Planned {
-            cluster,
             proxies,
             storage,
             has_changed,
@@ -137,7 +136,7 @@ fn is_complete(input: &StatusInput<'_>, status: &MqttClusterStatus) -> bool {
         } => {
             // The pool may be short for long, where nodes are full: what is asked for serves all the same.
             let desired = status.proxy.desired;
-            let with_pool = desired.saturating_add(cluster.proxy.warm.min);
+            let with_pool = desired.saturating_add(proxies.warm);
             !has_changed
                 && status.proxy.active >= desired
                 && proxies

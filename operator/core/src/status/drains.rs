@@ -54,6 +54,7 @@ mod tests {
             at_risk: 0,
             per_second: 7,
             end: None,
+            is_told: false,
         };
         let moves = MovesPlan {
             drains: (0..12).map(drain).collect(),

@@ -12,6 +12,12 @@ pub(super) fn active(status: &MqttClusterStatus) -> Verdict {
             "proxy.scaling.mode is Off, or the operator has just begun to look",
         );
     };
+    if scaling.mode == ScalingMode::Off {
+        return Verdict::no(
+            "NotLookedAt",
+            "proxy.scaling.mode is Off: load decides how many proxies wait, and not how many serve",
+        );
+    }
     if !scaling.signals.iter().any(|signal| signal.valid) {
         return Verdict::no(
             "LoadUnknown",

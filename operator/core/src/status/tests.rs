@@ -1,5 +1,7 @@
 //! Conditions in the situations that users meet.
 
+use std::collections::BTreeSet;
+
 use freshet_operator_api::{ConditionType, MqttCluster};
 use serde_json::json;
 
@@ -61,6 +63,7 @@ fn deployment(revision: &str, replicas: u32) -> ProxyDeployment {
         replicas,
         available: replicas,
         pods: replicas,
+        birth_requests: Requests::default(),
         is_deleting: false,
         trouble: None,
     }
@@ -150,6 +153,7 @@ impl<'a> Given<'a> {
             config_hash: "h",
             active_requests: self.active_requests,
             rooms: &Rooms::new(),
+            closed_nodes: &BTreeSet::new(),
             moves: &NO_MOVES,
             pace: &Pace::free(),
             served_last: None,

@@ -57,6 +57,9 @@ fn decisions_of(status: &MqttClusterStatus) -> MqttClusterStatus {
         scaling.forecast = None;
         scaling.next_scheduled = None;
         scaling.ceiling = None;
+        if let Some(warm) = &mut scaling.warm {
+            warm.reason.clear();
+        }
     }
     for condition in &mut decisions.conditions {
         condition.message.clear();

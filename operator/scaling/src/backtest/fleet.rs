@@ -43,6 +43,18 @@ impl Fleet {
         self.warm_ready += take_until(&mut self.warm_arriving, now);
     }
 
+    /// Asks for a number of warm proxies. Those that start go before those that have.
+    pub(super) fn keep_warm(&mut self, warm: u32, now: Duration) {
+        for _ in self.warm()..warm {
+            self.warm_arriving.push(now + self.delay);
+        }
+        let fewer = self.warm().saturating_sub(warm);
+        let unborn = fewer.min(count(&self.warm_arriving));
+        let left = self.warm_arriving.len() - usize::try_from(unborn).unwrap_or(usize::MAX);
+        self.warm_arriving.truncate(left);
+        self.warm_ready -= fewer - unborn;
+    }
+
     /// Asks for a number of active proxies.
     pub(super) fn ask(&mut self, desired: u32, now: Duration) {
         let there = self.serving + count(&self.arriving);
@@ -97,6 +109,19 @@ mod tests {
             (fleet.serving(), fleet.warm_ready, fleet.warm())
         });
         assert_eq!(seen, [(2, 0, 1), (3, 0, 1), (3, 0, 1), (5, 1, 1)]);
+    }
+
+    #[test]
+    fn a_pool_grows_after_the_delay_and_shrinks_at_once() {
+        let mut fleet = Fleet::new(2, 1, at(180));
+        fleet.keep_warm(3, at(0));
+        fleet.advance(at(179));
+        assert_eq!((fleet.warm_ready, fleet.warm()), (1, 3));
+        fleet.keep_warm(2, at(179));
+        fleet.advance(at(180));
+        assert_eq!((fleet.warm_ready, fleet.warm()), (2, 2));
+        fleet.keep_warm(0, at(181));
+        assert_eq!(fleet.warm(), 0);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use freshet_scaling::Settings;
 use freshet_scaling::backtest::{Backtest, Policy, Score, replay};
 use freshet_scaling::trace::{Kind, generate};
+use freshet_scaling::{Pool, Settings};
 
 const SEED: u64 = 90_210;
 
@@ -21,7 +21,7 @@ fn run(kind: Kind, delay_s: u64) -> Outcome {
             capacity_delay: Duration::from_secs(delay_s),
             ..Settings::default()
         },
-        warm: 1,
+        pool: Pool::fixed(1),
         history: Duration::from_secs(3 * 86_400),
     };
     let replayed = |policy| replay(&trace, &backtest, policy, |_| {});

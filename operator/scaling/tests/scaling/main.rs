@@ -1,8 +1,9 @@
-//! The scaler from outside: what it decides, when, and what that is worth. One program, for five would be linked anew
+//! The scaler from outside: what it decides, when, and what that is worth. One program, for six would be linked anew
 //! after every change.
 
 mod decisions;
 mod goals;
+mod pool;
 mod properties;
 mod restart;
 mod schedule;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use freshet_scaling::backtest::{Backtest, Policy, TimelineRow, replay};
 use freshet_scaling::trace::{Trace, TraceRow};
-use freshet_scaling::{PerSignal, Scheduled, Settings, Signal};
+use freshet_scaling::{PerSignal, Pool, Scheduled, Settings, Signal};
 
 /// Midnight in Berlin, on Sunday 29 March 2026: at two the clock is set to three.
 const MIDNIGHT_S: u64 = 1_774_738_800;
@@ -39,7 +39,7 @@ fn run(policy: Policy, scheduled: Vec<Scheduled>) -> (u64, Vec<TimelineRow>) {
             capacity_delay: Duration::from_secs(180),
             ..Settings::default()
         },
-        warm: 1,
+        pool: Pool::fixed(1),
         history: Duration::ZERO,
     };
     let mut timeline = Vec::new();

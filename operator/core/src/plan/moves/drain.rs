@@ -7,6 +7,7 @@ use freshet_config::{MoveOrder, MoveReason};
 
 use super::{MoveInput, MovesPlan, millis, next_pace, server_references, share, takes};
 use crate::observe::{Observed, ProxyPod, Role};
+use crate::plan::proxies::DRAINED_COST;
 
 /// Part of the time in which all clients should have gone, in percent; the rest is for what is in flight.
 const ASKED_WITHIN_PERCENT: u64 = 80;
@@ -32,6 +33,8 @@ pub struct Drain {
     pub per_second: u32,
     /// Why it may be told to stop, once it may.
     pub end: Option<DrainEnd>,
+    /// That its drain has ended was written to its pod before.
+    pub is_told: bool,
 }
 
 /// Why a proxy that hands over may be told to stop. With clients left it goes on by itself then.
@@ -98,6 +101,7 @@ pub(super) fn plan(observed: &Observed, input: &MoveInput<'_>, plan: &mut MovesP
             at_risk: sample.map_or(0, |sample| sample.at_risk),
             per_second: next.as_ref().or(order).map_or(0, |order| order.clients_per_second),
             end,
+            is_told: proxy.deletion_cost == Some(DRAINED_COST),
         });
         if next.is_some() {
             plan.write(proxy, next);

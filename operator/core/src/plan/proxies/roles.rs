@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::ProxyAction;
+use super::demotion::Demotion;
 use super::room::Room;
 use crate::observe::{ProxyPod, Role};
 use crate::plan::moves::MovesPlan;
@@ -31,23 +32,38 @@ pub const DRAINED_COST: i32 = -100;
 pub(super) type Assigned<'a> = (&'a ProxyPod, Role);
 
 /// Assigns roles within the revision that is asked for: `replicas` proxies are active, in the order of [`Preference`]; of the
-/// others, those that serve hand over, and the rest wait.
+/// others, those that serve hand over, and the rest wait. Who has handed over waits again as long as less than `warm` that are
+/// ready do.
 ///
 /// An active proxy that is not ready gives its place to one that is. It waits then, if less than `warm` do: its clients, should
 /// it still have some, stay where they are. One that is lost gives up its place in any case.
-pub(super) fn assign<'a>(proxies: &[&'a ProxyPod], replicas: u32, warm: u32, room: &mut Room) -> Vec<Assigned<'a>> {
+pub(super) fn assign<'a>(
+    proxies: &[&'a ProxyPod],
+    replicas: u32,
+    warm: u32,
+    room: &mut Room,
+    demotion: Demotion<'_>,
+) -> Vec<Assigned<'a>> {
     let kept = choose_active(proxies, replicas as usize, room);
     let is_kept = |proxy: &ProxyPod| kept.iter().any(|kept| kept.pod.uid == proxy.pod.uid);
-    let mut waiting = proxies
-        .iter()
-        .filter(|proxy| proxy.is_warm() && !is_kept(proxy))
-        .count();
+    let waiting_where = |is_it: &dyn Fn(&ProxyPod) -> bool| {
+        let waits = proxies.iter().filter(|proxy| proxy.is_warm() && !is_kept(proxy));
+        waits.filter(|proxy| is_it(proxy)).count()
+    };
+    let mut waiting = waiting_where(&|_| true);
+    // One that only starts is of less use than one that is there, and one that has lost its place may have clients.
+    let mut waiting_ready = waiting_where(&|proxy| proxy.pod.is_ready || cost_of(proxy) > WARM_COST);
     let assign_one = |proxy: &'a ProxyPod| {
         let role = match proxy.role {
             _ if is_kept(proxy) => Role::Active,
             // Whoever else was lost hands over nothing.
             Some(Role::Active) if proxy.loss.is_lost => Role::Warm,
             Some(Role::Active) if !proxy.pod.is_ready && waiting < warm as usize => {
+                waiting += 1;
+                Role::Warm
+            }
+            Some(Role::Draining) if waiting_ready < warm as usize && demotion.is_due(proxy) => {
+                waiting_ready += 1;
                 waiting += 1;
                 Role::Warm
             }
@@ -206,9 +222,11 @@ pub(super) fn push(
         Role::Warm => !proxy.is_warm() || proxy.is_accepting || proxy.pod.is_ready || proxy.loss.is_lost,
         Role::Draining => true,
     };
-    let cost_now = proxy.deletion_cost.unwrap_or(WARM_COST);
+    let cost_now = cost_of(proxy);
     let cost = match role {
         Role::Active => ACTIVE_COST,
+        // It has handed over: nobody is on it.
+        Role::Warm if proxy.role == Some(Role::Draining) => WARM_COST,
         Role::Warm if cost_now > WARM_COST => FORMER_COST,
         Role::Warm => WARM_COST,
         // Who has just left the Service has its clients.
@@ -231,6 +249,12 @@ pub(super) fn push(
             is_change,
             config_hash: config_hash.map(str::to_owned),
             is_lost: proxy.loss.is_lost,
+            // It ends with the role that it was given for: nobody who comes from now on is to be given away.
+            ends_order: is_change && proxy.role == Some(Role::Draining) && proxy.order.is_some(),
         });
     }
+}
+
+fn cost_of(proxy: &ProxyPod) -> i32 {
+    proxy.deletion_cost.unwrap_or(WARM_COST)
 }

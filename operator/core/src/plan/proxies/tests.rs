@@ -6,6 +6,7 @@ use crate::loss::Loss;
 use crate::observe::PodFacts;
 use crate::trouble::Trouble;
 
+mod demotion;
 mod moves;
 mod pool;
 mod rollout;
@@ -13,6 +14,7 @@ mod rollout;
 const HASH: &str = "h1";
 
 static NO_ROOMS: Rooms = Rooms::new();
+static NO_NODES: BTreeSet<String> = BTreeSet::new();
 static FREE: Pace = Pace::free();
 
 /// A proxy that waits and is ready.
@@ -71,6 +73,7 @@ fn deployment(revision: &str, replicas: u32, available: u32) -> ProxyDeployment 
         replicas,
         available,
         pods: replicas,
+        birth_requests: Requests::default(),
         is_deleting: false,
         trouble: None,
     }
@@ -93,6 +96,7 @@ fn target(revision: &str, replicas: u32) -> ProxyTarget<'_> {
         config_hash: HASH,
         active_requests: Requests::default(),
         rooms: &NO_ROOMS,
+        closed_nodes: &NO_NODES,
         moves: &NO_MOVES,
         pace: &FREE,
         served_last: None,

@@ -15,6 +15,7 @@ struct World {
     scaler: ClusterScaler,
     settings: Settings,
     mode: ScalingMode,
+    pool: Pool,
     replicas: u32,
     second: u64,
 }
@@ -26,6 +27,7 @@ impl World {
             scaler: ClusterScaler::new(&settings, None, None).0,
             settings,
             mode,
+            pool: Pool::fixed(1),
             replicas,
             second: 0,
         }
@@ -61,6 +63,7 @@ impl World {
         let turn = self.scaler.tick(&Tick {
             settings: &self.settings,
             mode: self.mode,
+            pool: self.pool,
             replicas: self.replicas,
             members: &members,
             at: Duration::from_secs(self.second),
@@ -154,6 +157,121 @@ fn a_count_that_somebody_sets_is_where_the_next_decision_begins() {
     assert_eq!((turn.goal, world.scaler.shown().desired), (None, 6));
     world.replicas = 20;
     assert_eq!(world.second(Some(15_000), true).goal, Some(10));
+}
+
+#[test]
+fn who_sets_a_count_beside_the_operator_is_told_once_what_becomes_of_it() {
+    let mut world = World::new(ScalingMode::Scale, 2);
+    world.seconds(35_000, 30);
+    let own = world.scaler.shown().decisions.clone();
+    assert!(own.iter().all(|decision| !decision.by_hand), "{own:?}");
+    world.replicas = 9;
+    assert!(world.second(Some(35_000), true).is_set_by_hand);
+    let said = world.scaler.shown().last_decision.clone().expect("a word");
+    assert_eq!((said.from, said.to, said.by_hand, said.applied), (4, 9, true, true));
+    assert!(said.reason.contains("scaling.mode to Off"), "{}", said.reason);
+    assert!(!world.second(Some(35_000), true).is_set_by_hand);
+    // One outside of the bounds is told that as well.
+    world.replicas = 12;
+    assert!(world.second(Some(35_000), true).is_set_by_hand);
+    let decisions = &world.scaler.shown().decisions;
+    let told: Vec<_> = decisions
+        .iter()
+        .rev()
+        .take(2)
+        .map(|told| (told.to, told.by_hand))
+        .collect();
+    assert_eq!(told, [(10, false), (12, true)]);
+    assert_eq!(world.replicas, 10);
+}
+
+#[test]
+fn a_count_outside_of_the_bounds_is_brought_inside_at_once_with_a_word() {
+    for (replicas, expected) in [(0, 2), (1, 2), (40, 10)] {
+        let mut world = World::new(ScalingMode::Scale, replicas);
+        world.second(None, true);
+        assert_eq!(world.replicas, expected);
+        let said = world.scaler.shown().last_decision.clone().expect("a word");
+        assert_eq!(said.reason, "scaling.min and scaling.max allow 2 to 10");
+    }
+}
+
+#[test]
+fn who_observes_or_has_just_begun_to_scale_hears_nothing_of_counts_that_others_set() {
+    let mut world = World::new(ScalingMode::Observe, 2);
+    world.seconds(15_000, 10);
+    world.replicas = 3;
+    assert!(!world.second(Some(15_000), true).is_set_by_hand);
+    world.mode = ScalingMode::Scale;
+    world.replicas = 4;
+    assert!(!world.second(Some(15_000), true).is_set_by_hand);
+}
+
+const AUTO: Pool = Pool {
+    min: 1,
+    max: 5,
+    is_auto: true,
+};
+
+#[test]
+fn the_pool_follows_the_load_in_every_mode_and_says_why() {
+    for mode in [ScalingMode::Off, ScalingMode::Observe, ScalingMode::Scale] {
+        let mut world = World::new(mode, 2);
+        world.settings.predict.enabled = false;
+        world.pool = AUTO;
+        world.seconds(15_000, 10);
+        assert_eq!(world.scaler.warm(), Some(1));
+        let grew: Vec<bool> = (0..30).map(|_| world.second(Some(45_000), true).resizes_pool).collect();
+        assert!(grew.contains(&true), "{mode:?}");
+        let shown = world.scaler.shown().clone();
+        let warm = shown.warm.expect("a pool");
+        assert_eq!(warm.desired, 3, "{mode:?}: {}", warm.reason);
+        assert_eq!(warm.reason, "load has risen by 3 proxies within 45 s");
+        assert_eq!(shown.decisions.is_empty(), mode == ScalingMode::Off);
+        assert_eq!(world.replicas, if mode == ScalingMode::Scale { 5 } else { 2 });
+    }
+}
+
+#[test]
+fn a_fixed_pool_is_not_spoken_of() {
+    let mut world = World::new(ScalingMode::Scale, 2);
+    world.seconds(45_000, 30);
+    assert_eq!((world.scaler.warm(), &world.scaler.shown().warm), (None, &None));
+}
+
+#[test]
+fn an_operator_that_begins_leaves_the_pool_as_it_was() {
+    let mut world = World::new(ScalingMode::Off, 2);
+    world.pool = AUTO;
+    let shown = ScalingStatus {
+        warm: Some(WarmStatus {
+            desired: 4,
+            reason: String::new(),
+        }),
+        ..ScalingStatus::default()
+    };
+    world.scaler = ClusterScaler::new(&world.settings, None, Some(&shown)).0;
+    assert!(!world.second(None, true).resizes_pool);
+    assert_eq!(world.scaler.warm(), Some(4));
+    // Nothing was shown: what waits is what is there.
+    let mut world = World::new(ScalingMode::Off, 2);
+    world.pool = AUTO;
+    let waiting = |index: u32| Member {
+        uid: format!("warm-{index}"),
+        ip: "10.0.0.2".to_owned(),
+        part: Part::Waiting,
+    };
+    let members: Vec<Member> = (0..3).map(waiting).collect();
+    world.scaler.tick(&Tick {
+        settings: &world.settings,
+        mode: world.mode,
+        pool: world.pool,
+        replicas: 2,
+        members: &members,
+        at: Duration::from_secs(1),
+        now: Duration::from_secs(START_S),
+    });
+    assert_eq!(world.scaler.warm(), Some(3));
 }
 
 #[test]

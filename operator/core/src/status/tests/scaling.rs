@@ -68,6 +68,11 @@ fn scaling_is_active_where_some_load_is_known() {
         said_of(Some(&with(ScalingMode::Observe, true))),
         pair("True", "Observes")
     );
+    // It is followed for the sake of the pool alone.
+    assert_eq!(
+        said_of(Some(&with(ScalingMode::Off, true))),
+        pair("False", "NotLookedAt")
+    );
     assert_eq!(
         said_of(Some(&with(ScalingMode::Scale, false))),
         pair("False", "LoadUnknown")

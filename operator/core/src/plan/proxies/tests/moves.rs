@@ -3,7 +3,7 @@
 use super::*;
 use crate::plan::{Drain, DrainEnd, OrderWrite};
 
-fn drain(name: &str, end: Option<DrainEnd>) -> Drain {
+pub(super) fn drain(name: &str, end: Option<DrainEnd>) -> Drain {
     Drain {
         uid: format!("uid-{name}"),
         pod: name.to_owned(),
@@ -14,16 +14,17 @@ fn drain(name: &str, end: Option<DrainEnd>) -> Drain {
         at_risk: 0,
         per_second: 10,
         end,
+        is_told: false,
     }
 }
 
-fn with_clients(name: &str) -> ProxyPod {
+pub(super) fn with_clients(name: &str) -> ProxyPod {
     let mut proxy = draining(name, "a");
     proxy.deletion_cost = Some(DRAINING_COST);
     proxy
 }
 
-fn moves(drains: &[Drain]) -> MovesPlan {
+pub(super) fn moves(drains: &[Drain]) -> MovesPlan {
     MovesPlan {
         drains: drains.to_vec(),
         ..MovesPlan::default()
@@ -63,12 +64,12 @@ fn a_victim_keeps_its_pod_until_its_clients_have_gone() {
 }
 
 #[test]
-fn a_pool_is_refilled_beside_victims_that_hand_over() {
+fn a_pool_is_refilled_beside_victims_that_hand_over_and_are_too_few_for_it() {
     let there = observed(vec![deployment("a", 2, 2)], vec![active("p1", "a"), with_clients("p2")]);
     let moves = moves(&[drain("p2", None)]);
     let target = ProxyTarget {
         moves: &moves,
-        ..with_pool("a", 1, 1)
+        ..with_pool("a", 1, 2)
     };
     assert_eq!(steps(&plan_proxies(&there, target)), ["replicas 3"]);
 }
