@@ -39,6 +39,8 @@ pub(crate) enum FaultPoint {
     PatchStoragePod,
     /// Deletes a storage pod of an earlier revision.
     DeleteStoragePod,
+    /// Lets the claim of a storage node's volume ask for more.
+    GrowClaim,
     /// Writes how many proxies serve, as the scaler decided.
     ScaleCluster,
     /// Applies the ConfigMap with what the scaler remembers.
@@ -51,7 +53,7 @@ pub(crate) enum FaultPoint {
 
 impl FaultPoint {
     /// Every point.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::ApplyProxyServiceAccount,
         Self::ApplyStorageServiceAccount,
         Self::ApplyConfigMap,
@@ -67,6 +69,7 @@ impl FaultPoint {
         Self::DeleteOldProxies,
         Self::PatchStoragePod,
         Self::DeleteStoragePod,
+        Self::GrowClaim,
         Self::ScaleCluster,
         Self::ApplyScalingHistory,
         Self::PublishEvent,
@@ -91,6 +94,7 @@ impl FaultPoint {
             Self::DeleteOldProxies => "delete-old-proxies",
             Self::PatchStoragePod => "patch-storage-pod",
             Self::DeleteStoragePod => "delete-storage-pod",
+            Self::GrowClaim => "grow-claim",
             Self::ScaleCluster => "scale-cluster",
             Self::ApplyScalingHistory => "apply-scaling-history",
             Self::PublishEvent => "publish-event",

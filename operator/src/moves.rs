@@ -84,6 +84,7 @@ impl Moves {
             pods,
             deployments: &[],
             stateful_set: None,
+            claims: &[],
             service: None,
             budget: None,
         });

@@ -10,17 +10,19 @@ mod act;
 mod apply;
 mod limits;
 mod memory;
+mod refusals;
 mod report;
 mod resize;
 mod rooms;
 mod scale;
+mod volumes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use freshet_operator_api::{MqttCluster, MqttClusterStatus, RevisionPhase};
-use freshet_operator_core::build::{Children, build_children};
+use freshet_operator_core::build::{Children, build_children, keep_claim_size};
 use freshet_operator_core::keep::{Keep, KeepInput, choose_defaults, decide_keep};
 use freshet_operator_core::labels;
 use freshet_operator_core::loss::judge_losses;
@@ -30,6 +32,7 @@ use freshet_operator_core::requests::Requests;
 use freshet_operator_core::rollout::{PaceInput, RolloutMemory, judge, next_pace, roll_back};
 use freshet_operator_core::scaling::read_pool;
 use freshet_operator_core::status::Blocked;
+use freshet_operator_core::volume::plan_growth;
 use freshet_operator_core::{DefaultImages, ValidatedCluster, names, validate};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::jiff::Timestamp;
@@ -315,6 +318,10 @@ impl Reconciler {
             .stores
             .stateful_sets
             .get(&namespace, &names::storage_stateful_set(&name));
+        let claims = self
+            .stores
+            .claims
+            .list(&namespace, |claim| claim.labels().get(labels::CLUSTER) == Some(&name));
         let service = self.stores.services.get(&namespace, &names::client_service(&name));
         let budget = self
             .stores
@@ -325,6 +332,7 @@ impl Reconciler {
             pods: &pods,
             deployments: &deployments,
             stateful_set: stateful_set.as_deref().filter(|set| apply::is_owned_by(*set, uid)),
+            claims: &claims,
             service: service.as_deref().filter(|service| apply::is_owned_by(*service, uid)),
             budget: budget.as_deref().filter(|budget| apply::is_owned_by(*budget, uid)),
         })
@@ -339,7 +347,8 @@ impl Reconciler {
         rollout: &mut RolloutMemory,
     ) -> Work {
         let served_last = previous.map(|status| status.proxy.revision.current.as_str());
-        let children = build_children(&cluster);
+        let mut children = build_children(&cluster);
+        keep_claim_size(&mut children.storage, observed.storage_set.as_ref());
         let mut keep = decide_keep(&KeepInput {
             resource,
             cluster: &cluster,
@@ -383,7 +392,8 @@ impl Reconciler {
             served_last,
         };
         let proxies = plan_proxies(observed, target);
-        let storage = plan_storage(observed, &children.storage_config_hash);
+        let mut storage = plan_storage(observed, &children.storage_config_hash);
+        storage.actions.extend(plan_growth(&cluster, observed));
         Work {
             cluster,
             children,

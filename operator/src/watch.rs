@@ -11,7 +11,7 @@ use futures::stream::{self, BoxStream, SelectAll, select_all};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::controller::{ReconcileReason, ReconcileRequest};
 use kube::runtime::predicates;
@@ -39,6 +39,8 @@ pub(crate) struct Stores {
     pub(crate) deployments: Newest<Deployment>,
     /// StatefulSets of storage.
     pub(crate) stateful_sets: Newest<StatefulSet>,
+    /// Claims of storage nodes' volumes.
+    pub(crate) claims: Newest<PersistentVolumeClaim>,
     /// Services.
     pub(crate) services: Newest<Service>,
     /// ConfigMaps.
@@ -54,9 +56,10 @@ pub(crate) struct Stores {
 /// Begins all watches of one namespace, or of all. The stores fill as the requests are polled.
 pub(crate) fn watch(client: &Client, namespace: Option<&str>) -> (Stores, Requests) {
     let (clusters, cluster_requests) = watch_clusters(client, namespace);
-    let (pods, pod_requests) = watch_pods(client, namespace);
+    let (pods, pod_requests) = watch_labelled(client, namespace);
     let (deployments, deployment_requests) = watch_children(client, namespace);
     let (stateful_sets, stateful_set_requests) = watch_children(client, namespace);
+    let (claims, claim_requests) = watch_labelled(client, namespace);
     let (services, service_requests) = watch_children(client, namespace);
     let (config_maps, config_map_requests) = watch_children(client, namespace);
     let (service_accounts, service_account_requests) = watch_children(client, namespace);
@@ -66,6 +69,7 @@ pub(crate) fn watch(client: &Client, namespace: Option<&str>) -> (Stores, Reques
         pods,
         deployments,
         stateful_sets,
+        claims,
         services,
         config_maps,
         service_accounts,
@@ -77,6 +81,7 @@ pub(crate) fn watch(client: &Client, namespace: Option<&str>) -> (Stores, Reques
         pod_requests,
         deployment_requests,
         stateful_set_requests,
+        claim_requests,
         service_requests,
         config_map_requests,
         service_account_requests,
@@ -105,6 +110,7 @@ impl Stores {
             self.pods.wait_until_ready().await?;
             self.deployments.wait_until_ready().await?;
             self.stateful_sets.wait_until_ready().await?;
+            self.claims.wait_until_ready().await?;
             self.services.wait_until_ready().await?;
             self.config_maps.wait_until_ready().await?;
             self.service_accounts.wait_until_ready().await?;
@@ -139,20 +145,29 @@ fn watch_clusters(client: &Client, namespace: Option<&str>) -> (Store<MqttCluste
     (store, requests.boxed())
 }
 
-/// Pods belong to a ReplicaSet or a StatefulSet; the cluster is named by a label.
-fn watch_pods(client: &Client, namespace: Option<&str>) -> (Newest<Pod>, RequestStream) {
+/// Pods and claims belong to a ReplicaSet or a StatefulSet, or to nobody; the cluster is named by a label.
+fn watch_labelled<K>(client: &Client, namespace: Option<&str>) -> (Newest<K>, RequestStream)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
     let (store, writer) = reflector::store();
-    let requests = watcher(api::<Pod>(client, namespace), of_the_operator())
+    let requests = watcher(api::<K>(client, namespace), of_the_operator())
         .default_backoff()
         // Nothing reads them, and they are the larger part of many pods.
-        .modify(|pod| pod.managed_fields_mut().clear())
+        .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)
         .touched_objects()
-        .try_filter_map(|pod| async move {
-            let cluster = pod.labels().get(labels::CLUSTER);
+        .try_filter_map(|object| async move {
+            let cluster = object.labels().get(labels::CLUSTER);
             Ok(cluster.map(|cluster| {
-                let of = ObjectRef::<MqttCluster>::new(cluster).within(&pod.namespace().unwrap_or_default());
-                request(of, about(&pod))
+                let of = ObjectRef::<MqttCluster>::new(cluster).within(&object.namespace().unwrap_or_default());
+                request(of, about(&object))
             }))
         });
     (Newest::new(store), requests.boxed())
@@ -238,6 +253,7 @@ mod tests {
         let (pods, mut of_pods) = store();
         let (deployments, mut of_deployments) = store();
         let (stateful_sets, mut of_stateful_sets) = store();
+        let (claims, mut of_claims) = store();
         let (services, mut of_services) = store();
         let (config_maps, mut of_config_maps) = store();
         let (service_accounts, mut of_service_accounts) = store();
@@ -247,6 +263,7 @@ mod tests {
             pods,
             deployments,
             stateful_sets,
+            claims,
             services,
             config_maps,
             service_accounts,
@@ -265,6 +282,7 @@ mod tests {
         deliver(&mut of_pods);
         deliver(&mut of_deployments);
         deliver(&mut of_stateful_sets);
+        deliver(&mut of_claims);
         deliver(&mut of_services);
         deliver(&mut of_config_maps);
         deliver(&mut of_service_accounts);

@@ -36,6 +36,10 @@ named in pods and read by the kubelet.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch, delete]
+# Claims of storage nodes are made by their StatefulSet; they ask for more when `storage.volume.size` grows.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [list, watch, patch]
 # What an active proxy reserves is raised in place.
 - apiGroups: [""]
   resources: [pods/resize]

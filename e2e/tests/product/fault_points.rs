@@ -98,6 +98,8 @@ enum Occasion {
     NewConfiguration,
     /// Another template of the storage nodes.
     NewStorage,
+    /// Larger volumes. The StorageClass of the tests refuses that: to have asked is all there is to it.
+    LargerVolume,
     /// A new cluster with fewer proxies than its scaler may leave it.
     Scaling,
 }
@@ -108,12 +110,16 @@ fn occasion_of(point: &str) -> Occasion {
         "scale-old-proxies" | "delete-old-proxies" => Occasion::NewRevision,
         "patch-storage-pod" => Occasion::NewConfiguration,
         "delete-storage-pod" => Occasion::NewStorage,
+        "grow-claim" => Occasion::LargerVolume,
         "scale-cluster" | "apply-scaling-history" => Occasion::Scaling,
         _ => Occasion::Creation,
     }
 }
 
-/// A resource whose content is another one for each `edition`.
+/// The cluster that is changed, and the only one with a volume.
+const CALM: &str = "calm";
+
+/// A resource whose content is another one for each `edition`. The volume of the one that is changed never shrinks.
 fn resource(namespace: &str, name: &str, occasion: Occasion, edition: usize) -> Value {
     let resources = |is_varied: bool| {
         let mebibytes = if is_varied { 200 + edition } else { 200 };
@@ -125,6 +131,11 @@ fn resource(namespace: &str, name: &str, occasion: Occasion, edition: usize) -> 
     let retained_messages = match occasion {
         Occasion::NewConfiguration => 1000 + edition,
         _ => 1000,
+    };
+    let volume = if name == CALM {
+        json!({"size": format!("{}Mi", 1024 + edition)})
+    } else {
+        json!({"medium": "Memory"})
     };
     let scaling = match occasion {
         Occasion::Scaling => json!({"mode": "Scale", "min": 2, "max": 3}),
@@ -143,7 +154,7 @@ fn resource(namespace: &str, name: &str, occasion: Occasion, edition: usize) -> 
                 // Without clients a canary has nothing to be judged by, and would be watched twice as long.
                 "rollout": {"canary": "1s"},
             },
-            "storage": {"resources": resources(occasion == Occasion::NewStorage)},
+            "storage": {"resources": resources(occasion == Occasion::NewStorage), "volume": volume},
             "limits": {"cluster": {"retainedMessages": retained_messages}},
         },
     })
@@ -206,10 +217,10 @@ async fn walk(cluster: &Cluster, images: &Images, namespace: &str) -> Result<()>
     };
 
     // What it should come to, and the cluster that is changed below.
-    apply("calm", Occasion::Start, 0).await?;
+    apply(CALM, Occasion::Start, 0).await?;
     let calm = operator.start(None)?;
-    await_settled(cluster, namespace, "calm", Occasion::Start).await?;
-    let expected = children(cluster, namespace, "calm").await?;
+    await_settled(cluster, namespace, CALM, Occasion::Start).await?;
+    let expected = children(cluster, namespace, CALM).await?;
     ensure!(expected.len() >= 8, "{expected:?}");
     drop(calm);
 
@@ -220,11 +231,7 @@ async fn walk(cluster: &Cluster, images: &Images, namespace: &str) -> Result<()>
             let fault = format!("{point}:{side}");
             let occasion = occasion_of(&point);
             let is_new = matches!(occasion, Occasion::Creation | Occasion::Start | Occasion::Scaling);
-            let name = if is_new {
-                format!("f{edition}")
-            } else {
-                "calm".to_owned()
-            };
+            let name = if is_new { format!("f{edition}") } else { CALM.to_owned() };
             apply(&name, occasion, edition).await?;
             let mut faulty = operator.start(Some(&fault))?;
             await_death(&mut faulty, &fault).await?;

@@ -50,6 +50,12 @@ use crate::storage::Storage;
     printcolumn(name = "Warm", type_ = "integer", json_path = ".status.proxy.warm"),
     printcolumn(name = "Draining", type_ = "integer", json_path = ".status.proxy.draining"),
     printcolumn(name = "Storage", type_ = "integer", json_path = ".status.storage.ready"),
+    printcolumn(
+        name = "Volume",
+        type_ = "string",
+        json_path = ".status.storage.volume.phase",
+        priority = "1"
+    ),
     printcolumn(name = "Revision", type_ = "string", json_path = ".status.proxy.revision.current"),
     printcolumn(
         name = "Reason",
@@ -108,19 +114,14 @@ fn spec_rules() -> Value {
             "storage.placement",
             "every topic's place depends on it; create another MqttCluster"
         ),
-        rule(
-            "has(self.storage.volume) == has(oldSelf.storage.volume)",
-            "storage.volume cannot be added or taken away: create another MqttCluster",
+        unchanged(
+            "storage.volume.medium",
+            "what is stored would stay behind; create another MqttCluster"
         ),
+        unchanged("storage.volume.storageClassName", "a volume stays where it was made"),
         rule(
-            "!has(self.storage.volume) || !has(oldSelf.storage.volume) || \
-             self.storage.volume.storageClassName == oldSelf.storage.volume.storageClassName",
-            "storage.volume.storageClassName cannot be changed: a volume stays where it was made",
-        ),
-        rule(
-            "!has(self.storage.volume) || !has(oldSelf.storage.volume) || \
-             quantity(self.storage.volume.size).compareTo(quantity(oldSelf.storage.volume.size)) == 0",
-            "storage.volume.size cannot be changed: grow the PersistentVolumeClaims of the storage nodes",
+            "quantity(self.storage.volume.size).compareTo(quantity(oldSelf.storage.volume.size)) >= 0",
+            "storage.volume.size cannot become less: a volume only grows",
         ),
     ])
 }

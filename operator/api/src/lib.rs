@@ -25,6 +25,7 @@ mod service;
 mod status;
 mod storage;
 mod text;
+mod volume_status;
 
 pub use authorization::{Action, Authorization, AuthorizationRule, Effect};
 pub use cluster::{MqttCluster, MqttClusterSpec};
@@ -50,8 +51,9 @@ pub use status::{
     ConditionType, Endpoint, MqttClusterStatus, PendingDisruption, ProxyStatus, RevisionPhase, RevisionStatus,
     StorageNodeStatus, StorageStatus,
 };
-pub use storage::{DeletionPolicy, DiskFull, DiskFullAction, Placement, Storage, StorageVolume};
+pub use storage::{DeletionPolicy, DiskFull, DiskFullAction, Placement, Storage, StorageMedium, StorageVolume};
 pub use text::{DurationText, SizeText};
+pub use volume_status::{StorageVolumeStatus, VolumePhase};
 
 /// Longest `metadata.name`: names of children, and of what Kubernetes makes from those, stay within 63 characters.
 pub const NAME_MAX_CHARS: usize = 40;

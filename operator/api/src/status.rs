@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::moves::DrainStatus;
 use crate::scaling_status::ScalingStatus;
+use crate::volume_status::StorageVolumeStatus;
 
 /// What the operator sees and has decided. Conditions and decisions are written at once, numbers at most every 15 s.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +22,7 @@ pub struct MqttClusterStatus {
     /// Where clients connect.
     pub endpoints: Vec<Endpoint>,
     /// Ready, ProxiesAvailable, StorageAvailable, Progressing, Degraded, Reconciling, Stalled, UpgradeAvailable,
-    /// ConnectionsLimited, ResizeDeferred, RolloutPaused, ScalingActive.
+    /// ConnectionsLimited, ResizeDeferred, RolloutPaused, ScalingActive, VolumeDegraded.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = json!(["type"])))]
     pub conditions: Vec<Condition>,
     /// The proxies.
@@ -63,11 +64,13 @@ pub enum ConditionType {
     RolloutPaused,
     /// The operator knows the load and decides by it how many proxies are to serve, or says what it would decide.
     ScalingActive,
+    /// A volume of a storage node is not what was asked for, and somebody should look at it.
+    VolumeDegraded,
 }
 
 impl ConditionType {
     /// Every type, in the order in which they are written.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ready,
         Self::ProxiesAvailable,
         Self::StorageAvailable,
@@ -80,6 +83,7 @@ impl ConditionType {
         Self::ResizeDeferred,
         Self::RolloutPaused,
         Self::ScalingActive,
+        Self::VolumeDegraded,
     ];
 
     /// The `type` of the condition.
@@ -97,6 +101,7 @@ impl ConditionType {
             Self::ResizeDeferred => "ResizeDeferred",
             Self::RolloutPaused => "RolloutPaused",
             Self::ScalingActive => "ScalingActive",
+            Self::VolumeDegraded => "VolumeDegraded",
         }
     }
 }
@@ -220,6 +225,9 @@ pub struct StorageStatus {
     pub replicas: u32,
     /// Image that the resource asks for, filled in from the defaults that the cluster keeps.
     pub image: String,
+    /// Their volumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<StorageVolumeStatus>,
     /// Which lives of the storage nodes were seen: a new one has lost what was kept in memory.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = json!(["pod"])))]
     pub nodes: Vec<StorageNodeStatus>,
@@ -238,4 +246,7 @@ pub struct StorageNodeStatus {
     /// How often its container was started again.
     #[serde(default)]
     pub restarts: u32,
+    /// UID of the PersistentVolumeClaim of its volume: another one holds nothing of what it has acknowledged before.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub claim: String,
 }

@@ -8,8 +8,7 @@ use crate::pod::{Image, PodTemplateOverlay, Resources, Scheduling};
 use crate::rules::{rule, size_between};
 use crate::text::SizeText;
 
-/// The storage of a cluster. Without `volume` it is kept in memory: a storage node that restarts has lost retained
-/// messages and sessions, and an Event says so.
+/// The storage of a cluster. What is acknowledged is on the volumes of its nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
@@ -28,12 +27,8 @@ pub struct Storage {
     pub shards: u32,
     /// How topics are placed on shards. Immutable.
     pub placement: Placement,
-    /// The volume of each storage node, which keeps what was acknowledged through a restart. Without it a node keeps
-    /// everything in memory, and loses it with its process. It can be neither added nor taken away. Immutable.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    // No volume is no field; null would be a third thing.
-    #[schemars(with = "StorageVolume")]
-    pub volume: Option<StorageVolume>,
+    /// The volume of each storage node, which keeps what was acknowledged through a restart.
+    pub volume: StorageVolume,
     /// What becomes of the volumes when the resource is deleted. Default Retain. Live.
     pub deletion_policy: DeletionPolicy,
     /// What a storage node does before its disk is full. Live.
@@ -54,7 +49,7 @@ impl Default for Storage {
             replicas: 1,
             shards: 8,
             placement: Placement::default(),
-            volume: None,
+            volume: StorageVolume::default(),
             deletion_policy: DeletionPolicy::Retain,
             disk_full: DiskFull::default(),
             image: Image::default(),
@@ -70,21 +65,40 @@ impl Default for Storage {
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
 pub struct StorageVolume {
-    /// Its size. Default `10Gi`; from `1Gi` to `64Ti`. Who needs more grows the PersistentVolumeClaims. Immutable.
+    /// Where a node keeps what it stores: `Disk` or `Memory`. With `Memory` it has no volume, loses everything with its
+    /// process, and size and StorageClass have no effect: for tests and development. Default `Disk`. Immutable.
+    pub medium: StorageMedium,
+    /// Its size. Default `10Gi`; from `1Gi` to `64Ti`. It only grows. Live.
     #[schemars(extend("x-kubernetes-validations" = size_between("storage.volume.size", "1Gi", "64Ti")))]
     pub size: SizeText,
     /// StorageClass of the volume; empty: the default one of the Kubernetes. Immutable.
     #[schemars(length(max = 253))]
     pub storage_class_name: String,
+    /// Whether the operator asks for larger volumes when `size` grows, which the StorageClass has to allow. Where it does
+    /// not, the condition `VolumeDegraded` says which claims somebody has to grow. Default true. Live.
+    pub expand: bool,
 }
 
 impl Default for StorageVolume {
     fn default() -> Self {
         Self {
+            medium: StorageMedium::Disk,
             size: "10Gi".into(),
             storage_class_name: String::new(),
+            expand: true,
         }
     }
+}
+
+/// Where a storage node keeps what it stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum StorageMedium {
+    /// On a volume, which outlives process and pod.
+    #[default]
+    Disk,
+    /// In the process: what it stores ends with it.
+    Memory,
 }
 
 /// What becomes of the volumes of a cluster that is deleted.

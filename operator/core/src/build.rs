@@ -27,6 +27,7 @@ use crate::validate::ValidatedCluster;
 
 pub use disruption::min_available;
 pub use proxies::{MIN_READY_S, proxy_deployment};
+pub use storage::keep_claim_size;
 
 /// The children that no decision changes.
 #[derive(Debug, Clone, PartialEq)]

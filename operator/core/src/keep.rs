@@ -213,9 +213,10 @@ fn newer(input: &KeepInput<'_>, keeps_proxies: bool, keeps_storage: bool) -> Opt
     );
     let effects = [
         proxies.as_ref().map(|_| "every client reconnects once"),
-        storage
-            .as_ref()
-            .map(|_| "the storage node restarts, which loses retained messages and sessions"),
+        storage.as_ref().map(|_| match cluster.storage.volume {
+            Some(_) => "the storage node restarts",
+            None => "the storage node restarts, which loses retained messages and sessions",
+        }),
     ];
     let effects: Vec<&str> = effects.into_iter().flatten().collect();
     let differences: Vec<String> = [proxies, storage].into_iter().flatten().collect();

@@ -21,6 +21,9 @@ pub const STORAGE_CONTAINER: &str = "storage";
 /// Name of the volume of a storage node, and the beginning of its claim's.
 pub const DATA_VOLUME: &str = "data";
 
+/// What its claim asks for.
+pub const CLAIMED_RESOURCE: &str = "storage";
+
 /// Where it is mounted. A file system may have a folder of its own at its root.
 pub const DATA_MOUNT: &str = "/var/lib/freshet";
 
@@ -55,6 +58,16 @@ pub fn storage_service(cluster: &str) -> String {
 /// The StatefulSet of the storage nodes.
 pub fn storage_stateful_set(cluster: &str) -> String {
     format!("{cluster}-storage")
+}
+
+/// The pod of a storage node.
+pub fn storage_pod(cluster: &str, ordinal: u32) -> String {
+    format!("{}-{ordinal}", storage_stateful_set(cluster))
+}
+
+/// The PersistentVolumeClaim of the volume of a storage node with this pod.
+pub fn storage_claim(pod: &str) -> String {
+    format!("{DATA_VOLUME}-{pod}")
 }
 
 /// The Deployment of one revision of the proxies.

@@ -6,6 +6,7 @@
 
 pub mod losses;
 mod moves;
+mod volumes;
 
 use freshet_operator_api::{ConditionType, MqttClusterStatus, RevisionPhase, ScalingMode, StorageNodeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -96,6 +97,7 @@ pub fn find_notices(
             .iter()
             .filter_map(|node| storage_restart(node, known, observed)),
     );
+    volumes::volumes(&mut notices, former.status, status);
     conditions(&mut notices, former.status, status);
     notices
 }
@@ -276,6 +278,7 @@ fn conditions(notices: &mut Vec<Notice>, former: Option<&MqttClusterStatus>, sta
         ConditionType::Stalled,
         ConditionType::Degraded,
         ConditionType::ResizeDeferred,
+        ConditionType::VolumeDegraded,
     ] {
         let Some(is) = of(status, type_) else { continue };
         let was = former.and_then(|former| of(former, type_));

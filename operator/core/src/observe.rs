@@ -3,13 +3,17 @@
 //! Called by the reconciler with the objects of its watches; everything after it ([`crate::plan`], [`crate::status`],
 //! [`crate::notices`]) knows facts only. Leaves out what nobody decides by.
 
+mod claims;
+#[cfg(test)]
+mod ready;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freshet_config::{MoveOrder, MoveReason};
 use freshet_operator_api as api;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec, ResourceRequirements, Service};
+use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod, PodSpec, ResourceRequirements, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -20,6 +24,8 @@ use crate::loss::Loss;
 use crate::names;
 use crate::requests::Requests;
 use crate::trouble::{Trouble, resize_trouble_of, shortened, trouble_of};
+
+pub use claims::{ClaimPhase, ClaimSize, Growth, StorageClaim};
 
 /// What was read of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +38,8 @@ pub struct Observed {
     pub storage_pods: Vec<StoragePod>,
     /// The StatefulSet of the storage nodes.
     pub storage_set: Option<StorageSet>,
+    /// Every claim of a storage node's volume, sorted by name.
+    pub storage_claims: Vec<StorageClaim>,
     /// What the client Service has been given.
     pub service: Option<ServiceFacts>,
     /// `minAvailable` of the proxies' disruption budget.
@@ -182,6 +190,8 @@ pub struct StorageSet {
     pub update_revision: Option<String>,
     /// Each pod has a volume, which outlives it.
     pub has_volume: bool,
+    /// The size with which claims of such volumes are made.
+    pub claim_size: Option<String>,
 }
 
 /// What the client Service has been given.
@@ -204,6 +214,8 @@ pub struct Objects<'a> {
     pub deployments: &'a [Arc<Deployment>],
     /// The StatefulSet.
     pub stateful_set: Option<&'a StatefulSet>,
+    /// Claims of storage nodes' volumes. They may be older than the cluster.
+    pub claims: &'a [Arc<PersistentVolumeClaim>],
     /// The client Service.
     pub service: Option<&'a Service>,
     /// The disruption budget.
@@ -236,6 +248,7 @@ pub fn observe(objects: Objects<'_>) -> Observed {
         deployments,
         storage_pods,
         storage_set: objects.stateful_set.map(storage_set),
+        storage_claims: claims::storage_claims(objects.claims),
         service: objects.service.map(service),
         min_available: objects.budget.and_then(min_available),
     }
@@ -391,6 +404,7 @@ fn storage_set(set: &StatefulSet) -> StorageSet {
             .spec
             .as_ref()
             .is_some_and(|spec| spec.volume_claim_templates.is_some()),
+        claim_size: claims::template_size(set),
     }
 }
 
@@ -491,6 +505,3 @@ pub fn endpoints(
     }
     all
 }
-
-#[cfg(test)]
-mod ready;

@@ -8,6 +8,7 @@ mod drains;
 mod reservation;
 mod rollout;
 mod scaling;
+mod volume;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -27,13 +28,14 @@ use crate::observe::{Observed, ProxyPod, Role, endpoints, serving_revision};
 use crate::plan::{ProxyPlan, StoragePlan};
 use crate::rollout::Loads;
 use crate::validate::ValidatedCluster;
+use crate::volume::{VolumeInput, claim_of, judge_volumes};
 
 pub use writing::{NUMBERS_EVERY, StatusWrite, decide_write};
 
 /// Storage nodes that status lists at most.
 const NODES_MAX: usize = 32;
 
-/// What the API server said to resizes that it refused, by the UID of the pod.
+/// What the API server said to resizes that it refused, by the UID of the pod or claim.
 pub type RefusedResizes = BTreeMap<String, String>;
 
 /// Everything a status is made from.
@@ -51,7 +53,7 @@ pub struct StatusInput<'a> {
     pub observed: &'a Observed,
     /// What proxies have said of their limits.
     pub connection_limits: &'a ConnectionLimits,
-    /// Why the API server does not let active proxies reserve what they should, by the UID of the pod.
+    /// Why the API server does not let active proxies reserve what they should, or claims grow, by UID.
     pub refused_resizes: &'a RefusedResizes,
     /// What proxies have said of their load last.
     pub loads: &'a Loads,
@@ -142,6 +144,16 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
         Outcome::Planned { keep, proxies, .. } => drains::drains(&proxies.moves, &keep.proxy_revision),
         Outcome::Blocked(_) => (previous.proxy.drains.clone(), previous.proxy.drains_total),
     };
+    let volume = match input.outcome {
+        Outcome::Planned { cluster, .. } => Some(judge_volumes(&VolumeInput {
+            cluster,
+            observed,
+            refused: input.refused_resizes,
+            previous: previous.storage.volume.as_ref(),
+            now: input.now,
+        })),
+        Outcome::Blocked(_) => None,
+    };
     let mut status = MqttClusterStatus {
         observed_generation: input.generation,
         version: input.version.to_owned(),
@@ -188,6 +200,10 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
             ),
             replicas,
             image: images.1,
+            volume: volume
+                .as_ref()
+                .map(|volume| volume.status.clone())
+                .or_else(|| previous.storage.volume.clone()),
             nodes: storage_nodes(observed, &previous.storage.nodes),
         },
     };
@@ -195,7 +211,7 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
         ceiling: ceiling(input, &status.proxy),
         ..scaling.clone()
     });
-    status.conditions = conditions::judge(input, &status);
+    status.conditions = conditions::judge(input, &status, volume.as_ref());
     status
 }
 
@@ -254,11 +270,19 @@ fn current_revision(observed: &Observed, target: &str, phase: RevisionPhase, pre
 /// The lives of the storage nodes that were seen. A node that is away keeps its entry: its next life must be told from it.
 fn storage_nodes(observed: &Observed, previous: &[StorageNodeStatus]) -> Vec<StorageNodeStatus> {
     let mut nodes: Vec<StorageNodeStatus> = previous.to_vec();
+    let has_volume = observed.storage_set.as_ref().is_some_and(|set| set.has_volume);
     for pod in &observed.storage_pods {
+        let name = &pod.pod.name;
+        let known = previous.iter().find(|node| node.pod == *name);
+        let claim = claim_of(observed, name).filter(|_| has_volume);
         let seen = StorageNodeStatus {
-            pod: pod.pod.name.clone(),
+            pod: name.clone(),
             uid: pod.pod.uid.clone(),
             restarts: pod.pod.restarts,
+            claim: claim
+                .map(|claim| claim.uid.clone())
+                .or_else(|| known.map(|known| known.claim.clone()))
+                .unwrap_or_default(),
         };
         match nodes.iter_mut().find(|node| node.pod == seen.pod) {
             Some(node) => *node = seen,

@@ -33,6 +33,7 @@ use crate::units::{UnitError, parse_cpu_millis, parse_duration, parse_memory_byt
 
 pub(crate) use image::image_reference;
 pub use image::{DefaultImage, DefaultImages};
+pub use storage::ValidatedVolume;
 
 /// Workers of a proxy without a CPU limit.
 const DEFAULT_WORKERS: u32 = 2;
@@ -120,7 +121,7 @@ pub struct ValidatedStorage {
     /// Disjoint placement rules.
     pub placement_rules: Vec<String>,
     /// The volume of each; none: memory has to do.
-    pub volume: Option<api::StorageVolume>,
+    pub volume: Option<ValidatedVolume>,
     /// What becomes of the volumes with the resource.
     pub deletion_policy: api::DeletionPolicy,
     /// What they do before their disks are full.
@@ -248,7 +249,7 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
             replicas: spec.storage.replicas,
             shards,
             placement_rules: placement_of(cluster, shards, &mut check),
-            volume: storage::volume_of(spec.storage.volume.as_ref(), &mut check),
+            volume: storage::volume_of(&spec.storage.volume, &mut check),
             deletion_policy: spec.storage.deletion_policy,
             disk: storage::disk_of(spec.storage.disk_full),
             pods: pods_of(

@@ -80,6 +80,7 @@ impl Reconciler {
             };
             acted.take(outcome, Some(action));
         }
+        acted.has_changed |= self.grow_volumes(work, &mut memory.refusals).await?;
         for action in &work.storage.actions {
             acted.take(self.act_on_storage(work, action).await?, None);
         }
@@ -275,6 +276,8 @@ impl Reconciler {
                     self.stores.pods.deleted(namespace, pod);
                 }))
             }
+            // Done above.
+            StorageAction::Grow { .. } => Ok(Acted::Unchanged),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use freshet_operator_core::build::{build_disruption_budget, min_available};
 use freshet_operator_core::observe::Observed;
 use freshet_operator_core::status::Blocked;
+use freshet_operator_core::volume::medium_mismatch;
 use freshet_operator_core::{labels, names};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -149,6 +150,12 @@ impl Reconciler {
         observed: &Observed,
         memory: &mut ClusterMemory,
     ) -> Result<bool, NotApplied> {
+        if let Some(message) = medium_mismatch(&work.cluster, observed) {
+            return Err(NotApplied::Blocked(Blocked {
+                reason: "MediumMismatch".to_owned(),
+                message,
+            }));
+        }
         let sets = &self.stores.stateful_sets;
         let point = FaultPoint::ApplyStorage;
         let Some(kept) = observed.storage_set.as_ref().filter(|_| work.keep.keeps_storage) else {

@@ -12,7 +12,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::apply::Applied;
 use super::limits::Limits;
-use super::resize::Refusals;
+use super::refusals::Refusals;
 
 /// What is remembered of one cluster.
 #[derive(Default)]

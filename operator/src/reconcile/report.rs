@@ -12,6 +12,7 @@ use freshet_operator_core::rollout::Loads;
 use freshet_operator_core::status::{
     Blocked, Outcome, RefusedResizes, StatusInput, StatusWrite, build_status, decide_write,
 };
+use freshet_operator_core::volume::look_again_after;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
@@ -65,6 +66,7 @@ impl Reconciler {
                 tracing::warn!(%error, reason = %notice.reason, "the event could not be published");
             }
         }
+        let volumes = look_again_after(status.storage.volume.as_ref(), Timestamp::now());
         let since_last = memory.status.as_ref().map(|written| written.at.elapsed());
         let pause = match decide_write(report.previous.as_ref(), &status, since_last) {
             StatusWrite::Nothing => None,
@@ -77,7 +79,7 @@ impl Reconciler {
         let limits = memory.limits.look_again_after();
         let refusals = memory.refusals.look_again_after();
         let rooms = self.rooms.look_again_after(report.observed);
-        Ok([pause, limits, refusals, rooms].into_iter().flatten().min())
+        Ok([pause, limits, refusals, rooms, volumes].into_iter().flatten().min())
     }
 
     async fn write_status(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use freshet_operator_api::{DeletionPolicy, StorageVolume};
+use freshet_operator_api::DeletionPolicy;
 use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
@@ -15,7 +15,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use super::{metadata, number, pod, template_hash};
 use crate::labels;
 use crate::names;
-use crate::validate::ValidatedCluster;
+use crate::observe::StorageSet;
+use crate::validate::{ValidatedCluster, ValidatedVolume};
 
 /// How long a storage node may take to stop, in seconds.
 const GRACE_S: i64 = 30;
@@ -97,9 +98,31 @@ pub(super) fn stateful_set(cluster: &ValidatedCluster) -> (StatefulSet, String) 
     (stateful_set, revision)
 }
 
-/// The claim of a node's volume. Nothing in it may ever change: a StatefulSet keeps the templates that it began with.
-fn claim(cluster: &ValidatedCluster, volume: &StorageVolume) -> PersistentVolumeClaim {
-    let size = BTreeMap::from([("storage".to_owned(), Quantity(volume.size.0.clone()))]);
+/// Leaves the size of claims as the StatefulSet has it that is there: a StatefulSet keeps the templates that it began with.
+/// What is made from them later is grown like those that are there ([`crate::volume`]), which needs no other StatefulSet:
+/// to make one anew would leave the pods without a controller for a while, for a size that a claim can get otherwise.
+pub fn keep_claim_size(set: &mut StatefulSet, there: Option<&StorageSet>) {
+    let Some(size) = there.and_then(|there| there.claim_size.as_ref()) else {
+        return;
+    };
+    let claims = set
+        .spec
+        .iter_mut()
+        .flat_map(|spec| spec.volume_claim_templates.iter_mut().flatten());
+    for claim in claims {
+        let resources = claim.spec.as_mut().and_then(|spec| spec.resources.as_mut());
+        if let Some(resources) = resources {
+            resources.requests = Some(BTreeMap::from([(
+                names::CLAIMED_RESOURCE.to_owned(),
+                Quantity(size.clone()),
+            )]));
+        }
+    }
+}
+
+/// The claim of a node's volume. Nothing but its size may ever change, and that only in what is made from it.
+fn claim(cluster: &ValidatedCluster, volume: &ValidatedVolume) -> PersistentVolumeClaim {
+    let size = BTreeMap::from([(names::CLAIMED_RESOURCE.to_owned(), Quantity(volume.size.clone()))]);
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(names::DATA_VOLUME.to_owned()),
@@ -108,8 +131,7 @@ fn claim(cluster: &ValidatedCluster, volume: &StorageVolume) -> PersistentVolume
         },
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
-            // Empty would ask for a volume without a class; none asks for the default.
-            storage_class_name: Some(volume.storage_class_name.clone()).filter(|name| !name.is_empty()),
+            storage_class_name: volume.storage_class.clone(),
             resources: Some(VolumeResourceRequirements {
                 requests: Some(size),
                 limits: None,

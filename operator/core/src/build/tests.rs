@@ -11,6 +11,8 @@ use freshet_operator_api::MqttCluster;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::names;
+use crate::observe::StorageSet;
 use crate::validate::{DefaultImages, validate};
 
 fn cluster(resource: &str) -> ValidatedCluster {
@@ -159,6 +161,37 @@ fn files_are_told_apart_by_their_hashes() {
     let changed = build_children(&with_spec("spec: {limits: {cluster: {retainedMessages: 1}}}"));
     assert_ne!(changed.storage_config_hash, base.storage_config_hash);
     assert_eq!(changed.proxy_config_hash, base.proxy_config_hash);
+}
+
+#[test]
+fn a_stateful_set_that_is_there_keeps_the_size_of_its_claims() {
+    let built = |size: &str| {
+        let spec = format!("spec: {{storage: {{volume: {{size: {size}}}}}}}");
+        build_children(&with_spec(&spec)).storage
+    };
+    let there = StorageSet {
+        claim_size: Some("10Gi".to_owned()),
+        ..StorageSet::default()
+    };
+    let mut set = built("20Gi");
+    keep_claim_size(&mut set, None);
+    assert_eq!(set, built("20Gi"));
+    keep_claim_size(&mut set, Some(&there));
+    assert_eq!(set, built("10Gi"));
+}
+
+#[test]
+fn a_node_in_memory_has_neither_a_claim_nor_a_folder() {
+    let set = build_children(&with_spec("spec: {storage: {volume: {medium: Memory}}}")).storage;
+    let rendered = json!(set).to_string();
+    for absent in [
+        "volumeClaimTemplates",
+        "persistentVolumeClaimRetentionPolicy",
+        "--data-dir",
+        names::DATA_MOUNT,
+    ] {
+        assert!(!rendered.contains(absent), "{absent} in {rendered}");
+    }
 }
 
 #[test]

@@ -144,10 +144,24 @@ fn an_operator_with_other_images_changes_nothing_and_says_what_it_has() {
         "storage: storage:1, this operator brings storage:2",
         "kubectl annotate mqc/prod freshet.dev/upgrade=2 --overwrite",
         "every client reconnects once",
-        "loses retained messages",
+        "and the storage node restarts",
     ] {
         assert!(newer.contains(part), "{newer}");
     }
+    assert!(!newer.contains("loses"), "{newer}");
+}
+
+#[test]
+fn what_an_upgrade_takes_from_a_node_in_memory_is_said() {
+    let (resource, observed) = running(json!({"storage": {"volume": {"medium": "Memory"}}}));
+    let newer = decide(&operator("2"), &resource, &observed)
+        .keep
+        .newer
+        .expect("something is newer");
+    assert!(
+        newer.contains("restarts, which loses retained messages and sessions"),
+        "{newer}"
+    );
 }
 
 #[test]

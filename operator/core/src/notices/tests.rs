@@ -230,6 +230,7 @@ fn another_life_of_a_storage_node_says_what_is_gone() {
             pod: "s-0".to_owned(),
             uid: uid.to_owned(),
             restarts,
+            claim: String::new(),
         }];
         status
     };

@@ -1,4 +1,5 @@
-//! Storage nodes: tell them of their file, and replace those of an earlier revision, one at a time.
+//! Storage nodes: tell them of their file, and replace those of an earlier revision, one at a time. Which volumes grow says
+//! [`crate::volume`].
 
 use crate::observe::{Observed, StoragePod};
 
@@ -29,6 +30,17 @@ pub enum StorageAction {
         pod: String,
         /// The life of it that is meant.
         uid: String,
+    },
+    /// Lets the claim of a volume ask for more.
+    Grow {
+        /// The claim.
+        claim: String,
+        /// By which a refusal is remembered.
+        uid: String,
+        /// What the write must still find.
+        resource_version: String,
+        /// The size.
+        size: String,
     },
 }
 
@@ -111,7 +123,7 @@ mod tests {
     fn replaced(observed: &Observed) -> Vec<String> {
         let replaced = |action| match action {
             StorageAction::Replace { pod, .. } => Some(pod),
-            StorageAction::Announce { .. } => None,
+            _ => None,
         };
         plan_storage(observed, "h")
             .actions

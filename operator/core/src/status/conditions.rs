@@ -4,10 +4,11 @@
 use freshet_operator_api::{ConditionType, MqttClusterStatus, RevisionPhase};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{Outcome, StatusInput, reservation, rollout, scaling};
+use super::{Outcome, StatusInput, reservation, rollout, scaling, volume};
 use crate::connections;
 use crate::observe::{Observed, Role};
 use crate::trouble::Trouble;
+use crate::volume::VolumeVerdict;
 
 /// What a condition says.
 #[derive(Debug)]
@@ -46,8 +47,12 @@ struct Facts<'a> {
     is_expected: bool,
 }
 
-/// Judges every condition.
-pub(super) fn judge(input: &StatusInput<'_>, status: &MqttClusterStatus) -> Vec<Condition> {
+/// Judges every condition. `volumes` is what was found of them, unless the resource cannot be built.
+pub(super) fn judge(
+    input: &StatusInput<'_>,
+    status: &MqttClusterStatus,
+    volumes: Option<&VolumeVerdict>,
+) -> Vec<Condition> {
     let is_complete = is_complete(input, status);
     let is_paused = matches!(input.outcome, Outcome::Planned { cluster, .. } if cluster.paused);
     let was_complete = was_complete(input, status);
@@ -83,6 +88,7 @@ pub(super) fn judge(input: &StatusInput<'_>, status: &MqttClusterStatus) -> Vec<
                 ConditionType::ResizeDeferred => resize_deferred(input),
                 ConditionType::RolloutPaused => rollout::paused(status),
                 ConditionType::ScalingActive => scaling::active(status),
+                ConditionType::VolumeDegraded => volume::degraded(input, volumes),
             };
             condition(input, type_, verdict)
         })
@@ -346,7 +352,7 @@ fn resize_deferred(input: &StatusInput<'_>) -> Verdict {
 }
 
 /// What was found last, where nothing newer can be.
-fn as_before(input: &StatusInput<'_>, type_: ConditionType) -> Option<Verdict> {
+pub(super) fn as_before(input: &StatusInput<'_>, type_: ConditionType) -> Option<Verdict> {
     previous_condition(input, type_).map(|was| Verdict {
         holds: was.status == "True",
         reason: was.reason.clone(),

@@ -8,7 +8,9 @@ use serde_json::json;
 use super::*;
 use crate::keep::Record;
 use crate::loss::Loss;
-use crate::observe::{PodFacts, ProxyDeployment, ProxyPod, StoragePod, StorageSet};
+use crate::observe::{
+    ClaimPhase, ClaimSize, PodFacts, ProxyDeployment, ProxyPod, StorageClaim, StoragePod, StorageSet,
+};
 use crate::plan::{ACTIVE_COST, NO_MOVES, ProxyTarget, Rooms, plan_proxies, plan_storage};
 use crate::requests::Requests;
 use crate::rollout::Pace;
@@ -17,6 +19,7 @@ use crate::validate::{DefaultImages, validate};
 
 mod reservation;
 mod scaling;
+mod volume;
 
 const REVISION: &str = "r1";
 
@@ -69,14 +72,37 @@ fn deployment(revision: &str, replicas: u32) -> ProxyDeployment {
     }
 }
 
+/// The claim of the storage node, which has the volume that an empty spec asks for.
+fn claim() -> StorageClaim {
+    let size = || {
+        Some(ClaimSize {
+            text: "10Gi".to_owned(),
+            bytes: 10 << 30,
+        })
+    };
+    StorageClaim {
+        name: "data-prod-storage-0".to_owned(),
+        uid: "c".to_owned(),
+        resource_version: "1".to_owned(),
+        phase: ClaimPhase::Bound,
+        is_deleting: false,
+        class: Some("fast".to_owned()),
+        asked: size(),
+        actual: size(),
+        growth: None,
+    }
+}
+
 fn settled() -> Observed {
     Observed {
         proxies: vec![active("p1", REVISION), active("p2", REVISION)],
         deployments: vec![deployment(REVISION, 2)],
         storage_set: Some(StorageSet {
             update_revision: Some("s1".to_owned()),
+            has_volume: true,
             ..StorageSet::default()
         }),
+        storage_claims: vec![claim()],
         storage_pods: vec![StoragePod {
             pod: pod("prod-storage-0"),
             revision: "s1".to_owned(),

@@ -46,7 +46,7 @@ pub(super) fn of_storage(spec: &api::MqttClusterSpec, image: &str, upgrade: Opti
         "resources": value(&storage.resources),
         "scheduling": value(&storage.scheduling),
         "podTemplate": value(&storage.pod_template),
-        "volume": storage.volume.is_some(),
+        "volume": storage.volume.medium == api::StorageMedium::Disk,
         "upgrade": upgrade,
     });
     hash(&asked, &first_of_storage())
@@ -129,7 +129,9 @@ mod tests {
     fn hashes_are_what_they_were_in_every_version() {
         let empty = spec(json!({}));
         assert_eq!(of_proxies(&empty, "freshet/proxy:0.1.0", None, None), "60da0b51");
-        assert_eq!(of_storage(&empty, "freshet/storage:0.1.0", None), "f2f7c29c");
+        assert_eq!(of_storage(&empty, "freshet/storage:0.1.0", None), "4ce545dd");
+        let in_memory = spec(json!({"storage": {"volume": {"medium": "Memory"}}}));
+        assert_eq!(of_storage(&in_memory, "freshet/storage:0.1.0", None), "f2f7c29c");
         let full = spec(json!({
             "imagePullSecrets": [{"name": "s"}],
             "proxy": {
@@ -139,7 +141,7 @@ mod tests {
                 "scheduling": {"nodeSelector": {"a": "b"}, "unreachableAfter": "0s"},
                 "podTemplate": {"metadata": {"annotations": {"a": "b"}}},
             },
-            "storage": {"resources": {}, "podTemplate": {"spec": {"runtimeClassName": "gvisor"}}},
+            "storage": {"resources": {}, "volume": {"medium": "Memory"}, "podTemplate": {"spec": {"runtimeClassName": "gvisor"}}},
         }));
         assert_eq!(of_proxies(&full, "p@sha256:ab", Some("now"), Some("0.2.0")), "dca3b300");
         assert_eq!(of_storage(&full, "s@sha256:ab", Some("0.2.0")), "d5db7fe0");

@@ -5,11 +5,32 @@ use freshet_operator_api as api;
 
 use super::Check;
 
-/// The volume as it is asked for, whose size is one that can be.
-pub(super) fn volume_of(volume: Option<&api::StorageVolume>, check: &mut Check) -> Option<api::StorageVolume> {
-    let volume = volume?;
-    check.size("spec.storage.volume.size", &volume.size);
-    Some(volume.clone())
+/// The volume of each storage node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidatedVolume {
+    /// Its size as it was written.
+    pub size: String,
+    /// The same in bytes.
+    pub size_bytes: u64,
+    /// Its StorageClass; none: the default one.
+    pub storage_class: Option<String>,
+    /// The operator asks for more when there is less than that.
+    pub expand: bool,
+}
+
+/// The volume as it is asked for; none where memory has to do.
+pub(super) fn volume_of(volume: &api::StorageVolume, check: &mut Check) -> Option<ValidatedVolume> {
+    let validated = ValidatedVolume {
+        size: volume.size.0.clone(),
+        size_bytes: check.size("spec.storage.volume.size", &volume.size),
+        // Empty would ask for a volume without a class; none asks for the default.
+        storage_class: Some(volume.storage_class_name.clone()).filter(|name| !name.is_empty()),
+        expand: volume.expand,
+    };
+    match volume.medium {
+        api::StorageMedium::Disk => Some(validated),
+        api::StorageMedium::Memory => None,
+    }
 }
 
 /// What a node does before its disk is full.

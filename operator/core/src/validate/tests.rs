@@ -92,6 +92,26 @@ fn keep_alives_shorter_than_a_second_are_not_none() {
 }
 
 #[test]
+fn a_volume_is_there_unless_memory_is_asked_for() {
+    let volume = |volume: Value| valid(json!({"storage": {"volume": volume}})).storage.volume;
+    let volume_of = |size: &str, size_bytes: u64| ValidatedVolume {
+        size: size.to_owned(),
+        size_bytes,
+        storage_class: None,
+        expand: true,
+    };
+    assert_eq!(valid(json!({})).storage.volume, Some(volume_of("10Gi", 10 << 30)));
+    assert_eq!(volume(json!({"size": "2G"})), Some(volume_of("2G", 2_000_000_000)));
+    let named = volume(json!({"storageClassName": "fast", "expand": false})).expect("a volume");
+    assert_eq!((named.storage_class.as_deref(), named.expand), (Some("fast"), false));
+    assert_eq!(volume(json!({"medium": "Memory"})), None);
+    assert!(
+        problem(json!({"storage": {"volume": {"medium": "Memory", "size": "much"}}}))
+            .contains("spec.storage.volume.size")
+    );
+}
+
+#[test]
 fn every_problem_is_named_with_its_field() {
     let problem = problem(json!({
         "proxy": {"drain": {"timeout": "soon"}, "podTemplate": {"spce": {}, "x": 1}},
