@@ -16,4 +16,4 @@ pub use moves::{MoveOrder, MoveReason, REFERENCES_MAX};
 pub use proxy::{
     ClientLimits, ListenerConfig, ListenerProtocol, MqttConfig, ProxyConfig, SharedStrategy, SlowConsumer,
 };
-pub use storage::{DiskConfig, QueueLimits, RetainedLimits, StorageConfig, WhenFull};
+pub use storage::{DiskConfig, QueueLimits, RetainedLimits, RetentionConfig, StorageConfig, WhenFull};

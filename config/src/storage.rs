@@ -18,6 +18,8 @@ pub struct StorageConfig {
     pub max_sessions: u64,
     /// Bounds of what waits for sessions.
     pub queue_limits: QueueLimits,
+    /// Bounds of what waits in all queues together.
+    pub retention: RetentionConfig,
     /// How the node uses its disk. Without `--data-dir` it has none, and this says nothing.
     pub disk: DiskConfig,
     /// How long the will of a client waits that the server itself moved, in ms. Default 30,000.
@@ -37,6 +39,7 @@ impl Default for StorageConfig {
             retained_limits: RetainedLimits::default(),
             max_sessions: 1_000_000,
             queue_limits: QueueLimits::default(),
+            retention: RetentionConfig::default(),
             disk: DiskConfig::default(),
             will_grace_on_move_ms: 30_000,
             sys_interval_ms: 10_000,
@@ -75,6 +78,27 @@ pub struct QueueLimits {
     pub bytes: u64,
     /// Age of a message, in ms.
     pub age_ms: u64,
+}
+
+/// `spec.storage.retention`, for all queues of a node together; over a bound the oldest messages go. 0 = no bound, the
+/// default of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RetentionConfig {
+    /// Age of a message, in ms.
+    pub max_age_ms: u64,
+    /// Part of the file system that the messages' own bytes may come to, in percent, 0 to 100. Without `--data-dir` there
+    /// is none, and this says nothing.
+    pub max_bytes_percent: u8,
+}
+
+impl RetentionConfig {
+    /// Bytes that messages may come to on a file system of `total_bytes`; none: there is no bound.
+    #[must_use]
+    pub fn max_bytes(&self, total_bytes: u64) -> Option<u64> {
+        let share = total_bytes / 100 * u64::from(self.max_bytes_percent.min(100));
+        Some(share).filter(|share| *share > 0)
+    }
 }
 
 /// `spec.storage.diskFull`: what a node does before its disk is full. Where the files lie is the argument `--data-dir`.
@@ -121,7 +145,7 @@ pub enum WhenFull {
 
 #[cfg(test)]
 mod tests {
-    use super::{DiskConfig, StorageConfig, WhenFull};
+    use super::{DiskConfig, RetentionConfig, StorageConfig, WhenFull};
 
     #[test]
     fn a_file_of_an_operator_that_knows_no_disk_has_the_defaults() {
@@ -137,6 +161,21 @@ mod tests {
             (config.disk.reserve_percent, config.disk.when_full),
             (10, WhenFull::Refuse)
         );
+    }
+
+    #[test]
+    fn what_may_wait_is_a_part_of_the_volume_and_without_either_there_is_no_bound() {
+        let config: StorageConfig =
+            serde_json::from_str(r#"{"retention": {"maxAgeMs": 9000, "maxBytesPercent": 25}}"#).unwrap();
+        assert_eq!(config.retention.max_age_ms, 9_000);
+        assert_eq!(config.retention.max_bytes(10 << 30), Some((10 << 30) / 100 * 25));
+        assert_eq!(config.retention.max_bytes(0), None, "there is no disk");
+        assert_eq!(RetentionConfig::default().max_bytes(10 << 30), None);
+        let all = RetentionConfig {
+            max_bytes_percent: u8::MAX,
+            ..RetentionConfig::default()
+        };
+        assert_eq!(all.max_bytes(u64::MAX), Some(u64::MAX / 100 * 100));
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub trait StorageLink {
     /// Counters and gauges.
     fn stats(&self) -> StorageLinkStats;
 
-    /// Metrics of storage itself, as of now and below `freshet_storage`, when it is in this process.
-    fn storage_metrics(&self) -> Option<Arc<dyn Collector>> {
+    /// Metrics of storage itself, as of `now` and below `freshet_storage`, when it is in this process.
+    fn storage_metrics(&self, _now: MonotonicMs) -> Option<Arc<dyn Collector>> {
         None
     }
 }

@@ -199,10 +199,11 @@ impl StorageLink for StorageInProcess {
         self.stats
     }
 
-    fn storage_metrics(&self) -> Option<Arc<dyn Collector>> {
+    fn storage_metrics(&self, now: MonotonicMs) -> Option<Arc<dyn Collector>> {
         Some(Arc::new(StorageMetrics {
             core: self.core.stats(),
             disk: self.disk.as_ref().map(NodeDisk::stats),
+            now,
         }))
     }
 }

@@ -63,6 +63,7 @@ impl NodeDisk {
             WhenFull::Hold => LogRoom::Hold,
             WhenFull::Refuse => LogRoom::Refuse,
         });
+        core.set_disk_bytes(self.log.disk_bytes());
         self.append(core);
         self.checkpoints.turn(core, &mut self.appended_bytes, now);
     }

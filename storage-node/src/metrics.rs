@@ -5,7 +5,6 @@ mod core;
 use std::fmt;
 
 use freshet_storage_api::ConnectionCount;
-use freshet_storage_core::StorageStats;
 use prometheus_client::{
     encoding::text::{encode_eof, encode_registry},
     metrics::{
@@ -19,7 +18,6 @@ use prometheus_client::{
 };
 
 pub use self::core::StorageMetrics;
-use crate::disk::DiskStats;
 
 const PREFIX: &str = "freshet_storage";
 
@@ -90,16 +88,11 @@ impl Metrics {
     }
 
     /// All metrics in the OpenMetrics text format.
-    pub(crate) fn encode(
-        &self,
-        stats: StorageStats,
-        disk: Option<DiskStats>,
-        connections: &ConnectionCount,
-    ) -> Result<String, fmt::Error> {
+    pub(crate) fn encode(&self, figures: StorageMetrics, connections: &ConnectionCount) -> Result<String, fmt::Error> {
         let mut core = Registry::with_prefix(PREFIX);
         let open = ConstGauge::new(connections.open() as u64);
         core.register("connections", "Connections from proxies", open);
-        core.register_collector(Box::new(StorageMetrics { core: stats, disk }));
+        core.register_collector(Box::new(figures));
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
         encode_registry(&mut text, &core)?;

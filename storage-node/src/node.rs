@@ -15,7 +15,7 @@ use crate::{
     disk::{DiskError, DiskOptions, DiskStats, NodeDisk},
     inspection::Looker,
     mailbox::{Mailbox, ToActor},
-    metrics::Metrics,
+    metrics::{Metrics, StorageMetrics},
     streams::Streams,
 };
 
@@ -205,7 +205,9 @@ impl NodeHandle {
 
     /// All metrics in the OpenMetrics text format; none when the actor does not answer in time.
     pub async fn metrics(&self) -> Option<String> {
-        let (stats, disk) = self.all_stats().await?;
-        self.metrics.encode(stats, disk, &self.connections).ok()
+        let (core, disk) = self.all_stats().await?;
+        let now = self.clock.now();
+        let figures = StorageMetrics { core, disk, now };
+        self.metrics.encode(figures, &self.connections).ok()
     }
 }

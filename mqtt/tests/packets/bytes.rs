@@ -1,9 +1,9 @@
 //! Packets against bytes that were written by hand from the specification.
 
 use freshet_mqtt::{
-    ClientPacket, ConnAck, Connect, ConnectProperties, Disconnect, EncodeError, PacketId, Peer, ProtocolVersion,
-    PubAck, PubComp, PubRec, PubRel, QoS, ReasonCode, ReasonCodes, ServerPacket, SubAck, UnsubAck, Will,
-    WillProperties,
+    Auth, ClientPacket, ConnAck, Connect, ConnectProperties, DecodeErrorKind, Disconnect, EncodeError, PacketId, Peer,
+    Protocol, ProtocolVersion, PubAck, PubComp, PubRec, PubRel, QoS, ReasonCode, ReasonCodes, Sender, ServerPacket,
+    SubAck, UnsubAck, Will, WillProperties,
 };
 
 use crate::{decode_client, decode_server};
@@ -169,4 +169,112 @@ fn a_servers_disconnect_has_no_session_expiry_interval() {
         decoded,
         ServerPacket::Disconnect(Disconnect::new(ReasonCode::ServerShuttingDown))
     );
+}
+
+#[test]
+fn a_pingresp_has_no_body() {
+    for version in [ProtocolVersion::V311, ProtocolVersion::V5] {
+        let decoded = decode_server(version, &[0xD0, 0]).expect("valid").expect("complete");
+        assert_eq!(decoded, (ServerPacket::PingResp, 2));
+        let error = decode_server(version, &[0xD0, 1, 0]).expect_err("a body");
+        assert_eq!(error.kind, DecodeErrorKind::TrailingBytes);
+    }
+}
+
+#[test]
+fn a_protocol_is_known_by_its_name_and_its_level_and_the_bit_of_bridges() {
+    let peek = |name: &[u8], level: u8| {
+        let length = u8::try_from(name.len()).expect("short");
+        Protocol::peek(&[&[0, length], name, &[level]].concat())
+    };
+    for (name, level, version, bridge) in [
+        (&b"MQIsdp"[..], 3, ProtocolVersion::V31, false),
+        (b"MQIsdp", 0x83, ProtocolVersion::V31, true),
+        (b"MQTT", 4, ProtocolVersion::V311, false),
+        (b"MQTT", 0x84, ProtocolVersion::V311, true),
+        (b"MQTT", 5, ProtocolVersion::V5, false),
+    ] {
+        assert_eq!(peek(name, level), Ok(Protocol { version, bridge }));
+        assert_eq!(Protocol { version, bridge }.level_byte(), level);
+    }
+    // The level is what is wrong, and the answer names it.
+    for (name, level) in [
+        (&b"MQIsdp"[..], 4),
+        (b"MQIsdp", 0x84),
+        (b"MQTT", 3),
+        (b"MQTT", 6),
+        (b"MQTT", 0x85),
+    ] {
+        let error = peek(name, level).expect_err("no version");
+        assert_eq!(error.kind, DecodeErrorKind::UnsupportedProtocolLevel { level });
+    }
+    for name in [&b"mqtt"[..], b"MQTTX", b"MQIsdpX", b""] {
+        let error = peek(name, 4).expect_err("no protocol");
+        assert_eq!(error.kind, DecodeErrorKind::UnsupportedProtocolName);
+    }
+}
+
+#[test]
+fn before_5_0_an_acknowledgement_is_a_packet_id_whatever_it_was_to_say() {
+    for version in [ProtocolVersion::V31, ProtocolVersion::V311] {
+        for code in (0..=u8::MAX).filter_map(ReasonCode::from_byte) {
+            for (packet, first) in [
+                (ServerPacket::PubAck(PubAck::new(packet_id(), code)), 0x40),
+                (ServerPacket::PubRec(PubRec::new(packet_id(), code)), 0x50),
+                (ServerPacket::PubRel(PubRel::new(packet_id(), code)), 0x62),
+                (ServerPacket::PubComp(PubComp::new(packet_id(), code)), 0x70),
+            ] {
+                let mut out = Vec::new();
+                assert_eq!(packet.encode(&Peer::new(version), &mut out), Ok(4), "{packet:?}");
+                assert_eq!(out, [first, 2, 0, 7], "{packet:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_auth_has_a_reason_code_as_soon_as_it_says_more_than_success() {
+    let success = Auth::default();
+    let cases = [
+        (success, &b"\xF0\0"[..]),
+        (
+            Auth {
+                authentication_method: Some("m"),
+                ..success
+            },
+            b"\xF0\x06\0\x04\x15\0\x01m",
+        ),
+        (
+            Auth {
+                authentication_data: Some(b"d"),
+                ..success
+            },
+            b"\xF0\x06\0\x04\x16\0\x01d",
+        ),
+        (
+            Auth {
+                reason_string: Some("r"),
+                ..success
+            },
+            b"\xF0\x06\0\x04\x1F\0\x01r",
+        ),
+        (
+            Auth {
+                reason_code: ReasonCode::ContinueAuthentication,
+                ..success
+            },
+            b"\xF0\x02\x18\0",
+        ),
+    ];
+    for (auth, expected) in cases {
+        let mut out = Vec::new();
+        let written = auth.encode(Sender::Server, &Peer::new(ProtocolVersion::V5), &mut out);
+        assert_eq!(written, Ok(expected.len()), "{auth:?}");
+        assert_eq!(out, expected, "{auth:?}");
+        let earlier = auth.encode(Sender::Server, &Peer::new(ProtocolVersion::V311), &mut out);
+        assert_eq!(earlier, Err(EncodeError::NotInVersion));
+        assert_eq!(out, expected, "nothing was added");
+    }
+    let mine = success.encode(Sender::Client, &Peer::new(ProtocolVersion::V5), &mut Vec::new());
+    assert!(mine.is_err(), "only a server says that it was a success");
 }

@@ -174,6 +174,48 @@ fn what_is_printed_has_the_topic_and_not_the_payload() {
 }
 
 #[test]
+fn lists_are_printed_with_all_their_items() {
+    let codes = [ReasonCode::Success, ReasonCode::NotAuthorized];
+    assert_eq!(
+        format!("{:?}", ReasonCodes::from_slice(&codes)),
+        "[Success, NotAuthorized]"
+    );
+    let wanted = wanted(&A_AND_B, QoS::AtLeastOnce);
+    let printed = format!("{:?}", SubscribeFilters::from_slice(&wanted));
+    assert_eq!(printed, format!("{wanted:?}"));
+    assert!(printed.contains("a/+") && printed.contains("AtLeastOnce"), "{printed}");
+}
+
+#[test]
+fn an_auth_is_printed_with_all_but_its_data() {
+    let auth = Auth {
+        reason_code: ReasonCode::ContinueAuthentication,
+        authentication_method: Some("SCRAM"),
+        authentication_data: Some(b"secret"),
+        reason_string: Some("more"),
+        user_properties: UserProperties::from_pairs(&[("a", "1")]),
+    };
+    let printed = format!("{auth:?}");
+    for part in [
+        "ContinueAuthentication",
+        "SCRAM",
+        "has_authentication_data: true",
+        "more",
+        "\"1\"",
+    ] {
+        assert!(printed.contains(part), "{part} is not in {printed}");
+    }
+    let without = format!(
+        "{:?}",
+        Auth {
+            authentication_data: None,
+            ..auth
+        }
+    );
+    assert!(without.contains("has_authentication_data: false"), "{without}");
+}
+
+#[test]
 fn names_and_filters_are_displayed_as_they_are_and_errors_with_their_statement() {
     assert_eq!(filter("a/+/#").to_string(), "a/+/#");
     let name = |text| TopicName::parse(text).expect("valid");

@@ -1,13 +1,51 @@
 //! Decoding returns what was encoded.
 
 use freshet_mqtt::{
-    DecodeLimits, FixedHeader, MAX_PACKET_BYTES, Peer, ProtocolVersion, Publish, PublishHead, PublishProperties,
-    Sender, encode_publish,
+    DecodeLimits, EncodeError, FixedHeader, MAX_PACKET_BYTES, Peer, ProtocolVersion, Publish, PublishHead,
+    PublishProperties, Sender, UserProperties, WillProperties, encode_publish,
 };
 use proptest::prelude::*;
 
 use crate::any::{client_packet, publish, server_packet, version};
 use crate::{decode_client, decode_server};
+
+/// What travels with a will is what travels with the message that it becomes.
+#[test]
+fn a_will_forwards_all_but_its_delay_and_its_expiry() {
+    let will = WillProperties {
+        will_delay_interval: Some(5),
+        payload_format_indicator: Some(true),
+        message_expiry_interval: Some(9),
+        content_type: Some("text"),
+        response_topic: Some("answers"),
+        correlation_data: Some(b"42"),
+        user_properties: UserProperties::from_pairs(&[("a", "1"), ("b", "2")]),
+    };
+    let mut stored = b"kept".to_vec();
+    will.write_forwarded(&mut stored).expect("short");
+    let written = stored.strip_prefix(b"kept").expect("it is appended");
+    let forwarded = PublishProperties::from_forwarded(written).expect("valid");
+    let expected = PublishProperties {
+        payload_format_indicator: Some(true),
+        content_type: Some("text"),
+        response_topic: Some("answers"),
+        correlation_data: Some(b"42"),
+        user_properties: will.user_properties,
+        ..PublishProperties::default()
+    };
+    assert_eq!(forwarded, expected);
+    let too_long = "x".repeat(70_000);
+    let will = WillProperties {
+        response_topic: Some(&too_long),
+        ..will
+    };
+    assert_eq!(will.write_forwarded(&mut stored), Err(EncodeError::FieldTooLong));
+    assert_eq!(
+        PublishProperties::from_forwarded(&stored[4..]),
+        Ok(expected),
+        "it is as it was"
+    );
+}
 
 proptest! {
     #[test]

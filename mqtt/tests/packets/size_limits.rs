@@ -168,6 +168,32 @@ fn a_client_that_wants_no_problem_information_gets_it_in_connack_and_disconnect_
     }
 }
 
+#[test]
+fn a_packet_of_exactly_the_accepted_size_is_sent_and_one_byte_more_is_not() {
+    // One more byte of Remaining Length from a body of 128 bytes on.
+    for (count, size) in [(1, 6), (122, 127), (124, 129), (125, 131), (126, 132)] {
+        let codes = vec![ReasonCode::Success; count];
+        let packet = SubAck::new(7.try_into().expect("not 0"), ReasonCodes::from_slice(&codes));
+        for (max_packet_bytes, expected) in [
+            (size, Ok(usize::try_from(size).expect("small"))),
+            (
+                size - 1,
+                Err(EncodeError::PacketTooLarge {
+                    packet_bytes: u64::from(size),
+                }),
+            ),
+        ] {
+            let peer = Peer {
+                max_packet_bytes,
+                ..Peer::new(ProtocolVersion::V5)
+            };
+            let mut out = Vec::new();
+            assert_eq!(packet.encode(&peer, &mut out), expected, "{count} codes");
+            assert_eq!(out.len(), expected.unwrap_or(0));
+        }
+    }
+}
+
 proptest! {
     #[test]
     #[cfg_attr(false, shows("5.0:3.1.2-24"))]

@@ -51,7 +51,9 @@ pub use status::{
     ConditionType, Endpoint, MqttClusterStatus, PendingDisruption, ProxyStatus, RevisionPhase, RevisionStatus,
     StorageNodeStatus, StorageStatus,
 };
-pub use storage::{DeletionPolicy, DiskFull, DiskFullAction, Placement, Storage, StorageMedium, StorageVolume};
+pub use storage::{
+    DeletionPolicy, DiskFull, DiskFullAction, Placement, Retention, Storage, StorageMedium, StorageVolume,
+};
 pub use text::{DurationText, SizeText};
 pub use volume_status::{StorageVolumeStatus, VolumePhase};
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::pod::{Image, PodTemplateOverlay, Resources, Scheduling};
-use crate::rules::{rule, size_between};
-use crate::text::SizeText;
+use crate::rules::{duration_between, rule, size_between};
+use crate::text::{DurationText, SizeText};
 
 /// The storage of a cluster. What is acknowledged is on the volumes of its nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,9 @@ pub struct Storage {
     pub volume: StorageVolume,
     /// What becomes of the volumes when the resource is deleted. Default Retain. Live.
     pub deletion_policy: DeletionPolicy,
+    /// Bounds of what waits in the queues of sessions and shared subscriptions, whatever `limits.session` leaves there.
+    /// Live.
+    pub retention: Retention,
     /// What a storage node does before its disk is full. Live.
     pub disk_full: DiskFull,
     /// Image of the storage nodes.
@@ -51,6 +54,7 @@ impl Default for Storage {
             placement: Placement::default(),
             volume: StorageVolume::default(),
             deletion_policy: DeletionPolicy::Retain,
+            retention: Retention::default(),
             disk_full: DiskFull::default(),
             image: Image::default(),
             resources: Resources::of(&[("cpu", "500m"), ("memory", "1Gi")], &[("memory", "2Gi")]),
@@ -110,6 +114,32 @@ pub enum DeletionPolicy {
     Retain,
     /// They go with the resource.
     Delete,
+}
+
+/// Bounds of what waits in all queues of a storage node together: over one of them the oldest messages go and are counted.
+/// Retained messages and the state of sessions stay. So does what a client has been sent and has not acknowledged; when its
+/// connection breaks, it is not sent again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct Retention {
+    /// How long a message waits, counted while its storage node runs; with `limits.session.queuedAge` the shorter one acts.
+    /// Default `0s`, which is no bound; at most `876000h`. Live.
+    #[schemars(extend("x-kubernetes-validations" = duration_between("storage.retention.maxAge", "0s", "876000h")))]
+    pub max_age: DurationText,
+    /// Part of the file system that messages may come to, in percent. Their own bytes count; on disk they may take twice as
+    /// much for a while. Without `volume` it says nothing. Default 0, which is no bound; at most 100. Live.
+    #[schemars(range(min = 0, max = 100))]
+    pub max_bytes_percent: u8,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            max_age: "0s".into(),
+            max_bytes_percent: 0,
+        }
+    }
 }
 
 /// What a storage node does before its disk is full. It needs room to make room: what is acknowledged by clients, expires

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use freshet_config::{
     AuthorizationConfig, ClientLimits, DiskConfig, ListenerConfig, ListenerProtocol, MqttConfig, QueueLimits,
-    RetainedLimits,
+    RetainedLimits, RetentionConfig,
 };
 use freshet_operator_api as api;
 use freshet_storage_contract::{ClusterUid, Placement};
@@ -124,6 +124,8 @@ pub struct ValidatedStorage {
     pub volume: Option<ValidatedVolume>,
     /// What becomes of the volumes with the resource.
     pub deletion_policy: api::DeletionPolicy,
+    /// What may wait in all queues of each.
+    pub retention: RetentionConfig,
     /// What they do before their disks are full.
     pub disk: DiskConfig,
     /// Their pods.
@@ -251,6 +253,7 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
             placement_rules: placement_of(cluster, shards, &mut check),
             volume: storage::volume_of(&spec.storage.volume, &mut check),
             deletion_policy: spec.storage.deletion_policy,
+            retention: storage::retention_of(&spec.storage.retention, &mut check),
             disk: storage::disk_of(spec.storage.disk_full),
             pods: pods_of(
                 &pod_fields(

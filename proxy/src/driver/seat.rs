@@ -118,14 +118,14 @@ impl Seat {
     }
 
     /// Events that have not been carried over, and a look at the link if it is here.
-    pub(super) fn report(&self) -> (usize, Option<LinkReport>) {
+    pub(super) fn report(&self, now: MonotonicMs) -> (usize, Option<LinkReport>) {
         match self {
             Self::Here(here) => {
                 let report = LinkReport {
                     link: here.link.stats(),
                     storage: here.storage.stats(),
                     unsent: here.outputs.operations.len() + here.outputs.controls.len(),
-                    storage_metrics: here.storage.storage_metrics(),
+                    storage_metrics: here.storage.storage_metrics(now),
                 };
                 (0, Some(report))
             }

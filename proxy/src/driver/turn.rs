@@ -368,7 +368,7 @@ impl Turn {
     }
 
     fn report(&self, now: MonotonicMs) -> WorkerReport {
-        let (unposted, link) = self.seat.report();
+        let (unposted, link) = self.seat.report(now);
         WorkerReport {
             worker: self.worker.stats().clone(),
             round_trips: Box::new(self.worker.round_trips(now)),

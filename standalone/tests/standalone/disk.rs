@@ -6,6 +6,7 @@ use freshet_mqtt::{ClientPacket, Connect, PacketId, ProtocolVersion, PubRel, QoS
 
 use crate::broker::{Broker, refused};
 use crate::client::{Client, Seen, V5, V311};
+use crate::command_line::Manifest;
 use crate::http::{await_condition, metric};
 use crate::sessions::{connect, publish_once};
 
@@ -185,6 +186,38 @@ fn what_a_checkpoint_has_taken_and_what_came_behind_it_are_there_after_kill_9() 
     let mut late = Client::connect(broker.mqtt, V5, "late");
     late.subscribe("kept", QoS::AtLeastOnce);
     assert_eq!(late.receive().payload, [*expected.last().unwrap()]);
+}
+
+#[test]
+fn messages_older_than_their_bound_are_gone_and_newer_ones_are_there_after_kill_9() {
+    let folder = Folder::new("retention");
+    let manifest = Manifest::new("retention", "{storage: {retention: {maxAge: 8s}}}");
+    let path = folder.0.to_str().unwrap().to_owned();
+    let start = || Broker::start(&["--data-dir", &path, "--config", manifest.path()]);
+    let broker = start();
+    let mut subscriber = connect(broker.mqtt, V5, "s");
+    subscriber.subscribe("a", QoS::AtLeastOnce);
+    subscriber.disconnect();
+    let mut publisher = Client::connect(broker.mqtt, V5, "publisher");
+    publisher.publish("a", b"old", QoS::AtLeastOnce, true);
+    let dropped = || {
+        metric(
+            broker.admin,
+            "freshet_storage_queue_dropped_total{reason=\"retention_age\"}",
+        )
+    };
+    assert!(dropped() < 1.0);
+    await_condition("the old message went", || dropped() > 0.0);
+    publisher.publish("a", b"new", QoS::AtLeastOnce, false);
+    drop(broker);
+    let broker = start();
+    let mut subscriber = connect(broker.mqtt, V5, "s");
+    assert!(subscriber.session_present);
+    assert_eq!(subscriber.receive().payload, b"new");
+    subscriber.ping();
+    let mut late = Client::connect(broker.mqtt, V5, "late");
+    late.subscribe("a", QoS::AtLeastOnce);
+    assert_eq!(late.receive().payload, b"old", "what is retained is no queue's");
 }
 
 #[test]

@@ -38,4 +38,4 @@ pub use node::{Restore, RestoreError, StorageCore};
 pub use outputs::{Outputs, ProxyOutput};
 pub use settings::{DEFAULT_QUEUED_BYTES, LogRoom, StorageSettings};
 pub use state::RowError;
-pub use stats::{ShardCounters, ShardGauges, ShardStats, StorageStats};
+pub use stats::{QueuedSince, ShardCounters, ShardGauges, ShardStats, StorageStats};

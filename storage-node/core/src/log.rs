@@ -107,6 +107,11 @@ pub(crate) enum Command {
     ExpireQueued { limit: usize },
     /// Queued messages that are older than `age_ms` at the entry's time go, at most `limit` of them.
     DropOldQueued { age_ms: u64, limit: usize },
+    /// The same by the age that all queues have as their bound.
+    DropOutdated { age_ms: u64, limit: usize },
+    /// Queued messages up to a position go, whatever their queues: all of them come to more than they may. As many as the
+    /// leader has counted.
+    DropThrough { through: Position },
     /// A QoS 2 publication is released by its publisher.
     Release { of: Box<ExactlyOnce> },
     /// QoS 2 publications of generations that ended long enough ago are forgotten, and numbers of proxies that have sent none
@@ -212,7 +217,7 @@ impl CommitLog for MemoryLog {
 }
 
 /// The leader's clock of the log: the time of the last entry it found, and what has passed since.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogClock {
     last_entry_ms: u64,
     started: MonotonicMs,

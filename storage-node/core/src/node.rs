@@ -7,6 +7,7 @@ mod attaching;
 mod crossing;
 mod durable;
 mod inspect;
+mod retention;
 mod telling;
 
 use std::collections::VecDeque;
@@ -261,6 +262,7 @@ impl StorageCore {
         for shard in shards {
             shard.tick(&mut turn);
         }
+        self.drop_excess(now, out);
         self.exchange_effects(now, out);
         let Self {
             departing,
@@ -285,6 +287,7 @@ impl StorageCore {
             .filter_map(Shard::next_deadline)
             .chain(self.next_lease_check)
             .chain(self.sys.due(self.settings.sys_interval_ms))
+            .chain((self.excess_bytes() > 0).then_some(MonotonicMs(0)))
             .min()
     }
 
@@ -309,6 +312,7 @@ impl StorageCore {
     /// needs a new process or cannot change.
     pub fn reload(&mut self, config: &StorageConfig) {
         self.settings.reload(config);
+        self.shards.iter_mut().for_each(Shard::look_again);
     }
 
     /// The shards, and what they are lent.

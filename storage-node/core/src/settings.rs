@@ -1,6 +1,6 @@
 //! What a storage node's core is made with: identity, bounds and times.
 
-use freshet_config::{QueueLimits, RetainedLimits, StorageConfig};
+use freshet_config::{QueueLimits, RetainedLimits, RetentionConfig, StorageConfig};
 use freshet_storage_contract::ClusterUid;
 
 /// Bytes that may be queued for sessions unless a node is told otherwise: 512 MiB.
@@ -44,6 +44,11 @@ pub struct StorageSettings {
     pub interest_bytes: u64,
     /// Bounds of each light queue; the oldest go.
     pub queue_limits: QueueLimits,
+    /// Bounds of all light queues together; the oldest go.
+    pub retention: RetentionConfig,
+    /// Size of the disk's file system, in bytes, of which `retention` names a part; 0: there is none. See
+    /// [`crate::StorageCore::set_disk_bytes`].
+    pub disk_bytes: u64,
     /// Bytes of queued messages, their rows, and what QoS 2 publications are known by. Beyond them publications that
     /// would add to it are held, and with them those of QoS >= 1 behind them.
     pub queued_bytes: u64,
@@ -87,6 +92,8 @@ impl StorageSettings {
             session_bytes: 512 << 20,
             interest_bytes: 512 << 20,
             queue_limits: config.queue_limits,
+            retention: config.retention,
+            disk_bytes: 0,
             queued_bytes: DEFAULT_QUEUED_BYTES,
             sys_interval_ms: config.sys_interval_ms,
             log_room: LogRoom::Free,
@@ -99,6 +106,7 @@ impl StorageSettings {
         self.retained_limits = config.retained_limits.clone();
         self.session_limit = config.max_sessions;
         self.queue_limits = config.queue_limits;
+        self.retention = config.retention;
         self.sys_interval_ms = config.sys_interval_ms;
         self.will_grace_on_move_ms = config.will_grace_on_move_ms;
     }

@@ -18,6 +18,7 @@ mod interest;
 mod peers;
 mod publisher;
 mod reads;
+mod retention;
 mod ring;
 mod routing;
 mod sessions;
@@ -54,7 +55,7 @@ use crate::log::{Command, CommitLog, ENTRY_VERSION, Entry, LogClock};
 use crate::planted::reached;
 use crate::settings::StorageSettings;
 use crate::state::State;
-use crate::stats::{ShardCounters, ShardGauges, ShardStats};
+use crate::stats::{QueuedSince, ShardCounters, ShardGauges, ShardStats};
 use crate::turn::Turn;
 use crate::usage::Usage;
 
@@ -384,6 +385,7 @@ impl<L: CommitLog> Shard<L> {
             session_bytes: self.session_bytes(),
             interest_bytes: self.filter_bytes(),
             queued_bytes: self.queued_bytes(),
+            waiting_bytes: self.state.queues.waiting_bytes(),
         };
         let before = std::mem::replace(&mut self.counted, now);
         usage.retained.exchange(before.retained, now.retained);
@@ -391,6 +393,7 @@ impl<L: CommitLog> Shard<L> {
         usage.session_bytes = usage.session_bytes + now.session_bytes - before.session_bytes;
         usage.interest_bytes = usage.interest_bytes + now.interest_bytes - before.interest_bytes;
         usage.queued_bytes = usage.queued_bytes + now.queued_bytes - before.queued_bytes;
+        usage.waiting_bytes = usage.waiting_bytes + now.waiting_bytes - before.waiting_bytes;
     }
 
     /// Bytes that count towards the bound on sessions.
@@ -460,6 +463,10 @@ impl<L: CommitLog> Shard<L> {
             shard: self.id,
             gauges,
             counters: self.counters,
+            oldest_queued: self.state.queues.oldest_came().map(|came_ms| QueuedSince {
+                came_ms,
+                clock: self.clock,
+            }),
         }
     }
 }

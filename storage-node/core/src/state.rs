@@ -21,7 +21,9 @@ pub(crate) use self::effects::Effects;
 pub(crate) use self::notes::Note;
 use self::origins::Origins;
 use self::packets::{Packets, Seen};
-pub(crate) use self::queues::{Dropped, Matched, QueueId, Queued, Queues, Taken, is_group, matched_by, own_copy};
+pub(crate) use self::queues::{
+    Dropped, Matched, QueueId, Queued, Queues, Taken, Waiting, is_group, matched_by, own_copy,
+};
 pub(crate) use self::retained::{ReadEnd, RetainedSet};
 pub use self::rows::RowError;
 pub(crate) use self::sessions::{Stored, StoredSessions};
@@ -154,10 +156,11 @@ impl State {
             }
             Command::ExpireFilters { limit } => Applied::Gone(self.queues.expire_filters(log_time_ms, *limit) as u64),
             Command::ExpireQueued { limit } => Applied::Gone(self.queues.expire_messages(log_time_ms, *limit)),
-            Command::DropOldQueued { age_ms, limit } => {
+            Command::DropOldQueued { age_ms, limit } | Command::DropOutdated { age_ms, limit } => {
                 let came_ms = log_time_ms.saturating_sub(*age_ms);
                 Applied::Gone(self.queues.drop_older(came_ms, *limit))
             }
+            Command::DropThrough { through } => Applied::Gone(self.queues.drop_through(*through)),
             Command::ShareGroup { group, is_live } => {
                 self.queues.set_live(group, *is_live);
                 Applied::Done

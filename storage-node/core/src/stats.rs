@@ -1,6 +1,10 @@
 //! Gauges and counters of the core, for metrics.
 
-use freshet_storage_contract::ShardId;
+use std::time::Duration;
+
+use freshet_storage_contract::{MonotonicMs, ShardId};
+
+use crate::log::LogClock;
 
 /// A look at a node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,6 +32,23 @@ pub struct ShardStats {
     pub gauges: ShardGauges,
     /// What has happened since the start.
     pub counters: ShardCounters,
+    /// The message that has been queued for longest.
+    pub oldest_queued: Option<QueuedSince>,
+}
+
+/// Since when a message is queued, by the time of its shard's log, which stands still while the node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueuedSince {
+    pub(crate) came_ms: u64,
+    pub(crate) clock: LogClock,
+}
+
+impl QueuedSince {
+    /// How old the message is at `now`.
+    #[must_use]
+    pub fn age(&self, now: MonotonicMs) -> Duration {
+        Duration::from_millis(self.clock.log_time_ms(now).saturating_sub(self.came_ms))
+    }
 }
 
 /// What a shard holds.
@@ -126,6 +147,10 @@ pub struct ShardCounters {
     pub queue_dropped_bytes_total: u64,
     /// Rows dropped by `limits.session.queuedAge`.
     pub queue_dropped_age_total: u64,
+    /// Rows dropped by `storage.retention.maxAge`.
+    pub retention_dropped_age_total: u64,
+    /// Rows dropped by `storage.retention.maxBytesPercent`.
+    pub retention_dropped_bytes_total: u64,
     /// Rows whose message's expiry interval passed.
     pub queue_expired_total: u64,
     /// Publications held for want of room.

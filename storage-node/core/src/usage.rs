@@ -10,6 +10,8 @@ pub(crate) struct Usage {
     pub(crate) session_bytes: u64,
     pub(crate) interest_bytes: u64,
     pub(crate) queued_bytes: u64,
+    /// Of these, bytes of messages in queues.
+    pub(crate) waiting_bytes: u64,
 }
 
 /// Retained messages and the bytes charged for them.

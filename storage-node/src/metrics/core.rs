@@ -7,6 +7,7 @@ mod stored;
 
 use std::fmt;
 
+use freshet_storage_contract::MonotonicMs;
 use freshet_storage_core::{ShardCounters, ShardGauges, ShardStats, StorageStats};
 use prometheus_client::{
     collector::Collector,
@@ -23,6 +24,8 @@ pub struct StorageMetrics {
     pub core: StorageStats,
     /// Of the disk, when there is one.
     pub disk: Option<DiskStats>,
+    /// When they are shown, by the clock that the core is given.
+    pub now: MonotonicMs,
 }
 
 impl Collector for StorageMetrics {

@@ -64,6 +64,7 @@ async fn metrics_count_what_happened() {
         "freshet_storage_connections 2".to_owned(),
         format!("freshet_storage_publishes_total{{shard=\"{}\"}} 1", shard.0),
         format!("freshet_storage_deliveries_total{{shard=\"{}\"}} 1", shard.0),
+        format!("freshet_storage_queued_oldest_seconds{{shard=\"{}\"}} 0.0", shard.0),
         "freshet_storage_filters{scope=\"one_shard\"} 1".to_owned(),
         "freshet_storage_filters{scope=\"all_shards\"} 0".to_owned(),
         "freshet_storage_shed_total{reason=\"qos0_over_bound\"} 0".to_owned(),

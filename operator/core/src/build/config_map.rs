@@ -66,6 +66,7 @@ fn storage_config(cluster: &ValidatedCluster) -> StorageConfig {
         retained_limits: cluster.retained_limits.clone(),
         max_sessions: cluster.max_sessions,
         queue_limits: cluster.queue_limits,
+        retention: cluster.storage.retention,
         disk: cluster.storage.disk,
         will_grace_on_move_ms: millis(cluster.will_grace_on_move),
         sys_interval_ms: millis(cluster.sys_interval),

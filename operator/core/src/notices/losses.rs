@@ -21,6 +21,8 @@ pub struct Losses {
     pub closed: u64,
     /// Places in queues of sessions that were over a limit of `limits.session`.
     pub over_limit: u64,
+    /// Places in queues that `storage.retention` let go.
+    pub past_retention: u64,
 }
 
 impl Losses {
@@ -31,6 +33,7 @@ impl Losses {
             dropped: since(self.dropped, former.dropped),
             closed: since(self.closed, former.closed),
             over_limit: since(self.over_limit, former.over_limit),
+            past_retention: since(self.past_retention, former.past_retention),
         }
     }
 }
@@ -49,6 +52,8 @@ pub fn read_losses(metrics: &str) -> Losses {
             "freshet_storage_queue_dropped_total{reason=\"queued_messages\"}"
             | "freshet_storage_queue_dropped_total{reason=\"queued_bytes\"}"
             | "freshet_storage_queue_dropped_total{reason=\"queued_age\"}" => &mut losses.over_limit,
+            "freshet_storage_queue_dropped_total{reason=\"retention_age\"}"
+            | "freshet_storage_queue_dropped_total{reason=\"retention_bytes\"}" => &mut losses.past_retention,
             _ => continue,
         };
         *sum = sum.saturating_add(value.parse().unwrap_or(0));
@@ -64,6 +69,7 @@ pub struct LossTally {
     untold: Losses,
     slow_told: Option<Duration>,
     limit_told: Option<Duration>,
+    retention_told: Option<Duration>,
 }
 
 impl LossTally {
@@ -77,6 +83,7 @@ impl LossTally {
         untold.dropped = untold.dropped.saturating_add(more.dropped);
         untold.closed = untold.closed.saturating_add(more.closed);
         untold.over_limit = untold.over_limit.saturating_add(more.over_limit);
+        untold.past_retention = untold.past_retention.saturating_add(more.past_retention);
     }
 
     /// Forgets processes that are no more.
@@ -92,6 +99,7 @@ impl LossTally {
             dropped,
             closed,
             over_limit,
+            past_retention,
         } = self.untold;
         if dropped.max(closed) > 0 && is_due(self.slow_told) {
             self.slow_told = Some(now);
@@ -107,6 +115,16 @@ impl LossTally {
                 counted(over_limit, "queued message")
             );
             notices.push(Notice::warning("QueuesOverLimit", "Observe", note));
+        }
+        if past_retention > 0 && is_due(self.retention_told) {
+            self.retention_told = Some(now);
+            self.untold.past_retention = 0;
+            let note = format!(
+                "storage.retention has let {} go, the oldest: they had waited for longer than maxAge, or all together came \
+                 to more of the volume than maxBytesPercent",
+                counted(past_retention, "queued message")
+            );
+            notices.push(Notice::warning("QueuesOverRetention", "Observe", note));
         }
         notices
     }
@@ -145,6 +163,14 @@ mod tests {
             dropped,
             closed,
             over_limit,
+            past_retention: 0,
+        }
+    }
+
+    fn past_retention(past_retention: u64) -> Losses {
+        Losses {
+            past_retention,
+            ..Losses::default()
         }
     }
 
@@ -176,6 +202,9 @@ mod tests {
                        freshet_storage_queue_dropped_total{reason=\"queued_age\"} 300\n\
                        freshet_storage_queue_dropped_total{reason=\"message_expiry\"} 4000\n";
         assert_eq!(read_losses(storage), losses(0, 0, 321));
+        let storage = "freshet_storage_queue_dropped_total{reason=\"retention_age\"} 50\n\
+                       freshet_storage_queue_dropped_total{reason=\"retention_bytes\"} 6\n";
+        assert_eq!(read_losses(storage), past_retention(56));
         for other in ["", "<html>", "freshet_proxy_shed_total{reason=\"slow_consumer\"} x\n"] {
             assert_eq!(read_losses(other), Losses::default(), "{other}");
         }
@@ -210,6 +239,34 @@ mod tests {
         let told = tally.next_notices(minutes(2));
         assert_eq!(reasons(&told), ["QueuesOverLimit"]);
         assert!(told[0].note.starts_with("5 queued messages were"), "{}", told[0].note);
+    }
+
+    #[test]
+    fn what_retention_lets_go_is_told_apart_and_as_seldom() {
+        let mut tally = tally();
+        tally.take("a", losses(0, 0, 5));
+        assert_eq!(reasons(&tally.next_notices(minutes(1))), ["QueuesOverLimit"]);
+        tally.take(
+            "a",
+            Losses {
+                past_retention: 2,
+                ..losses(0, 0, 5)
+            },
+        );
+        let told = tally.next_notices(minutes(2));
+        assert_eq!(reasons(&told), ["QueuesOverRetention"]);
+        assert!(told[0].is_warning);
+        assert!(told[0].note.contains(" 2 queued messages go"), "{}", told[0].note);
+        tally.take(
+            "a",
+            Losses {
+                past_retention: 3,
+                ..losses(0, 0, 5)
+            },
+        );
+        assert_eq!(tally.next_notices(minutes(11)), []);
+        let told = tally.next_notices(minutes(12));
+        assert!(told[0].note.contains(" 1 queued message go"), "{}", told[0].note);
     }
 
     #[test]

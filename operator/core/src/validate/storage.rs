@@ -1,9 +1,9 @@
-//! `spec.storage.volume` and `spec.storage.diskFull`.
+//! `spec.storage.volume`, `spec.storage.retention` and `spec.storage.diskFull`.
 
-use freshet_config::{DiskConfig, WhenFull};
+use freshet_config::{DiskConfig, RetentionConfig, WhenFull};
 use freshet_operator_api as api;
 
-use super::Check;
+use super::{Check, millis};
 
 /// The volume of each storage node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,14 @@ pub(super) fn volume_of(volume: &api::StorageVolume, check: &mut Check) -> Optio
     match volume.medium {
         api::StorageMedium::Disk => Some(validated),
         api::StorageMedium::Memory => None,
+    }
+}
+
+/// What may wait in all queues of a node.
+pub(super) fn retention_of(retention: &api::Retention, check: &mut Check) -> RetentionConfig {
+    RetentionConfig {
+        max_age_ms: millis(check.duration("spec.storage.retention.maxAge", &retention.max_age)),
+        max_bytes_percent: retention.max_bytes_percent,
     }
 }
 

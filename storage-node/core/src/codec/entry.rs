@@ -107,6 +107,8 @@ command_kinds! {
     22 => ExpirePackets { limit },
     23 => ShareGroup { group, is_live },
     24 => SettleShared { group, positions },
-    25 => BeginTerm { term };
+    25 => BeginTerm { term },
+    27 => DropOutdated { age_ms, limit },
+    28 => DropThrough { through };
     26
 }

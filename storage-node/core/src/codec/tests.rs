@@ -278,6 +278,10 @@ fn command() -> impl Strategy<Value = Command> {
         limit().prop_map(|limit| Command::ExpireFilters { limit }),
         limit().prop_map(|limit| Command::ExpireQueued { limit }),
         (any::<u64>(), limit()).prop_map(|(age_ms, limit)| Command::DropOldQueued { age_ms, limit }),
+        (any::<u64>(), limit()).prop_map(|(age_ms, limit)| Command::DropOutdated { age_ms, limit }),
+        any::<u64>().prop_map(|through| Command::DropThrough {
+            through: Position(through)
+        }),
         limit().prop_map(|limit| Command::ExpirePackets { limit }),
         (shard(), bytes()).prop_map(|(session_shard, topic_filter)| Command::EnsureDurable {
             session_shard,

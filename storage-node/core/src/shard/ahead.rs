@@ -22,12 +22,14 @@ pub(super) enum Expiry {
     Sessions,
     Queued,
     OldQueued,
+    Outdated,
+    OverBytes,
     Filters,
     Packets,
     Trims,
 }
 
-const EXPIRIES: usize = 7;
+const EXPIRIES: usize = 9;
 
 /// Entries that are not applied yet.
 #[derive(Debug, Default)]
@@ -206,6 +208,8 @@ impl Ahead {
             Command::ExpireSessions { .. } => Change::expiry(Expiry::Sessions),
             Command::ExpireQueued { .. } => Change::expiry(Expiry::Queued),
             Command::DropOldQueued { .. } => Change::expiry(Expiry::OldQueued),
+            Command::DropOutdated { .. } => Change::expiry(Expiry::Outdated),
+            Command::DropThrough { .. } => Change::expiry(Expiry::OverBytes),
             Command::ExpireFilters { .. } => Change::expiry(Expiry::Filters),
             Command::ExpirePackets { .. } => Change::expiry(Expiry::Packets),
             Command::SendTrims { .. } => Change::expiry(Expiry::Trims),

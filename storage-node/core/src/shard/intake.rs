@@ -470,6 +470,8 @@ impl<L: CommitLog> Shard<L> {
             (Command::ExpireRetained { .. }, Applied::Gone(count)) => counters.retained_expired_total += count,
             (Command::ExpireQueued { .. }, Applied::Gone(count)) => counters.queue_expired_total += count,
             (Command::DropOldQueued { .. }, Applied::Gone(count)) => counters.queue_dropped_age_total += count,
+            (Command::DropOutdated { .. }, Applied::Gone(count)) => counters.retention_dropped_age_total += count,
+            (Command::DropThrough { .. }, Applied::Gone(count)) => counters.retention_dropped_bytes_total += count,
             (Command::ExpireSessions { .. }, Applied::Gone(count)) => counters.sessions_expired_total += count,
             (Command::AttachSession { .. }, Applied::Attached { present: true }) => {
                 counters.sessions_resumed_total += 1;

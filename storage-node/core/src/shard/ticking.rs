@@ -81,6 +81,10 @@ impl<L: CommitLog> Shard<L> {
             limit: SESSIONS_PER_TICK,
         };
         let age_ms = turn.settings.queue_limits.age_ms;
+        let outdated = Command::DropOutdated {
+            age_ms: turn.settings.retention.max_age_ms,
+            limit,
+        };
         let commands = [
             (is_due(Expiry::Retained), Command::ExpireRetained { limit }),
             (is_due(Expiry::Sessions), sessions),
@@ -88,6 +92,7 @@ impl<L: CommitLog> Shard<L> {
             (is_due(Expiry::Filters), Command::ExpireFilters { limit }),
             (is_due(Expiry::Packets), Command::ExpirePackets { limit }),
             (is_due(Expiry::OldQueued), Command::DropOldQueued { age_ms, limit }),
+            (is_due(Expiry::Outdated), outdated),
         ];
         for (_, command) in commands.into_iter().filter(|(is_due, _)| *is_due) {
             self.propose(command, turn);
@@ -112,15 +117,12 @@ impl<L: CommitLog> Shard<L> {
             Expiry::Retained => retained.next_expiry(),
             Expiry::Sessions => sessions.next_end(),
             Expiry::Queued => queues.next_expiry(),
-            Expiry::OldQueued => {
-                let age_ms = turn.settings.queue_limits.age_ms;
-                let came_ms = queues.oldest_came().filter(|_| age_ms > 0)?;
-                Some(came_ms.saturating_add(age_ms))
-            }
+            Expiry::OldQueued => queues.next_older(turn.settings.queue_limits.age_ms),
+            Expiry::Outdated => queues.next_older(turn.settings.retention.max_age_ms),
             Expiry::Filters => queues.next_unconfirmed(),
             Expiry::Packets => packets.next_expiry().into_iter().chain(origins.next_expiry()).min(),
-            // These have a time of their own.
-            Expiry::Trims => None,
+            // These have a time of their own, and the node sees to that.
+            Expiry::Trims | Expiry::OverBytes => None,
         }
     }
 
@@ -140,7 +142,7 @@ impl<L: CommitLog> Shard<L> {
         if self.trim_at.is_none() && !self.ahead.is_expiring(Expiry::Trims) && self.state.sessions.has_trims() {
             self.trim_at = Some(turn.now.plus(TRIM_AFTER));
         }
-        let due: [Option<MonotonicMs>; 10] = [
+        let due: [Option<MonotonicMs>; 11] = [
             self.sessions.next_wait(),
             when(self.next_will_due()),
             when(self.next_of(Expiry::Retained, turn)),
@@ -149,6 +151,7 @@ impl<L: CommitLog> Shard<L> {
             when(self.next_of(Expiry::Filters, turn)),
             when(self.next_of(Expiry::Packets, turn)),
             when(self.next_of(Expiry::OldQueued, turn)),
+            when(self.next_of(Expiry::Outdated, turn)),
             self.trim_at,
             self.waits_for_room().then(|| turn.now.plus(LOOK_FOR_ROOM_AFTER)),
         ];

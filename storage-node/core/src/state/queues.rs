@@ -24,8 +24,8 @@ pub(crate) use self::groups::{group_name, is_group};
 pub(crate) use self::inspect::{Queued, matched_by};
 use self::kept::Kept;
 use self::messages::Messages;
-pub(crate) use self::messages::own_copy;
 pub(in crate::state) use self::messages::remaining;
+pub(crate) use self::messages::{Waiting, own_copy};
 pub(crate) use self::slots::QueueId;
 use self::slots::Slots;
 use super::rows::Changes;
@@ -163,9 +163,14 @@ impl Queues {
         self.messages.len()
     }
 
-    /// Bytes charged for messages and rows.
+    /// Bytes charged for messages and rows, and for what sessions have taken.
     pub(crate) fn bytes(&self) -> u64 {
-        self.messages.bytes() + self.kept.bytes() + self.rows * ROW_BYTES
+        self.waiting_bytes() + self.kept.bytes()
+    }
+
+    /// Bytes charged for messages and rows.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.messages.bytes() + self.rows * ROW_BYTES
     }
 
     /// Bytes charged for the filters of queues.
@@ -274,6 +279,15 @@ impl Queues {
         rows
     }
 
+    /// Removes the messages up to `through`; returns how many rows went.
+    pub(super) fn drop_through(&mut self, through: Position) -> u64 {
+        let mut rows = 0;
+        while let Some((position, _)) = self.messages.oldest().filter(|(position, _)| *position <= through) {
+            rows += self.remove_message(position);
+        }
+        rows
+    }
+
     fn remove_message(&mut self, position: Position) -> u64 {
         let mut gone = 0;
         let queues = self.messages.queues_of(position).unwrap_or_default().to_vec();
@@ -314,6 +328,17 @@ impl Queues {
     /// When the oldest message came, ms of log time.
     pub(crate) fn oldest_came(&self) -> Option<u64> {
         self.messages.oldest().map(|(_, at_ms)| at_ms)
+    }
+
+    /// When the first message will be older than `age_ms`, ms of log time; none: there is none, or `age_ms` is 0.
+    pub(crate) fn next_older(&self, age_ms: u64) -> Option<u64> {
+        let came_ms = self.oldest_came().filter(|_| age_ms > 0)?;
+        Some(came_ms.saturating_add(age_ms))
+    }
+
+    /// What is in queues, in the order in which it came.
+    pub(crate) fn oldest_first(&self) -> impl Iterator<Item = Waiting> + '_ {
+        self.messages.oldest_first()
     }
 
     /// When the first filter that no session has goes, ms of log time.

@@ -361,6 +361,34 @@ fn limits_of_queues_hold_for_groups() {
 }
 
 #[test]
+fn what_the_disk_is_to_have_holds_for_groups_and_a_lease_of_what_went_is_settled_as_ever() {
+    let mut w = World::new(StorageSettings {
+        retention: freshet_config::RetentionConfig {
+            max_age_ms: 0,
+            max_bytes_percent: 1,
+        },
+        ..settings(1)
+    });
+    w.attach(A);
+    w.share(A, 1, ("g", "a"), 1, 1);
+    for payload in ["1", "2", "3", "4", "5"] {
+        w.publish(A, qos_1("a", payload));
+    }
+    let of_three = gauges(&w).queued_bytes / 5 * 3;
+    w.core.set_disk_bytes(of_three * 100);
+    w.pass_ms(1);
+    assert_eq!((gauges(&w).queued_rows, gauges(&w).shared_leases), (3, 1));
+    assert_eq!(counters(&w).retention_dropped_bytes_total, 2);
+    let first = w.take_leased(A);
+    assert_eq!(payloads(&first), ["1"], "its member has it");
+    w.settle_all(A, &first, Settlement::Done);
+    let next = w.take_leased(A);
+    assert_eq!(payloads(&next), ["3"]);
+    w.settle_all(A, &next, Settlement::Done);
+    assert_eq!(gauges(&w).queued_rows, 2);
+}
+
+#[test]
 fn a_message_that_expires_while_it_waits_is_not_given_to_anybody() {
     let mut w = world();
     w.attach(A);

@@ -4,6 +4,7 @@ mod bounds;
 mod exactly_once;
 mod expiring;
 mod restarting;
+mod retention;
 
 use freshet_storage_contract::{
     Cursor, EnsureDurable, ExactlyOnce, Fetch, LastingNumbers, OutboundStage, PacketId, Position, Pull, PullFilter,

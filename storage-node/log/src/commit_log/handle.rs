@@ -100,6 +100,12 @@ impl LogHandle {
         self.running.room.is_full()
     }
 
+    /// Size of the file system, as it was when somebody last looked; it may grow.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.running.room.total_bytes()
+    }
+
     /// What the log has done and has.
     #[must_use]
     pub fn stats(&self) -> LogStats {

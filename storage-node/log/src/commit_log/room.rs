@@ -17,6 +17,7 @@ pub(super) struct Room {
     segments: Arc<Segments>,
     segment_bytes: u64,
     reserve_bytes: u64,
+    total_bytes: AtomicU64,
     free_bytes: AtomicU64,
     is_full: AtomicBool,
 }
@@ -28,6 +29,7 @@ impl Room {
             segments,
             segment_bytes,
             reserve_bytes,
+            total_bytes: AtomicU64::new(0),
             free_bytes: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
         };
@@ -42,6 +44,7 @@ impl Room {
         };
         let spares = self.segments.spares() as u64 * self.segment_bytes;
         let free_bytes = space.free_bytes.saturating_add(spares);
+        self.total_bytes.store(space.total_bytes, Relaxed);
         self.free_bytes.store(free_bytes, Relaxed);
         let is_full = free_bytes < self.reserve_bytes;
         if self.is_full.swap(is_full, Relaxed) != is_full {
@@ -66,6 +69,10 @@ impl Room {
     pub(super) fn is_above_reserve(&self, bytes: u64) -> bool {
         let free = self.disk.space().map_or(0, |space| space.free_bytes);
         free >= self.reserve_bytes.saturating_add(bytes)
+    }
+
+    pub(super) fn total_bytes(&self) -> u64 {
+        self.total_bytes.load(Relaxed)
     }
 
     pub(super) fn free_bytes(&self) -> u64 {

@@ -152,8 +152,10 @@ fn below_the_reserve_only_control_is_taken_until_there_is_room_again() {
     log.handle.append(vec![record(2, 2, 10)], Class::Control).unwrap();
     log.wait_for(2, 2);
     assert!(log.handle.is_full() && log.handle.stats().refused_disk_full > 0);
+    assert_eq!(log.handle.disk_bytes(), disk.space().unwrap().total_bytes);
     disk.set_capacity(1 << 20);
     append(&log.handle, vec![record(1, 3, 10)]).unwrap();
+    assert_eq!(log.handle.disk_bytes(), 1 << 20);
     log.wait_for(1, 3);
 }
 

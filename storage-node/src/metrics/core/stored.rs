@@ -1,6 +1,11 @@
 //! Sessions that outlive their connection, shared subscriptions, and what is queued for them.
 
 use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeMetric;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{StorageMetrics, Writer};
 
@@ -55,6 +60,7 @@ impl StorageMetrics {
             |g| g.queued_messages,
         )?;
         out.gauges_by_shard("queued_bytes", "Bytes of what is queued", shards, |g| g.queued_bytes)?;
+        self.encode_oldest(out)?;
         out.gauge(
             "queued_rows",
             "Places of messages in queues",
@@ -91,6 +97,19 @@ impl StorageMetrics {
             "QoS 2 publications that a session repeated",
             self.counters(|c| c.publishes_known_total),
         )
+    }
+
+    fn encode_oldest(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
+        let help = "Age of the message that has been queued for longest; 0: there is none";
+        let mut metric = out
+            .encoder
+            .encode_descriptor("queued_oldest_seconds", help, None, MetricType::Gauge)?;
+        for shard in &self.core.shards {
+            let age = shard.oldest_queued.map_or(Duration::ZERO, |since| since.age(self.now));
+            let value = ConstGauge::new(age.as_secs_f64());
+            value.encode(metric.encode_family(&[("shard", shard.shard.0)])?)?;
+        }
+        Ok(())
     }
 
     fn encode_groups(&self, out: &mut Writer<'_>) -> Result<(), fmt::Error> {
@@ -139,6 +158,8 @@ impl StorageMetrics {
                 ("queued_messages", self.counters(|c| c.queue_dropped_count_total)),
                 ("queued_bytes", self.counters(|c| c.queue_dropped_bytes_total)),
                 ("queued_age", self.counters(|c| c.queue_dropped_age_total)),
+                ("retention_age", self.counters(|c| c.retention_dropped_age_total)),
+                ("retention_bytes", self.counters(|c| c.retention_dropped_bytes_total)),
                 ("message_expiry", self.counters(|c| c.queue_expired_total)),
             ],
         )?;

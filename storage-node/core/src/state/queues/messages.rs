@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{BufMut, Bytes, BytesMut};
 use freshet_storage_contract::{Message, Position};
 
-use super::QueueId;
+use super::{QueueId, ROW_BYTES};
 use crate::codec::{Code, DecodeError, Reader};
 use crate::planted::planted;
 use crate::state::rows::{Changes, RowError};
@@ -32,6 +32,16 @@ struct Queued {
     came_ms: u64,
     /// Log time, ms.
     expires_ms: Option<u64>,
+}
+
+/// A message that waits, without its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) position: Position,
+    /// Log time, ms.
+    pub(crate) came_ms: u64,
+    /// What is charged for it and its rows.
+    pub(crate) bytes: u64,
 }
 
 impl Messages {
@@ -151,6 +161,15 @@ impl Messages {
         self.by_position
             .first_key_value()
             .map(|(position, queued)| (*position, queued.came_ms))
+    }
+
+    /// All messages, in the order in which they came.
+    pub(super) fn oldest_first(&self) -> impl Iterator<Item = Waiting> + '_ {
+        self.by_position.iter().map(|(position, queued)| Waiting {
+            position: *position,
+            came_ms: queued.came_ms,
+            bytes: queued.message.charged_bytes() as u64 + u64::from(queued.references) * ROW_BYTES,
+        })
     }
 }
 

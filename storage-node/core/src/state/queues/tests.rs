@@ -183,6 +183,36 @@ fn expired_messages_and_old_ones_leave_every_queue() {
 }
 
 #[test]
+fn what_goes_up_to_a_position_leaves_every_queue_and_nothing_behind_it_goes() {
+    let mut q = queues(&["a", "+"]);
+    for position in 10..14 {
+        q.publish(position, "a", NO_LIMITS, position * 100);
+    }
+    q.trim(S, &name("a"), Position(10));
+    let one = message("a", "x").charged_bytes() as u64;
+    let waiting: Vec<_> = q.oldest_first().map(|w| (w.position.0, w.came_ms, w.bytes)).collect();
+    assert_eq!(
+        waiting,
+        [
+            (10, 1_000, one + ROW_BYTES),
+            (11, 1_100, one + 2 * ROW_BYTES),
+            (12, 1_200, one + 2 * ROW_BYTES),
+            (13, 1_300, one + 2 * ROW_BYTES),
+        ]
+    );
+    assert_eq!(
+        q.waiting_bytes(),
+        waiting.iter().map(|(_, _, bytes)| bytes).sum::<u64>()
+    );
+    assert_eq!(q.drop_through(Position(9)), 0);
+    assert_eq!(q.drop_through(Position(12)), 5);
+    assert_eq!((q.messages(), q.rows(), q.waiting_bytes()), (1, 2, one + 2 * ROW_BYTES));
+    assert_eq!(q.pull_all(&[("a", 0), ("+", 0)], 0, 9).0, [(13, vec![1, 2])]);
+    assert_eq!(q.drop_through(Position(u64::MAX)), 2);
+    assert_eq!((q.messages(), q.rows(), q.bytes()), (0, 0, 0));
+}
+
+#[test]
 fn what_the_leader_found_is_looked_up_again_when_filters_have_changed_since() {
     let mut q = queues(&["a"]);
     let matched = q.find(b"a");

@@ -242,6 +242,8 @@ fn of_messages() -> impl Strategy<Value = Command> {
         1 => Just(Command::ExpireFilters { limit: 1 }),
         1 => Just(Command::ExpireQueued { limit: 2 }),
         1 => Just(Command::DropOldQueued { age_ms: 40_000, limit: 1 }),
+        1 => Just(Command::DropOutdated { age_ms: 30_000, limit: 2 }),
+        1 => position().prop_map(|through| Command::DropThrough { through }),
     ]
 }
 
