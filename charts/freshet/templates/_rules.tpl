@@ -28,6 +28,10 @@ named in pods and read by the kubelet.
 - apiGroups: [""]
   resources: [configmaps, serviceaccounts, services]
   verbs: [get, list, watch, create, patch]
+# A new cluster goes on with the volumes that one of the same name has left.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
 # Deployments of earlier revisions are deleted.
 - apiGroups: [apps]
   resources: [deployments]

@@ -5,6 +5,7 @@
 //! [`observe`] turns what was read into plain facts, [`notices`] turns two observations into Events, and [`lease`]
 //! decides who leads. [`keep`] sees to it that a new operator moves no client, [`loss`] finds dead proxies before
 //! Kubernetes does, [`rollout`] says how far a new revision may go, [`disruption`] whom that moves, and [`scaling`] reads how a cluster is to be scaled.
+//! [`volumes`] says what a cluster goes on with that was made again.
 
 pub mod build;
 pub mod connections;
@@ -25,5 +26,6 @@ pub mod status;
 pub mod trouble;
 pub mod units;
 pub mod validate;
+pub mod volumes;
 
 pub use validate::{DefaultImage, DefaultImages, InvalidResource, ValidatedCluster, validate};

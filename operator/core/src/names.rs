@@ -57,6 +57,11 @@ pub fn storage_stateful_set(cluster: &str) -> String {
     format!("{cluster}-storage")
 }
 
+/// The claim of a storage node's volume, as the StatefulSet calls it.
+pub fn storage_claim(cluster: &str, ordinal: u32) -> String {
+    format!("{DATA_VOLUME}-{}-{ordinal}", storage_stateful_set(cluster))
+}
+
 /// The Deployment of one revision of the proxies.
 pub fn proxy_deployment(cluster: &str, revision: &str) -> String {
     format!("{cluster}-proxy-{revision}")

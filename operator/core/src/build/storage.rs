@@ -16,6 +16,7 @@ use super::{metadata, number, pod, template_hash};
 use crate::labels;
 use crate::names;
 use crate::validate::ValidatedCluster;
+use crate::volumes::VolumeOrigin;
 
 /// How long a storage node may take to stop, in seconds.
 const GRACE_S: i64 = 30;
@@ -104,6 +105,7 @@ fn claim(cluster: &ValidatedCluster, volume: &StorageVolume) -> PersistentVolume
         metadata: ObjectMeta {
             name: Some(names::DATA_VOLUME.to_owned()),
             labels: Some(labels::of_component(&cluster.name, labels::STORAGE)),
+            annotations: Some(VolumeOrigin::of(cluster).annotations()),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeClaimSpec {
