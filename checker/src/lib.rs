@@ -2,14 +2,16 @@
 //! or refutes what is promised.
 //!
 //! [`run`](run()) starts a broker in processes of its own, lets clients with habits drawn from a seed use it over TCP,
-//! kills it, and waits until all has come to rest. Everything is in the [`History`]; [`judge`](judge::judge()) reads
-//! that and nothing else. A run in which too little happened shows nothing, and says so.
+//! kills it, and waits until all has come to rest. A [`Crowd`] is the same clients on a broker that somebody else has
+//! started, and kills. Everything is in the [`History`]; [`judge`](judge::judge()) reads that and nothing else. A run in
+//! which too little happened shows nothing, and says so.
 //!
 //! A tool for tests: part of no image.
 
 mod broker;
 mod cast;
 mod client;
+mod crowd;
 pub mod history;
 pub mod judge;
 mod life;
@@ -19,6 +21,7 @@ mod recorder;
 mod run;
 
 pub use broker::{Folders, Setup};
+pub use crowd::{Crowd, Outcome};
 pub use history::History;
 pub use nemesis::Nemesis;
-pub use run::{Outcome, Plan, run};
+pub use run::{Plan, run};

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use crate::kubectl::{Helm, Kubectl};
 use crate::node::addresses::Addresses;
 use crate::node::binaries::Binaries;
+use crate::node::cgroup;
 use crate::node::containerd::Containerd;
 use crate::node::instance::{Instance, Record, node_name};
 use crate::node::process::{self, Frozen, Started};
@@ -166,6 +167,22 @@ impl Cluster {
     /// When there is no such server, or it stays.
     pub async fn kill_server(&self, name: &str) -> anyhow::Result<()> {
         self.started(name)?.kill(name).await
+    }
+
+    /// Ends everything that runs on a node at once, as if its machine had been reset: kubelet, containerd, all containers.
+    /// Its network and its disk stay as they are; the next [`up()`] starts it again.
+    ///
+    /// # Errors
+    /// When a process stays.
+    pub async fn kill_node(&self, number: u8) -> anyhow::Result<()> {
+        let name = node_name(number);
+        // Whatever would start containers again goes before the containers.
+        self.kill_server(&format!("kubelet-{name}")).await?;
+        self.kill_server(&format!("containerd-{name}")).await?;
+        for pid in cgroup::processes(&self.instance.node_cgroup(number))? {
+            process::kill(pid).await?;
+        }
+        Ok(())
     }
 
     /// Stops one of the servers where it is, until what is returned is dropped: a kubelet that says nothing any more.

@@ -43,11 +43,7 @@ const QUESTIONS: [(&str, &[&str]); 5] = [
 /// # Errors
 /// When the folder cannot be made.
 pub async fn collect(cluster: &Cluster, namespace: &str) -> anyhow::Result<PathBuf> {
-    let folder = match std::env::var_os(ENV_FOLDER) {
-        Some(folder) => PathBuf::from(folder),
-        None => crate::node::binaries::cache_folder()?.join("diagnostics"),
-    };
-    let folder = folder.join(namespace);
+    let folder = folder_of(namespace)?;
     for namespace in [namespace, OPERATOR_NAMESPACE] {
         collect_namespace(cluster, namespace, &folder.join(namespace)).await?;
     }
@@ -59,6 +55,18 @@ pub async fn collect(cluster: &Cluster, namespace: &str) -> anyhow::Result<PathB
     );
     write(&folder.join("servers.txt"), &logs)?;
     Ok(folder)
+}
+
+/// Where what is written down of a namespace belongs; whether or not it is there.
+///
+/// # Errors
+/// When nobody says where the cache of the project is.
+pub fn folder_of(namespace: &str) -> anyhow::Result<PathBuf> {
+    let folder = match std::env::var_os(ENV_FOLDER) {
+        Some(folder) => PathBuf::from(folder),
+        None => crate::node::binaries::cache_folder()?.join("diagnostics"),
+    };
+    Ok(folder.join(namespace))
 }
 
 async fn collect_namespace(cluster: &Cluster, namespace: &str, folder: &Path) -> anyhow::Result<()> {

@@ -46,12 +46,12 @@ pub async fn for_tests(options: UpOptions) -> anyhow::Result<(Cluster, Images)> 
     Ok((cluster, images))
 }
 
-/// Builds the operator, as its image has it, and returns the program.
+/// Builds a program of the workspace, as images have it, and returns the file.
 ///
 /// # Errors
 /// When it does not build.
-pub async fn operator_program() -> anyhow::Result<PathBuf> {
-    let built = cargo::build(&["freshet-operator"]).await?;
+pub async fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let built = cargo::build(&[name]).await?;
     built.into_iter().next().context("cargo built nothing")
 }
 

@@ -41,8 +41,16 @@ mod scaling;
 mod sessions;
 #[path = "product/sys.rs"]
 mod sys;
+#[path = "product/trial.rs"]
+mod trial;
 #[path = "product/turns.rs"]
 mod turns;
+#[path = "product/volume.rs"]
+mod volume;
+#[path = "product/volume_claims.rs"]
+mod volume_claims;
+#[path = "product/volume_moves.rs"]
+mod volume_moves;
 #[path = "product/warm.rs"]
 mod warm;
 #[path = "product/wills.rs"]

@@ -15,6 +15,7 @@ mod report;
 mod resize;
 mod rooms;
 mod scale;
+mod volume_origin;
 mod volumes;
 
 use std::sync::Arc;
@@ -211,7 +212,9 @@ impl Reconciler {
         let previous = memory.newest_status(resource);
         let served_last = previous.as_ref().map(|status| status.proxy.revision.current.as_str());
         let defaults = choose_defaults(resource, &observed, served_last, &self.images);
+        let origin = self.volume_origin(resource, &observed).await?;
         let work = validate(resource, &defaults)
+            .and_then(|cluster| cluster.on_volumes_of(origin.as_ref()))
             .map(|cluster| self.plan(resource, cluster, &observed, previous.as_ref(), &mut memory.rollout))
             .map_err(|invalid| Blocked {
                 reason: "InvalidSpec".to_owned(),

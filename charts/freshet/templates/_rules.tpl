@@ -36,10 +36,11 @@ named in pods and read by the kubelet.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch, delete]
-# Claims of storage nodes are made by their StatefulSet; they ask for more when `storage.volume.size` grows.
+# Claims of storage nodes are made by their StatefulSet; they ask for more when `storage.volume.size` grows, and a new cluster
+# goes on with those that one of the same name has left.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [list, watch, patch]
+  verbs: [get, list, watch, patch]
 # What an active proxy reserves is raised in place.
 - apiGroups: [""]
   resources: [pods/resize]

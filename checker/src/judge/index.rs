@@ -8,7 +8,7 @@ mod build;
 use std::collections::BTreeMap;
 
 use super::matching::matches;
-use crate::history::{ConnectionNumber, History, Line, Message, WillSaid};
+use crate::history::{ConnectionNumber, History, Line, Message, What, WillSaid};
 
 /// A history by what it is about.
 #[derive(Debug)]
@@ -144,11 +144,18 @@ impl Index<'_> {
         self.history.events.get(line).map_or(0, |event| event.at_us)
     }
 
-    /// Whether something was done to the broker between two times, in microseconds.
+    /// Whether something was done to the broker between two times, in microseconds, or it was still away from before.
     pub(super) fn has_trouble(&self, from_us: u64, to_us: u64) -> bool {
-        self.trouble
-            .iter()
-            .any(|line| (from_us..=to_us).contains(&self.at_us(*line)))
+        let before = self.trouble.iter().take_while(|line| self.at_us(**line) < from_us);
+        let is_away = |line: &Line| {
+            let what = self.history.events.get(*line).map(|event| &event.what);
+            !matches!(what, Some(What::Started | What::Continued { .. }))
+        };
+        before.last().is_some_and(is_away)
+            || self
+                .trouble
+                .iter()
+                .any(|line| (from_us..=to_us).contains(&self.at_us(*line)))
     }
 
     /// Clients whose last session was to outlive its connection, and who are not connected at the end.

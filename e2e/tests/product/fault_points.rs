@@ -43,7 +43,7 @@ impl Operator {
                 .with_context(|| format!("no tag of {role}"))
         };
         Ok(Self {
-            program: product::operator_program().await?,
+            program: product::program("freshet-operator").await?,
             kubeconfig: cluster.kubeconfig(),
             namespace: namespace.to_owned(),
             images: [

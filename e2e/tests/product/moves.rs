@@ -23,52 +23,62 @@ const CROWD: usize = 2_000;
 /// How often a client that was moved tries to come back.
 const AGAIN: Duration = Duration::from_millis(200);
 
-#[tokio::test]
-async fn a_scale_in_from_four_to_two_loses_nothing_and_interrupts_nobody_twice() -> Result<()> {
-    let spec = json!({"proxy": {
+/// Four proxies of which two may leave, giving so many clients a second away.
+pub(crate) fn four_proxies(moves_per_second: u32) -> Value {
+    json!({"proxy": {
         "replicas": 4,
         "warm": {"min": 0},
-        "drain": {"linger": "3s", "timeout": "60s", "maxMovesPerSecond": 50},
+        "drain": {"linger": "3s", "timeout": "60s", "maxMovesPerSecond": moves_per_second},
         "rebalance": {"mode": "OnReconnectOnly"},
-    }});
-    with_broker("moves-scale-in", spec, async |broker| {
-        let address = broker.address().await?;
-        let ends = Arc::new(AtomicBool::new(false));
-        let watcher = Watcher::subscribed(address).await?;
-        let watcher = tokio::spawn(watcher.run(Arc::clone(&ends)));
-        let mut devices = JoinSet::new();
-        for number in 0..DEVICES {
-            devices.spawn(Device::new(number).run(address, Arc::clone(&ends)));
-        }
-        await_clients(broker, usize::from(DEVICES) + 1).await?;
-        broker.run(&["scale", "mqc/mqtt", "--replicas=2"]).await?;
-        // Two drain at once, and say so.
-        await_condition("two drains are shown", DEADLINE, async || {
-            let resource = broker.resource().await?;
-            let proxy = &resource["status"]["proxy"];
-            Ok(if proxy["drainsTotal"] == 2 {
-                Observed::Met(())
-            } else {
-                Observed::NotYet(proxy.to_string())
-            })
+    }})
+}
+
+/// Takes two of four proxies away while devices publish, and does `midway` as soon as both are known to leave.
+pub(crate) async fn scale_in(broker: &Broker<'_>, midway: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+    let address = broker.address().await?;
+    let ends = Arc::new(AtomicBool::new(false));
+    let watcher = Watcher::subscribed(address).await?;
+    let watcher = tokio::spawn(watcher.run(Arc::clone(&ends)));
+    let mut devices = JoinSet::new();
+    for number in 0..DEVICES {
+        devices.spawn(Device::new(number).run(address, Arc::clone(&ends)));
+    }
+    await_clients(broker, usize::from(DEVICES) + 1).await?;
+    broker.run(&["scale", "mqc/mqtt", "--replicas=2"]).await?;
+    // Two drain at once, and say so.
+    await_condition("two drains are shown", DEADLINE, async || {
+        let resource = broker.resource().await?;
+        let proxy = &resource["status"]["proxy"];
+        Ok(if proxy["drainsTotal"] == 2 {
+            Observed::Met(())
+        } else {
+            Observed::NotYet(proxy.to_string())
         })
-        .await?;
-        await_condition("two proxies are left", DEADLINE, async || {
-            let left = broker
-                .pods("freshet.dev/cluster=mqtt,app.kubernetes.io/component=proxy")
-                .await?;
-            Ok(if left.len() == 2 {
-                Observed::Met(())
-            } else {
-                Observed::NotYet(format!("{left:?}"))
-            })
+    })
+    .await?;
+    midway().await?;
+    await_condition("two proxies are left", DEADLINE, async || {
+        let left = broker
+            .pods("freshet.dev/cluster=mqtt,app.kubernetes.io/component=proxy")
+            .await?;
+        Ok(if left.len() == 2 {
+            Observed::Met(())
+        } else {
+            Observed::NotYet(format!("{left:?}"))
         })
-        .await?;
-        let note = broker.await_event("ProxyDrained").await?;
-        ensure!(note.ends_with("has handed over all clients"), "{note}");
-        await_clients(broker, usize::from(DEVICES) + 1).await?;
-        ends.store(true, Ordering::Relaxed);
-        ensure_all_arrived(devices, watcher).await
+    })
+    .await?;
+    let note = broker.await_event("ProxyDrained").await?;
+    ensure!(note.ends_with("has handed over all clients"), "{note}");
+    await_clients(broker, usize::from(DEVICES) + 1).await?;
+    ends.store(true, Ordering::Relaxed);
+    ensure_all_arrived(devices, watcher).await
+}
+
+#[tokio::test]
+async fn a_scale_in_from_four_to_two_loses_nothing_and_interrupts_nobody_twice() -> Result<()> {
+    with_broker("moves-scale-in", four_proxies(50), async |broker| {
+        scale_in(broker, async || Ok(())).await
     })
     .await
 }

@@ -109,7 +109,8 @@ pub enum StorageMedium {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum DeletionPolicy {
-    /// They stay, with what is on them, until somebody deletes their claims.
+    /// They stay, with what is on them, until somebody deletes their claims. A cluster of the same name that is made later
+    /// goes on with them.
     #[default]
     Retain,
     /// They go with the resource.

@@ -28,8 +28,10 @@ pub const MOVES: &str = "freshet.dev/moves";
 /// Annotation of proxy pods: [`TRUE`] on those that were taken to be dead and have not been heard of since.
 pub const LOST: &str = "freshet.dev/lost";
 /// Annotation of pods: UID of the `MqttCluster`. Pods of a deleted cluster may outlive it, under the same labels as those of
-/// its successor of the same name.
+/// its successor of the same name. On claims: the UID under which storage keeps what is on the volume.
 pub const CLUSTER_UID: &str = "freshet.dev/cluster-uid";
+/// Annotation of claims: number of shards and rules by which topics have their places on the volume, as JSON.
+pub const PLACEMENT: &str = "freshet.dev/placement";
 /// Annotation of an `MqttCluster`: a new value replaces all proxies, in the way of a new revision.
 pub const RESTART: &str = "freshet.dev/restart";
 /// Annotation of an `MqttCluster`: a new value takes the images and pod templates that the operator has by then. On children:

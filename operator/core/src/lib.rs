@@ -5,7 +5,8 @@
 //! [`observe`] turns what was read into plain facts, [`notices`] turns two observations into Events, and [`lease`]
 //! decides who leads. [`keep`] sees to it that a new operator moves no client, [`loss`] finds dead proxies before
 //! Kubernetes does, [`rollout`] says how far a new revision may go, [`disruption`] whom that moves, [`scaling`] reads how a
-//! cluster is to be scaled, and [`volume`] says how the volumes of its storage nodes are.
+//! cluster is to be scaled, [`volume`] says how the volumes of its storage nodes are, and [`volume_origin`] what a cluster goes
+//! on with that was made again.
 
 pub mod build;
 pub mod connections;
@@ -27,5 +28,6 @@ pub mod trouble;
 pub mod units;
 pub mod validate;
 pub mod volume;
+pub mod volume_origin;
 
 pub use validate::{DefaultImage, DefaultImages, InvalidResource, ValidatedCluster, validate};

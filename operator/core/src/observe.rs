@@ -24,6 +24,7 @@ use crate::loss::Loss;
 use crate::names;
 use crate::requests::Requests;
 use crate::trouble::{Trouble, resize_trouble_of, shortened, trouble_of};
+use crate::volume_origin::VolumeOrigin;
 
 pub use claims::{ClaimPhase, ClaimSize, Growth, StorageClaim};
 
@@ -192,6 +193,8 @@ pub struct StorageSet {
     pub has_volume: bool,
     /// The size with which claims of such volumes are made.
     pub claim_size: Option<String>,
+    /// What its claims say about them.
+    pub volume_origin: Option<VolumeOrigin>,
 }
 
 /// What the client Service has been given.
@@ -394,16 +397,16 @@ fn deployment(deployment: &Deployment) -> Option<ProxyDeployment> {
 fn storage_set(set: &StatefulSet) -> StorageSet {
     let status = set.status.as_ref();
     let current = status.filter(|status| status.observed_generation >= set.metadata.generation);
+    let claims = set.spec.as_ref().and_then(|spec| spec.volume_claim_templates.as_ref());
+    let claim = claims.and_then(|claims| claims.first());
     StorageSet {
         resource_version: set.metadata.resource_version.clone().unwrap_or_default(),
         revision: label(&set.metadata, labels::REVISION).unwrap_or_default().to_owned(),
         record: Record::read(&set.metadata),
         replicas: unsigned(set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
         update_revision: current.and_then(|status| status.update_revision.clone()),
-        has_volume: set
-            .spec
-            .as_ref()
-            .is_some_and(|spec| spec.volume_claim_templates.is_some()),
+        has_volume: claims.is_some(),
+        volume_origin: claim.and_then(|claim| VolumeOrigin::read(&claim.metadata)),
         claim_size: claims::template_size(set),
     }
 }

@@ -50,6 +50,9 @@ pub struct ValidatedCluster {
     pub namespace: String,
     /// Its UID: processes of another cluster, of whatever name, are refused.
     pub uid: String,
+    /// UID under which storage keeps what it has: the cluster's own, or that of a deleted one whose volumes it goes on with
+    /// ([`crate::volume_origin`]).
+    pub storage_uid: String,
     /// What children are owned by.
     pub owner: OwnerReference,
     /// No child is changed while true.
@@ -158,6 +161,13 @@ pub struct InvalidResource {
 }
 
 impl InvalidResource {
+    /// A resource with one problem.
+    pub(crate) fn of(field: &str, problem: String) -> Self {
+        Self {
+            problems: vec![(field.to_owned(), problem)],
+        }
+    }
+
     /// Field and problem, in the order of the resource.
     pub fn problems(&self) -> &[(String, String)] {
         &self.problems
@@ -212,6 +222,7 @@ pub fn validate(cluster: &api::MqttCluster, images: &DefaultImages) -> Result<Va
         name,
         namespace: cluster.metadata.namespace.clone().unwrap_or_default(),
         uid: cluster.metadata.uid.clone().unwrap_or_default(),
+        storage_uid: cluster.metadata.uid.clone().unwrap_or_default(),
         owner: owner.unwrap_or_default(),
         paused: spec.paused,
         image_pull_secrets: spec

@@ -68,6 +68,22 @@ fn a_session_is_gone_when_its_interval_has_passed() {
 }
 
 #[test]
+fn while_the_broker_is_away_no_interval_surely_passes() {
+    let away = |is_back: bool| {
+        let mut story = Story::default();
+        let part = "broker".to_owned();
+        story.connect(1, "s", false).then(0, What::Terminated { part });
+        if is_back {
+            story.then(0, What::Started);
+        }
+        story.hang_up(1).after_s(608).connect(2, "s", true).rest(2);
+        story
+    };
+    away(false).is_right();
+    away(true).is_wrong(Rule::SessionPresent, &[5, 6]);
+}
+
+#[test]
 fn nobody_has_a_session_who_was_never_there_or_begins_anew() {
     let mut story = Story::default();
     story

@@ -44,7 +44,7 @@ pub(super) fn build(cluster: &ValidatedCluster) -> Config {
 
 fn proxy_config(cluster: &ValidatedCluster) -> ProxyConfig {
     ProxyConfig {
-        cluster_uid: cluster.uid.clone(),
+        cluster_uid: cluster.storage_uid.clone(),
         storage_endpoints: names::storage_endpoints(&cluster.name, &cluster.namespace, cluster.storage.replicas),
         listeners: cluster.listeners.clone(),
         mqtt: cluster.mqtt.clone(),
@@ -60,7 +60,7 @@ fn proxy_config(cluster: &ValidatedCluster) -> ProxyConfig {
 
 fn storage_config(cluster: &ValidatedCluster) -> StorageConfig {
     StorageConfig {
-        cluster_uid: cluster.uid.clone(),
+        cluster_uid: cluster.storage_uid.clone(),
         shards: cluster.storage.shards,
         placement_rules: cluster.storage.placement_rules.clone(),
         retained_limits: cluster.retained_limits.clone(),

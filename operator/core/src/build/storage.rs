@@ -17,6 +17,7 @@ use crate::labels;
 use crate::names;
 use crate::observe::StorageSet;
 use crate::validate::{ValidatedCluster, ValidatedVolume};
+use crate::volume_origin::VolumeOrigin;
 
 /// How long a storage node may take to stop, in seconds.
 const GRACE_S: i64 = 30;
@@ -127,6 +128,7 @@ fn claim(cluster: &ValidatedCluster, volume: &ValidatedVolume) -> PersistentVolu
         metadata: ObjectMeta {
             name: Some(names::DATA_VOLUME.to_owned()),
             labels: Some(labels::of_component(&cluster.name, labels::STORAGE)),
+            annotations: Some(VolumeOrigin::of(cluster).annotations()),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeClaimSpec {
