@@ -1,10 +1,12 @@
 //! Starts an instance, or what is missing of one.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
+use tokio::net::TcpStream;
 
 use super::addresses::{Addresses, MAX_NODES};
 use super::binaries::{self, Binaries, Program};
@@ -26,6 +28,8 @@ const SPACE_BYTES: u64 = 3 << 30;
 const API_SERVER_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a node may take until it is Ready; measured 6 s.
 const NODE_DEADLINE: Duration = Duration::from_secs(120);
+/// Where a kubelet listens on its node.
+const KUBELET_PORT: u16 = 10_250;
 /// How long DNS may take until it has read the cluster.
 const DNS_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -94,9 +98,11 @@ async fn start(instance: &Instance, options: UpOptions, binaries: &Binaries, ste
     step.note("API server and containerd answer");
     for number in 1..=record.nodes {
         let mounts = mounts::namespace_path(instance, number);
-        for server in kubelet::servers(instance, number, addresses, binaries, &pki, &mounts)? {
+        let servers = kubelet::servers(instance, number, addresses, binaries, &pki, &mounts)?;
+        for server in &servers {
             started += u32::from(server.ensure_running(instance).await?);
         }
+        await_kubelet(instance, addresses.node(number).into(), &servers[0]).await?;
     }
     let cluster = Cluster::open(instance).await?;
     let services = [
@@ -240,6 +246,20 @@ fn pause_image(binaries: &Binaries) -> anyhow::Result<Archive> {
         entries: vec![Entry::file("pause", 0o755, content)],
     };
     image.write(&binaries.folder().join("pause.tar"))
+}
+
+/// Waits until a kubelet listens. One whose containerd is still busy with what an earlier life has left ends, and is started
+/// again.
+async fn await_kubelet(instance: &Instance, node: IpAddr, server: &Server) -> anyhow::Result<()> {
+    await_condition(&format!("{} listens", server.name), NODE_DEADLINE, async || {
+        if let Err(ended) = server.require_running(instance) {
+            server.ensure_running(instance).await?;
+            return Ok(Observed::NotYet(format!("{ended:#}")));
+        }
+        TcpStream::connect((node, KUBELET_PORT)).await?;
+        Ok(Observed::Met(()))
+    })
+    .await
 }
 
 async fn await_nodes(cluster: &Cluster, nodes: u8) -> anyhow::Result<()> {
