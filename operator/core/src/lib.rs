@@ -4,8 +4,8 @@
 //! between that talk to the API server live in the operator's binary; everything that can be got wrong lives here.
 //! [`observe`] turns what was read into plain facts, [`notices`] turns two observations into Events, and [`lease`]
 //! decides who leads. [`keep`] sees to it that a new operator moves no client, [`loss`] finds dead proxies before
-//! Kubernetes does, [`rollout`] says how far a new revision may go, [`disruption`] whom that moves, [`scaling`] reads how a cluster is to
-//! be scaled, and [`volume`] says how the volumes of its storage nodes are.
+//! Kubernetes does, [`rollout`] says how far a new revision may go, [`disruption`] whom that moves, [`scaling`] reads how
+//! a cluster is to be scaled, and [`volume`] says how the volumes of its storage nodes are.
 
 pub mod build;
 pub mod connections;
