@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
 pub struct StorageVolumeStatus {
-    /// `Bound`, `Memory`, `FileSystemPending`, `Expanding`, `TooSmall`, `ExpansionRefused`, `Pending`, `Deleting` or `Lost`; of
-    /// several volumes, that of the worst.
+    /// `Bound`, `Memory`, `FileSystemPending`, `Expanding`, `TooSmall`, `ExpansionRefused`, `Pending`, `Deleting` or `Lost`;
+    /// of several volumes, that of the worst.
     pub phase: VolumePhase,
     /// Size that the resource asks for.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -1,8 +1,8 @@
 //! How the volumes of the storage nodes are, against what the resource asks for, and which of them are to grow.
 //!
-//! [`crate::status`] makes the phase and the condition `VolumeDegraded` of it, the reconciler adds [`plan_growth`] to what is to
-//! be done. A volume grows by its claim: Kubernetes and the driver of the volume do the rest, beside the node that uses it.
-//! Leaves out how full a volume is, which its node sees itself.
+//! [`crate::status`] makes the phase and the condition `VolumeDegraded` of it, the reconciler adds [`plan_growth`] to what
+//! is to be done. A volume grows by its claim: Kubernetes and its driver do the rest, beside the node that uses it. Leaves
+//! out how full a volume is, which its node sees itself.
 
 use std::time::Duration;
 

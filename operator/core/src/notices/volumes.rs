@@ -1,5 +1,5 @@
-//! Events about the volumes of the storage nodes: that they are there, that they grow, that they have grown, and that one was
-//! replaced. What is wrong with one is told as the condition `VolumeDegraded` begins.
+//! Events about the volumes of the storage nodes: that they are there, that they grow, that they have grown, and that one
+//! was replaced. What is wrong with one is told as the condition `VolumeDegraded` begins.
 
 use freshet_operator_api::{MqttClusterStatus, VolumePhase};
 
