@@ -182,7 +182,7 @@ mod tests {
         let owned = claim(&cluster, |claim| claim["ownerReferences"] = owner);
         assert_eq!(left_behind(&owned, "prod"), None);
         let going = claim(&cluster, |claim| {
-            claim["deletionTimestamp"] = json!("2026-11-21T08:00:00Z")
+            claim["deletionTimestamp"] = json!("2026-11-21T08:00:00Z");
         });
         assert_eq!(left_behind(&going, "prod"), None);
     }
