@@ -12,6 +12,7 @@ use freshet_e2e::{Cluster, metrics, product, with_temp_namespace};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use crate::client::Client;
 use crate::turns;
 
 /// How long a cluster may take to become what was asked for.
@@ -201,6 +202,23 @@ impl Broker<'_> {
         await_condition(&format!("{address} takes connections"), DEADLINE, async || {
             TcpStream::connect(address).await?;
             Ok(Observed::Met(()))
+        })
+        .await
+    }
+
+    /// Waits until new connections come to all of so many proxies: what a node deals follows the endpoints a moment later.
+    pub(crate) async fn await_all_reached(&self, proxies: usize) -> Result<()> {
+        let address = self.address().await?;
+        await_condition("connections come to all proxies", DEADLINE, async || {
+            let (_client, _) = Client::connect(address, "tries").await?;
+            let reached = self.metric("freshet_proxy_connects_total").await?;
+            Ok(
+                if reached.len() == proxies && reached.values().all(|count| *count > 0) {
+                    Observed::Met(())
+                } else {
+                    Observed::NotYet(format!("{reached:?}"))
+                },
+            )
         })
         .await
     }

@@ -67,6 +67,7 @@ async fn a_proxy_that_has_handed_over_waits_and_serves_again_as_the_process_that
     }});
     with_broker("demotion", spec, async |broker| {
         let address = broker.address().await?;
+        broker.await_all_reached(3).await?;
         let ends = Arc::new(AtomicBool::new(false));
         let watcher = Watcher::subscribed(address).await?;
         let watcher = tokio::spawn(watcher.run(Arc::clone(&ends)));

@@ -36,6 +36,7 @@ pub(crate) fn four_proxies(moves_per_second: u32) -> Value {
 /// Takes two of four proxies away while devices publish, and does `midway` as soon as both are known to leave.
 pub(crate) async fn scale_in(broker: &Broker<'_>, midway: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
     let address = broker.address().await?;
+    broker.await_all_reached(4).await?;
     let ends = Arc::new(AtomicBool::new(false));
     let watcher = Watcher::subscribed(address).await?;
     let watcher = tokio::spawn(watcher.run(Arc::clone(&ends)));

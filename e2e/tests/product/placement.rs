@@ -22,7 +22,7 @@ async fn a_thousand_devices_with_their_own_wildcard_have_one_registration_each()
     let spec = json!({"storage": {"placement": {"rules": ["dev/{key}/#"]}}});
     with_broker("thousand", spec, async |broker| {
         let address = broker.address().await?;
-        await_all_reached(broker, address).await?;
+        broker.await_all_reached(2).await?;
         let devices: Vec<Client> = stream::iter(0..DEVICES)
             .map(|id| device(address, id))
             .buffered(AT_A_TIME)
@@ -61,20 +61,6 @@ async fn a_thousand_devices_with_their_own_wildcard_have_one_registration_each()
 
         drop(devices);
         await_registrations(broker, 0).await
-    })
-    .await
-}
-
-/// Waits until new connections come to all proxies: what a node deals follows the endpoints a moment later.
-async fn await_all_reached(broker: &Broker<'_>, address: SocketAddr) -> Result<()> {
-    await_condition("connections come to all proxies", DEADLINE, async || {
-        let (_client, _) = Client::connect(address, "tries").await?;
-        let reached = broker.metric("freshet_proxy_connects_total").await?;
-        Ok(if reached.len() == 2 && reached.values().all(|count| *count > 0) {
-            Observed::Met(())
-        } else {
-            Observed::NotYet(format!("{reached:?}"))
-        })
     })
     .await
 }
