@@ -21,6 +21,21 @@ fn will(delay_interval_s: u32) -> Option<Will> {
     })
 }
 
+/// A proxy names client `c`, with a will.
+fn named(epoch: SessionEpoch) -> Operation {
+    let session = RegisteredSession {
+        client_id: Bytes::from_static(b"c"),
+        epoch,
+        will: will(0),
+        session_expiry_interval_s: 0,
+        session: None,
+    };
+    Operation::RegisterSessions {
+        shard: S0,
+        sessions: vec![session],
+    }
+}
+
 fn published(w: &mut World) -> usize {
     let count = w.take_payloads(B).len();
     w.acknowledge(B);
@@ -200,20 +215,7 @@ fn a_proxy_that_comes_back_under_a_new_name_drops_the_wills_of_its_clients() {
     w.pass_ms_with(7_000, &[B]);
     assert_eq!(w.core.stats().shards[0].gauges.wills_waiting, 1);
     w.attach(C);
-    let named = RegisteredSession {
-        client_id: Bytes::from_static(b"c"),
-        epoch,
-        will: will(0),
-        session_expiry_interval_s: 0,
-        session: None,
-    };
-    w.operate(
-        C,
-        Operation::RegisterSessions {
-            shard: S0,
-            sessions: vec![named],
-        },
-    );
+    w.operate(C, named(epoch));
     w.pass_ms_with(60_000, &[B, C]);
     assert_eq!(published(&mut w), 0);
     w.detach_session(C, "c", epoch, DetachReason::WillDue);
@@ -241,20 +243,7 @@ fn a_connection_that_lost_its_client_before_it_was_named_is_mourned_at_once() {
         term: Term(50),
         counter: 1,
     };
-    let named = RegisteredSession {
-        client_id: Bytes::from_static(b"c"),
-        epoch,
-        will: will(0),
-        session_expiry_interval_s: 0,
-        session: None,
-    };
-    w.operate(
-        A,
-        Operation::RegisterSessions {
-            shard: S0,
-            sessions: vec![named],
-        },
-    );
+    w.operate(A, named(epoch));
     assert_eq!(published(&mut w), 1);
 }
 
@@ -269,20 +258,7 @@ fn a_connection_that_is_named_with_its_end_is_mourned_once_however_often_its_pro
         counter: 1,
     };
     for _ in 0..3 {
-        let named = RegisteredSession {
-            client_id: Bytes::from_static(b"c"),
-            epoch,
-            will: will(0),
-            session_expiry_interval_s: 0,
-            session: None,
-        };
-        w.operate(
-            A,
-            Operation::RegisterSessions {
-                shard: S0,
-                sessions: vec![named],
-            },
-        );
+        w.operate(A, named(epoch));
         w.detach_session(A, "c", epoch, DetachReason::WillDue);
         w.lose_link(A);
         w.attach(A);
