@@ -269,8 +269,9 @@ fn copies_allowed(history: &History, message: &Message, is_queued: bool) -> usiz
     if message.qos == QoS::AtMostOnce && !message.is_will {
         return 1;
     }
-    // What had no answer is sent again to storage that knows nothing of it.
-    let until = message.answered.map_or(At::MAX, |a| a.at);
+    // What had no answer is sent again to storage that knows nothing of it; of what a client repeats, one has none yet.
+    let answered = message.answered.filter(|_| message.attempts == 1);
+    let until = answered.map_or(At::MAX, |a| a.at);
     // What is written down for somebody is known again, and at QoS 2 a session that outlives its connection.
     let outlives = history
         .connections
