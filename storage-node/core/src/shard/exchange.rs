@@ -136,6 +136,8 @@ impl<L: CommitLog> Shard<L> {
         }
         Channel::raise(&mut self.carried.notes.proposed, from, last);
         let first = first.max(proposed.saturating_add(1));
+        // Its proxy was told that the session has it: the message is nobody else's, though the entry is on its way.
+        self.end_leases_of_kept(&notes);
         self.propose(Command::ReceiveNotes { from, first, notes }, turn);
         self.settle(turn);
     }

@@ -178,6 +178,17 @@ impl<L: CommitLog> Shard<L> {
         }
     }
 
+    /// Sessions are about to take messages for themselves: these do not come back to their groups when a member leaves.
+    pub(super) fn end_leases_of_kept(&mut self, notes: &[Note]) {
+        for note in notes {
+            if let Note::Keep { group, position } = note
+                && let Some(at) = self.groups.by_name(group)
+            {
+                self.groups.taken(at, *position);
+            }
+        }
+    }
+
     /// Gives what the last publication has brought groups.
     pub(super) fn give_reached(&mut self, turn: &mut Turn<'_>) {
         let reached = self.state.queues.take_reached();
