@@ -150,7 +150,7 @@ pub enum ToLink {
         reason: DetachReason,
         /// Session Expiry Interval of the DISCONNECT, in seconds.
         session_expiry_interval_s: Option<u32>,
-        /// What is named to a leader that has not heard of the connection, if its will is due.
+        /// What is named to a leader that has not heard of the connection, if its will is due and may come twice.
         left: Option<Box<RegisteredSession>>,
     },
     /// Changes of a stored session, with a request: answered by [`ToWorker::SessionUpdated`] or

@@ -1,6 +1,8 @@
 //! Which wills are published (MQTT 5.0, 3.1.2.5): those of connections that ended without DISCONNECT 0x00, and only
 //! those.
 
+use freshet_mqtt::QoS;
+
 use super::complete::is_certain_receiver;
 use crate::history::{At, Broken, Connection, Ended, History, How, Message};
 use crate::violation::Violation;
@@ -44,12 +46,16 @@ fn certainly_due(history: &History, connection: &Connection) -> Option<Ended> {
     let ended = connection.ended?;
     let without_disconnect = matches!(ended.how, How::HungUp | How::Lost | How::DisconnectWithWill);
     let with_disconnect_lost = ended.how == How::DisconnectWithWill && connection.all_read.is_none();
-    let forgotten = history.has_broken(|b| b == Broken::Storage, 0, At::MAX);
-    // QoS 0 is sure to arrive only where nothing breaks.
-    let is_reliable = connection
+    let qos = connection
         .will
         .and_then(|(number, _)| history.messages.get(number))
-        .is_some_and(|will| will.qos.is_acknowledged());
+        .map(|will| will.qos);
+    // A proxy tells storage that came back of a will with the end of its connection, if the will may come twice.
+    let is_told_again = qos == Some(QoS::AtLeastOnce);
+    let forgotten = history.has_broken(|b| b == Broken::Storage, 0, At::MAX)
+        || !is_told_again && history.has_broken(|b| b == Broken::StorageRestarted, connection.opened, At::MAX);
+    // QoS 0 is sure to arrive only where nothing breaks.
+    let is_reliable = qos.is_some_and(QoS::is_acknowledged);
     let nothing_broke = !history.has_broken(|b| !matches!(b, Broken::StreamsMended { .. }), 0, At::MAX);
     let certain = connection.accepted.is_some()
         && without_disconnect

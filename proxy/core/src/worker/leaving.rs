@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use freshet_storage_contract::{DetachReason, RegisteredSession, SessionEpoch, Will};
+use freshet_storage_contract::{DetachReason, QoS, RegisteredSession, SessionEpoch, Will};
 use hashbrown::HashMap;
 
 use super::token::ConnectionToken;
@@ -80,8 +80,11 @@ impl LeavingSessions {
             session_expiry_interval_s,
             ..
         } = self.sessions.remove(&token)?;
-        // Any other will is dropped, or its client is on its way to another proxy.
-        let left = will.filter(|_| reason == DetachReason::WillDue).map(|will| {
+        // Any other will is dropped, or its client is on its way to another proxy. And storage that died may have sent the will
+        // already: only with QoS 1 may it come twice, with others it is rather lost.
+        let may_come_twice = |will: &Will| will.message.qos == QoS::AtLeastOnce;
+        let is_due = reason == DetachReason::WillDue;
+        let left = will.filter(|will| is_due && may_come_twice(will)).map(|will| {
             Box::new(RegisteredSession {
                 client_id: client_id.clone(),
                 epoch,
