@@ -9,8 +9,8 @@ use freshet_e2e::condition::{Observed, await_condition};
 use freshet_e2e::mosquitto::{Subscriber, publish};
 use freshet_e2e::{command, product};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::broker::{Broker, DEADLINE, MESSAGE_DEADLINE, STORAGE_POD, with_broker};
 
@@ -133,6 +133,8 @@ async fn a_cluster_that_is_made_again_serves_what_its_retained_volume_has() -> R
 /// `kubectl port-forward`, which ends with this.
 struct Forwarded {
     _kubectl: Child,
+    /// It says each connection there, and ends when nobody can hear it.
+    _said: Lines<BufReader<ChildStdout>>,
     url: String,
 }
 
@@ -151,7 +153,11 @@ async fn forward(broker: &Broker<'_>) -> Result<Forwarded> {
         bail!("{said}");
     };
     let url = format!("http://{address}");
-    Ok(Forwarded { _kubectl: child, url })
+    Ok(Forwarded {
+        _kubectl: child,
+        _said: lines,
+        url,
+    })
 }
 
 #[tokio::test]
