@@ -134,8 +134,11 @@ impl<'h> Builder<'h> {
             }
             What::UnsubAck { packet_id } => {
                 if let Some(Sent::Unsubscription(filter)) = self.sent.remove(&(connection, *packet_id)) {
+                    // One that was asked for since, on the next connection of the session, goes on.
                     for subscription in self.subscriptions_to(connection, filter) {
-                        subscription.unsubscribed.get_or_insert(line);
+                        if subscription.unsubscribing.is_some() {
+                            subscription.unsubscribed.get_or_insert(line);
+                        }
                     }
                 }
             }
