@@ -17,6 +17,8 @@ mod device;
 mod failures;
 #[path = "product/fault_points.rs"]
 mod fault_points;
+#[path = "product/life.rs"]
+mod life;
 #[path = "product/lifecycle.rs"]
 mod lifecycle;
 #[path = "product/losses.rs"]
@@ -41,12 +43,8 @@ mod scaling;
 mod sessions;
 #[path = "product/sys.rs"]
 mod sys;
-#[path = "product/trial.rs"]
-mod trial;
 #[path = "product/turns.rs"]
 mod turns;
-#[path = "product/volume.rs"]
-mod volume;
 #[path = "product/volume_claims.rs"]
 mod volume_claims;
 #[path = "product/volume_moves.rs"]

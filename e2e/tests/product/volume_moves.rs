@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 
 use crate::broker::{Broker, DEADLINE, STORAGE, STORAGE_POD, with_broker, with_broker_alone};
 use crate::client::{Client, V5};
+use crate::life::{await_another_life, life};
 use crate::moves::{four_proxies, scale_in};
-use crate::trial::{await_another_life, life};
 
 /// How many clients give away a second: slow enough to be struck in the middle of it.
 const MOVES_PER_SECOND: u32 = 10;
