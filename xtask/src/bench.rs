@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    paths,
+    instructions, paths,
     steps::{Ending, Interrupt, Invocation, run},
 };
 
@@ -18,6 +18,12 @@ pub(crate) struct BenchArgs {
     /// Measures two ways to drive a proxy's connections instead of brokers.
     #[arg(long)]
     drivers: bool,
+    /// Counts the instructions of the cores instead, which needs no quiet machine.
+    #[arg(long, conflicts_with = "drivers")]
+    instructions: bool,
+    /// With `--instructions`: what is counted is checked in.
+    #[arg(long, requires = "instructions")]
+    write: bool,
     /// Passed on to the measuring program, such as `--quick`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
@@ -29,6 +35,10 @@ pub(crate) struct BenchArgs {
 /// When a program cannot be started.
 pub(crate) async fn bench(args: &BenchArgs) -> Result<ExitCode> {
     let mut interrupt = Interrupt::listen()?;
+    if args.instructions {
+        instructions::show(args.write, &mut interrupt).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let cargo = |arguments: &[&str]| {
         Invocation::cargo()
             .args(arguments.iter().copied())

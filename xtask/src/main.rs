@@ -7,6 +7,7 @@ mod cluster;
 mod down;
 mod generate;
 mod images;
+mod instructions;
 mod mutants;
 mod paths;
 mod soak;

@@ -3,7 +3,9 @@
 //! They go below the cache folder of the project and not into the user's own `~/.cargo/bin`, so that neither disturbs
 //! the other. Their licences do not reach a product binary: nothing links them.
 
+mod debian;
 pub(crate) mod promtool;
+pub(crate) mod valgrind;
 
 use std::{
     path::{Path, PathBuf},

@@ -8,6 +8,7 @@ mod chart;
 mod commands;
 mod generated;
 mod heads;
+mod instructions;
 mod leftovers;
 mod links;
 mod makefile;
@@ -71,6 +72,8 @@ enum Check {
     Clippy,
     /// Documentation comments whose links lead somewhere.
     Rustdoc,
+    /// A message costs the cores no more instructions than is checked in.
+    Instructions,
 }
 
 /// What a check found.
@@ -122,19 +125,19 @@ pub(crate) async fn verify(args: &VerifyArgs) -> Result<ExitCode> {
         let took = display(started.elapsed());
         match verdict {
             Ok(Verdict::Clean(detail)) => {
-                println!("ok       {name:<10} {took:>12}  {detail}");
+                println!("ok       {name:<12} {took:>12}  {detail}");
                 passed += 1;
             }
-            Ok(Verdict::Skipped(reason)) => println!("skipped  {name:<10} {took:>12}  skipped: {reason}"),
+            Ok(Verdict::Skipped(reason)) => println!("skipped  {name:<12} {took:>12}  skipped: {reason}"),
             Ok(Verdict::Findings(findings)) => {
-                println!("FAILED   {name:<10} {took:>12}  {} to mend:", findings.len());
+                println!("FAILED   {name:<12} {took:>12}  {} to mend:", findings.len());
                 for finding in findings {
                     println!("    {finding}");
                 }
                 failed.push(name);
             }
             Err(error) => {
-                println!("FAILED   {name:<10} {took:>12}  {error:#}");
+                println!("FAILED   {name:<12} {took:>12}  {error:#}");
                 failed.push(name);
             }
         }
@@ -171,5 +174,6 @@ async fn run_check(check: Check, tree: &SourceTree, interrupt: &mut Interrupt) -
         Check::Machete => commands::check_machete(interrupt).await,
         Check::Clippy => commands::check_clippy(interrupt).await,
         Check::Rustdoc => commands::check_rustdoc(interrupt).await,
+        Check::Instructions => instructions::check_instructions(interrupt).await,
     }
 }

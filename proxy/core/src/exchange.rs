@@ -20,6 +20,35 @@ use freshet_storage_contract::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub u16);
 
+/// Filters that a message matches, shared between workers. Most messages match one, which needs no memory of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilterIds {
+    /// This one.
+    One(FilterId),
+    /// These.
+    Many(Arc<[FilterId]>),
+}
+
+impl FilterIds {
+    /// All of them.
+    #[must_use]
+    pub fn as_slice(&self) -> &[FilterId] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(all) => all,
+        }
+    }
+}
+
+impl From<Vec<FilterId>> for FilterIds {
+    fn from(filter_ids: Vec<FilterId>) -> Self {
+        match filter_ids[..] {
+            [one] => Self::One(one),
+            _ => Self::Many(filter_ids.into()),
+        }
+    }
+}
+
 /// Names a request of a worker, unique within an incarnation; each is answered exactly once unless withdrawn.
 ///
 /// Carries the worker in its upper 16 bits, so that answers find their way without a table.
@@ -240,7 +269,7 @@ pub enum ToWorker {
         /// To be given back by [`ToLink::Accepted`].
         seq: DeliverySeq,
         /// Ascending; only filters that this worker has.
-        filter_ids: Arc<[FilterId]>,
+        filter_ids: FilterIds,
         /// The message.
         message: Message,
         /// Its position, when a durable filter has queued it.

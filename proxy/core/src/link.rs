@@ -205,16 +205,20 @@ impl Link {
             return;
         }
         // A group that the proxy leaves takes its leases with it: what has ended is said before.
-        out.operations
-            .extend(self.turn.extract_if(.., |operation| is_end(operation)));
-        for link in &mut self.shards {
+        if !self.turn.is_empty() {
+            out.operations
+                .extend(self.turn.extract_if(.., |operation| is_end(operation)));
+        }
+        for link in self.shards.iter_mut().filter(|link| link.has_delta()) {
             while let Some(delta) = link.next_delta(&self.filters, self.settings.shared_strategy) {
                 out.operations.push(Operation::Interest(delta));
             }
         }
         out.operations.append(&mut self.turn);
         for link in &mut self.shards {
-            while let Some(batch) = link.publications.next_batch(BATCH_BYTES) {
+            while link.publications.has_unsent()
+                && let Some(batch) = link.publications.next_batch(BATCH_BYTES)
+            {
                 out.operations.push(Operation::Publish(batch));
             }
             if let Some(seq) = link.acceptance.take_acknowledgement() {

@@ -341,6 +341,10 @@ impl Turn {
                 Written::Bytes(count) => {
                     wrote = true;
                     self.worker.written(token, count, now, &mut self.actions);
+                    // It took all there was. What comes after that names the connection again.
+                    if count == offered && offered < WRITE_BYTES {
+                        return wrote;
+                    }
                 }
                 Written::Blocked => {
                     socket.is_blocked = true;

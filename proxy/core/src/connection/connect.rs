@@ -185,7 +185,8 @@ impl Connection {
         }
         cx.out.to_link.push(ToLink::AttachSession {
             request,
-            client_id: session.client_id.clone(),
+            // A clone would make both of them larger for as long as the connection lasts.
+            client_id: Bytes::copy_from_slice(&session.client_id),
             clean_start: attaching.clean_start,
             session_expiry_interval_s: attaching.granted_expiry_s,
             will,

@@ -23,14 +23,21 @@ enum Slot {
     Released,
 }
 
-/// The window of one client.
+/// The window of one client. Most clients of a fleet are never sent anything that they acknowledge: for them it is small.
 #[derive(Debug)]
 pub(crate) struct Inflight {
+    /// There from the first packet id on.
+    ids: Option<Box<Ids>>,
+    used: u16,
+    window: u16,
+}
+
+/// The packet ids of a window.
+#[derive(Debug, Default)]
+struct Ids {
     slots: Vec<Slot>,
     first_free: Option<u16>,
     last_free: Option<u16>,
-    used: u16,
-    window: u16,
     /// Ids of an earlier connection that nothing was sent with on this one: the client's window does not know them.
     unsent: Vec<NonZeroU16>,
 }
@@ -52,12 +59,9 @@ const KEPT_SLOTS: usize = 8;
 impl Inflight {
     pub(crate) fn new(window: u16) -> Self {
         Self {
-            slots: Vec::new(),
-            first_free: None,
-            last_free: None,
+            ids: None,
             used: 0,
             window,
-            unsent: Vec::new(),
         }
     }
 
@@ -90,61 +94,34 @@ impl Inflight {
         if !self.has_room() {
             return None;
         }
-        let index = match self.first_free {
-            Some(index) => {
-                let place = self.slots.get_mut(usize::from(index))?;
-                let Slot::Free { next } = std::mem::replace(place, slot) else {
-                    return None;
-                };
-                self.first_free = next;
-                if next.is_none() {
-                    self.last_free = None;
-                }
-                index
-            }
-            None => {
-                // Below the window, which is a u16.
-                let index = u16::try_from(self.slots.len()).ok()?;
-                self.slots.push(slot);
-                index
-            }
-        };
+        let index = self.ids.get_or_insert_default().take(slot)?;
         self.used += 1;
         NonZeroU16::new(index.checked_add(1)?)
     }
 
     /// A packet id is taken by an exchange of an earlier connection; `is_released`: its PUBREC has arrived.
     pub(crate) fn occupy(&mut self, packet_id: NonZeroU16, qos: QoS, is_released: bool) {
-        while self.slots.len() < usize::from(packet_id.get()) {
-            let index = self.slots.len();
-            self.slots.push(Slot::Free { next: None });
-            // At most 65,535 slots.
-            self.append_free(u16::try_from(index).unwrap_or(u16::MAX));
+        let slot = match qos {
+            _ if is_released => Slot::Released,
+            QoS::ExactlyOnce => Slot::Qos2,
+            QoS::AtMostOnce | QoS::AtLeastOnce => Slot::Qos1,
+        };
+        if self.ids.get_or_insert_default().occupy(packet_id, slot) {
+            self.used += 1;
         }
-        let index = packet_id.get() - 1;
-        if !matches!(self.state(packet_id), Slot::Free { .. }) {
-            return;
-        }
-        self.unlink_free(index);
-        if let Some(slot) = self.slots.get_mut(usize::from(index)) {
-            *slot = match qos {
-                _ if is_released => Slot::Released,
-                QoS::ExactlyOnce => Slot::Qos2,
-                QoS::AtMostOnce | QoS::AtLeastOnce => Slot::Qos1,
-            };
-        }
-        self.used += 1;
-        self.unsent.push(packet_id);
     }
 
     /// Whether a message of an earlier connection may be sent again (MQTT-3.3.4-9): new ones leave room for it.
     pub(crate) fn has_room_for_repetition(&self) -> bool {
-        usize::from(self.used) - self.unsent.len() < usize::from(self.window)
+        let unsent = self.ids.as_ref().map_or(0, |ids| ids.unsent.len());
+        usize::from(self.used) - unsent < usize::from(self.window)
     }
 
     /// A message of an earlier connection is sent again.
     pub(crate) fn repeat(&mut self, packet_id: NonZeroU16) {
-        self.unsent.retain(|id| *id != packet_id);
+        if let Some(ids) = &mut self.ids {
+            ids.unsent.retain(|id| *id != packet_id);
+        }
     }
 
     /// An exchange has ended without the client.
@@ -156,7 +133,7 @@ impl Inflight {
 
     /// An exchange of QoS 2 goes on with PUBREL.
     pub(crate) fn release(&mut self, packet_id: NonZeroU16) {
-        if let Some(slot @ Slot::Qos2) = self.slots.get_mut(usize::from(packet_id.get() - 1)) {
+        if let Some(slot @ Slot::Qos2) = self.slot_mut(packet_id) {
             *slot = Slot::Released;
         }
     }
@@ -178,11 +155,7 @@ impl Inflight {
     pub(crate) fn pubrec(&mut self, packet_id: NonZeroU16, is_error: bool) -> Acknowledged {
         match self.state(packet_id) {
             Slot::Qos2 if is_error || planted!(IdFreeAtPubrec) => self.free(packet_id),
-            Slot::Qos2 => {
-                if let Some(slot) = self.slots.get_mut(usize::from(packet_id.get() - 1)) {
-                    *slot = Slot::Released;
-                }
-            }
+            Slot::Qos2 => self.release(packet_id),
             Slot::Released => {}
             Slot::Free { .. } => return Acknowledged::Unknown,
             Slot::Qos1 => return Acknowledged::OutOfPlace,
@@ -203,20 +176,72 @@ impl Inflight {
     }
 
     fn state(&self, packet_id: NonZeroU16) -> Slot {
-        self.slots
+        let slots = self.ids.as_ref().map_or(&[][..], |ids| &ids.slots);
+        slots
             .get(usize::from(packet_id.get() - 1))
             .copied()
             .unwrap_or(Slot::Free { next: None })
     }
 
+    fn slot_mut(&mut self, packet_id: NonZeroU16) -> Option<&mut Slot> {
+        self.ids.as_mut()?.slots.get_mut(usize::from(packet_id.get() - 1))
+    }
+
+    fn free(&mut self, packet_id: NonZeroU16) {
+        let Some(ids) = &mut self.ids else { return };
+        self.used -= 1;
+        if self.used == 0 && ids.slots.len() > KEPT_SLOTS {
+            self.ids = None;
+        } else {
+            ids.free(packet_id);
+        }
+    }
+}
+
+impl Ids {
+    /// Takes the slot that has been free for longest, or a new one.
+    fn take(&mut self, slot: Slot) -> Option<u16> {
+        let Some(index) = self.first_free else {
+            // Below the window, which is a u16.
+            let index = u16::try_from(self.slots.len()).ok()?;
+            self.slots.push(slot);
+            return Some(index);
+        };
+        let place = self.slots.get_mut(usize::from(index))?;
+        let Slot::Free { next } = std::mem::replace(place, slot) else {
+            return None;
+        };
+        self.first_free = next;
+        if next.is_none() {
+            self.last_free = None;
+        }
+        Some(index)
+    }
+
+    /// Takes a certain slot, for what was not sent yet. False: it is taken.
+    fn occupy(&mut self, packet_id: NonZeroU16, slot: Slot) -> bool {
+        while self.slots.len() < usize::from(packet_id.get()) {
+            let index = self.slots.len();
+            self.slots.push(Slot::Free { next: None });
+            // At most 65,535 slots.
+            self.append_free(u16::try_from(index).unwrap_or(u16::MAX));
+        }
+        let index = packet_id.get() - 1;
+        let is_free = |slot: &Slot| matches!(slot, Slot::Free { .. });
+        if !self.slots.get(usize::from(index)).is_some_and(is_free) {
+            return false;
+        }
+        self.unlink_free(index);
+        if let Some(place) = self.slots.get_mut(usize::from(index)) {
+            *place = slot;
+        }
+        self.unsent.push(packet_id);
+        true
+    }
+
     fn free(&mut self, packet_id: NonZeroU16) {
         if !self.unsent.is_empty() {
             self.unsent.retain(|id| *id != packet_id);
-        }
-        self.used -= 1;
-        if self.used == 0 && self.slots.len() > KEPT_SLOTS {
-            *self = Self::new(self.window);
-            return;
         }
         let index = packet_id.get() - 1;
         if let Some(slot) = self.slots.get_mut(usize::from(index)) {

@@ -191,6 +191,9 @@ impl Outbound {
 
     /// Gives bytes of their own to messages that stay. Those in front of one that has them have them too.
     pub(crate) fn own_messages(&mut self) {
+        if self.queued_bytes == 0 {
+            return;
+        }
         for queue in [&mut self.qos0, &mut self.reliable] {
             for queued in queue.iter_mut().rev().take_while(|q| q.message.is_part()) {
                 queued.message = queued.message.own();

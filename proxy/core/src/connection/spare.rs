@@ -5,8 +5,8 @@
 use super::inbound::Inbound;
 use super::outbound::Outbound;
 
-/// Enough for the connections of one turn.
-const KEPT: usize = 256;
+/// What one message to many takes is there for the next one: half a megabyte of a worker's memory.
+const KEPT: usize = 1024;
 
 /// Empty queues.
 #[derive(Debug, Default)]

@@ -57,7 +57,7 @@ impl Connection {
         if let Some(outbound) = &mut self.outbound {
             if stage.is_repetition() {
                 outbound.advance_unwritten(written);
-            } else {
+            } else if written < stage.len() {
                 stage.rest_after(written, |bytes| outbound.keep_unwritten(bytes));
             }
             outbound.own_messages();

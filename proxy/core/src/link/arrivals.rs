@@ -1,7 +1,5 @@
 //! What storage says: answers to operations, and deliveries.
 
-use std::sync::Arc;
-
 use freshet_storage_contract::{
     Answer, Delivery, DetachReason, FilterId, NumberedDelivery, Position, RequestId, SessionEpoch, StoredSession,
 };
@@ -11,7 +9,7 @@ use super::publications::Answered;
 use super::sessions::{Ended, Granted};
 use super::workers::WorkerSet;
 use super::{Link, LinkOutputs, Violation, published};
-use crate::exchange::{QueuedFor, ToWorker, WorkerId, worker_of};
+use crate::exchange::{FilterIds, QueuedFor, ToWorker, WorkerId, worker_of};
 
 impl Link {
     /// Takes an answer from the stream of operations.
@@ -162,7 +160,7 @@ impl Link {
                 let bytes = message.charged_bytes() as u64;
                 let workers = self.filters.workers_of(&filter_ids);
                 link.acceptance.handed_over(workers, bytes);
-                let filter_ids: Arc<[FilterId]> = filter_ids.into();
+                let filter_ids = FilterIds::from(filter_ids);
                 for worker in workers.iter() {
                     let filter_ids = self.filters_of_worker(worker, &filter_ids);
                     let message = message.clone();
@@ -299,12 +297,13 @@ impl Link {
     }
 
     /// Of `filter_ids`, those that `worker` has; shared when it has all.
-    fn filters_of_worker(&self, worker: WorkerId, filter_ids: &Arc<[FilterId]>) -> Arc<[FilterId]> {
+    fn filters_of_worker(&self, worker: WorkerId, filter_ids: &FilterIds) -> FilterIds {
         let has = |id: &FilterId| self.filters.has(worker, *id);
-        if filter_ids.iter().all(has) {
-            Arc::clone(filter_ids)
+        let all = filter_ids.as_slice();
+        if all.iter().all(has) {
+            filter_ids.clone()
         } else {
-            filter_ids.iter().copied().filter(has).collect()
+            FilterIds::Many(all.iter().copied().filter(has).collect())
         }
     }
 }

@@ -77,6 +77,12 @@ impl Publications {
         self.window.len()
     }
 
+    /// Whether the present stream was not given all of them. Asked for every shard in every turn.
+    #[inline]
+    pub(super) fn has_unsent(&self) -> bool {
+        self.sent < self.window.len()
+    }
+
     /// Takes the next publications that the present stream was not given, at most about `max_bytes` of them and at
     /// least one.
     pub(super) fn next_batch(&mut self, max_bytes: usize) -> Option<PublishBatch> {

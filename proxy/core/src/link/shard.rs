@@ -70,13 +70,20 @@ impl ShardLink {
         self.version
     }
 
+    /// Whether there is a delta to send. Asked for every shard in every turn.
+    #[inline]
+    pub(super) fn has_delta(&self) -> bool {
+        self.complete || self.wants_marker || !self.changes.is_empty()
+    }
+
     /// The next delta to send before anything else of this turn; none: all changes have been told.
     pub(super) fn next_delta(&mut self, filters: &Filters, strategy: SharedStrategy) -> Option<InterestDelta> {
+        if !self.has_delta() {
+            return None;
+        }
         let complete = std::mem::take(&mut self.complete);
         if complete {
             self.changes = filters.of_shard(self.shard, strategy).collect();
-        } else if self.changes.is_empty() && !self.wants_marker {
-            return None;
         }
         let mut bytes = 0;
         let fitting = self.changes.iter().take_while(|change| {

@@ -52,7 +52,7 @@ impl Worker {
                 message,
                 position,
             } => {
-                self.deliver(shard, &filter_ids, message, position, now, out);
+                self.deliver(shard, filter_ids.as_slice(), message, position, now, out);
                 self.accept_delivery(shard, term, seq);
             }
             ToWorker::Shared {

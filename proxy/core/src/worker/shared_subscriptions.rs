@@ -48,7 +48,10 @@ impl Settlements {
     }
 
     pub(super) fn tell(&mut self, out: &mut Actions) {
-        for settled in [&mut self.done, &mut self.returned] {
+        for settled in [&mut self.done, &mut self.returned]
+            .into_iter()
+            .filter(|settled| !settled.is_empty())
+        {
             for ((shard, filter_id), settled) in std::mem::take(settled) {
                 out.to_link.push(ToLink::Settle {
                     shard,

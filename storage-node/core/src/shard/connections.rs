@@ -72,10 +72,10 @@ impl<L: CommitLog> Shard<L> {
             return;
         }
         self.decide_waiting_will(&attach.client_id, attach.clean_start, turn);
-        let client_id = Bytes::copy_from_slice(&attach.client_id);
+        let client_id = attach.client_id.clone();
         let held = self.grant(key, attach, turn);
         if let Some(peer) = self.peers.get_mut(key) {
-            self.sessions.insert(client_id, held, &mut peer.sessions);
+            self.sessions.insert(&client_id, held, &mut peer.sessions);
         }
     }
 
@@ -84,7 +84,8 @@ impl<L: CommitLog> Shard<L> {
         let (request, held) = (attach.request, &client.held);
         if held.peer == key && held.request == Some(request) {
             // Asked again after a broken link. If it is to end by now, that is told again too, behind it.
-            let (epoch, client_id, is_to_end) = (held.epoch, client.id.clone(), client.is_asked_to_end());
+            let (epoch, client_id, is_to_end) =
+                (held.epoch, Bytes::copy_from_slice(&client.id), client.is_asked_to_end());
             self.answer_attached_again(key, request, client_id.clone(), epoch, turn);
             if is_to_end {
                 self.tell_take_over(key, client_id, epoch, turn);
@@ -130,7 +131,7 @@ impl<L: CommitLog> Shard<L> {
     /// Has the present connection of a client ended for the one that waits.
     fn take_over(&mut self, at: u32, turn: &mut Turn<'_>) {
         let Some(client) = self.sessions.get(at) else { return };
-        let (client_id, epoch, old_peer) = (client.id.clone(), client.held.epoch, client.held.peer);
+        let (client_id, epoch, old_peer) = (Bytes::copy_from_slice(&client.id), client.held.epoch, client.held.peer);
         if turn.proxies.is_linked(old_peer) {
             let wait = Duration::from_millis(turn.settings.takeover_wait_ms);
             self.sessions.ask_to_end(at, turn.now.plus(wait));
@@ -330,8 +331,7 @@ impl<L: CommitLog> Shard<L> {
         let (key, epoch) = (held.peer, held.epoch);
         let Some(at) = known else {
             if let Some(peer) = self.peers.get_mut(key) {
-                self.sessions
-                    .insert(Bytes::copy_from_slice(client_id), held, &mut peer.sessions);
+                self.sessions.insert(client_id, held, &mut peer.sessions);
             }
             return;
         };
@@ -387,7 +387,7 @@ impl<L: CommitLog> Shard<L> {
             .take_waiting(at)
             .filter(|w| self.peers.get_mut(w.peer).is_some());
         let Some(client) = self.sessions.get(at) else { return };
-        let (client_id, old_peer, epoch) = (client.id.clone(), client.held.peer, client.held.epoch);
+        let (client_id, old_peer, epoch) = (Bytes::copy_from_slice(&client.id), client.held.peer, client.held.epoch);
         let (request, session_expiry_s) = (client.held.request, client.held.session_expiry_interval_s);
         if end == End::Unconfirmed {
             self.counters.takeovers_unconfirmed_total += 1;

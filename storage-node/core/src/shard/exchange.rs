@@ -76,7 +76,7 @@ impl<L: CommitLog> Shard<L> {
     }
 
     pub(crate) fn has_effects(&self) -> bool {
-        self.state.effects.behind(&self.carried.effects.given).next().is_some()
+        self.state.effects.has_behind(&self.carried.effects.given)
     }
 
     /// `target` will confirm the will with this number.
@@ -98,7 +98,7 @@ impl<L: CommitLog> Shard<L> {
     }
 
     pub(crate) fn has_notes(&self) -> bool {
-        self.state.notes.behind(&self.carried.notes.given).next().is_some()
+        self.state.notes.has_behind(&self.carried.notes.given)
     }
 
     /// Takes the notes for other shards that these have not been given.

@@ -32,8 +32,8 @@ pub(super) struct Registry {
 /// A client id in use.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) id: Bytes,
-    hash: u64,
+    /// In an allocation of its own: what it was decoded from may be large.
+    pub(super) id: Box<[u8]>,
     pub(super) held: Held,
     waiting: Option<Box<Waiting>>,
     takeovers: Takeovers,
@@ -47,9 +47,9 @@ pub(super) struct Held {
     /// The attach that it answers; none: the proxy named the session to a new leader.
     pub(super) request: Option<RequestId>,
     pub(super) session_expiry_interval_s: u32,
-    pub(super) will: Option<Box<Will>>,
     /// Where its index stands in the list of its proxy.
-    place: usize,
+    place: u32,
+    pub(super) will: Option<Box<Will>>,
 }
 
 /// The next connection, while the present one is asked to end, or is not yet.
@@ -94,23 +94,21 @@ impl Registry {
     }
 
     /// Adds a client that is not there; `list` is the sessions of its proxy.
-    pub(super) fn insert(&mut self, client_id: Bytes, held: Held, list: &mut Vec<u32>) {
+    pub(super) fn insert(&mut self, client_id: &[u8], mut held: Held, list: &mut Vec<u32>) {
         self.bytes += SESSION_OVERHEAD_BYTES + client_id.len() as u64 + will_bytes(held.will.as_deref());
-        let hash = self.hash.of_bytes(&client_id);
-        let mut client = Client {
-            id: client_id,
-            hash,
+        held.place = place_behind(list);
+        let client = Client {
+            id: client_id.into(),
             held,
             waiting: None,
             takeovers: Takeovers::default(),
         };
-        client.held.place = list.len();
         // Four billion sessions go far beyond their bound.
         let at = u32::try_from(self.clients.insert(client)).unwrap_or(u32::MAX);
         list.push(at);
-        let clients = &self.clients;
-        self.index
-            .insert_unique(hash, at, |at| clients.get(*at as usize).map_or(0, |c| c.hash));
+        let (clients, hash) = (&self.clients, &self.hash);
+        let hash_at = |at: &u32| clients.get(*at as usize).map_or(0, |c| hash.of_bytes(&c.id));
+        self.index.insert_unique(hash.of_bytes(client_id), at, hash_at);
     }
 
     /// Puts another connection in the place of the present one, which has left its proxy's list.
@@ -121,7 +119,7 @@ impl Registry {
         self.bytes += will_bytes(held.will.as_deref());
         self.bytes -= will_bytes(client.held.will.as_deref());
         client.held = held;
-        client.held.place = list.len();
+        client.held.place = place_behind(list);
         list.push(at);
     }
 
@@ -130,9 +128,12 @@ impl Registry {
         let Some(place) = self.clients.get(at as usize).map(|c| c.held.place) else {
             return;
         };
-        if list.get(place) == Some(&at) {
-            list.swap_remove(place);
-            if let Some(moved) = list.get(place).and_then(|moved| self.clients.get_mut(*moved as usize)) {
+        if list.get(place as usize) == Some(&at) {
+            list.swap_remove(place as usize);
+            if let Some(moved) = list
+                .get(place as usize)
+                .and_then(|moved| self.clients.get_mut(*moved as usize))
+            {
                 moved.held.place = place;
             }
         }
@@ -160,7 +161,10 @@ impl Registry {
         self.take_will(at);
         if let Some(client) = self.clients.try_remove(at as usize) {
             self.bytes -= SESSION_OVERHEAD_BYTES + client.id.len() as u64;
-            if let Ok(found) = self.index.find_entry(client.hash, |other| *other == at) {
+            if let Ok(found) = self
+                .index
+                .find_entry(self.hash.of_bytes(&client.id), |other| *other == at)
+            {
                 found.remove();
             }
         }
@@ -248,6 +252,11 @@ impl Held {
 /// Bytes that a new session is charged with.
 pub(super) fn session_bytes(client_id: &Bytes, will: Option<&Will>) -> u64 {
     SESSION_OVERHEAD_BYTES + client_id.len() as u64 + will_bytes(will)
+}
+
+/// Where the next one stands in the list of a proxy. Four billion go far beyond the bound on sessions.
+fn place_behind(list: &[u32]) -> u32 {
+    u32::try_from(list.len()).unwrap_or(u32::MAX)
 }
 
 fn will_bytes(will: Option<&Will>) -> u64 {

@@ -28,6 +28,8 @@ impl Charged for Message {
 #[derive(Debug)]
 pub(crate) struct Effects<T> {
     outgoing: BTreeMap<ShardId, Outgoing<T>>,
+    /// Effects that are not confirmed, of all targets.
+    unconfirmed: usize,
     /// Last number taken from each shard.
     taken: BTreeMap<ShardId, u64>,
     bytes: u64,
@@ -45,6 +47,7 @@ impl<T> Default for Effects<T> {
     fn default() -> Self {
         Self {
             outgoing: BTreeMap::new(),
+            unconfirmed: 0,
             taken: BTreeMap::new(),
             bytes: 0,
             changes: EffectChanges::default(),
@@ -60,6 +63,7 @@ impl<T: Charged> Effects<T> {
             effects: VecDeque::new(),
         });
         outgoing.effects.push_back(effect);
+        self.unconfirmed += 1;
         let number = outgoing.confirmed + outgoing.effects.len() as u64;
         self.changes.effects.add((target, number));
     }
@@ -81,6 +85,7 @@ impl<T: Charged> Effects<T> {
                 && let Some(effect) = outgoing.effects.pop_front()
             {
                 self.bytes -= effect.charged_bytes();
+                self.unconfirmed -= 1;
                 outgoing.confirmed += 1;
                 self.changes.effects.remove((target, outgoing.confirmed));
                 self.changes.marks.change(target);
@@ -96,6 +101,13 @@ impl<T: Charged> Effects<T> {
     /// Last effect taken from a shard.
     pub(crate) fn last_taken(&self, from: ShardId) -> u64 {
         self.taken.get(&from).copied().unwrap_or(0)
+    }
+
+    /// Whether something is not confirmed and comes behind the number of its target in `given`. Asked of every shard with
+    /// every connection.
+    #[inline]
+    pub(crate) fn has_behind(&self, given: &BTreeMap<ShardId, u64>) -> bool {
+        self.unconfirmed > 0 && self.behind(given).next().is_some()
     }
 
     /// Everything that is not confirmed and comes behind the number of its target in `given`, with its number.

@@ -8,7 +8,7 @@ use freshet_storage_contract::{DeliverySeq, ShardId};
 use super::bench::*;
 use super::seen::Seen;
 use super::storage::TERM;
-use crate::exchange::{QueuedFor, ToLink, ToWorker};
+use crate::exchange::{FilterIds, QueuedFor, ToLink, ToWorker};
 use crate::reason::DisconnectReason;
 
 const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -352,7 +352,7 @@ fn deliveries_are_accepted_once_per_shard_and_turn() {
     let client = bench.client(V5, "c");
     bench.subscribe(client, "a", QoS::AtMostOnce);
     bench.out.dirty.clear();
-    let filter_ids: std::sync::Arc<[_]> = bench.storage.filters.keys().copied().collect();
+    let filter_ids = FilterIds::Many(bench.storage.filters.keys().copied().collect());
     for (shard, seq) in [(0, 1), (1, 1), (0, 2), (0, 3)] {
         let event = ToWorker::Deliver {
             shard: ShardId(shard),

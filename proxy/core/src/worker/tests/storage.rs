@@ -303,7 +303,7 @@ impl Storage {
             .filters
             .iter()
             .filter(|(_, name)| shared_filter(name).is_none() && topic_matches(str::from_utf8(name).unwrap(), &topic));
-        let filter_ids: Arc<[FilterId]> = matching.map(|(id, _)| *id).collect();
+        let filter_ids: Vec<FilterId> = matching.map(|(id, _)| *id).collect();
         let position = self.kept.append(&message);
         let is_shared = self.groups.matches(&topic);
         let kept_at = match position {
@@ -322,7 +322,7 @@ impl Storage {
             shard,
             term: TERM,
             seq,
-            filter_ids,
+            filter_ids: filter_ids.into(),
             message,
             position,
         });

@@ -67,6 +67,7 @@ impl<T: Charged + Code> Effects<T> {
         }
         self.bytes += effect.charged_bytes();
         outgoing.effects.push_back(effect);
+        self.unconfirmed += 1;
         Ok(())
     }
 
