@@ -1,5 +1,6 @@
 //! What runs have shown, as a page of Markdown that is kept: what was done, how much happened, the verdicts.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display, Write as _};
 
 use crate::judge::Verdict;
@@ -11,6 +12,7 @@ pub struct KillReport {
     command: String,
     rows: Vec<[String; 13]>,
     sums: [usize; 11],
+    fault_points: BTreeSet<String>,
     proven: usize,
 }
 
@@ -57,6 +59,7 @@ impl KillReport {
         for (sum, count) in self.sums.iter_mut().zip(counts) {
             *sum += count;
         }
+        self.fault_points.extend(coverage.fault_points.iter().cloned());
         self.proven += usize::from(verdict.is_proven());
         let verdict = match (verdict.is_refuted(), verdict.is_proven()) {
             (true, _) => "refuted",
@@ -90,7 +93,19 @@ impl Display for KillReport {
         columns.push("verdict");
         table(f, &columns, self.rows.iter().map(|row| row.as_slice()))?;
         let sums: Vec<String> = self.sums.iter().map(usize::to_string).collect();
-        writeln!(f, "| together | {} | |", sums.join(" | "))
+        writeln!(f, "| together | {} | |", sums.join(" | "))?;
+        if self.fault_points.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "\nThe programs are those of tests: what they have not flushed is gone with the process, as with the power. They \
+             have ended\nat each of these places:\n"
+        )?;
+        for name in &self.fault_points {
+            writeln!(f, "- `{name}`")?;
+        }
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ mod switched {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// Which place, and the how manieth time.
+    /// Place and count, as in `before_write:3`.
     const CHOICE: &str = "FRESHET_FAULT_POINT";
 
     /// The places of this crate.
