@@ -2,8 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -22,6 +24,8 @@ const FAULT_POINT: &str = "FRESHET_FAULT_POINT";
 const LIST: &str = "list";
 /// Tells a process, if it is built for that, which mistake to make.
 const PLANTED_FAULT: &str = "FRESHET_PLANTED_FAULT";
+/// Below those that Linux gives to connections.
+const PORTS: Range<u16> = 10_000..30_000;
 /// UID that proxy and storage node have in common.
 const CLUSTER_UID: &str = "checker";
 
@@ -336,8 +340,19 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// A port of the loopback that nobody has, and that the processes take at each start.
+/// A port of the loopback that nobody has, and that the processes take at each start. None of those that the system gives to
+/// connections: one could have it while a process is away.
 fn free_port() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?)
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    // Each of these programs begins elsewhere.
+    let first = std::process::id().wrapping_mul(257);
+    for _ in 0..count {
+        let place = first.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = PORTS.start + u16::try_from(place)?;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no free port among {PORTS:?}")
 }

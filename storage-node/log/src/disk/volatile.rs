@@ -16,7 +16,7 @@ use std::{
 use super::{Disk, DiskFile, Space};
 
 /// What a flush takes at least.
-const FLUSH_TAKES: Duration = Duration::from_millis(5);
+const FLUSH_TAKES: Duration = Duration::from_millis(20);
 
 /// A disk that forgets.
 #[derive(Debug)]
