@@ -2,8 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -16,8 +18,14 @@ use crate::pause::pause;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Tells a process, if it is built for that, where to end: `NAME:N`, the Nth time it gets there.
+/// Tells a process, if it is built for that, where to end: `NAME:N`, the Nth time it gets there; or to name the places.
 const FAULT_POINT: &str = "FRESHET_FAULT_POINT";
+/// What it says to have the places named.
+const LIST: &str = "list";
+/// Tells a process, if it is built for that, which mistake to make.
+const PLANTED_FAULT: &str = "FRESHET_PLANTED_FAULT";
+/// Below those that Linux gives to connections.
+const PORTS: Range<u16> = 10_000..30_000;
 /// UID that proxy and storage node have in common.
 const CLUSTER_UID: &str = "checker";
 
@@ -58,6 +66,10 @@ pub(crate) struct Broker {
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) name: &'static str,
+    /// Whether its program can be built with places at which it ends: those that keep something can.
+    pub(crate) has_fault_points: bool,
+    /// The mistake that it makes, if it is one of its own.
+    planted: Option<String>,
     /// Where it takes connections: that it does says that it is there.
     address: SocketAddr,
     program: PathBuf,
@@ -67,11 +79,11 @@ pub(crate) struct Part {
 }
 
 impl Broker {
-    /// Starts everything and waits until it listens.
+    /// Starts everything, with a mistake if one is named, and waits until it listens.
     ///
     /// # Errors
     /// A folder that cannot be written, a program that does not start.
-    pub(crate) fn start(setup: &Setup, folders: &Folders) -> anyhow::Result<Self> {
+    pub(crate) fn start(setup: &Setup, folders: &Folders, planted: Option<&str>) -> anyhow::Result<Self> {
         fs::create_dir_all(&folders.scratch)?;
         let mqtt = free_port()?;
         let parts = match setup {
@@ -80,9 +92,22 @@ impl Broker {
         };
         let mut broker = Self { address: mqtt, parts };
         for part in &mut broker.parts {
+            part.planted = planted.map(str::to_owned);
             part.start(None)?;
         }
         Ok(broker)
+    }
+
+    /// The names of all places at which one of the processes can be told to end.
+    ///
+    /// # Errors
+    /// A program that was built without.
+    pub(crate) fn fault_points(&self) -> anyhow::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for part in self.parts.iter().filter(|part| part.has_fault_points) {
+            names.extend(part.fault_points()?);
+        }
+        Ok(names)
     }
 }
 
@@ -98,6 +123,9 @@ impl Part {
             .stderr(log);
         if let Some(fault_point) = fault_point {
             command.env(FAULT_POINT, fault_point);
+        }
+        if let Some(planted) = &self.planted {
+            command.env(PLANTED_FAULT, planted);
         }
         let child = command
             .spawn()
@@ -120,6 +148,35 @@ impl Part {
             pause(LOOK_EVERY);
         }
         Ok(())
+    }
+
+    /// Asks the program, in another process, for the places at which it can be told to end.
+    fn fault_points(&self) -> anyhow::Result<Vec<String>> {
+        let mut asked = Command::new(&self.program)
+            .args(&self.arguments)
+            .env(FAULT_POINT, LIST)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("{} does not start", self.program.display()))?;
+        let until = Instant::now() + PATIENCE;
+        // One that was built without begins to serve, or finds that somebody does.
+        while asked.try_wait()?.is_none() {
+            if Instant::now() > until {
+                asked.kill()?;
+            }
+            pause(LOOK_EVERY);
+        }
+        let said = asked.wait_with_output()?;
+        let names: Vec<String> = String::from_utf8(said.stdout)?.lines().map(str::to_owned).collect();
+        if !said.status.success() || names.is_empty() {
+            bail!(
+                "{} names no fault points: it was built without the feature `planted-faults`",
+                self.program.display()
+            );
+        }
+        Ok(names)
     }
 
     /// Whether the process is gone.
@@ -196,6 +253,8 @@ fn standalone(program: &Path, folders: &Folders, mqtt: SocketAddr) -> anyhow::Re
     arguments.extend(data_arguments(folders));
     Ok(Part {
         name: "broker",
+        has_fault_points: true,
+        planted: None,
         address: mqtt,
         program: program.to_owned(),
         arguments,
@@ -219,6 +278,8 @@ fn apart(proxy: &Path, storage: &Path, folders: &Folders, mqtt: SocketAddr) -> a
     arguments.extend(data_arguments(folders));
     let storage = Part {
         name: "storage",
+        has_fault_points: true,
+        planted: None,
         address: nodes,
         program: storage.to_owned(),
         arguments,
@@ -244,6 +305,8 @@ fn apart(proxy: &Path, storage: &Path, folders: &Folders, mqtt: SocketAddr) -> a
     arguments.extend(admin_ports()?);
     let proxy = Part {
         name: "proxy",
+        has_fault_points: false,
+        planted: None,
         address: mqtt,
         program: proxy.to_owned(),
         arguments,
@@ -277,8 +340,19 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// A port of the loopback that nobody has, and that the processes take at each start.
+/// A port of the loopback that nobody has, and that the processes take at each start. None of those that the system gives to
+/// connections: one could have it while a process is away.
 fn free_port() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?)
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    // Each of these programs begins elsewhere.
+    let first = std::process::id().wrapping_mul(257);
+    for _ in 0..count {
+        let place = first.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = PORTS.start + u16::try_from(place)?;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!("no free port among {PORTS:?}")
 }

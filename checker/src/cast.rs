@@ -53,6 +53,7 @@ impl Habits {
                 version,
                 expiry_s,
                 will: None,
+                reuses_packet_ids: false,
             },
             filters: Vec::new(),
             flapping: None,
@@ -72,11 +73,14 @@ pub(crate) fn cast() -> Vec<Habits> {
     let mut cast = Vec::new();
     for number in 0..6 {
         let expiry_s = if number == 5 { 0 } else { LONG_S };
-        cast.push(Habits {
+        let mut habits = Habits {
             topics: vec![TOPICS[number], TOPICS[(number + 1) % 6], TOPICS[(number + 3) % 6]],
             publishes: 60,
             ..Habits::of("publisher", number, expiry_s)
-        });
+        };
+        // A packet id that the broker takes to be in use still would swallow what comes next under it.
+        habits.identity.reuses_packet_ids = number % 3 > 0;
+        cast.push(habits);
     }
     for number in 0..10 {
         let exact = (TOPICS[number % 6], [QoS::ExactlyOnce, QoS::AtLeastOnce][number % 2]);

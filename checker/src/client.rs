@@ -45,6 +45,8 @@ pub(crate) struct Identity {
     pub(crate) expiry_s: u32,
     /// Topic and QoS of its will.
     pub(crate) will: Option<(String, QoS)>,
+    /// Takes the lowest packet id that is free, one that was free a moment ago; else one that was not used for long.
+    pub(crate) reuses_packet_ids: bool,
 }
 
 /// A client.
@@ -226,6 +228,7 @@ impl Client {
             version,
             expiry_s,
             will,
+            ..
         } = &self.identity;
         let clean_start = *expiry_s == 0;
         let said = will.as_ref().map(|(topic, qos)| WillSaid {
@@ -455,6 +458,9 @@ impl Client {
 
     /// A packet id that nothing unfinished has.
     fn next_packet_id(&mut self) -> PacketId {
+        if self.identity.reuses_packet_ids {
+            self.last_packet_id = 0;
+        }
         loop {
             self.last_packet_id = (self.last_packet_id + 1) % FENCE_PACKET_ID.get();
             let id = self.last_packet_id;

@@ -21,8 +21,8 @@ use crate::recorder::Recorder;
 
 /// For how long nothing may happen before all is taken to be quiet.
 const QUIET_FOR: Duration = Duration::from_secs(2);
-/// How long it may take until all is quiet, and what is missing has come.
-const REST_PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take until all is quiet, and what is missing has come, unless somebody says otherwise.
+pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -41,6 +41,7 @@ pub struct Crowd {
     address: SocketAddr,
     recorder: Arc<Recorder>,
     stage: Arc<Stage>,
+    patience: Duration,
     members: Vec<Arc<Member>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -62,6 +63,7 @@ impl Crowd {
             address,
             recorder: Arc::new(Recorder::new()),
             stage: Arc::default(),
+            patience: DEFAULT_PATIENCE,
             members: Vec::new(),
             threads: Vec::new(),
         };
@@ -71,6 +73,12 @@ impl Crowd {
             crowd.add(habits, random.next());
         }
         crowd
+    }
+
+    /// Says how long it may take until all is quiet, and what is missing has come.
+    pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     fn add(&mut self, habits: Habits, seed: u64) -> Arc<Member> {
@@ -107,9 +115,10 @@ impl Crowd {
     pub fn finish(mut self, thresholds: &Thresholds, say: &mut dyn FnMut(&str)) -> Outcome {
         self.stage.set(Phase::Rest);
         say("clients come to rest");
-        self.wait_for_rest(&self.members, thresholds, say);
+        self.wait_for_rest(&self.members, Some(thresholds), say);
         let auditor = self.add(auditor(), 0);
-        self.wait_for_rest(&[auditor], thresholds, say);
+        // What has not come by now has had its time.
+        self.wait_for_rest(&[auditor], None, say);
         self.stage.set(Phase::Over);
         for thread in self.threads.drain(..) {
             if let Err(panic) = thread.join() {
@@ -121,10 +130,10 @@ impl Crowd {
         Outcome { history, verdict }
     }
 
-    /// Waits until these have finished what they began, nothing comes any more, and nothing is missing. What is still
-    /// missing when its time is over is for the verdict.
-    fn wait_for_rest(&self, members: &[Arc<Member>], thresholds: &Thresholds, say: &mut dyn FnMut(&str)) {
-        let until = Instant::now() + REST_PATIENCE;
+    /// Waits until these have finished what they began, nothing comes any more, and, if somebody asks for that, nothing is
+    /// missing. What is still missing when its time is over is for the verdict.
+    fn wait_for_rest(&self, members: &[Arc<Member>], thresholds: Option<&Thresholds>, say: &mut dyn FnMut(&str)) {
+        let until = Instant::now() + self.patience;
         let mut messages = 0;
         let mut quiet_since = Instant::now();
         while Instant::now() < until {
@@ -137,7 +146,7 @@ impl Crowd {
             if quiet_since.elapsed() < QUIET_FOR {
                 continue;
             }
-            if !self.is_something_missing(thresholds) {
+            if !thresholds.is_some_and(|thresholds| self.is_something_missing(thresholds)) {
                 return;
             }
             say("all is quiet, and something is missing: waiting for it");

@@ -4,7 +4,7 @@
 //! [`run`](run()) starts a broker in processes of its own, lets clients with habits drawn from a seed use it over TCP,
 //! kills it, and waits until all has come to rest. A [`Crowd`] is the same clients on a broker that somebody else has
 //! started, and kills. Everything is in the [`History`]; [`judge`](judge::judge()) reads that and nothing else. A run in
-//! which too little happened shows nothing, and says so.
+//! which too little happened shows nothing, and says so. That the judge finds what it should is shown by [`mistakes`].
 //!
 //! A tool for tests: part of no image.
 
@@ -15,13 +15,16 @@ mod crowd;
 pub mod history;
 pub mod judge;
 mod life;
+pub mod mistakes;
 mod nemesis;
 mod pause;
 mod recorder;
+mod report;
 mod run;
 
 pub use broker::{Folders, Setup};
-pub use crowd::{Crowd, Outcome};
+pub use crowd::{Crowd, DEFAULT_PATIENCE, Outcome};
 pub use history::History;
 pub use nemesis::Nemesis;
+pub use report::{KillReport, MistakeReport};
 pub use run::{Plan, run};

@@ -1,5 +1,8 @@
-//! `freshet-checker`: runs clients against a broker that is killed, and judges; or judges a history that is there.
+//! `freshet-checker`: runs clients against a broker that is killed, and judges; judges a history that is there; or shows
+//! that mistakes are found.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freshet_checker::judge::{Thresholds, judge};
-use freshet_checker::{Folders, History, Nemesis, Plan, Setup, run};
+use freshet_checker::mistakes::{Ground, MISTAKES, Processes as Scene};
+use freshet_checker::{DEFAULT_PATIENCE, Folders, History, KillReport, MistakeReport, Nemesis, Plan, Setup, run};
 
 /// The history checker of Freshet.
 #[derive(Debug, Parser)]
@@ -23,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Runs clients against a broker in processes of its own.
     Run(RunArgs),
+    /// Runs clients against programs that make mistakes on purpose, until each mistake is found, and without one.
+    Mistakes(MistakeArgs),
     /// Judges the history in a file.
     Judge {
         /// Lines of JSON.
@@ -54,15 +60,44 @@ struct RunArgs {
     /// Everything in memory: what is acknowledged is lost with the process, and the run is refuted if it is killed.
     #[arg(long)]
     memory: bool,
-    /// Fault points at which the broker ends by itself in half of the kills. It has to be built with the feature
-    /// `fault-points`.
+    /// Fault points at which the broker ends by itself, each in its turn, then any; `all`: all that its programs name. They
+    /// have to be built with the feature `planted-faults`. A run in which one is not reached does not pass.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     fault_points: Vec<String>,
+    /// The mistake that programs with the feature `planted-faults` make.
+    #[arg(long, value_name = "PART:NAME")]
+    planted: Option<String>,
+    /// The page that the result is written to, as Markdown.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Where the broker's programs are. Default: beside this one.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
     /// Where data, logs and the history of a run that failed are left. Default: a folder of its own for temporary files,
     /// which goes when all has passed.
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+}
+
+/// Which mistakes.
+#[derive(Debug, Args)]
+struct MistakeArgs {
+    /// The first seed. Each mistake is to be found from each seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds.
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
+    /// Only mistakes in whose name this is.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    only: String,
+    /// The page that the result is written to, as Markdown.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Where the programs are, built with the feature `planted-faults`. Default: beside this one.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+    /// Where data, logs and histories are left while it runs. Default: a folder of its own for temporary files.
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
 }
@@ -79,6 +114,7 @@ enum Processes {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(arguments) => run_rounds(&arguments),
+        Command::Mistakes(arguments) => find_mistakes(&arguments),
         Command::Judge { file } => judge_file(&file),
     };
     match result {
@@ -101,8 +137,8 @@ fn judge_file(file: &Path) -> anyhow::Result<bool> {
 
 fn run_rounds(arguments: &RunArgs) -> anyhow::Result<bool> {
     let first = arguments.seed.unwrap_or_else(drawn_seed);
-    let folder = arguments.folder.clone();
-    let root = folder.unwrap_or_else(|| std::env::temp_dir().join(format!("freshet-checker-{}", std::process::id())));
+    let root = folder(arguments.folder.as_deref());
+    let mut report = KillReport::new(own_command());
     for round in 0..arguments.rounds {
         let plan = plan(
             arguments,
@@ -117,6 +153,8 @@ fn run_rounds(arguments: &RunArgs) -> anyhow::Result<bool> {
         ));
         let outcome = run(&plan, &mut print)?;
         print(&outcome.verdict.to_string());
+        report.add(plan.seed, &outcome.verdict);
+        write_report(arguments.report.as_deref(), &report)?;
         if !outcome.verdict.is_proven() {
             let file = plan.folders.scratch.join("history.jsonl");
             std::fs::write(&file, outcome.history.to_json_lines()?)?;
@@ -134,14 +172,87 @@ fn run_rounds(arguments: &RunArgs) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn plan(arguments: &RunArgs, seed: u64, folder: &Path) -> anyhow::Result<Plan> {
-    let programs = match &arguments.programs {
-        Some(folder) => folder.clone(),
-        None => {
-            let own = std::env::current_exe().context("the path of this program")?;
-            own.parent().map(Path::to_owned).unwrap_or_default()
-        }
+/// Looks for each mistake from each seed; then runs as many rounds without one, which have to be proven.
+fn find_mistakes(arguments: &MistakeArgs) -> anyhow::Result<bool> {
+    let ground = Ground {
+        programs: programs(arguments.programs.as_deref())?,
+        folder: folder(arguments.folder.as_deref()),
     };
+    let mut report = MistakeReport::new(own_command());
+    let mut rounds: BTreeMap<(Scene, u64), u64> = BTreeMap::new();
+    let (mut passed, mut failed) = (0, 0);
+    let mut count = |name: &str, is_right: bool| {
+        print(&format!("test {name} ... {}", if is_right { "ok" } else { "FAILED" }));
+        *(if is_right { &mut passed } else { &mut failed }) += 1;
+    };
+    let seeds = arguments.seed..arguments.seed.saturating_add(arguments.seeds);
+    for mistake in MISTAKES.iter().filter(|mistake| mistake.name.contains(&arguments.only)) {
+        for seed in seeds.clone() {
+            let hunt = ground.hunt(mistake, seed, &mut print)?;
+            let most = rounds.entry((mistake.processes, seed)).or_default();
+            *most = hunt.rounds.max(*most);
+            count(&format!("{} from seed {seed}", mistake.name), hunt.is_right);
+            report.hunted(mistake, seed, &hunt);
+            write_report(arguments.report.as_deref(), &report)?;
+        }
+    }
+    for ((processes, seed), rounds) in rounds {
+        let hunt = ground.prove(processes, seed, rounds, &mut print)?;
+        count(
+            &format!("no mistake, {}, from seed {seed}", processes.name()),
+            hunt.is_right,
+        );
+        report.without(processes, seed, &hunt);
+        write_report(arguments.report.as_deref(), &report)?;
+    }
+    let _ = std::fs::remove_dir(&ground.folder);
+    let result = if failed == 0 { "ok" } else { "FAILED" };
+    print(&format!(
+        "test result: {result}. {passed} passed; {failed} failed; 0 ignored"
+    ));
+    Ok(failed == 0)
+}
+
+/// The folder that was asked for, or one of its own for temporary files.
+fn folder(asked: Option<&Path>) -> PathBuf {
+    let own = || std::env::temp_dir().join(format!("freshet-checker-{}", std::process::id()));
+    asked.map_or_else(own, Path::to_owned)
+}
+
+/// The folder that was asked for, or the one in which this program is.
+fn programs(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(asked) = asked {
+        return Ok(asked.to_owned());
+    }
+    let own = std::env::current_exe().context("the path of this program")?;
+    Ok(own.parent().map(Path::to_owned).unwrap_or_default())
+}
+
+/// How this program was called, without what is of this machine alone.
+fn own_command() -> String {
+    let mut command = "freshet-checker".to_owned();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if ["--programs", "--folder", "--report"].contains(&argument.as_str()) {
+            arguments.next();
+        } else {
+            command.push(' ');
+            command.push_str(&argument);
+        }
+    }
+    command
+}
+
+fn write_report(file: Option<&Path>, report: &impl Display) -> anyhow::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(file, report.to_string()).with_context(|| file.display().to_string())
+}
+
+fn plan(arguments: &RunArgs, seed: u64, folder: &Path) -> anyhow::Result<Plan> {
+    let programs = programs(arguments.programs.as_deref())?;
     let setup = match arguments.processes {
         Processes::Standalone => Setup::Standalone {
             freshet: programs.join("freshet"),
@@ -151,16 +262,7 @@ fn plan(arguments: &RunArgs, seed: u64, folder: &Path) -> anyhow::Result<Plan> {
             storage: programs.join("freshet-storage-node"),
         },
     };
-    // Each kill interrupts everybody; without any, clients still go and come as they like.
-    let (seconds, kills) = (usize::try_from(arguments.seconds)?, arguments.kills);
-    let thresholds = Thresholds {
-        kills,
-        takeovers: seconds / 2,
-        resumes: seconds + 5 * kills,
-        interrupted: (seconds + 2 * kills) / 4,
-        due: 50 * seconds,
-        retained: seconds,
-    };
+    let kills = arguments.kills;
     Ok(Plan {
         seed,
         setup,
@@ -174,7 +276,9 @@ fn plan(arguments: &RunArgs, seed: u64, folder: &Path) -> anyhow::Result<Plan> {
             parts: arguments.strike.clone(),
             fault_points: arguments.fault_points.clone(),
         },
-        thresholds,
+        thresholds: Thresholds::of_run(usize::try_from(arguments.seconds)?, kills),
+        planted: arguments.planted.clone(),
+        patience: DEFAULT_PATIENCE,
     })
 }
 

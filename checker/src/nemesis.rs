@@ -1,5 +1,7 @@
 //! What is done to the broker: killed at any time or at a named point, told to stop, kept from running.
 
+mod tour;
+
 use std::time::{Duration, Instant};
 
 use freshet_simulation::Random;
@@ -8,11 +10,12 @@ use crate::broker::{Broker, Part};
 use crate::history::{Killing, What};
 use crate::pause::pause;
 use crate::recorder::Recorder;
+pub(crate) use tour::Tour;
 
 /// How long a process may take to reach its fault point before it is killed anyway.
-const FAULT_POINT_PATIENCE: Duration = Duration::from_secs(4);
-/// Its fault point is reached so many times at most before it acts.
-const MOST_PASSES: usize = 60;
+const FAULT_POINT_PATIENCE: Duration = Duration::from_secs(5);
+/// Stands for all fault points of the programs.
+const ALL_FAULT_POINTS: &str = "all";
 
 /// How hard it is made for the broker.
 #[derive(Debug, Clone, Default)]
@@ -21,8 +24,21 @@ pub struct Nemesis {
     pub kills: usize,
     /// Which processes it is about, by name; empty: all, sometimes together.
     pub parts: Vec<String>,
-    /// Names of fault points, of which each kill in two draws one. Empty: the broker is built without.
+    /// Names of fault points, or `all`: each has to be reached. Empty: the broker is built without.
     pub fault_points: Vec<String>,
+}
+
+impl Nemesis {
+    /// The names of the fault points that it is about.
+    ///
+    /// # Errors
+    /// Programs that were built without.
+    pub(crate) fn named_fault_points(&self, broker: &Broker) -> anyhow::Result<Vec<String>> {
+        if self.fault_points == [ALL_FAULT_POINTS] {
+            return broker.fault_points();
+        }
+        Ok(self.fault_points.clone())
+    }
 }
 
 /// Does one thing to the broker, drawn from `random`, and sets right what it has done. True: it was a kill.
@@ -32,6 +48,7 @@ pub struct Nemesis {
 pub(crate) fn strike(
     broker: &mut Broker,
     nemesis: &Nemesis,
+    tour: &mut Tour,
     random: &mut Random,
     recorder: &Recorder,
 ) -> anyhow::Result<bool> {
@@ -77,9 +94,8 @@ pub(crate) fn strike(
         if !part.has_ended() {
             continue;
         }
-        let point = if at_fault_point.is_none() && !nemesis.fault_points.is_empty() && random.chance(50) {
-            let point = nemesis.fault_points.get(random.below(nemesis.fault_points.len()));
-            point.map(|point| (point.clone(), 1 + random.below(MOST_PASSES)))
+        let point = if at_fault_point.is_none() && part.has_fault_points {
+            tour.next(random)
         } else {
             None
         };
@@ -89,18 +105,20 @@ pub(crate) fn strike(
     }
     recorder.record(0, What::Started);
     if let Some((name, point)) = at_fault_point {
-        end_at(broker, name, point, recorder)?;
+        let has_ended = end_at(broker, name, &point, recorder)?;
+        tour.tried(&point, has_ended);
     }
     Ok(true)
 }
 
-/// Waits until a process has ended at its fault point, and starts it again.
-fn end_at(broker: &mut Broker, name: &str, point: String, recorder: &Recorder) -> anyhow::Result<()> {
+/// Waits until a process has ended at its fault point, and starts it again. False: it had to be killed.
+fn end_at(broker: &mut Broker, name: &str, point: &str, recorder: &Recorder) -> anyhow::Result<bool> {
     let Some(part) = broker.parts.iter_mut().find(|part| part.name == name) else {
-        return Ok(());
+        return Ok(false);
     };
-    let how = if part.ends_within(FAULT_POINT_PATIENCE) {
-        Killing::FaultPoint(point)
+    let has_ended = part.ends_within(FAULT_POINT_PATIENCE);
+    let how = if has_ended {
+        Killing::FaultPoint(point.to_owned())
     } else {
         Killing::Signal
     };
@@ -114,7 +132,7 @@ fn end_at(broker: &mut Broker, name: &str, point: String, recorder: &Recorder) -
     part.kill();
     part.start(None)?;
     recorder.record(0, What::Started);
-    Ok(())
+    Ok(has_ended)
 }
 
 /// When the broker is struck next.

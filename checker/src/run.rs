@@ -7,7 +7,7 @@ use freshet_simulation::Random;
 use crate::broker::{Broker, Folders, Setup};
 use crate::crowd::{Crowd, Outcome};
 use crate::judge::Thresholds;
-use crate::nemesis::{Nemesis, next_strike, strike};
+use crate::nemesis::{Nemesis, Tour, next_strike, strike};
 use crate::pause::pause;
 use crate::recorder::Recorder;
 
@@ -31,6 +31,10 @@ pub struct Plan {
     pub nemesis: Nemesis,
     /// What has to have happened for the run to show anything.
     pub thresholds: Thresholds,
+    /// The mistake that the broker's programs make, `PART:NAME`, if they were built for that.
+    pub planted: Option<String>,
+    /// How long what is missing at the end may take to come.
+    pub patience: Duration,
 }
 
 /// Runs until the broker has been killed as often as was asked for and all has come to rest. `say` is told how far it is.
@@ -38,17 +42,24 @@ pub struct Plan {
 /// # Errors
 /// A broker that does not start, or not again.
 pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> anyhow::Result<Outcome> {
-    let mut broker = Broker::start(&plan.setup, &plan.folders)?;
+    let mut broker = Broker::start(&plan.setup, &plan.folders, plan.planted.as_deref())?;
     let mut random = Random::new(plan.seed);
-    let crowd = Crowd::start(broker.address, random.next());
-    torment(plan, &mut broker, &mut random, crowd.recorder(), say)?;
-    Ok(crowd.finish(&plan.thresholds, say))
+    let fault_points = plan.nemesis.named_fault_points(&broker)?;
+    let crowd = Crowd::start(broker.address, random.next()).with_patience(plan.patience);
+    let tour = Tour::new(&fault_points, &mut random);
+    torment(plan, &mut broker, tour, &mut random, crowd.recorder(), say)?;
+    let thresholds = Thresholds {
+        fault_points,
+        ..plan.thresholds.clone()
+    };
+    Ok(crowd.finish(&thresholds, say))
 }
 
 /// Does things to the broker until it is enough, or lets the time pass.
 fn torment(
     plan: &Plan,
     broker: &mut Broker,
+    mut tour: Tour,
     random: &mut Random,
     recorder: &Recorder,
     say: &mut dyn FnMut(&str),
@@ -57,9 +68,9 @@ fn torment(
     let mut kills = 0;
     let mut next = next_strike(random);
     let mut next_word = begun + SAY_EVERY;
-    while kills < plan.nemesis.kills || begun.elapsed() < plan.lasting {
-        if kills < plan.nemesis.kills && Instant::now() >= next {
-            kills += usize::from(strike(broker, &plan.nemesis, random, recorder)?);
+    while kills < plan.nemesis.kills || tour.goes_on() || begun.elapsed() < plan.lasting {
+        if (kills < plan.nemesis.kills || tour.goes_on()) && Instant::now() >= next {
+            kills += usize::from(strike(broker, &plan.nemesis, &mut tour, random, recorder)?);
             next = next_strike(random);
         }
         if Instant::now() >= next_word {

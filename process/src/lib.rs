@@ -7,7 +7,11 @@
 mod admin;
 mod config_file;
 mod logging;
+#[cfg(feature = "planted-faults")]
+mod planted;
 
 pub use admin::{Probes, Scrape, health_routes, listen, metrics_routes, serve_admin};
 pub use config_file::{ConfigReloads, read_config, watch_config};
 pub use logging::{LogFormat, LogLevel, start_logging};
+#[cfg(feature = "planted-faults")]
+pub use planted::plant;

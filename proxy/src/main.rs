@@ -25,6 +25,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
+    #[cfg(feature = "planted-faults")]
+    freshet_process::plant(&[("proxy", freshet_proxy_core::planted::plant_everywhere)])?;
     let config: Arc<ProxyConfig> = Arc::new(read_config(&arguments.config)?);
     let log = start_logging(LogFormat::Json, &config.log_level)?;
     let file_limit = raise_file_limit();

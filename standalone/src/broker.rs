@@ -33,6 +33,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// What is wrong with the command line, the manifest or the addresses, for people.
 pub(crate) fn run(arguments: &Standalone) -> anyhow::Result<()> {
+    #[cfg(feature = "planted-faults")]
+    {
+        if !freshet_storage_node::for_tests::prepare()? {
+            return Ok(());
+        }
+        freshet_process::plant(&[("proxy", freshet_proxy_core::planted::plant_everywhere)])?;
+    }
     if let Some(folder) = &arguments.secrets_dir
         && !folder.is_dir()
     {

@@ -22,6 +22,8 @@ use freshet_storage_core::{LogRoom, Outputs, StorageCore};
 use freshet_storage_log::{Class, LogHandle, Record, Refused, RefusedBecause};
 
 use self::checkpoints::Checkpoints;
+#[cfg(feature = "planted-faults")]
+pub(crate) use self::fault_points::PLACES as FAULT_POINTS;
 pub use self::inspect::{CheckpointView, LogView, MarksView};
 use self::news::News;
 pub use self::open::{DiskError, DiskOptions};
@@ -66,6 +68,8 @@ impl NodeDisk {
         core.set_disk_bytes(self.log.disk_bytes());
         self.append(core);
         self.checkpoints.turn(core, &mut self.appended_bytes, now);
+        // What has acted is answered when this returns.
+        fault_points::reach("before_answers");
     }
 
     /// More waits than the log takes: nothing new should come until [`Self::poll_news`] is ready.
@@ -111,7 +115,10 @@ impl NodeDisk {
         let bytes: usize = records.iter().map(|record| record.bytes.len()).sum();
         // What may not use the reserve was held back before it was proposed.
         match self.log.append(records, Class::Control) {
-            Ok(()) => self.appended_bytes += bytes as u64,
+            Ok(()) => {
+                self.appended_bytes += bytes as u64;
+                fault_points::reach("after_append");
+            }
             // Full until the next flush; or stopped, which it has said, and the process is about to end.
             Err(Refused {
                 records,

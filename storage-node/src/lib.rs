@@ -12,6 +12,8 @@ mod admin;
 mod clock;
 mod disk;
 mod facts;
+#[cfg(feature = "planted-faults")]
+pub mod for_tests;
 mod inspection;
 mod leases;
 mod mailbox;

@@ -57,6 +57,10 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
+    #[cfg(feature = "planted-faults")]
+    if !freshet_storage_node::for_tests::prepare()? {
+        return Ok(());
+    }
     let arguments = Arguments::parse();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

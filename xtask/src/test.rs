@@ -9,6 +9,7 @@ mod fuzz;
 mod mutants;
 mod noise;
 mod parts;
+mod planted;
 mod report;
 mod simulation;
 mod targets;
@@ -20,11 +21,12 @@ use clap::Args;
 use freshet_e2e::progress::display;
 
 use crate::steps::{Ending, Interrupt, run};
-pub(crate) use durability::{part as durability_part, power_cut_part};
+pub(crate) use durability::{Kept, part as durability_part, power_cut_part};
 pub(crate) use fuzz::fuzz_steps;
 pub(crate) use mutants::part as mutants_part;
 pub(crate) use noise::part as noise_part;
 pub(crate) use parts::{Counts, Part, Step, clients_on_kubernetes, differences, programs};
+pub(crate) use planted::part as planted_part;
 use report::{Report, Row};
 pub(crate) use simulation::{Sequences, part as simulation_part};
 

@@ -13,6 +13,7 @@ mod leftovers;
 mod links;
 mod makefile;
 mod metrics;
+mod products;
 mod purity;
 mod source_tree;
 mod statements;
@@ -54,6 +55,8 @@ enum Check {
     Makefile,
     /// Cores have no runtime, I/O, clock or randomness.
     Purity,
+    /// What tests build into programs is in no product.
+    Products,
     /// Cargo.lock is what the manifests ask for.
     Lock,
     /// What is generated is what would be generated now.
@@ -165,6 +168,7 @@ async fn run_check(check: Check, tree: &SourceTree, interrupt: &mut Interrupt) -
         Check::Statements => Ok(statements::check_statements(tree)),
         Check::Makefile => Ok(makefile::check_makefile(tree)),
         Check::Purity => purity::check_purity(tree, interrupt).await,
+        Check::Products => products::check_products(interrupt).await,
         Check::Lock => commands::check_lock(interrupt).await,
         Check::Generated => generated::check_generated(tree, interrupt).await,
         Check::Chart => chart::check_chart(tree, interrupt).await,

@@ -13,7 +13,9 @@ pub struct Coverage {
     /// Processes killed, at fault points included.
     pub kills: usize,
     /// Those that were killed at a fault point.
-    pub fault_points: usize,
+    pub at_fault_points: usize,
+    /// The names of these points.
+    pub fault_points: BTreeSet<String>,
     /// Processes told to stop.
     pub terminations: usize,
     /// Processes kept from running for a while.
@@ -49,6 +51,25 @@ pub struct Thresholds {
     pub due: usize,
     /// [`Coverage::retained`].
     pub retained: usize,
+    /// [`Coverage::fault_points`].
+    pub fault_points: Vec<String>,
+}
+
+impl Thresholds {
+    /// What has to have happened in a run of so many seconds at least and so many kills.
+    #[must_use]
+    pub const fn of_run(seconds: usize, kills: usize) -> Self {
+        // Each kill interrupts everybody; without any, clients still go and come as they like.
+        Self {
+            kills,
+            takeovers: seconds / 2,
+            resumes: seconds + 5 * kills,
+            interrupted: (seconds + 2 * kills) / 4,
+            due: 50 * seconds,
+            retained: seconds,
+            fault_points: Vec::new(),
+        }
+    }
 }
 
 impl Coverage {
@@ -61,7 +82,10 @@ impl Coverage {
             match &event.what {
                 What::Killed { how, .. } => {
                     coverage.kills += 1;
-                    coverage.fault_points += usize::from(matches!(how, Killing::FaultPoint(_)));
+                    if let Killing::FaultPoint(name) = how {
+                        coverage.at_fault_points += 1;
+                        coverage.fault_points.insert(name.clone());
+                    }
                 }
                 What::Terminated { .. } => coverage.terminations += 1,
                 What::Paused { .. } => coverage.pauses += 1,
@@ -99,10 +123,13 @@ impl Coverage {
             ("deliveries that had to be", self.due, thresholds.due),
             ("retained messages read", self.retained, thresholds.retained),
         ];
+        let unseen = thresholds.fault_points.iter();
+        let unseen = unseen.filter(|name| !self.fault_points.contains(*name));
         compared
             .into_iter()
             .filter(|(_, seen, least)| seen < least)
             .map(|(what, seen, least)| format!("{seen} {what}, and at least {least} are asked for"))
+            .chain(unseen.map(|name| format!("the fault point {name} was never reached")))
             .collect()
     }
 }
@@ -149,7 +176,7 @@ impl fmt::Display for Coverage {
             "{} kills ({} at fault points), {} terminations, {} pauses; {} takeovers, {} resumed sessions, {} QoS 2 \
              exchanges interrupted; {} publications acknowledged, {} deliveries due, {} retained messages read, {} wills due",
             self.kills,
-            self.fault_points,
+            self.at_fault_points,
             self.terminations,
             self.pauses,
             self.takeovers,

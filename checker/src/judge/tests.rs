@@ -214,6 +214,25 @@ fn a_history_in_which_too_little_happened_shows_nothing() {
 }
 
 #[test]
+fn a_fault_point_that_was_never_reached_is_told() {
+    let mut story = Story::default();
+    let how = Killing::FaultPoint("reached".to_owned());
+    let part = "broker".to_owned();
+    story.connect(1, "s", false).then(0, What::Killed { part, how });
+    story.then(0, What::Started).rest(1);
+    let thresholds = Thresholds {
+        fault_points: vec!["reached".to_owned(), "missed".to_owned()],
+        ..Thresholds::default()
+    };
+    let verdict = judge(&story.history, &thresholds);
+    assert_eq!(
+        verdict.shortfalls,
+        ["the fault point missed was never reached"],
+        "{verdict}"
+    );
+}
+
+#[test]
 fn a_client_that_does_not_come_back_leaves_the_end_open() {
     let mut story = Story::default();
     story.connect(1, "s", false).hang_up(1);

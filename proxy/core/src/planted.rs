@@ -1,5 +1,5 @@
-//! Mistakes that tests can switch on, each a line that somebody could have written, to see that the simulation finds
-//! them. Without the feature `planted-faults`, which no program turns on, nothing of this is compiled.
+//! Mistakes that tests can switch on, each a line that somebody could have written, to see that the simulation and the
+//! history checker find them. Without the feature `planted-faults`, which no product turns on, nothing of this is compiled.
 
 /// Whether a mistake is to be made here.
 #[cfg(feature = "planted-faults")]
@@ -22,6 +22,7 @@ pub(crate) use planted;
 #[cfg(feature = "planted-faults")]
 mod switch {
     use std::cell::Cell;
+    use std::sync::OnceLock;
 
     /// A mistake.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,18 +86,25 @@ mod switch {
     thread_local! {
         static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
     }
+    static EVERYWHERE: OnceLock<Fault> = OnceLock::new();
 
     /// Makes a mistake on this thread from now on, or none.
     pub fn plant(fault: Option<Fault>) {
         PLANTED.set(fault);
     }
 
+    /// Makes the mistake of this name on all threads, as long as the process lives. False: there is none.
+    pub fn plant_everywhere(name: &str) -> bool {
+        let fault = Fault::ALL.iter().find(|fault| format!("{fault:?}") == name);
+        fault.is_some_and(|fault| EVERYWHERE.set(*fault).is_ok())
+    }
+
     pub(crate) fn is_planted(fault: Fault) -> bool {
-        PLANTED.get() == Some(fault)
+        PLANTED.get() == Some(fault) || EVERYWHERE.get() == Some(&fault)
     }
 }
 
 #[cfg(feature = "planted-faults")]
 pub(crate) use self::switch::is_planted;
 #[cfg(feature = "planted-faults")]
-pub use self::switch::{Fault, plant};
+pub use self::switch::{Fault, plant, plant_everywhere};

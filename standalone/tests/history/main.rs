@@ -28,6 +28,8 @@ fn run_in_memory(name: &str, seed: u64, seconds: u64, kills: usize, thresholds: 
             ..Nemesis::default()
         },
         thresholds,
+        planted: None,
+        patience: Duration::from_secs(60),
     };
     let outcome = run(&plan, &mut |line| println!("{line}")).unwrap();
     println!("seed {seed}: {}", outcome.verdict);
@@ -44,6 +46,7 @@ fn nothing_is_lost_doubled_or_overtaken_while_nothing_is_done_to_the_broker() {
         interrupted: 5,
         due: 1_000,
         retained: 20,
+        ..Thresholds::default()
     };
     let (outcome, scratch) = run_in_memory("quiet", 1, 20, 0, thresholds);
     assert!(

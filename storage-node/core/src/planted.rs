@@ -1,6 +1,6 @@
-//! Mistakes that tests can switch on, each a line that somebody could have written, to see that the simulation finds
-//! them; and the steps between which a process can be ended. Without the feature `planted-faults`, which no program turns
-//! on, nothing of this is compiled.
+//! Mistakes that tests can switch on, each a line that somebody could have written, to see that the simulation and the
+//! history checker find them; and the steps between which a process can be ended. Without the feature `planted-faults`,
+//! which no product turns on, nothing of this is compiled.
 
 /// Whether a mistake is to be made here.
 #[cfg(feature = "planted-faults")]
@@ -37,6 +37,7 @@ pub(crate) use {planted, reached};
 #[cfg(feature = "planted-faults")]
 mod switch {
     use std::cell::Cell;
+    use std::sync::OnceLock;
 
     /// A mistake.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,8 @@ mod switch {
         CursorNotWritten,
         /// The number that a proxy gave a publication is not noted: what it sends again is routed again.
         NumberNotNoted,
+        /// A log that goes on is an hour later than its last entry says.
+        ClockJumpsAtStart,
     }
 
     impl Fault {
@@ -91,6 +94,7 @@ mod switch {
             Self::ReleaseConfirmedUnflushed,
             Self::CursorNotWritten,
             Self::NumberNotNoted,
+            Self::ClockJumpsAtStart,
         ];
 
         /// Whether it shows only where a node has a disk, or far sooner there.
@@ -102,6 +106,7 @@ mod switch {
                     | Self::UpdateConfirmedUnflushed
                     | Self::ReleaseConfirmedUnflushed
                     | Self::NumberNotNoted
+                    | Self::ClockJumpsAtStart
             )
         }
     }
@@ -136,21 +141,42 @@ mod switch {
             Self::Carried,
             Self::RowsTaken,
         ];
+
+        /// As the fault point of a process is named.
+        #[must_use]
+        pub const fn name(self) -> &'static str {
+            match self {
+                Self::Proposed => "proposed",
+                Self::RecordsTaken => "records_taken",
+                Self::Flushed => "flushed",
+                Self::Applied => "applied",
+                Self::Told => "told",
+                Self::Carried => "carried",
+                Self::RowsTaken => "rows_taken",
+            }
+        }
     }
 
     thread_local! {
         static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
-        static WATCH: Cell<Option<fn(Step)>> = const { Cell::new(None) };
     }
+    static EVERYWHERE: OnceLock<Fault> = OnceLock::new();
+    static WATCH: OnceLock<fn(Step)> = OnceLock::new();
 
     /// Makes a mistake on this thread from now on, or none.
     pub fn plant(fault: Option<Fault>) {
         PLANTED.set(fault);
     }
 
-    /// Has `watch` called behind each step on this thread from now on, or nothing.
-    pub fn watch_steps(watch: Option<fn(Step)>) {
-        WATCH.set(watch);
+    /// Makes the mistake of this name on all threads, as long as the process lives. False: there is none.
+    pub fn plant_everywhere(name: &str) -> bool {
+        let fault = Fault::ALL.iter().find(|fault| format!("{fault:?}") == name);
+        fault.is_some_and(|fault| EVERYWHERE.set(*fault).is_ok())
+    }
+
+    /// Has `watch` called behind each step on all threads, as long as the process lives. Only the first one counts.
+    pub fn watch_steps(watch: fn(Step)) {
+        let _ = WATCH.set(watch);
     }
 
     pub(crate) fn reach(step: Step) {
@@ -160,11 +186,11 @@ mod switch {
     }
 
     pub(crate) fn is_planted(fault: Fault) -> bool {
-        PLANTED.get() == Some(fault)
+        PLANTED.get() == Some(fault) || EVERYWHERE.get() == Some(&fault)
     }
 }
 
 #[cfg(feature = "planted-faults")]
-pub use self::switch::{Fault, Step, plant, watch_steps};
+pub use self::switch::{Fault, Step, plant, plant_everywhere, watch_steps};
 #[cfg(feature = "planted-faults")]
 pub(crate) use self::switch::{is_planted, reach};

@@ -52,7 +52,7 @@ use crate::facts::{LinkFault, StorageFact};
 use crate::hash::KeyedHash;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog, ENTRY_VERSION, Entry, LogClock};
-use crate::planted::reached;
+use crate::planted::{planted, reached};
 use crate::settings::StorageSettings;
 use crate::state::State;
 use crate::stats::{QueuedSince, ShardCounters, ShardGauges, ShardStats};
@@ -124,6 +124,7 @@ impl<L: CommitLog> Shard<L> {
         let hash = KeyedHash::new(settings.hash_seed);
         let proposed = state.applied;
         let began_in = Some(state.terms.0).filter(|term| *term > Term(0));
+        let jump_ms = if planted!(ClockJumpsAtStart) { 3_600_000 } else { 0 };
         let mut shard = Self {
             id,
             term,
@@ -133,7 +134,7 @@ impl<L: CommitLog> Shard<L> {
             rerouted: BTreeSet::new(),
             proposed,
             ahead: Ahead::default(),
-            clock: LogClock::new(state.log_time_ms, now),
+            clock: LogClock::new(state.log_time_ms.saturating_add(jump_ms), now),
             state,
             peers: Peers::default(),
             interest: Interest::new(hash.clone()),

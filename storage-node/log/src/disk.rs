@@ -2,12 +2,14 @@
 //! offsets, and an explicit flush for bytes and for names.
 //!
 //! [`RealDisk`] is a directory. `SimulatedDisk` keeps what was written apart from what was flushed, so that tests can
-//! cut the power between any two calls. There is no vectored write: a flush holds many small records, and copying
-//! those together costs less than a list of pieces for the kernel.
+//! cut the power between any two calls; `VolatileDisk` does so for processes that are killed. There is no vectored write:
+//! a flush holds many small records, and copying those together costs less than a list of pieces for the kernel.
 
 mod real;
 #[cfg(any(test, feature = "simulated"))]
 mod simulated;
+#[cfg(any(test, feature = "planted-faults"))]
+mod volatile;
 
 use std::{fmt, io, sync::Arc};
 
@@ -16,6 +18,8 @@ pub use real::RealDisk;
 pub(crate) use simulated::Random;
 #[cfg(any(test, feature = "simulated"))]
 pub use simulated::SimulatedDisk;
+#[cfg(feature = "planted-faults")]
+pub use volatile::VolatileDisk;
 
 /// A directory. Names hold no separators.
 pub trait Disk: Send + Sync + fmt::Debug {

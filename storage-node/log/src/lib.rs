@@ -17,6 +17,7 @@ mod commit_log;
 mod directory;
 mod disk;
 mod error;
+pub mod fault_points;
 mod format;
 mod planted;
 mod rows;
@@ -30,6 +31,10 @@ pub use commit_log::{
 pub use directory::DataDirectory;
 #[cfg(any(test, feature = "simulated"))]
 pub use disk::SimulatedDisk;
+#[cfg(feature = "planted-faults")]
+pub use disk::VolatileDisk;
 pub use disk::{Disk, DiskFile, RealDisk, Space};
 pub use error::{FatalError, OpenError, ReadError};
+#[cfg(feature = "planted-faults")]
+pub use planted::plant_everywhere;
 pub use rows::{Checkpoint, RowError, RowIter, RowOptions, RowStats, RowStore};

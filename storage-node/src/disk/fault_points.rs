@@ -1,35 +1,16 @@
-//! Named places at which a test lets the process die: `FRESHET_FAULT_POINT=name:nth` ends it, as `kill -9` does, when
-//! the place is reached for the n-th time. Only in builds with the feature `fault-points`; elsewhere a place costs nothing.
+//! The places at which a test lets a storage node die, in the order in which an entry comes by: each lies between two
+//! steps, and whatever was done by then has to be enough. `FRESHET_FAULT_POINT=NAME:N` chooses one
+//! (`freshet_storage_log::fault_points`). Without the feature `planted-faults` they cost nothing.
 
-#[cfg(feature = "fault-points")]
-pub(super) use self::switched::reach;
+pub(super) use freshet_storage_log::fault_points::reach;
 
-/// A place has been reached.
-#[cfg(not(feature = "fault-points"))]
-pub(super) fn reach(_place: &'static str) {}
-
-#[cfg(feature = "fault-points")]
-mod switched {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    /// Place, and how often it may be reached before.
-    static CHOSEN: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
-
-    /// A place has been reached.
-    pub(in crate::disk) fn reach(place: &'static str) {
-        let Some((chosen, left)) = CHOSEN.get_or_init(read) else {
-            return;
-        };
-        if chosen == place && left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            // No destructor, no flush, no farewell.
-            std::process::abort();
-        }
-    }
-
-    fn read() -> Option<(String, AtomicU64)> {
-        let value = std::env::var("FRESHET_FAULT_POINT").ok()?;
-        let (place, nth) = value.split_once(':').unwrap_or((&value, "1"));
-        Some((place.to_owned(), AtomicU64::new(nth.parse().ok()?)))
-    }
-}
+/// The places of this crate.
+#[cfg(feature = "planted-faults")]
+pub(crate) const PLACES: [&str; 6] = [
+    "first_records_flushed",
+    "before_append",
+    "after_append",
+    "before_answers",
+    "before_checkpoint_commit",
+    "after_checkpoint_commit",
+];

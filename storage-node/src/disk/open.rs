@@ -12,11 +12,12 @@ use freshet_storage_contract::{MonotonicMs, PlacementError, Position, ShardId, T
 use freshet_storage_core::{Restore, RestoreError, StorageCore, StorageSettings};
 use freshet_storage_log::{
     Class, CommitLog, DataDirectory, Disk, Durable, LogHandle, LogOptions, OpenError, RealDisk, RowOptions, RowStore,
-    abort_process,
+    Space, abort_process,
 };
 use thiserror::Error;
 
 use super::checkpoints::Checkpoints;
+use super::fault_points::reach;
 use super::news::News;
 use super::{ENTRY, NodeDisk, take_records};
 
@@ -119,14 +120,15 @@ impl NodeDisk {
             folder: folder.clone(),
             source,
         };
-        let disk = Arc::new(RealDisk::open(folder).map_err(of_folder)?);
+        let disk = RealDisk::open(folder).map_err(of_folder)?;
+        #[cfg(feature = "planted-faults")]
+        let disk = freshet_storage_log::VolatileDisk::new(disk);
+        let disk = Arc::new(disk);
         let space = disk.space().map_err(of_folder)?;
         let directory = DataDirectory::open(disk, options.fresh_uuid.to_be_bytes(), &settings.cluster_uid.0);
         let directory = directory.map_err(of_content)?;
-        let rows = RowStore::open(&directory, RowOptions::default()).map_err(of_content)?;
-        let mut log_options = LogOptions::for_volume(space, options.entropy);
-        log_options.segment_bytes = log_options.segment_bytes.max(LEAST_SEGMENT_BYTES);
-        log_options.reserve_bytes = options.config.reserve_bytes(space.total_bytes);
+        let (log_options, row_options) = sizes(options, space);
+        let rows = RowStore::open(&directory, row_options).map_err(of_content)?;
         let log = CommitLog::open(&directory, log_options).map_err(of_content)?;
         let (mut core, applied_bytes) = Reading::new(folder, settings)?.read(&rows, &log, term_floor, now)?;
 
@@ -154,6 +156,17 @@ impl NodeDisk {
     }
 }
 
+/// Sizes of what is written to the volume.
+fn sizes(options: &DiskOptions, space: Space) -> (LogOptions, RowOptions) {
+    let mut log = LogOptions::for_volume(space, options.entropy);
+    log.segment_bytes = log.segment_bytes.max(LEAST_SEGMENT_BYTES);
+    log.reserve_bytes = options.config.reserve_bytes(space.total_bytes);
+    let rows = RowOptions::default();
+    #[cfg(feature = "planted-faults")]
+    let (log, rows) = crate::for_tests::shrunk(log, rows);
+    (log, rows)
+}
+
 /// Flushes what the core begins with, its term above all: nobody may have heard of a term that the next life uses again.
 fn flush_first_records(core: &mut StorageCore, log: &LogHandle, news: &News) -> io::Result<()> {
     let records: Vec<_> = take_records(core).collect();
@@ -166,6 +179,7 @@ fn flush_first_records(core: &mut StorageCore, log: &LogHandle, news: &News) -> 
         // The writer unparks this thread; a flush that fails ends the process.
         thread::park_timeout(PROGRESS_INTERVAL);
     }
+    reach("first_records_flushed");
     Ok(())
 }
 

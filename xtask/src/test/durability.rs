@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use super::parts::{Part, Step, cargo, programs};
+use super::{
+    parts::{Part, Step, cargo, programs},
+    planted::results_folder,
+};
 
 /// Kills of a round: more would be a longer history, and not a better one.
 const KILLS: u64 = 35;
@@ -37,9 +40,18 @@ pub(crate) fn power_cut_part() -> Part {
     }
 }
 
+/// What becomes of the results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// They are printed.
+    Nowhere,
+    /// They are pages of `checker/results` as well, which are checked in.
+    AsPages,
+}
+
 /// Runs `rounds` rounds with the broker in one process, and as many with it in two.
-pub(crate) fn part(rounds: u64, first_seed: u64) -> Part {
-    let in_turn = ["standalone", "apart"].map(|processes| step(processes, rounds, first_seed));
+pub(crate) fn part(rounds: u64, first_seed: u64, kept: Kept) -> Part {
+    let in_turn = ["standalone", "apart"].map(|processes| step(processes, rounds, first_seed, kept));
     Part {
         name: "durability",
         what: "a broker that is killed at any time, and everything that clients were promised",
@@ -50,7 +62,7 @@ pub(crate) fn part(rounds: u64, first_seed: u64) -> Part {
     }
 }
 
-fn step(processes: &str, rounds: u64, first_seed: u64) -> Step {
+fn step(processes: &str, rounds: u64, first_seed: u64, kept: Kept) -> Step {
     let run = cargo(&[
         "run",
         "--release",
@@ -64,7 +76,11 @@ fn step(processes: &str, rounds: u64, first_seed: u64) -> Step {
     let run = run.args(["--processes", processes]);
     let run = run.args(["--rounds".to_owned(), rounds.to_string()]);
     let run = run.args(["--kills".to_owned(), KILLS.to_string()]);
-    let run = run.args(["--seed".to_owned(), first_seed.to_string()]);
+    let mut run = run.args(["--seed".to_owned(), first_seed.to_string()]);
+    if kept == Kept::AsPages {
+        let page = results_folder().join(format!("kills-{processes}.md"));
+        run = run.args(["--report".into(), page.into_os_string()]);
+    }
     let deadline = ROUND.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
     Step::new(run, deadline)
 }

@@ -133,7 +133,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
             cleanup: Vec::new(),
             beside_next: false,
         },
-        durability::part(DURABILITY_ROUNDS, DURABILITY_SEED),
+        durability::part(DURABILITY_ROUNDS, DURABILITY_SEED, durability::Kept::Nowhere),
         Part {
             name: "clients",
             what: "stock MQTT clients and brokers of others through the same scripts, in both versions",

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     directory::DataDirectory,
     error::FatalError,
+    fault_points::reach,
     format::{to_u32, to_usize},
     planted::planted,
 };
@@ -166,13 +167,16 @@ impl Appender {
         frame::finish(&mut self.buffer, salt, self.end, to_u32(records), durable);
         let name = &self.current.name;
         let failed = |action| move |error| FatalError::new(name, action, error);
+        reach("before_write");
         self.current
             .file
             .write_at(self.end, &self.buffer)
             .map_err(failed("writing"))?;
+        reach("after_write");
         if !planted!(CompletedBeforeFlush) {
             self.current.file.sync_data().map_err(failed("flushing"))?;
         }
+        reach("after_flush");
         self.end += self.buffer.len() as u64;
         Ok(())
     }

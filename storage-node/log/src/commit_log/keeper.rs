@@ -14,7 +14,7 @@ use super::{
     segment::{Segment, make_spare},
     segments::Segments,
 };
-use crate::{disk::Disk, error::FatalError};
+use crate::{disk::Disk, error::FatalError, fault_points::reach};
 
 /// What the keeper needs.
 #[derive(Debug)]
@@ -42,14 +42,17 @@ impl Keeper<'_> {
     fn clear(&self, segment: &Segment) -> Result<(), FatalError> {
         let name = &segment.name;
         let failed = |action| move |error| FatalError::new(name, action, error);
+        reach("segment_covered");
         if segment.header.bytes == self.segment_bytes && self.segments.spares() < self.spare_segments {
             let spare = self.segments.name_spare();
             self.disk.rename(name, &spare).map_err(failed("renaming"))?;
+            reach("segment_recycled");
             // Before the file is written again: or the old name could come back with the new bytes.
             self.disk.sync_dir().map_err(failed("flushing the name of"))?;
             self.segments.add_spare(spare);
         } else {
             self.disk.remove(name).map_err(failed("removing"))?;
+            reach("segment_removed");
             // One at a time: or a later one could be gone and an earlier one be there.
             self.disk.sync_dir().map_err(failed("flushing the removal of"))?;
         }

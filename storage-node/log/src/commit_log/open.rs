@@ -21,6 +21,7 @@ use crate::{
     directory::DataDirectory,
     disk::Disk,
     error::{FatalError, OpenError},
+    fault_points::reach,
     planted::planted,
 };
 
@@ -99,6 +100,7 @@ impl CommitLog {
             AppendError::Full(error) => OpenError::io(".", 0, error),
             AppendError::Fatal(FatalError { file, source, .. }) => OpenError::io(&file, end, source),
         })?;
+        reach("log_opened");
         let recovery = Recovery {
             torn_bytes,
             last: last.into_iter().collect(),

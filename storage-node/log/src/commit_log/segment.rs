@@ -10,6 +10,7 @@ use super::LogMark;
 use crate::{
     disk::{Disk, DiskFile},
     error::{FatalError, OpenError},
+    fault_points::reach,
     format::{FRONT_BYTES, FileKind, Reader, to_usize},
     planted::planted,
 };
@@ -154,10 +155,13 @@ impl Segment {
         let file = disk.open(spare).map_err(failed("opening"))?;
         file.write_at(0, &header.encode()).map_err(failed("writing"))?;
         file.sync_data().map_err(failed("flushing"))?;
+        reach("segment_header_flushed");
         disk.rename(spare, &name).map_err(failed("renaming"))?;
+        reach("segment_renamed");
         if !planted!(SegmentNameNotFlushed) {
             disk.sync_dir().map_err(failed("flushing the name of"))?;
         }
+        reach("segment_begun");
         Ok(Self { name, header, file })
     }
 }

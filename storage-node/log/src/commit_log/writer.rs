@@ -19,7 +19,7 @@ use super::{
     segments::Segments,
     stats::Counters,
 };
-use crate::{disk::Disk, error::FatalError};
+use crate::{disk::Disk, error::FatalError, fault_points::reach, planted::planted};
 
 type OnDurable = Box<dyn FnMut(Durable) + Send>;
 type OnFatal = Box<dyn FnOnce(FatalError) + Send>;
@@ -162,6 +162,11 @@ impl Writer {
         let mut pending = VecDeque::new();
         while self.queue.take(&mut pending) {
             let began = Instant::now();
+            if planted!(ReportedBeforeFlush) {
+                let positions = pending.iter().map(|record| (record.shard, record.position)).collect();
+                let mark = self.appender.mark();
+                on_durable(Durable { mark, positions });
+            }
             match self.appender.append(&mut pending) {
                 Ok(appended) => self.report(began, appended, &mut on_durable),
                 Err(AppendError::Full(error)) => {
@@ -196,6 +201,7 @@ impl Writer {
             self.work.look();
         }
         on_durable(durable);
+        reach("reported");
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     meta::FileMeta,
     store::RowStore,
 };
+use crate::fault_points::reach;
 
 /// Changed rows on their way to disk. Dropped without [`Checkpoint::commit`], it has never been.
 #[derive(Debug)]
@@ -99,6 +100,7 @@ impl<'a> Checkpoint<'a> {
             }
         }
         self.written.extend(file.finish()?);
+        reach("rows_written");
         self.buffer.clear();
         self.buffered_bytes = 0;
         self.write_at_bytes = self.store.options.buffer_bytes;

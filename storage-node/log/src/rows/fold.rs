@@ -16,6 +16,7 @@ use super::{
     meta::FileMeta,
     store::RowStore,
 };
+use crate::fault_points::reach;
 
 /// Files that a fold has written and no manifest names yet.
 struct Output<'a> {
@@ -67,12 +68,14 @@ impl Output<'_> {
         self.store.counters.merged_bytes += self.finished.iter().map(|meta| meta.bytes).sum::<u64>();
         self.finished.clear();
         let before = mem::replace(&mut self.store.manifest, manifest);
+        reach("old_rows_useless");
         for meta in before.files() {
             if !self.store.manifest.files().any(|there| there.id == meta.id) {
                 // What is left when this fails goes at the next start.
                 let _ = self.store.directory.disk.remove(&file_name(meta.id));
             }
         }
+        reach("old_rows_removed");
         Ok(())
     }
 }

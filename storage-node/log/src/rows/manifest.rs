@@ -9,6 +9,7 @@ use super::{
 use crate::{
     directory::DataDirectory,
     error::{FatalError, OpenError},
+    fault_points::reach,
     format::{FRONT_BYTES, FileKind, Reader, to_u32, to_usize},
     planted::planted,
 };
@@ -157,11 +158,14 @@ impl Manifest {
             .map_err(RowError::of_new_file(NEW_FILE, "making"))?;
         let written = file.write_at(0, &self.encode(directory.node_uuid()));
         written.map_err(RowError::of_new_file(NEW_FILE, "writing"))?;
+        reach("manifest_written");
         if !planted!(ManifestNotFlushed) {
             file.sync_data().map_err(RowError::of_new_file(NEW_FILE, "flushing"))?;
         }
+        reach("manifest_flushed");
         let renamed = disk.rename(NEW_FILE, FILE);
         renamed.map_err(|error| FatalError::new(FILE, "renaming", error))?;
+        reach("manifest_renamed");
         if !planted!(ManifestNameNotFlushed) {
             disk.sync_dir()
                 .map_err(|error| FatalError::new(FILE, "flushing the name of", error))?;
