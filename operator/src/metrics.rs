@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use freshet_operator_core::loss::Fault;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -68,7 +69,7 @@ pub(crate) struct Metrics {
 /// How proxies are asked for their load, and what is decided by it.
 #[derive(Clone, Default)]
 struct Scaling {
-    clusters: Gauge,
+    clusters: Gauge<i64>,
     scrapes: Family<ResultLabel, Counter>,
     decisions: Family<DecisionLabels, Counter>,
 }
@@ -132,7 +133,7 @@ impl Metrics {
         let losses = Family::default();
         registry.register(
             "proxy_losses",
-            "Proxies taken out of the Service for being dead, and times that more would have been than may be",
+            "Proxies taken out of the Service for being dead or cut off, and times that more would have been than may be",
             Family::clone(&losses),
         );
         let scaling = Scaling::default();
@@ -237,18 +238,22 @@ impl Metrics {
         self.rebalances.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// Counts proxies that were taken out for being dead.
-    pub(crate) fn lost(&self, proxies: u64) {
-        if proxies > 0 {
-            self.losses
-                .get_or_create(&ResultLabel { result: "removed" })
-                .inc_by(proxies);
-        }
+    /// Counts a proxy that was taken out.
+    pub(crate) fn lost(&self, fault: Fault) {
+        let result = match fault {
+            Fault::Dead => "removed",
+            Fault::CutOff => "cut_off",
+        };
+        self.losses.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Counts that proxies stay though both witnesses speak against them.
-    pub(crate) fn losses_withheld(&self) {
-        self.losses.get_or_create(&ResultLabel { result: "withheld" }).inc();
+    pub(crate) fn losses_withheld(&self, fault: Fault) {
+        let result = match fault {
+            Fault::Dead => "withheld",
+            Fault::CutOff => "cut_off_withheld",
+        };
+        self.losses.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Counts a proxy that was asked for its load: `ok`, `failed`, `late`.
@@ -265,9 +270,13 @@ impl Metrics {
         self.scaling.decisions.get_or_create(&labels).inc();
     }
 
-    /// Says how many clusters are scaled or observed, and how long it took to ask and decide.
-    pub(crate) fn scaling_round(&self, clusters: usize, took: Duration) {
-        self.scaling.clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
+    /// Says that `now` clusters of one of the watched namespaces are scaled or observed, where `before` were.
+    pub(crate) fn scaled_changed(&self, before: i64, now: i64) {
+        self.scaling.clusters.inc_by(now.saturating_sub(before));
+    }
+
+    /// Says how long it took to ask and decide.
+    pub(crate) fn scaling_round(&self, took: Duration) {
         self.rounds.observe(took.as_secs_f64());
     }
 
@@ -288,6 +297,18 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gauges_are_sums_over_the_watched_namespaces() {
+        let metrics = Metrics::new("1.2.3");
+        let line = |clusters: i64| format!("freshet_operator_scaling_clusters {clusters}\n");
+        // One namespace with two clusters, another one with three.
+        metrics.scaled_changed(0, 2);
+        metrics.scaled_changed(0, 3);
+        assert!(metrics.encoded().contains(&line(5)), "{}", metrics.encoded());
+        metrics.scaled_changed(2, 0);
+        assert!(metrics.encoded().contains(&line(3)), "{}", metrics.encoded());
+    }
 
     #[test]
     fn the_text_names_every_metric() {

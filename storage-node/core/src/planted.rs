@@ -74,6 +74,8 @@ mod switch {
         NumberNotNoted,
         /// A log that goes on is an hour later than its last entry says.
         ClockJumpsAtStart,
+        /// Behind a start a client is let in before all proxies had time to name theirs.
+        LetInUnnamed,
     }
 
     impl Fault {
@@ -95,6 +97,7 @@ mod switch {
             Self::CursorNotWritten,
             Self::NumberNotNoted,
             Self::ClockJumpsAtStart,
+            Self::LetInUnnamed,
         ];
 
         /// Whether it shows only where a node has a disk, or far sooner there.
