@@ -18,7 +18,7 @@ pub(crate) struct BenchArgs {
     /// Measures two ways to drive a proxy's connections instead of brokers.
     #[arg(long)]
     drivers: bool,
-    /// Passed on to the measuring program, such as `--quick`.
+    /// Passed on to the measuring program, such as `--quick` or `durable --quick`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
