@@ -58,7 +58,7 @@ pub(crate) struct Options {
     /// Rounds of what takes minutes.
     #[arg(long, default_value_t = 1)]
     long_rounds: u32,
-    /// Seconds of each measurement of the former [default: 5, quick 1.5].
+    /// Seconds of each measurement of the former [default: 5, quick 1].
     #[arg(long)]
     seconds: Option<f64>,
     /// Light queues [default: 1,000,000, quick 20,000].
@@ -67,6 +67,9 @@ pub(crate) struct Options {
     /// Sessions that wait for the same [default: 100,000, quick 5,000].
     #[arg(long)]
     waited: Option<usize>,
+    /// Seconds from their begin to their end, at which everything else must be done [default: 240, quick 30].
+    #[arg(long)]
+    lifetime: Option<u64>,
     /// Sessions that come back [default: 15,000, quick 2,000].
     #[arg(long)]
     back: Option<usize>,
@@ -93,7 +96,7 @@ pub(crate) struct Options {
 impl Options {
     fn amount(&self) -> anyhow::Result<Amount> {
         let quick = self.quick;
-        let seconds = self.seconds.unwrap_or(if quick { 1.5 } else { 5.0 });
+        let seconds = self.seconds.unwrap_or(if quick { 1.0 } else { 5.0 });
         anyhow::ensure!(self.asleep_kept_of > 0, "--asleep-kept-of must be 1 at least");
         let amount = Amount {
             timing: Timing {
@@ -103,7 +106,7 @@ impl Options {
             light: self.light.unwrap_or(if quick { 20_000 } else { 1_000_000 }),
             waited: self.waited.unwrap_or(if quick { 5_000 } else { 100_000 }),
             publishes: if quick { 20_000 } else { 100_000 },
-            lifetime: Duration::from_secs(if quick { 30 } else { 180 }),
+            lifetime: Duration::from_secs(self.lifetime.unwrap_or(if quick { 30 } else { 240 })),
             back: self.back.unwrap_or(if quick { 2_000 } else { 15_000 }),
             passing: Passing {
                 bytes: self.asleep_mib.unwrap_or(if quick { 256 } else { 4_096 }) << 20,

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,6 +14,8 @@ use freshet_bench_load::{ProcessIo, Usage, process_io, process_usage, resident_b
 
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// Below those that connections get.
+const PORTS: Range<u16> = 20_000..32_000;
 const LOOK: Duration = Duration::from_millis(5);
 
 /// A folder for one broker, which goes with it.
@@ -135,10 +138,6 @@ impl Running {
     /// When it does not say.
     pub(crate) fn metrics(&self) -> anyhow::Result<Option<crate::metrics::Metrics>> {
         self.metrics.map(crate::metrics::Metrics::read).transpose()
-    }
-
-    pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics
     }
 
     /// Resident memory of its processes, with the pages of files in it.
@@ -280,13 +279,23 @@ impl Drop for Part {
     }
 }
 
-/// A port of the loopback that nobody has, for a process that cannot choose one, or must have it again.
+/// A port of the loopback that nobody has, for a process that cannot choose one, or must have it again. It is none that
+/// the system gives to connections, which might have it when the process comes for it.
 ///
 /// # Errors
 /// When there is none.
 pub(crate) fn free_port() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?)
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    // Measurements beside each other begin elsewhere.
+    let begin = std::process::id().wrapping_mul(37);
+    for _ in PORTS {
+        let turn = begin.wrapping_add(TURN.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(turn % u32::from(PORTS.end - PORTS.start))?;
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        }
+    }
+    anyhow::bail!("no free port in {PORTS:?}")
 }
 
 fn last_lines(log: Option<&Path>) -> String {

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use anyhow::Context as _;
-use freshet_bench_load::{self as load, Broker as _, Devices};
+use freshet_bench_load::{self as load, Devices};
 
 use super::disk::{drop_page_caches, folder_bytes};
 use super::{Findings, MIB, Reads};
