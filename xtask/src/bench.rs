@@ -24,7 +24,7 @@ pub(crate) struct BenchArgs {
     /// With `--instructions`: what is counted is checked in.
     #[arg(long, requires = "instructions")]
     write: bool,
-    /// Passed on to the measuring program, such as `--quick`.
+    /// Passed on to the measuring program, such as `--quick` or `durable --quick`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }

@@ -5,8 +5,12 @@
 //! (`freshet-bench-load`) and Kubernetes.
 
 mod brokers;
+mod durable;
 mod floor;
+mod freshet;
+mod metrics;
 mod peers;
+mod processes;
 mod report;
 mod run;
 mod work;
@@ -16,7 +20,10 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 #[derive(clap::Parser)]
-#[command(about = "Measures Freshet beside other brokers in one run, as ratios")]
+#[command(
+    about = "Measures Freshet beside other brokers in one run, as ratios",
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
     #[command(subcommand)]
     role: Option<Role>,
@@ -26,6 +33,8 @@ struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Role {
+    /// With persistence: what is acknowledged is kept.
+    Durable(durable::Options),
     /// Started by the measurement: does a broker's system calls and next to nothing else.
     Floor,
 }
@@ -35,6 +44,7 @@ fn main() -> ExitCode {
     freshet_bench_load::raise_file_limit();
     let result = match role {
         None => run::run(&options),
+        Some(Role::Durable(options)) => durable::run(&options),
         Some(Role::Floor) => floor::serve(),
     };
     match result {

@@ -9,10 +9,20 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum as _;
 use freshet_bench_load::Timing;
 
-use crate::brokers::{Kind, Running};
+use crate::brokers::Kind;
 use crate::peers;
-use crate::report::{self, Sample};
+use crate::report::{self, Layout, Sample};
 use crate::work::{Amount, Work};
+
+const LAYOUT: Layout<'_> = Layout {
+    ratios: &[
+        ("ratio", "Mosquitto"),
+        ("to floor", "floor"),
+        ("to one process", "Freshet"),
+    ],
+    goals: &[],
+    absent: &[],
+};
 
 /// How much is measured.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,7 +39,7 @@ pub(crate) struct Options {
     /// These kinds of work instead of all.
     #[arg(long, value_name = "WORK")]
     only: Vec<Work>,
-    /// These brokers [default: all; quick Freshet, Mosquitto and the floor].
+    /// These brokers [default: all; quick Freshet, Freshet apart, Mosquitto and the floor].
     #[arg(long, value_name = "BROKER")]
     broker: Vec<Kind>,
     /// Where the report goes [default: bench/results/full.md or quick.md; of a part nowhere but standard output].
@@ -59,11 +69,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         options.only.clone()
     };
     let kinds = match (&options.broker[..], quick) {
-        ([], true) => vec![Kind::Freshet, Kind::Mosquitto, Kind::Floor],
+        ([], true) => vec![Kind::Freshet, Kind::FreshetApart, Kind::Mosquitto, Kind::Floor],
         ([], false) => Kind::value_variants().to_vec(),
         (named, _) => named.to_vec(),
     };
-    peers::prepare(&kinds)?;
+    let needs: Vec<peers::Need> = kinds.iter().filter_map(|kind| kind.needs()).collect();
+    peers::prepare(&needs)?;
     let heading = heading(&kinds, rounds, amount)?;
     println!("{heading}");
 
@@ -73,20 +84,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut failures = BTreeSet::new();
     let result = measure(&works, kinds, rounds, amount, &mut samples, &mut failures);
     let mut text = heading;
-    text.push_str(&report::tables(&samples));
-    for failure in &failures {
-        let _ = writeln!(text, "\nFailed: {failure}.");
-    }
-    let _ = writeln!(text, "\nTook {} s.", started.elapsed().as_secs());
-    if let Err(error) = &result {
-        let _ = writeln!(text, "Ended early: {error:#}");
-    }
+    text.push_str(&report::tables(&samples, LAYOUT));
+    text.push_str(&ending(&failures, started.elapsed(), result.as_ref().err()));
     println!("{}", text.trim_start());
     let is_whole = options.only.is_empty() && options.broker.is_empty() && result.is_ok();
     if let Some(file) = options
         .output
         .clone()
-        .or_else(|| is_whole.then(|| default_output(quick)))
+        .or_else(|| is_whole.then(|| results(if quick { "quick.md" } else { "full.md" })))
     {
         write(&file, &text)?;
     }
@@ -104,12 +109,12 @@ fn measure(
     for round in 1..=rounds {
         for work in works {
             for &broker in &kinds {
-                let running = Running::start(broker)?;
+                let running = broker.start(&std::env::temp_dir())?;
                 let figures = match work.measure(&running, amount, u64::from(round)) {
                     Ok(figures) => figures,
                     Err(error) => {
                         let failure = format!("{}, {}: {error:#}", broker.title(), work.title());
-                        anyhow::ensure!(broker != Kind::Freshet, failure);
+                        anyhow::ensure!(!broker.is_freshet(), failure);
                         println!("round {round}  {failure}");
                         failures.insert(failure);
                         continue;
@@ -117,9 +122,10 @@ fn measure(
                 };
                 let sample = Sample {
                     round,
-                    work: *work,
-                    broker,
+                    work: work.title(),
+                    broker: broker.title(),
                     figures,
+                    details: String::new(),
                 };
                 println!("{sample}");
                 samples.push(sample);
@@ -132,19 +138,17 @@ fn measure(
 }
 
 fn heading(kinds: &[Kind], rounds: u32, amount: Amount) -> anyhow::Result<String> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let linux: Vec<&str> = release.trim().split('.').take(2).collect();
-    let cpus = std::thread::available_parallelism()?;
     let versions: Vec<String> = kinds.iter().map(|kind| kind.version()).collect::<Result<_, _>>()?;
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{} on {cpus} CPUs, Linux {}; {rounds} rounds of {:.1} s after {:.1} s of warm-up; load and broker on the same \
+        "{} on {}; {rounds} rounds of {:.1} s after {:.1} s of warm-up; load and broker on the same \
          CPUs, nothing pinned; payload {} bytes; {} connections, a crowd of {}. Median [least, most]; `ratio` is the \
-         first figure over that of Mosquitto in the same round, `to floor` over that of the floor: a program that does a \
-         broker's system calls and next to nothing else.",
+         first figure over that of Mosquitto in the same round, `to floor` over that of the floor, a program that does a \
+         broker's system calls and next to nothing else, `to one process` over that of Freshet. CPU and memory are those of \
+         all processes of a broker.",
         versions.join(", "),
-        linux.join("."),
+        machine()?,
         amount.timing.measured.as_secs_f64(),
         amount.timing.warm_up.as_secs_f64(),
         freshet_bench_load::PAYLOAD_BYTES,
@@ -154,12 +158,40 @@ fn heading(kinds: &[Kind], rounds: u32, amount: Amount) -> anyhow::Result<String
     Ok(text)
 }
 
-fn default_output(quick: bool) -> PathBuf {
-    let name = if quick { "quick.md" } else { "full.md" };
+/// The last lines of a report.
+pub(crate) fn ending(failures: &BTreeSet<String>, took: Duration, error: Option<&anyhow::Error>) -> String {
+    let mut text = String::new();
+    for failure in failures {
+        let _ = writeln!(text, "\nFailed: {failure}.");
+    }
+    let _ = writeln!(text, "\nTook {} s.", took.as_secs());
+    if let Some(error) = error {
+        let _ = writeln!(text, "Ended early: {error:#}");
+    }
+    text
+}
+
+/// What runs under the brokers.
+///
+/// # Errors
+/// When the system does not say.
+pub(crate) fn machine() -> anyhow::Result<String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let linux: Vec<&str> = release.trim().split('.').take(2).collect();
+    let cpus = std::thread::available_parallelism()?;
+    Ok(format!("{cpus} CPUs, Linux {}", linux.join(".")))
+}
+
+/// Where a report is checked in.
+pub(crate) fn results(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../results").join(name)
 }
 
-fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+/// Writes a report.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn write(file: &Path, text: &str) -> anyhow::Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }

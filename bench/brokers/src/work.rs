@@ -1,6 +1,9 @@
 //! The kinds of work, and which of their figures is compared.
 
-use freshet_bench_load::{self as load, Broker, Outcome, Timing};
+use freshet_bench_load::{self as load, Outcome, Timing};
+
+use crate::processes::Running;
+use crate::report::Figure;
 
 /// A kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -15,6 +18,8 @@ pub(crate) enum Work {
     Ingest,
     /// One publisher, 1,000 subscribers.
     FanOut,
+    /// 50 pairs at an offered rate.
+    Offered,
     /// 5,000 pairs at an offered rate.
     Sparse,
     /// CONNECT and CONNACK.
@@ -24,9 +29,6 @@ pub(crate) enum Work {
     /// All clients come back at once.
     Storm,
 }
-
-/// A figure of a measurement, by the name of its column.
-pub(crate) type Figure = (&'static str, f64);
 
 /// How much of it.
 #[derive(Debug, Clone, Copy)]
@@ -39,12 +41,13 @@ pub(crate) struct Amount {
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Pairs0,
         Self::Pairs1,
         Self::Pairs2,
         Self::Ingest,
         Self::FanOut,
+        Self::Offered,
         Self::Sparse,
         Self::Connects,
         Self::Idle,
@@ -58,6 +61,7 @@ impl Work {
             Self::Pairs2 => "50 pairs, QoS 2, window 20",
             Self::Ingest => "100 publishers, QoS 1, window 20, no subscriber",
             Self::FanOut => "fan-out 1 to 1,000, QoS 0, one message outstanding",
+            Self::Offered => "50 pairs, 10,000 msg/s offered, QoS 1, window 20",
             Self::Sparse => "sparse: 5,000 pairs, 10,000 msg/s offered, QoS 1, window 1",
             Self::Connects => "CONNECT and CONNACK",
             Self::Idle => "memory of an idle connection",
@@ -69,7 +73,7 @@ impl Work {
     ///
     /// # Errors
     /// When the broker fails or loses a message.
-    pub(crate) fn measure(self, broker: &dyn Broker, amount: Amount, seed: u64) -> anyhow::Result<Vec<Figure>> {
+    pub(crate) fn measure(self, broker: &Running, amount: Amount, seed: u64) -> anyhow::Result<Vec<Figure>> {
         let Amount {
             timing,
             connections,
@@ -80,7 +84,8 @@ impl Work {
             Self::Pairs1 => figures(&load::pairs(broker, timing, seed, 1)?),
             Self::Pairs2 => figures(&load::pairs(broker, timing, seed, 2)?),
             Self::Ingest => figures(&load::ingest(broker, timing, seed)?),
-            Self::FanOut => figures(&load::fan_out(broker, timing, seed)?),
+            Self::FanOut => fan_out(broker, timing, seed)?,
+            Self::Offered => figures(&load::offered(broker, timing, seed)?),
             Self::Sparse => figures(&load::sparse(broker, timing, seed)?),
             Self::Connects => {
                 let connects = load::connects(broker, connections)?;
@@ -104,6 +109,22 @@ impl Work {
             }
         })
     }
+}
+
+/// With what storage has sent to proxies for each message, where it is apart.
+fn fan_out(broker: &Running, timing: Timing, seed: u64) -> anyhow::Result<Vec<Figure>> {
+    let sent = |metrics: Option<crate::metrics::Metrics>| metrics.map(|m| m.sum("deliveries_total")).transpose();
+    let before = sent(broker.metrics()?)?;
+    let outcome = load::fan_out(broker, timing, seed)?;
+    let after = sent(broker.metrics()?)?;
+    let mut figures = figures(&outcome);
+    if let (Some(before), Some(after)) = (before, after) {
+        let messages = outcome.sent / load::FAN_OUT_SUBSCRIBERS;
+        // Exact below 2^53.
+        #[allow(clippy::cast_precision_loss)]
+        figures.push(("copies to proxies/message", (after - before) as f64 / messages as f64));
+    }
+    Ok(figures)
 }
 
 fn figures(outcome: &Outcome) -> Vec<Figure> {

@@ -3,13 +3,11 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::fleet::greet;
+use super::guest::{Guest, admit};
 use super::meter::Broker;
 
 /// Connections before the first reading, so that code and buffers of the process itself are not counted.
 const WARM_UP: usize = 200;
-/// Connections whose CONNECTs are on their way at once.
-const AT_ONCE: usize = 64;
 /// After the last CONNACK memory is read until it does not grow any more.
 const SETTLES: Duration = Duration::from_secs(5);
 
@@ -42,7 +40,7 @@ pub fn connects(broker: &dyn Broker, count: u32) -> anyhow::Result<Connects> {
     })
 }
 
-/// Bytes of the process that clients are connected to, per idle connection.
+/// Bytes of all processes of the broker, per idle connection.
 ///
 /// # Errors
 /// When one is refused.
@@ -71,17 +69,9 @@ fn settled_bytes(broker: &dyn Broker) -> anyhow::Result<u64> {
 }
 
 fn connect(broker: &dyn Broker, prefix: &str, count: usize, sockets: &mut Vec<TcpStream>) -> anyhow::Result<()> {
-    let first = sockets.len();
-    for start in (0..count).step_by(AT_ONCE) {
-        let begun = sockets.len();
-        for at in start..count.min(start + AT_ONCE) {
-            let mut socket = super::fleet::open(broker.address())?;
-            greet(&mut socket, &format!("{prefix}{first}-{at}"), None)?;
-            sockets.push(socket);
-        }
-        for (at, socket) in sockets[begun..].iter_mut().enumerate() {
-            super::fleet::await_answer(socket, None, start + at)?;
-        }
-    }
+    let guests: Vec<Guest> = (0..count)
+        .map(|at| Guest::clean(format!("{prefix}{at}"), None))
+        .collect();
+    sockets.extend(admit(broker.addresses(), &guests.iter().collect::<Vec<_>>())?);
     Ok(())
 }

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use super::Timing;
-use super::fleet::{Fleet, Subscription};
+use super::fleet::Fleet;
+use super::guest::Subscription;
 use super::meter::{Broker, Meter, Outcome, Phase, payload, read_payload};
 use crate::shuffle::shuffled;
 use crate::wire::{self, Packet};
 
+/// Those that each message goes to.
+pub const FAN_OUT_SUBSCRIBERS: u64 = 1_000;
 const SUBSCRIBERS: usize = 1_000;
 const TOPIC: &str = "bench/fan-out";
 
@@ -25,7 +28,7 @@ pub fn fan_out(broker: &dyn Broker, timing: Timing, seed: u64) -> anyhow::Result
     ];
     subscriptions.push(None);
     let publisher = SUBSCRIBERS;
-    let mut fleet = Fleet::connect(broker.address(), &subscriptions, &shuffled(subscriptions.len(), seed))?;
+    let mut fleet = Fleet::connect(broker.addresses(), &subscriptions, &shuffled(subscriptions.len(), seed))?;
     let mut meter = Meter::new(broker, timing, fleet.now());
     let mut expected = vec![0; SUBSCRIBERS];
     let mut published = 0;
@@ -40,7 +43,7 @@ pub fn fan_out(broker: &dyn Broker, timing: Timing, seed: u64) -> anyhow::Result
                 wire::encode_publish(out, TOPIC.as_bytes(), 1, 1, &payload);
             })?;
             published += 1;
-            meter.sent += u64::try_from(SUBSCRIBERS)?;
+            meter.sent += FAN_OUT_SUBSCRIBERS;
         }
         fleet.poll(Duration::from_millis(100), |client, now, packet, _| {
             match *packet {

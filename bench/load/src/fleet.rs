@@ -1,30 +1,19 @@
 //! The clients of a measurement: sockets, one epoll set, one send per client and wake.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use crate::guest::{Guest, Subscription, admit};
 use crate::wire::{self, Packet};
 
-/// Clients that connect, or wait for their answers, at once.
-const CONNECTS_AT_ONCE: usize = 256;
-const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// Event data of what is no client.
 const TIMER: u64 = u64::MAX;
-
-/// What a client does besides publishing.
-#[derive(Debug, Clone)]
-pub(crate) struct Subscription {
-    pub(crate) filter: String,
-    pub(crate) qos: u8,
-}
 
 struct Client {
     socket: OwnedFd,
@@ -42,49 +31,76 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Connects client `i` with subscription `subscriptions[i]`, in the order that `order` gives: the broker deals
+    /// Connects client `i` with a clean session and `subscriptions[i]`, in the order that `order` gives: the broker deals
     /// connections to workers as they come, so a shuffled order decides which pairs share a worker.
     ///
     /// # Errors
     /// When a client is refused or not answered in time.
     pub(crate) fn connect(
-        broker: SocketAddr,
+        broker: &[SocketAddr],
         subscriptions: &[Option<Subscription>],
         order: &[usize],
     ) -> anyhow::Result<Self> {
-        let mut sockets: Vec<Option<TcpStream>> = subscriptions.iter().map(|_| None).collect();
-        for some in order.chunks(CONNECTS_AT_ONCE) {
-            for &client in some {
-                let mut socket = open(broker)?;
-                greet(&mut socket, &format!("c{client}"), subscriptions[client].as_ref())?;
-                sockets[client] = Some(socket);
-            }
-            for &client in some {
-                let socket = sockets[client].as_mut().context("a client missing from the order")?;
-                await_answer(socket, subscriptions[client].as_ref(), client)?;
-            }
+        let guests: Vec<Guest> = (0..)
+            .zip(subscriptions)
+            .map(|(client, subscription): (usize, _)| Guest::clean(format!("c{client}"), subscription.clone()))
+            .collect();
+        Self::connect_as(broker, &guests, order)
+    }
+
+    /// Connects client `i` as `guests[i]`, in the order that `order` gives.
+    ///
+    /// # Errors
+    /// When a client is refused or not answered in time, or has a session when it should not, or none when it should.
+    pub(crate) fn connect_as(broker: &[SocketAddr], guests: &[Guest], order: &[usize]) -> anyhow::Result<Self> {
+        let mut fleet = Self::empty()?;
+        let ordered: Vec<&Guest> = order.iter().filter_map(|&client| guests.get(client)).collect();
+        let mut sockets: Vec<_> = order.iter().zip(admit(broker, &ordered)?).collect();
+        sockets.sort_by_key(|(client, _)| **client);
+        anyhow::ensure!(sockets.len() == guests.len(), "a client is missing from the order");
+        for (_, socket) in sockets {
+            fleet.watch(socket)?;
         }
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut clients = Vec::with_capacity(sockets.len());
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
-        for (index, socket) in (0..).zip(sockets) {
-            let socket = socket.context("a client missing from the order")?;
-            socket.set_nonblocking(true)?;
-            epoll::add(&epoll, &socket, epoll::EventData::new_u64(index), flags)?;
-            clients.push(Client {
-                socket: socket.into(),
-                unparsed: Vec::new(),
-                unsent: Vec::new(),
-            });
-        }
-        let (events, buffer) = (Vec::with_capacity(256), vec![0; 256 << 10]);
+        Ok(fleet)
+    }
+
+    /// A fleet without clients.
+    ///
+    /// # Errors
+    /// When the system has no epoll set for it.
+    pub(crate) fn empty() -> anyhow::Result<Self> {
         Ok(Self {
-            epoll,
-            clients,
-            events,
-            buffer,
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            clients: Vec::new(),
+            events: Vec::with_capacity(256),
+            buffer: vec![0; 256 << 10],
             started: Instant::now(),
         })
+    }
+
+    /// Connects more clients, whose indices go on behind those that are there.
+    ///
+    /// # Errors
+    /// As [`Self::connect_as`].
+    pub(crate) fn add(&mut self, broker: &[SocketAddr], guests: &[Guest]) -> anyhow::Result<()> {
+        let guests: Vec<&Guest> = guests.iter().collect();
+        for socket in admit(broker, &guests)? {
+            self.watch(socket)?;
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self, socket: std::net::TcpStream) -> anyhow::Result<()> {
+        socket.set_nonblocking(true)?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+        let data = epoll::EventData::new_u64(u64::try_from(self.clients.len())?);
+        epoll::add(&self.epoll, &socket, data, flags)?;
+        self.clients.push(Client {
+            socket: socket.into(),
+            unparsed: Vec::new(),
+            unsent: Vec::new(),
+        });
+        Ok(())
     }
 
     /// Adds a timer that ends [`Self::poll`]'s wait; the caller reads it.
@@ -193,53 +209,4 @@ impl Client {
         }
         Ok(())
     }
-}
-
-/// A connection whose reads do not wait for ever.
-///
-/// # Errors
-/// When the broker does not take it.
-pub(crate) fn open(broker: SocketAddr) -> anyhow::Result<TcpStream> {
-    let socket = TcpStream::connect_timeout(&broker, CONNECT_LIMIT)?;
-    socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(CONNECT_LIMIT))?;
-    Ok(socket)
-}
-
-/// Sends CONNECT, and SUBSCRIBE behind it.
-///
-/// # Errors
-/// When the connection is broken.
-pub(crate) fn greet(
-    socket: &mut TcpStream,
-    client_id: &str,
-    subscription: Option<&Subscription>,
-) -> anyhow::Result<()> {
-    let mut hello = Vec::new();
-    wire::encode_connect(&mut hello, client_id);
-    if let Some(Subscription { filter, qos }) = subscription {
-        wire::encode_subscribe(&mut hello, 1, filter.as_bytes(), *qos);
-    }
-    Ok(socket.write_all(&hello)?)
-}
-
-/// Reads CONNACK, and SUBACK behind it.
-///
-/// # Errors
-/// When they do not come, or CONNACK refuses.
-pub(crate) fn await_answer(
-    socket: &mut TcpStream,
-    subscription: Option<&Subscription>,
-    client: usize,
-) -> anyhow::Result<()> {
-    let expected = wire::CONNACK.len() + if subscription.is_some() { 5 } else { 0 };
-    let mut answer = vec![0; expected];
-    socket
-        .read_exact(&mut answer)
-        .with_context(|| format!("client {client} got no answer"))?;
-    anyhow::ensure!(
-        answer.starts_with(&wire::CONNACK),
-        "client {client} was refused: {answer:?}"
-    );
-    Ok(())
 }

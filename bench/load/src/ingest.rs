@@ -25,7 +25,7 @@ struct Publisher {
 /// # Errors
 /// When a publish is not acknowledged in its order, or the broker fails.
 pub fn ingest(broker: &dyn Broker, timing: Timing, seed: u64) -> anyhow::Result<Outcome> {
-    let mut fleet = Fleet::connect(broker.address(), &vec![None; PUBLISHERS], &shuffled(PUBLISHERS, seed))?;
+    let mut fleet = Fleet::connect(broker.addresses(), &vec![None; PUBLISHERS], &shuffled(PUBLISHERS, seed))?;
     let mut publishers = vec![Publisher::default(); PUBLISHERS];
     let mut meter = Meter::new(broker, timing, fleet.now());
     for (index, publisher) in publishers.iter_mut().enumerate() {

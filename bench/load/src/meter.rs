@@ -14,8 +14,8 @@ pub const PAYLOAD_BYTES: usize = 64;
 
 /// A broker that is measured.
 pub trait Broker {
-    /// Where clients connect.
-    fn address(&self) -> SocketAddr;
+    /// Where clients connect, in turns.
+    fn addresses(&self) -> &[SocketAddr];
 
     /// What its processes have used since their start.
     ///
@@ -23,7 +23,7 @@ pub trait Broker {
     /// When one has ended.
     fn usage(&self) -> anyhow::Result<Usage>;
 
-    /// Anonymous resident memory of the process that clients are connected to.
+    /// Anonymous resident memory of its processes.
     ///
     /// # Errors
     /// When it has ended.
@@ -33,7 +33,7 @@ pub trait Broker {
 /// CPU time, user and system, and times that a thread went to sleep.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
-    /// Of the process that clients are connected to.
+    /// Of the processes that clients are connected to.
     pub proxy_ns: u64,
     /// Of those behind it.
     pub storage_ns: u64,
@@ -46,7 +46,7 @@ pub struct Usage {
 pub struct Outcome {
     /// Deliveries; of work without subscribers, acknowledged publishes.
     pub messages_per_second: f64,
-    /// CPU of the process that clients are connected to, for each message.
+    /// CPU of the processes that clients are connected to, for each message.
     pub proxy_us: f64,
     /// CPU of those behind it, for each message.
     pub storage_us: f64,
@@ -58,12 +58,43 @@ pub struct Outcome {
     pub p99_us: f64,
     /// As above.
     pub p999_us: f64,
+    /// From the publish to its acknowledgement, where that is looked at.
+    pub acknowledged: Percentiles,
     /// Of the whole run, warm-up and end included; equal, or the measurement failed.
     pub sent: u64,
     /// As above.
     pub delivered: u64,
     /// CPU that neither broker nor load used, as a share of one CPU: the disturbance.
     pub others_cpus: f64,
+}
+
+/// Of latencies, in microseconds; not a number when there were none.
+#[derive(Debug, Clone, Copy)]
+pub struct Percentiles {
+    /// Half of them are below.
+    pub p50_us: f64,
+    /// 99 of 100 are below.
+    pub p99_us: f64,
+    /// 999 of 1,000 are below.
+    pub p999_us: f64,
+}
+
+impl Percentiles {
+    /// Of these.
+    #[must_use]
+    pub fn of_times(times: &[Duration]) -> Self {
+        Self::of(&mut times.iter().copied().map(micros).collect::<Vec<_>>())
+    }
+
+    /// Of these microseconds, which are sorted.
+    pub(crate) fn of(latencies_us: &mut [u32]) -> Self {
+        latencies_us.sort_unstable();
+        Self {
+            p50_us: percentile(latencies_us, 500),
+            p99_us: percentile(latencies_us, 990),
+            p999_us: percentile(latencies_us, 999),
+        }
+    }
 }
 
 /// Where a run stands.
@@ -92,6 +123,7 @@ pub(crate) struct Meter<'a> {
     first: Option<Mark>,
     last: Option<Mark>,
     latencies_us: Vec<u32>,
+    acknowledged_us: Vec<u32>,
     pub(crate) sent: u64,
     pub(crate) delivered: u64,
 }
@@ -106,6 +138,7 @@ impl<'a> Meter<'a> {
             first: None,
             last: None,
             latencies_us: Vec::new(),
+            acknowledged_us: Vec::new(),
             sent: 0,
             delivered: 0,
         }
@@ -115,8 +148,14 @@ impl<'a> Meter<'a> {
     pub(crate) fn deliver(&mut self, sent_at: Duration, now: Duration) {
         self.delivered += 1;
         if self.phase == Phase::Measured && self.latencies_us.len() < MAX_LATENCIES {
-            let latency = now.saturating_sub(sent_at).as_micros();
-            self.latencies_us.push(u32::try_from(latency).unwrap_or(u32::MAX));
+            self.latencies_us.push(micros(now.saturating_sub(sent_at)));
+        }
+    }
+
+    /// Notes the acknowledgement of what was sent at `sent_at`.
+    pub(crate) fn acknowledge(&mut self, sent_at: Duration, now: Duration) {
+        if self.phase == Phase::Measured && self.acknowledged_us.len() < MAX_LATENCIES {
+            self.acknowledged_us.push(micros(now.saturating_sub(sent_at)));
         }
     }
 
@@ -163,15 +202,16 @@ impl<'a> Meter<'a> {
         let elapsed = (last.at - first.at).as_secs_f64();
         let broker_ns = (last.usage.proxy_ns - first.usage.proxy_ns) + (last.usage.storage_ns - first.usage.storage_ns);
         let ours = to_f64(broker_ns) / 1e9 + last.own_seconds - first.own_seconds;
-        self.latencies_us.sort_unstable();
+        let delivered = Percentiles::of(&mut self.latencies_us);
         Ok(Outcome {
             messages_per_second: messages / elapsed,
             proxy_us: to_f64(last.usage.proxy_ns - first.usage.proxy_ns) / 1e3 / messages,
             storage_us: to_f64(last.usage.storage_ns - first.usage.storage_ns) / 1e3 / messages,
             proxy_switches: to_f64(last.usage.proxy_switches - first.usage.proxy_switches) / messages,
-            p50_us: percentile(&self.latencies_us, 500),
-            p99_us: percentile(&self.latencies_us, 990),
-            p999_us: percentile(&self.latencies_us, 999),
+            p50_us: delivered.p50_us,
+            p99_us: delivered.p99_us,
+            p999_us: delivered.p999_us,
+            acknowledged: Percentiles::of(&mut self.acknowledged_us),
             sent: self.sent,
             delivered: self.delivered,
             others_cpus: (last.machine_seconds - first.machine_seconds - ours) / elapsed,
@@ -189,6 +229,10 @@ impl<'a> Meter<'a> {
     }
 }
 
+pub(crate) fn micros(latency: Duration) -> u32 {
+    u32::try_from(latency.as_micros()).unwrap_or(u32::MAX)
+}
+
 /// A payload: when it was sent, and its place in its publisher's sequence.
 pub(crate) fn payload(sent_at: Duration, sequence: u64) -> [u8; PAYLOAD_BYTES] {
     let mut payload = [0; PAYLOAD_BYTES];
@@ -203,18 +247,29 @@ pub(crate) fn payload(sent_at: Duration, sequence: u64) -> [u8; PAYLOAD_BYTES] {
 /// # Errors
 /// Unless it is the `expected` one of its sequence: something was lost, doubled or overtaken.
 pub(crate) fn read_payload(payload: &[u8], expected: u64) -> anyhow::Result<Duration> {
-    let (Some((sent_at, rest)), true) = (payload.split_first_chunk(), payload.len() == PAYLOAD_BYTES) else {
-        anyhow::bail!("a payload of {} bytes", payload.len())
-    };
-    let sequence = rest.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
+    let (sent_at, sequence) = parse_payload(payload, PAYLOAD_BYTES)?;
     anyhow::ensure!(
         sequence == expected,
         "message {sequence} arrived where {expected} was next"
     );
-    Ok(Duration::from_nanos(u64::from_le_bytes(*sent_at)))
+    Ok(sent_at)
 }
 
-pub(crate) fn percentile(sorted: &[u32], permille: usize) -> f64 {
+/// The time a payload was sent, and its place in its sequence.
+///
+/// # Errors
+/// When it is not of so many bytes, 16 at least.
+pub(crate) fn parse_payload(payload: &[u8], bytes: usize) -> anyhow::Result<(Duration, u64)> {
+    let split = payload.split_first_chunk().filter(|_| payload.len() == bytes);
+    let sequence = split.and_then(|(_, rest)| rest.first_chunk());
+    let (Some((sent_at, _)), Some(sequence)) = (split, sequence) else {
+        anyhow::bail!("a payload of {} bytes", payload.len())
+    };
+    let sent_at = Duration::from_nanos(u64::from_le_bytes(*sent_at));
+    Ok((sent_at, u64::from_le_bytes(*sequence)))
+}
+
+fn percentile(sorted: &[u32], permille: usize) -> f64 {
     sorted
         .get(sorted.len().saturating_sub(1) * permille / 1_000)
         .map_or(f64::NAN, |value| f64::from(*value))

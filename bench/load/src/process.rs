@@ -41,6 +41,36 @@ pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     Ok(field(&status, "RssAnon:").context("no RssAnon in the status")? * 1024)
 }
 
+/// What a process has read from files and pipes, and has made the kernel write to disks, since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProcessIo {
+    /// Sockets are not in it.
+    pub read_bytes: u64,
+    /// Whole pages, as soon as they are to be written.
+    pub written_bytes: u64,
+}
+
+/// Reads and writes of a process.
+///
+/// # Errors
+/// When the process has ended.
+pub fn process_io(pid: u32) -> anyhow::Result<ProcessIo> {
+    let io = fs::read_to_string(format!("/proc/{pid}/io"))?;
+    Ok(ProcessIo {
+        read_bytes: field(&io, "rchar:").context("no rchar")?,
+        written_bytes: field(&io, "write_bytes:").context("no write_bytes")?,
+    })
+}
+
+/// Resident memory of a process with the pages of files in it, its program among them.
+///
+/// # Errors
+/// When the process has ended.
+pub fn whole_resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    Ok(field(&status, "VmRSS:").context("no VmRSS in the status")? * 1024)
+}
+
 /// Busy time of the whole machine in seconds, idle and waiting for disks left out: shows how much others disturbed.
 ///
 /// # Errors

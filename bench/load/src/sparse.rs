@@ -1,5 +1,5 @@
-//! 5,000 pairs and 10,000 messages a second offered, QoS 1, one unacknowledged each, ends on random workers: a fleet of
-//! devices, where hardly two messages share a wake.
+//! 10,000 messages a second offered at QoS 1, ends on random workers: by 5,000 pairs with one unacknowledged each, a fleet
+//! of devices where hardly two messages share a wake; or by the pairs of [`super::pairs`].
 //!
 //! The load is open: messages are due at even intervals whatever the broker does, and latency counts from then.
 
@@ -10,12 +10,13 @@ use rustix::event::Timespec;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 
 use super::Timing;
-use super::fleet::{Fleet, Subscription};
+use super::fleet::Fleet;
+use super::guest::Subscription;
 use super::meter::{Broker, Meter, Outcome, Phase, payload, read_payload};
+use super::pairs::packet_id;
 use crate::shuffle::shuffled;
 use crate::wire::{self, Packet};
 
-const PAIRS: usize = 5_000;
 const INTERVAL: Duration = Duration::from_micros(100);
 
 #[derive(Clone, Default)]
@@ -23,26 +24,38 @@ struct Pair {
     sent: u64,
     acknowledged: u64,
     delivered: u64,
-    /// Messages due while one is unacknowledged.
+    /// Messages due while the window is full.
     due: VecDeque<Duration>,
 }
 
-/// CPU and time of each message of many pairs.
+/// CPU and time of each message of 5,000 pairs.
 ///
 /// # Errors
 /// When a message is lost, doubled or overtaken, or the broker fails.
 pub fn sparse(broker: &dyn Broker, timing: Timing, seed: u64) -> anyhow::Result<Outcome> {
-    let mut subscriptions = vec![None; PAIRS];
-    subscriptions.extend((0..PAIRS).map(|pair| {
+    offer(broker, timing, seed, 5_000, 1)
+}
+
+/// CPU and time of each message of 50 pairs.
+///
+/// # Errors
+/// As [`sparse`].
+pub fn offered(broker: &dyn Broker, timing: Timing, seed: u64) -> anyhow::Result<Outcome> {
+    offer(broker, timing, seed, super::pairs::PAIRS, super::pairs::WINDOW)
+}
+
+fn offer(broker: &dyn Broker, timing: Timing, seed: u64, count: usize, window: u64) -> anyhow::Result<Outcome> {
+    let mut subscriptions = vec![None; count];
+    subscriptions.extend((0..count).map(|pair| {
         Some(Subscription {
             filter: topic(pair),
             qos: 1,
         })
     }));
-    let mut fleet = Fleet::connect(broker.address(), &subscriptions, &shuffled(subscriptions.len(), seed))?;
-    let topics: Vec<String> = (0..PAIRS).map(topic).collect();
-    let order = shuffled(PAIRS, seed ^ 1);
-    let mut pairs = vec![Pair::default(); PAIRS];
+    let mut fleet = Fleet::connect(broker.addresses(), &subscriptions, &shuffled(subscriptions.len(), seed))?;
+    let topics: Vec<String> = (0..count).map(topic).collect();
+    let order = shuffled(count, seed ^ 1);
+    let mut pairs = vec![Pair::default(); count];
 
     let timer = timerfd_create(
         TimerfdClockId::Monotonic,
@@ -64,10 +77,10 @@ pub fn sparse(broker: &dyn Broker, timing: Timing, seed: u64) -> anyhow::Result<
             match *packet {
                 Packet::PubAck { .. } => {
                     pairs[client].acknowledged += 1;
-                    pairs[client].publish_due(&topics[client], out);
+                    pairs[client].publish_due(&topics[client], window, out);
                 }
                 Packet::Publish { packet_id, payload, .. } => {
-                    let pair = &mut pairs[client - PAIRS];
+                    let pair = &mut pairs[client - count];
                     meter.deliver(read_payload(payload, pair.delivered)?, now);
                     pair.delivered += 1;
                     wire::encode_puback(out, packet_id);
@@ -83,7 +96,7 @@ pub fn sparse(broker: &dyn Broker, timing: Timing, seed: u64) -> anyhow::Result<
             let Some(&index) = turns.next() else { break };
             pairs[index].due.push_back(due_at);
             meter.sent += 1;
-            fleet.send(index, |out| pairs[index].publish_due(&topics[index], out))?;
+            fleet.send(index, |out| pairs[index].publish_due(&topics[index], window, out))?;
             due_at += INTERVAL;
         }
     }
@@ -91,12 +104,12 @@ pub fn sparse(broker: &dyn Broker, timing: Timing, seed: u64) -> anyhow::Result<
 }
 
 impl Pair {
-    fn publish_due(&mut self, topic: &str, out: &mut Vec<u8>) {
-        if self.sent > self.acknowledged {
-            return;
-        }
-        if let Some(due_at) = self.due.pop_front() {
-            wire::encode_publish(out, topic.as_bytes(), 1, 1, &payload(due_at, self.sent));
+    fn publish_due(&mut self, topic: &str, window: u64, out: &mut Vec<u8>) {
+        while self.sent - self.acknowledged < window
+            && let Some(due_at) = self.due.pop_front()
+        {
+            let payload = payload(due_at, self.sent);
+            wire::encode_publish(out, topic.as_bytes(), 1, packet_id(self.sent), &payload);
             self.sent += 1;
         }
     }

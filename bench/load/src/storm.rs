@@ -1,7 +1,6 @@
 //! All clients come back at once, while others are at work: how long until all are in, and what the others notice.
 //!
-//! The others are 50 pairs at QoS 1, each with a message due every 100 ms, whatever the broker does; latency counts from
-//! when a message was due. A client that is refused or not answered within ten seconds comes again a second later.
+//! A client that is refused or not answered within ten seconds comes again a second later.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -15,14 +14,11 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, ipproto, recv, send, sockopt,
 };
 
-use super::fleet::{Fleet, Subscription};
-use super::meter::{Broker, payload, percentile, read_payload};
-use super::pairs::packet_id;
-use crate::shuffle::shuffled;
-use crate::wire::{self, Packet};
+use super::guest::address_of;
+use super::meter::{Broker, Percentiles};
+use super::others::Others;
+use crate::wire;
 
-const PAIRS: usize = 50;
-const INTERVAL: Duration = Duration::from_millis(100);
 /// How long the others are looked at before the storm.
 const CALM: Duration = Duration::from_secs(3);
 /// Connections begun between two looks at the others.
@@ -52,15 +48,14 @@ pub struct Storm {
 /// # Errors
 /// When not all are in after two minutes, or the others lose a message.
 pub fn storm(broker: &dyn Broker, clients: u32, seed: u64) -> anyhow::Result<Storm> {
-    let mut others = Others::connect(broker.address(), seed)?;
-    let calm_until = others.fleet.now() + CALM;
-    while others.fleet.now() < calm_until {
+    let mut others = Others::connect(broker.addresses(), seed)?;
+    let calm_until = Instant::now() + CALM;
+    while Instant::now() < calm_until {
         others.step(Duration::from_millis(1))?;
     }
-    let mut calm = std::mem::take(&mut others.latencies_us);
-    calm.sort_unstable();
+    let calm = others.take_latencies();
 
-    let mut crowd = Crowd::new(broker.address(), clients)?;
+    let mut crowd = Crowd::new(broker.addresses(), clients)?;
     let started = Instant::now();
     while crowd.is_out() {
         let is_busy = crowd.step()?;
@@ -73,97 +68,19 @@ pub fn storm(broker: &dyn Broker, clients: u32, seed: u64) -> anyhow::Result<Sto
     }
     let all_in_s = started.elapsed().as_secs_f64();
     others.end()?;
-    others.latencies_us.sort_unstable();
+    let Percentiles { p50_us, p99_us, .. } = others.take_latencies();
     Ok(Storm {
         all_in_s,
         again: crowd.again,
-        calm_p99_us: percentile(&calm, 990),
-        p50_us: percentile(&others.latencies_us, 500),
-        p99_us: percentile(&others.latencies_us, 990),
+        calm_p99_us: calm.p99_us,
+        p50_us,
+        p99_us,
     })
-}
-
-/// Those that are in when the storm comes.
-struct Others {
-    fleet: Fleet,
-    topics: Vec<String>,
-    sent: Vec<u64>,
-    delivered: Vec<u64>,
-    /// Next publisher and when its message is due.
-    due: (usize, Duration),
-    latencies_us: Vec<u32>,
-}
-
-impl Others {
-    fn connect(address: SocketAddr, seed: u64) -> anyhow::Result<Self> {
-        let topics: Vec<String> = (0..PAIRS).map(|pair| format!("bench/storm/{pair}")).collect();
-        let mut subscriptions = vec![None; PAIRS];
-        subscriptions.extend(topics.iter().map(|topic| {
-            Some(Subscription {
-                filter: topic.clone(),
-                qos: 1,
-            })
-        }));
-        let fleet = Fleet::connect(address, &subscriptions, &shuffled(subscriptions.len(), seed))?;
-        let due = (0, fleet.now());
-        Ok(Self {
-            fleet,
-            topics,
-            sent: vec![0; PAIRS],
-            delivered: vec![0; PAIRS],
-            due,
-            latencies_us: Vec::new(),
-        })
-    }
-
-    /// Publishes what is due and takes what has come.
-    fn step(&mut self, wait: Duration) -> anyhow::Result<()> {
-        let pairs = u32::try_from(PAIRS)?;
-        while self.due.1 <= self.fleet.now() {
-            let (pair, at) = self.due;
-            let sequence = self.sent[pair];
-            let topic = self.topics[pair].as_bytes();
-            self.fleet.send(pair, |out| {
-                wire::encode_publish(out, topic, 1, packet_id(sequence), &payload(at, sequence));
-            })?;
-            self.sent[pair] += 1;
-            self.due = ((pair + 1) % PAIRS, at + INTERVAL / pairs);
-        }
-        self.poll(wait)
-    }
-
-    fn poll(&mut self, wait: Duration) -> anyhow::Result<()> {
-        let (delivered, latencies_us) = (&mut self.delivered, &mut self.latencies_us);
-        self.fleet.poll(wait, |client, now, packet, out| {
-            match *packet {
-                Packet::PubAck { .. } => {}
-                Packet::Publish { packet_id, payload, .. } => {
-                    let due_at = read_payload(payload, delivered[client - PAIRS])?;
-                    delivered[client - PAIRS] += 1;
-                    let latency = now.saturating_sub(due_at).as_micros();
-                    latencies_us.push(u32::try_from(latency).unwrap_or(u32::MAX));
-                    wire::encode_puback(out, packet_id);
-                }
-                _ => anyhow::bail!("an unexpected {packet:?}"),
-            }
-            Ok(())
-        })
-    }
-
-    /// Waits for what is outstanding.
-    fn end(&mut self) -> anyhow::Result<()> {
-        let until = self.fleet.now() + super::DRAIN_LIMIT;
-        while self.delivered != self.sent {
-            anyhow::ensure!(self.fleet.now() < until, "messages of those that were in are lost");
-            self.poll(Duration::from_millis(100))?;
-        }
-        Ok(())
-    }
 }
 
 /// Those that come back.
 struct Crowd {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
     clients: Vec<Comer>,
@@ -185,10 +102,10 @@ struct Comer {
 }
 
 impl Crowd {
-    fn new(address: SocketAddr, clients: u32) -> anyhow::Result<Self> {
+    fn new(addresses: &[SocketAddr], clients: u32) -> anyhow::Result<Self> {
         let count = usize::try_from(clients)?;
         Ok(Self {
-            address,
+            addresses: addresses.to_vec(),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(256),
             clients: (0..count).map(|_| Comer::default()).collect(),
@@ -242,14 +159,15 @@ impl Crowd {
 
     fn begin(&mut self, index: usize, now: Instant) -> anyhow::Result<()> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let family = if self.address.is_ipv4() {
+        let address = address_of(&self.addresses, index)?;
+        let family = if address.is_ipv4() {
             AddressFamily::INET
         } else {
             AddressFamily::INET6
         };
         let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
         sockopt::set_tcp_nodelay(&socket, true)?;
-        match connect(&socket, &self.address) {
+        match connect(&socket, &address) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error.into()),
         }

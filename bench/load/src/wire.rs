@@ -3,13 +3,17 @@
 //! Leaves out everything else of MQTT on purpose: the product's codec is `mqtt/`, and a load that depended on it would
 //! change its figures whenever the codec changes.
 
+pub mod five;
+
 /// A decoded packet that borrows from the read buffer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// CONNECT, not looked into.
     Connect,
-    /// CONNACK with its return code.
+    /// CONNACK of either version.
     ConnAck {
+        /// Whether there was a session.
+        session_present: bool,
         /// 0 = accepted.
         code: u8,
     },
@@ -53,8 +57,11 @@ pub enum Packet<'a> {
         /// 0, 1 or 2.
         qos: u8,
     },
-    /// SUBACK, not looked into.
-    SubAck,
+    /// SUBACK of either version.
+    SubAck {
+        /// For the last filter: the granted QoS, or from 0x80 a refusal.
+        code: u8,
+    },
     /// PINGREQ.
     PingReq,
     /// DISCONNECT.
@@ -85,6 +92,7 @@ pub fn decode(buffer: &[u8]) -> Result<Option<(Packet<'_>, usize)>, Malformed> {
     let packet = match first >> 4 {
         1 => Packet::Connect,
         2 => Packet::ConnAck {
+            session_present: *body.first().ok_or(Malformed)? & 1 == 1,
             code: *body.get(1).ok_or(Malformed)?,
         },
         3 => decode_publish(first, body)?,
@@ -101,7 +109,9 @@ pub fn decode(buffer: &[u8]) -> Result<Option<(Packet<'_>, usize)>, Malformed> {
             packet_id: take_u16(body)?.0,
         },
         8 => decode_subscribe(body)?,
-        9 => Packet::SubAck,
+        9 => Packet::SubAck {
+            code: *body.last().ok_or(Malformed)?,
+        },
         12 => Packet::PingReq,
         14 => Packet::Disconnect,
         _ => return Err(Malformed),
@@ -179,9 +189,19 @@ pub fn encode_publish(out: &mut Vec<u8>, topic: &[u8], qos: u8, packet_id: u16, 
 
 /// Appends a CONNECT of a clean session without keep-alive.
 pub fn encode_connect(out: &mut Vec<u8>, client_id: &str) {
+    encode_connect_with(out, client_id, 2);
+}
+
+/// Appends a CONNECT of a session that outlives its connections, without keep-alive.
+pub fn encode_connect_kept(out: &mut Vec<u8>, client_id: &str) {
+    encode_connect_with(out, client_id, 0);
+}
+
+fn encode_connect_with(out: &mut Vec<u8>, client_id: &str, flags: u8) {
     out.push(0x10);
     encode_remaining_length(out, 12 + client_id.len());
-    out.extend_from_slice(b"\x00\x04MQTT\x04\x02\x00\x00");
+    out.extend_from_slice(b"\x00\x04MQTT\x04");
+    out.extend_from_slice(&[flags, 0, 0]);
     encode_string(out, client_id.as_bytes());
 }
 
@@ -227,6 +247,10 @@ pub fn encode_suback(out: &mut Vec<u8>, packet_id: u16, qos: u8) {
 
 /// An accepting CONNACK without a session.
 pub const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+/// An accepting CONNACK with a session.
+pub const CONNACK_WITH_SESSION: [u8; 4] = [0x20, 2, 1, 0];
+/// DISCONNECT.
+pub const DISCONNECT: [u8; 2] = [0xe0, 0];
 /// PINGRESP.
 pub const PINGRESP: [u8; 2] = [0xd0, 0];
 

@@ -28,9 +28,9 @@ pub(crate) fn idle_bytes(broker: &Broker, connections: u32, tls: bool) -> anyhow
     let mut connect = |count: usize| -> anyhow::Result<()> {
         for _ in 0..count {
             sockets.push(if tls {
-                connect_tls(broker.address(), &config)?
+                connect_tls(broker.addresses()[0], &config)?
             } else {
-                connect_plain(broker.address())?
+                connect_plain(broker.addresses()[0])?
             });
         }
         Ok(())

@@ -65,8 +65,8 @@ impl Broker {
 }
 
 impl freshet_bench_load::Broker for Broker {
-    fn address(&self) -> SocketAddr {
-        self.proxy.address
+    fn addresses(&self) -> &[SocketAddr] {
+        std::slice::from_ref(&self.proxy.address)
     }
 
     fn usage(&self) -> anyhow::Result<Usage> {
