@@ -33,7 +33,7 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The figures of one storm.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Storm {
     /// From the first connection to the last CONNACK.
     pub all_in_s: f64,
@@ -45,6 +45,10 @@ pub struct Storm {
     pub p50_us: f64,
     /// As above.
     pub p99_us: f64,
+    /// When each client was in, since the first connection, in order.
+    pub entered: Vec<Duration>,
+    /// Each latency of the others until all were in, in microseconds, in order of length.
+    pub others_us: Vec<u32>,
 }
 
 /// Lets `clients` connect at once.
@@ -80,6 +84,8 @@ pub fn storm(broker: &dyn Broker, clients: u32, seed: u64) -> anyhow::Result<Sto
         calm_p99_us: percentile(&calm, 990),
         p50_us: percentile(&others.latencies_us, 500),
         p99_us: percentile(&others.latencies_us, 990),
+        entered: crowd.entered.iter().map(|at| at.duration_since(started)).collect(),
+        others_us: others.latencies_us,
     })
 }
 
@@ -173,6 +179,7 @@ struct Crowd {
     backing_off: VecDeque<(Instant, usize)>,
     awaited: VecDeque<(Instant, usize, u64)>,
     inside: usize,
+    entered: Vec<Instant>,
     again: u64,
 }
 
@@ -196,6 +203,7 @@ impl Crowd {
             backing_off: VecDeque::new(),
             awaited: VecDeque::new(),
             inside: 0,
+            entered: Vec::with_capacity(count),
             again: 0,
         })
     }
@@ -279,6 +287,7 @@ impl Crowd {
                 Ok((count, _)) if answer.get(..count) == Some(&wire::CONNACK) && !client.is_in => {
                     client.is_in = true;
                     self.inside += 1;
+                    self.entered.push(now);
                 }
                 Err(Errno::AGAIN) if !is_broken => {}
                 _ => self.come_again(index, now),
