@@ -7,6 +7,7 @@ mod cluster;
 mod down;
 mod generate;
 mod images;
+mod measure;
 mod mutants;
 mod paths;
 mod soak;
@@ -54,6 +55,8 @@ enum Verb {
     Mutants(mutants::MutantsArgs),
     /// Measurements.
     Bench(bench::BenchArgs),
+    /// Measurements on a Kubernetes.
+    Measure(measure::MeasureArgs),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -71,6 +74,7 @@ async fn main() -> ExitCode {
         Verb::Soak(args) => soak::soak(&args).await,
         Verb::Mutants(args) => mutants::mutants(&args).await,
         Verb::Bench(args) => bench::bench(&args).await,
+        Verb::Measure(args) => measure::measure(&args).await,
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
