@@ -31,6 +31,14 @@ fn spec(cpu: &str, waiting: u32) -> Value {
         "drain": {"linger": "3s", "timeout": "120s", "maxMovesPerSecond": 500},
         "rebalance": {"mode": "OnReconnectOnly"},
         "rollout": {"canary": "10s"},
+        // As many on one node as on the other: what is drained would be by chance otherwise.
+        "scheduling": {"topologySpreadConstraints": [{
+            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+            "nodeTaintsPolicy": "Honor",
+            "labelSelector": {"matchLabels": {
+                "freshet.dev/cluster": "mqtt", "app.kubernetes.io/component": "proxy",
+            }},
+        }]},
     }})
 }
 

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use freshet_e2e::condition::{Observed, await_condition};
 use freshet_e2e::mosquitto::{Subscriber, publish};
 use freshet_e2e::pod_process;
 use freshet_e2e::product::{self, Images, chart};
 use freshet_e2e::progress::step;
 use freshet_e2e::{Cluster, node::UpOptions};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::broker::{Broker, DEADLINE, MESSAGE_DEADLINE, with_broker_alone};
 use crate::operators::{REPLICAS, get, run, scale, without_operator};
