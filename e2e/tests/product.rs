@@ -12,6 +12,7 @@ mod client;
 #[path = "product/demotion.rs"]
 mod demotion;
 #[path = "product/device.rs"]
+#[allow(dead_code, reason = "the cases of `measure` use the rest")]
 mod device;
 #[path = "product/failures.rs"]
 mod failures;
@@ -29,8 +30,13 @@ mod messages;
 mod moves;
 #[path = "product/operator.rs"]
 mod operator;
+#[path = "product/operator_process.rs"]
+#[allow(dead_code, reason = "the cases of `measure` use the rest")]
+mod operator_process;
 #[path = "product/operator_upgrade.rs"]
 mod operator_upgrade;
+#[path = "product/operators.rs"]
+mod operators;
 #[path = "product/placement.rs"]
 mod placement;
 #[path = "product/refusals.rs"]

@@ -8,6 +8,7 @@ mod down;
 mod generate;
 mod images;
 mod instructions;
+mod measure;
 mod mutants;
 mod paths;
 mod soak;
@@ -55,6 +56,8 @@ enum Verb {
     Mutants(mutants::MutantsArgs),
     /// Measurements.
     Bench(bench::BenchArgs),
+    /// Measurements on a Kubernetes.
+    Measure(measure::MeasureArgs),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -72,6 +75,7 @@ async fn main() -> ExitCode {
         Verb::Soak(args) => soak::soak(&args).await,
         Verb::Mutants(args) => mutants::mutants(&args).await,
         Verb::Bench(args) => bench::bench(&args).await,
+        Verb::Measure(args) => measure::measure(&args).await,
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -1,7 +1,7 @@
 //! `xtask soak`: what shows its faults only after long, or costs too much for each test run: the simulation, clients that
 //! say anything, the fuzz targets and mutants of the cores, each for as long as one likes; a broker that is killed some
-//! hundred times, and mistakes on purpose that this has to find; a file system whose power is cut; brokers of others, and
-//! all stock clients on a Kubernetes.
+//! hundred times, and mistakes on purpose that this has to find; a file system whose power is cut; brokers of others; all
+//! stock clients, and the measurements, on a Kubernetes.
 
 use std::{process::ExitCode, time::SystemTime};
 
@@ -11,8 +11,8 @@ use clap::Args;
 use crate::{
     steps::Interrupt,
     test::{
-        Kept, Part, Sequences, clients_on_kubernetes, differences, durability_part, fuzz_steps, mutants_part,
-        noise_part, planted_part, power_cut_part, programs, run_parts, simulation_part,
+        Kept, Part, Sequences, clients_on_kubernetes, differences, durability_part, fuzz_steps, measure_part,
+        mutants_part, noise_part, planted_part, power_cut_part, programs, run_parts, simulation_part,
     },
 };
 
@@ -54,6 +54,7 @@ pub(crate) async fn soak(args: &SoakArgs) -> Result<ExitCode> {
             beside_next: false,
         },
         clients_on_kubernetes()?,
+        measure_part(&[])?,
         Part {
             name: "fuzz",
             what: "every fuzz target",

@@ -6,6 +6,7 @@
 
 mod durability;
 mod fuzz;
+mod measure;
 mod mutants;
 mod noise;
 mod parts;
@@ -23,6 +24,7 @@ use freshet_e2e::progress::display;
 use crate::steps::{Ending, Interrupt, run};
 pub(crate) use durability::{Kept, part as durability_part, power_cut_part};
 pub(crate) use fuzz::fuzz_steps;
+pub(crate) use measure::part as measure_part;
 pub(crate) use mutants::part as mutants_part;
 pub(crate) use noise::part as noise_part;
 pub(crate) use parts::{Counts, Part, Step, clients_on_kubernetes, differences, programs};

@@ -90,7 +90,12 @@ impl Others {
 
     /// What was seen since the last call.
     pub(crate) fn take_latencies(&mut self) -> Percentiles {
-        Percentiles::of(&mut std::mem::take(&mut self.latencies_us))
+        Percentiles::of(&mut self.take_samples())
+    }
+
+    /// The same, each by itself, in microseconds.
+    pub(crate) fn take_samples(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.latencies_us)
     }
 
     /// Waits for what is outstanding.

@@ -29,7 +29,7 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The figures of one storm.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Storm {
     /// From the first connection to the last CONNACK.
     pub all_in_s: f64,
@@ -41,6 +41,10 @@ pub struct Storm {
     pub p50_us: f64,
     /// As above.
     pub p99_us: f64,
+    /// When each client was in, since the first connection, in order.
+    pub entered: Vec<Duration>,
+    /// Each latency of the others until all were in, in microseconds, in order of length.
+    pub others_us: Vec<u32>,
 }
 
 /// Lets `clients` connect at once.
@@ -68,13 +72,16 @@ pub fn storm(broker: &dyn Broker, clients: u32, seed: u64) -> anyhow::Result<Sto
     }
     let all_in_s = started.elapsed().as_secs_f64();
     others.end()?;
-    let Percentiles { p50_us, p99_us, .. } = others.take_latencies();
+    let mut others_us = others.take_samples();
+    let Percentiles { p50_us, p99_us, .. } = Percentiles::of(&mut others_us);
     Ok(Storm {
         all_in_s,
         again: crowd.again,
         calm_p99_us: calm.p99_us,
         p50_us,
         p99_us,
+        entered: crowd.entered.iter().map(|at| at.duration_since(started)).collect(),
+        others_us,
     })
 }
 
@@ -90,6 +97,7 @@ struct Crowd {
     backing_off: VecDeque<(Instant, usize)>,
     awaited: VecDeque<(Instant, usize, u64)>,
     inside: usize,
+    entered: Vec<Instant>,
     again: u64,
 }
 
@@ -113,6 +121,7 @@ impl Crowd {
             backing_off: VecDeque::new(),
             awaited: VecDeque::new(),
             inside: 0,
+            entered: Vec::with_capacity(count),
             again: 0,
         })
     }
@@ -197,6 +206,7 @@ impl Crowd {
                 Ok((count, _)) if answer.get(..count) == Some(&wire::CONNACK) && !client.is_in => {
                     client.is_in = true;
                     self.inside += 1;
+                    self.entered.push(now);
                 }
                 Err(Errno::AGAIN) if !is_broken => {}
                 _ => self.come_again(index, now),

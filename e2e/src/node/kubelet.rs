@@ -65,6 +65,8 @@ pub fn servers(
             flag("proxy-mode", "iptables"),
             flag("cluster-cidr", addresses.pods()),
             flag("hostname-override", &name),
+            // For the machine, which measures how soon rules follow endpoints.
+            flag("metrics-bind-address", format!("{}:10249", addresses.node(number))),
             // These limits are the machine's, and not a guest's to set.
             flag("conntrack-max-per-core", 0),
             flag("conntrack-tcp-timeout-established", "0s"),

@@ -3,87 +3,26 @@
 //! It runs as a process of the test, beside a cluster whose own operator is away, so that it can be told where to die;
 //! the points are asked of the program, so that a new one is walked through as well.
 
-use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use freshet_e2e::condition::{Observed, await_condition};
 use freshet_e2e::node::UpOptions;
 use freshet_e2e::product::{self, Images};
-use freshet_e2e::{Cluster, command, with_temp_namespace};
+use freshet_e2e::{Cluster, with_temp_namespace};
 use serde_json::{Value, json};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::broker::{DEADLINE, condition};
-use crate::operator::without_operator;
+use crate::operator_process::OperatorProcess;
+use crate::operators::without_operator;
 use crate::turns;
 
 /// How long the operator may take to come to a point.
 const FAULT_DEADLINE: Duration = Duration::from_secs(120);
 /// `abort` ends a process with it (signal(7)).
 const SIGABRT: i32 = 6;
-
-/// The operator as a process of the test.
-struct Operator {
-    program: PathBuf,
-    kubeconfig: PathBuf,
-    namespace: String,
-    images: [(&'static str, String); 2],
-}
-
-impl Operator {
-    async fn new(cluster: &Cluster, images: &Images, namespace: &str) -> Result<Self> {
-        let values = images.chart_values();
-        let image = |role: &str| {
-            let tag = values.iter().find(|(name, _)| *name == format!("image.{role}.tag"));
-            tag.map(|(_, tag)| format!("freshet/{role}:{tag}"))
-                .with_context(|| format!("no tag of {role}"))
-        };
-        Ok(Self {
-            program: product::program("freshet-operator").await?,
-            kubeconfig: cluster.kubeconfig(),
-            namespace: namespace.to_owned(),
-            images: [
-                ("FRESHET_PROXY_IMAGE", image("proxy")?),
-                ("FRESHET_STORAGE_IMAGE", image("storage")?),
-            ],
-        })
-    }
-
-    async fn fault_points(&self) -> Result<Vec<String>> {
-        let said = command::run(Command::new(&self.program).arg("fault-points")).await?;
-        let points: Vec<String> = said.lines().map(str::to_owned).collect();
-        ensure!(points.len() >= 10, "only {points:?}");
-        Ok(points)
-    }
-
-    /// Starts it; it ends with the returned handle.
-    fn start(&self, fault: Option<&str>) -> Result<Child> {
-        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.log", self.namespace));
-        let log = File::options().create(true).append(true).open(log)?;
-        let mut command = Command::new(&self.program);
-        command
-            .arg("run")
-            .env("FRESHET_KUBECONFIG", &self.kubeconfig)
-            .env("FRESHET_WATCH_NAMESPACES", &self.namespace)
-            .env("FRESHET_LEASE_NAMESPACE", &self.namespace)
-            .env("FRESHET_HTTP_LISTEN", "127.0.0.1:0")
-            // One name for all, so that the next need not wait until the lease of the last has run out.
-            .env("POD_NAME", "operator")
-            .envs(self.images.clone())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true);
-        if let Some(fault) = fault {
-            command.env("FRESHET_FAULT_POINT", fault);
-        }
-        command.spawn().context("cannot start the operator")
-    }
-}
 
 /// What has to happen for a write to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,7 +149,7 @@ async fn an_operator_that_died_at_any_write_is_finished_by_the_next() -> Result<
 }
 
 async fn walk(cluster: &Cluster, images: &Images, namespace: &str) -> Result<()> {
-    let operator = Operator::new(cluster, images, namespace).await?;
+    let operator = OperatorProcess::new(cluster, images, namespace).await?;
     let apply = async |name: &str, occasion, edition| {
         let resource = resource(namespace, name, occasion, edition);
         cluster.kubectl().apply(&[resource]).await.map(drop)

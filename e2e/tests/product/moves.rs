@@ -1,7 +1,6 @@
 //! Clients that are moved: proxies that leave hand theirs over, and full ones give some to those that are new. Nothing
 //! acknowledged is lost, nothing of QoS 2 comes twice, no will fires, and nobody is interrupted twice.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::broker::{Broker, DEADLINE, with_broker, with_broker_alone};
 use crate::client::Client;
-use crate::device::{Device, Report, Seen, Watcher};
+use crate::device::{Device, Report, Seen, Watcher, outcome_of};
 
 /// Clients of a scale-in; half of them publish with QoS 1, half with QoS 2.
 const DEVICES: u16 = 200;
@@ -86,13 +85,12 @@ async fn a_scale_in_from_four_to_two_loses_nothing_and_interrupts_nobody_twice()
 
 /// Waits for devices that were asked to end: all that they had acknowledged has arrived, some were moved, and none twice.
 pub(crate) async fn ensure_all_arrived(
-    mut devices: JoinSet<Result<Report>>,
+    devices: JoinSet<Result<Report>>,
     watcher: JoinHandle<Result<Seen>>,
 ) -> Result<()> {
-    let mut acknowledged = BTreeMap::new();
+    let outcome = outcome_of(devices, watcher).await?;
     let mut moved = 0;
-    while let Some(report) = devices.join_next().await {
-        let report = report??;
+    for report in &outcome.reports {
         ensure!(
             report.interruptions <= 1,
             "{} was interrupted {} times",
@@ -100,20 +98,11 @@ pub(crate) async fn ensure_all_arrived(
             report.interruptions
         );
         moved += report.interruptions;
-        acknowledged.insert(report.number, report.acknowledged);
     }
     ensure!(moved > 0, "no client was on the proxies that left: nothing is shown");
-    let seen = watcher.await??;
-    ensure!(seen.wills == 0, "{} wills fired", seen.wills);
-    for (number, count) in acknowledged {
-        let got = seen.by_device.get(&number).cloned().unwrap_or_default();
-        for sequence in 1..=count {
-            let times = got.get(&sequence).copied().unwrap_or(0);
-            // QoS 1 may come again.
-            let is_right = if number % 2 == 0 { times >= 1 } else { times == 1 };
-            ensure!(is_right, "message {sequence} of {number} came {times} times");
-        }
-    }
+    ensure!(outcome.wills == 0, "{} wills fired", outcome.wills);
+    ensure!(outcome.lost.is_empty(), "{:?}", outcome.lost);
+    ensure!(outcome.doubled.is_empty(), "{:?}", outcome.doubled);
     Ok(())
 }
 

@@ -2,66 +2,23 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use freshet_e2e::condition::{Observed, await_condition};
 use freshet_e2e::mosquitto::{Subscriber, publish};
 use freshet_e2e::pod_process;
 use freshet_e2e::product::{self, Images, chart};
 use freshet_e2e::progress::step;
 use freshet_e2e::{Cluster, node::UpOptions};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::broker::{Broker, DEADLINE, MESSAGE_DEADLINE, with_broker_alone};
+use crate::operators::{REPLICAS, get, run, scale, without_operator};
 
 /// How long nobody may look after clusters when the leader was killed: its lease runs out.
 const TAKEOVER_AFTER_KILL: Duration = Duration::from_secs(20);
 /// The same when it was told to stop: it gives the lease back.
 const TAKEOVER_AFTER_STOP: Duration = Duration::from_secs(3);
-/// Replicas of the chart's default.
-const REPLICAS: usize = 2;
-const DEPLOYMENT: &str = "deployment/freshet-operator";
 const CONTAINER: &str = "operator";
-
-/// Runs kubectl where the operator lives.
-async fn run(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
-    let scope = ["--namespace", chart::NAMESPACE];
-    cluster.kubectl().run(&[arguments, scope.as_slice()].concat()).await
-}
-
-async fn get(cluster: &Cluster, what: &[&str]) -> Result<Value> {
-    let text = run(cluster, &[&["get", "--output=json"], what].concat()).await?;
-    serde_json::from_str(&text).with_context(|| format!("kubectl get {what:?}"))
-}
-
-/// Sets the number of the operator's replicas, and waits until that many pods are there and ready.
-pub(crate) async fn scale(cluster: &Cluster, replicas: usize) -> Result<()> {
-    run(cluster, &["scale", DEPLOYMENT, &format!("--replicas={replicas}")]).await?;
-    let selector = "app.kubernetes.io/name=freshet-operator";
-    await_condition(&format!("{replicas} replicas of the operator"), DEADLINE, async || {
-        let pods = get(cluster, &["pods", "--selector", selector]).await?;
-        let pods = pods["items"].as_array().cloned().unwrap_or_default();
-        let ready = pods.iter().filter(|pod| is_ready(pod)).count();
-        Ok(if pods.len() == replicas && ready == replicas {
-            Observed::Met(())
-        } else {
-            Observed::NotYet(format!("{} pods, {ready} ready", pods.len()))
-        })
-    })
-    .await
-}
-
-fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array();
-    conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
-}
-
-/// Runs `test` while there is no operator in the cluster; afterwards there is one again, whatever came of it.
-pub(crate) async fn without_operator<T>(cluster: &Cluster, test: impl AsyncFnOnce() -> Result<T>) -> Result<T> {
-    scale(cluster, 0).await?;
-    let result = test().await;
-    scale(cluster, REPLICAS).await?;
-    result
-}
 
 /// Who leads.
 async fn leader(cluster: &Cluster) -> Result<String> {

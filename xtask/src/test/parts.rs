@@ -162,7 +162,7 @@ pub(super) async fn build(fuzz_seconds: u64, interrupt: &mut Interrupt) -> Resul
 }
 
 /// Takes the Kubernetes of the tests away.
-fn no_kubernetes() -> Result<Step> {
+pub(super) fn no_kubernetes() -> Result<Step> {
     Ok(Step::new(
         this_program(&["down", "--instance", TEST_INSTANCE])?,
         5 * MINUTE,

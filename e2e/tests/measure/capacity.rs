@@ -1,0 +1,222 @@
+//! Row 4: a proxy may suddenly use half of its CPU, and the operator is to find out from the round trip of publishes alone
+//! what it still carries.
+//!
+//! What is true is found out beforehand: how much a proxy carries within the objective that has so little from the start.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use freshet_e2e::pod_process;
+use serde_json::{Value, json};
+
+use crate::broker::{Broker, PROXY, with_broker_alone};
+use crate::loads::await_clients;
+use crate::publishers::{Publishers, Sample};
+use crate::stage::{resources, warm_requests};
+use crate::table::{Figures, Row, Sheet, ms};
+
+const CLIENTS: u32 = 1_000;
+const FULL_CPU: &str = "200m";
+const HALF_CPU: &str = "100m";
+/// Messages per second that the search for the truth begins with, and by how much it goes on.
+const FIRST_RATE: f64 = 200.0;
+const STEP: f64 = 1.15;
+/// How long each rate lasts, and how much of its end is looked at.
+const RATE_LASTS: Duration = Duration::from_secs(8);
+const LOOKED_AT: Duration = Duration::from_secs(5);
+/// No proxy of this size carries more.
+const MOST_RATE: f64 = 20_000.0;
+const OBJECTIVE: Duration = Duration::from_millis(100);
+/// Load of the proxy whose CPU is halved, in parts of what it carries then.
+const LOAD: f64 = 1.4;
+/// The target that is set, in the same: nothing is learned below a fifth of it.
+const TARGET: f64 = 3.0;
+const BEFORE: Duration = Duration::from_secs(75);
+const LEARNS: Duration = Duration::from_secs(180);
+const GOAL_PERCENT: f64 = 20.0;
+
+fn spec(mode: &str, cpu: &str, target: u64) -> Value {
+    json!({"proxy": {
+        "replicas": 1,
+        "resources": resources(cpu),
+        "warm": {"min": 2, "requests": warm_requests()},
+        "scaling": {
+            "mode": mode, "min": 1, "max": 3,
+            // CPU in percent of its limit would say it as well.
+            "targets": {
+                "connections": 0, "connectsPerSecond": 0, "publishesInPerSecond": target,
+                "deliveriesOutPerSecond": 0, "cpuPercent": 0, "memoryPercent": 0,
+            },
+        },
+    }})
+}
+
+/// The time between two messages of each client at so many messages per second.
+fn every(rate: f64) -> Duration {
+    Duration::from_secs_f64(f64::from(CLIENTS) / rate)
+}
+
+/// One rate and what came of it.
+struct Tried {
+    asked: f64,
+    carried: f64,
+    p99_ms: f64,
+}
+
+/// Lets a proxy carry more and more until its round trip misses the objective.
+async fn find_truth(broker: &Broker<'_>) -> Result<Vec<Tried>> {
+    let mut rate = FIRST_RATE;
+    let publishers = Publishers::begin(broker.address().await?, CLIENTS, every(rate)).await;
+    await_clients(broker, usize::try_from(CLIENTS)?).await?;
+    let mut tried = Vec::new();
+    while rate < MOST_RATE {
+        publishers.publish_every(every(rate));
+        tokio::time::sleep(RATE_LASTS.saturating_sub(LOOKED_AT)).await;
+        publishers.take_samples();
+        let began = Instant::now();
+        tokio::time::sleep(LOOKED_AT).await;
+        let samples: Vec<Sample> = publishers.take_samples();
+        let figures = Figures::of(samples.iter().map(|sample| ms(sample.round_trip)));
+        let carried = f64::from(u32::try_from(samples.len())?) / began.elapsed().as_secs_f64();
+        tried.push(Tried {
+            asked: rate,
+            carried,
+            p99_ms: figures.p99,
+        });
+        if figures.p99 > ms(OBJECTIVE) {
+            return Ok(tried);
+        }
+        rate *= STEP;
+    }
+    anyhow::bail!("a proxy with {HALF_CPU} carries {MOST_RATE} messages per second")
+}
+
+/// Lets a container use half of the CPU time that it may.
+async fn halve(broker: &Broker<'_>, pod: &str) -> Result<()> {
+    let process = pod_process::container_pid(broker.cluster, broker.namespace, pod, PROXY).await?;
+    let groups = std::fs::read_to_string(format!("/proc/{process}/cgroup"))?;
+    let of = |controller: &str| {
+        groups.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            let has = controllers.split(',').any(|of| of == controller);
+            has.then(|| path.trim_start_matches('/').to_owned())
+        })
+    };
+    // Version 1 of cgroups, and version 2.
+    let (file, rest) = if let Some(path) = of("cpu") {
+        (
+            PathBuf::from("/sys/fs/cgroup/cpu").join(path).join("cpu.cfs_quota_us"),
+            String::new(),
+        )
+    } else {
+        let path = of("").context("a process without a cgroup")?;
+        let file = PathBuf::from("/sys/fs/cgroup").join(path).join("cpu.max");
+        let text = std::fs::read_to_string(&file)?;
+        let period = text.split_whitespace().nth(1).context("no period")?.to_owned();
+        (file, format!(" {period}"))
+    };
+    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let quota: u64 = text.split_whitespace().next().context("no quota")?.parse()?;
+    std::fs::write(&file, format!("{}{rest}", quota / 2)).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// What the operator has learned at a time.
+struct Look {
+    at: Duration,
+    learned: Option<f64>,
+    reason: String,
+}
+
+async fn look(broker: &Broker<'_>, began: Instant) -> Result<Look> {
+    let scaling = broker.resource().await?["status"]["scaling"].clone();
+    Ok(Look {
+        at: began.elapsed(),
+        learned: scaling["learnedCapacity"]["publishesInPerSecond"].as_f64(),
+        reason: scaling["lastDecision"]["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn capacity_is_learned() -> Result<()> {
+    let sheet = Sheet::begin()?;
+    let mut tried = Vec::new();
+    with_broker_alone("measure-truth", spec("Off", HALF_CPU, 0), async |broker| {
+        tried = find_truth(broker).await?;
+        Ok(())
+    })
+    .await?;
+    let cells = |t: &Tried| [t.asked, t.carried, t.p99_ms].map(|value| format!("{value:.1}"));
+    sheet.write_samples(
+        "capacity-truth",
+        &["asked_per_second", "carried_per_second", "p99_ms"],
+        tried.iter().map(cells),
+    )?;
+    let within = tried.iter().rev().find(|tried| tried.p99_ms <= ms(OBJECTIVE));
+    let truth = within.context("no rate is carried within the objective")?.carried;
+    println!("a proxy with {HALF_CPU} carries {truth:.0} messages per second");
+
+    let target = format!("{:.0}", truth * TARGET).parse()?;
+    with_broker_alone("measure-capacity", spec("Scale", FULL_CPU, target), async |broker| {
+        let publishers = Publishers::begin(broker.address().await?, CLIENTS, every(truth * LOAD)).await;
+        tokio::time::sleep(BEFORE).await;
+        let began = Instant::now();
+        let before = look(broker, began).await?;
+        ensure!(before.learned.is_none(), "{:?} was learned before", before.learned);
+        let serving = broker.accepting().await?;
+        let [proxy] = &serving[..] else {
+            anyhow::bail!("one proxy carries it: {serving:?}")
+        };
+        halve(broker, proxy).await?;
+        let mut looks = Vec::new();
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        while began.elapsed() < LEARNS {
+            ticks.tick().await;
+            looks.push(look(broker, began).await?);
+        }
+        drop(publishers);
+        write(&sheet, truth, &looks)
+    })
+    .await
+}
+
+fn write(sheet: &Sheet, truth: f64, looks: &[Look]) -> Result<()> {
+    let cells = |look: &Look| {
+        let learned = look.learned.map(|learned| format!("{learned:.0}")).unwrap_or_default();
+        [format!("{:.0}", ms(look.at)), learned, format!("\"{}\"", look.reason)]
+    };
+    let columns = ["after_ms", "learned_per_second", "last_decision"];
+    sheet.write_samples("capacity-learned", &columns, looks.iter().map(cells))?;
+    let learned = looks.last().and_then(|look| look.learned);
+    let off = learned.map_or(f64::NAN, |learned| (learned - truth).abs() / truth * 100.0);
+    let named = looks
+        .iter()
+        .find(|look| look.reason.contains("was learned from round trips"));
+    let row = Row::new(
+        (4, 1),
+        "CPU of the only proxy halved: what is learned is off the truth by",
+        "%",
+        Figures::of([off]),
+    )
+    .goal(
+        format!(
+            "<= {GOAL_PERCENT:.0} % after {} s, named in the decision",
+            LEARNS.as_secs()
+        ),
+        |figures| figures.max <= GOAL_PERCENT && named.is_some(),
+    )
+    .note(format!(
+        "a proxy with {HALF_CPU} carries {truth:.0} messages per second within the objective, learned were {:.0}",
+        learned.unwrap_or(f64::NAN)
+    ))
+    .note(match named {
+        Some(look) => format!("after {:.0} s: \"{}\"", look.at.as_secs_f64(), look.reason),
+        None => "no decision named it".to_owned(),
+    });
+    sheet.write(&[row])
+}
