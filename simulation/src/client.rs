@@ -81,7 +81,6 @@ pub(crate) struct Client {
     server_aliases: BTreeMap<NonZeroU16, String>,
     // Requests.
     pending: BTreeMap<PacketId, Pending>,
-    pings: usize,
     ids_in_use: BTreeSet<PacketId>,
 }
 
@@ -131,7 +130,6 @@ impl Client {
             all_read: None,
             all_read_ms: 0,
             told: None,
-            pings: 0,
             unanswered: Vec::new(),
         });
         let mut client = Self {
@@ -157,7 +155,6 @@ impl Client {
             acknowledged: Vec::new(),
             server_aliases: BTreeMap::new(),
             pending: BTreeMap::new(),
-            pings: 0,
             ids_in_use: BTreeSet::new(),
         };
         client.send_connect(identity, will.map(|(message, _)| message));
@@ -235,15 +232,8 @@ impl Client {
     /// PINGREQ.
     pub(crate) fn ping(&mut self, history: &mut History) {
         if self.is_connected {
-            self.pings += 1;
             self.send(&ClientPacket::PingReq);
-            self.write_down_pings(history);
-        }
-    }
-
-    fn write_down_pings(&self, history: &mut History) {
-        if let Some(connection) = history.connections.get_mut(self.connection) {
-            connection.pings = self.pings;
+            history.ping(self.connection);
         }
     }
 

@@ -19,6 +19,7 @@ pub struct History {
     pub(crate) messages: Vec<Message>,
     pub(crate) requests: Vec<Request>,
     pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) pings: Vec<Ping>,
     pub(crate) faults: Vec<Fault>,
     /// When everything had come to rest; connections that had not ended then were alive.
     pub(crate) rest: Option<At>,
@@ -51,8 +52,6 @@ pub(crate) struct Connection {
     pub(crate) all_read_ms: u64,
     /// What the server's DISCONNECT said.
     pub(crate) told: Option<ReasonCode>,
-    /// Pings without answer.
-    pub(crate) pings: usize,
     /// Exchanges and requests that have no answer.
     pub(crate) unanswered: Vec<String>,
 }
@@ -145,6 +144,14 @@ pub(crate) struct Options {
     pub(crate) retain_as_published: bool,
     pub(crate) retain_handling: RetainHandling,
     pub(crate) identifier: Option<u32>,
+}
+
+/// A PINGREQ.
+#[derive(Debug)]
+pub(crate) struct Ping {
+    pub(crate) connection: usize,
+    pub(crate) sent: At,
+    pub(crate) answered: Option<At>,
 }
 
 /// A PUBLISH of the server.
@@ -279,6 +286,31 @@ impl History {
     pub(crate) fn times_broken(&self, what: impl Fn(Broken) -> bool, from: At, to: At) -> usize {
         let within = |f: &&Fault| f.at > from && f.at < to && what(f.what);
         self.faults.iter().filter(within).count()
+    }
+
+    /// A client pings.
+    pub(crate) fn ping(&mut self, connection: usize) {
+        let sent = self.next();
+        let answered = None;
+        self.pings.push(Ping {
+            connection,
+            sent,
+            answered,
+        });
+    }
+
+    /// The oldest ping of a connection that has no answer has one now. False: there is none.
+    pub(crate) fn pong(&mut self, connection: usize) -> bool {
+        let answered = self.next();
+        let is_one = |p: &&mut Ping| p.connection == connection && p.answered.is_none();
+        let ping = self.pings.iter_mut().find(is_one);
+        ping.map(|ping| ping.answered = Some(answered)).is_some()
+    }
+
+    /// Pings of a connection that have no answer.
+    pub(crate) fn unanswered_pings(&self, connection: usize) -> usize {
+        let is_one = |p: &&Ping| p.connection == connection && p.answered.is_none();
+        self.pings.iter().filter(is_one).count()
     }
 
     /// The session of a connection; none: CONNECT was not accepted.

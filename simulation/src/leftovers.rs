@@ -37,7 +37,7 @@ pub(crate) const fn of_link(stats: LinkStats) -> [Left; 4] {
 }
 
 /// What goes from a shard with the connections.
-pub(crate) const fn of_connections(gauges: &ShardGauges) -> [Left; 7] {
+pub(crate) const fn of_connections(gauges: &ShardGauges) -> [Left; 8] {
     [
         ("filters", gauges.filters_one_shard + gauges.filters_all_shards),
         ("sessions", gauges.sessions),
@@ -45,6 +45,7 @@ pub(crate) const fn of_connections(gauges: &ShardGauges) -> [Left; 7] {
         ("ring bytes", gauges.ring_bytes),
         ("publications", gauges.publications_waiting),
         ("held bytes", gauges.held_bytes),
+        ("held attaches", gauges.attaches_held),
         ("reads", gauges.reads_waiting),
     ]
 }

@@ -9,6 +9,7 @@
 //! * [`groups`]: shared subscriptions: what goes to one member of each group, and is not lost;
 //! * [`order`]: in which order;
 //! * [`retained`]: what new subscribers get;
+//! * [`takeover`]: a connection that was taken over is served no more;
 //! * [`complete`]: what must have arrived when all has come to rest;
 //! * [`wills`]: which wills are published.
 
@@ -19,6 +20,7 @@ mod groups;
 mod order;
 mod retained;
 mod subscriptions;
+mod takeover;
 mod wills;
 
 use crate::history::History;
@@ -30,6 +32,7 @@ use crate::violation::Violation;
 /// The first rule that does not hold.
 pub fn judge(history: &History) -> Result<(), Violation> {
     connections::judge(history)?;
+    takeover::judge(history)?;
     delivery::judge(history)?;
     order::judge(history)?;
     retained::judge(history)?;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 /// First pause after a loss.
 const MIN: Duration = Duration::from_millis(50);
-/// Longest pause while storage cannot be reached.
-const MAX: Duration = Duration::from_secs(1);
+/// Longest pause while storage cannot be reached: half of the time for which storage that comes back waits, from its first
+/// proxy on, until all have named their interest and their clients.
+const MAX: Duration = Duration::from_millis(500);
 /// Pause after a refusal that stays until somebody acts.
 pub(super) const AFTER_REFUSAL: Duration = Duration::from_secs(10);
 
@@ -54,9 +55,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_a_second_and_begin_anew_after_success() {
+    fn pauses_double_up_to_half_a_second_and_begin_anew_after_success() {
         let mut backoff = Backoff::new(7);
-        for step_ms in [50, 100, 200, 400, 800, 1_000, 1_000] {
+        for step_ms in [50, 100, 200, 400, 500, 500] {
             let step = Duration::from_millis(step_ms);
             let pause = backoff.next_pause();
             assert!(pause >= step / 2 && pause <= step, "{pause:?} in the step of {step:?}");

@@ -59,11 +59,7 @@ impl Client {
             ServerPacket::PubComp(ack) => self.on_pubcomp(ack.packet_id, ack.reason_code),
             ServerPacket::SubAck(ack) => self.on_request_answered(true, ack.packet_id, ack.reason_codes, history),
             ServerPacket::UnsubAck(ack) => self.on_request_answered(false, ack.packet_id, ack.reason_codes, history),
-            ServerPacket::PingResp if self.pings > 0 => {
-                self.pings -= 1;
-                self.write_down_pings(history);
-                Ok(())
-            }
+            ServerPacket::PingResp if history.pong(self.connection) => Ok(()),
             ServerPacket::Disconnect(disconnect) => {
                 let code = disconnect.reason_code;
                 history.say(|| format!("connection {} is told DISCONNECT {code:?}", self.connection));

@@ -3,7 +3,7 @@
 use freshet_mqtt::QoS;
 
 use super::Draw;
-use crate::action::Action;
+use crate::action::{Action, IDENTITIES};
 use crate::random::Random;
 
 /// Several actions in a row.
@@ -15,6 +15,8 @@ pub(super) enum Scene {
     Late,
     /// A proxy dies while a message is on its way.
     Hasty,
+    /// A client connects anew while storage comes back, and its former connection speaks on.
+    Anew,
 }
 
 impl Scene {
@@ -22,12 +24,14 @@ impl Scene {
     pub(super) fn of(seed: u64) -> Option<Self> {
         let scenes = [Self::Waiting, Self::Late, Self::Hasty];
         let mut random = Random::new(seed.rotate_left(32));
-        random.chance(15).then(|| random.pick(&scenes))
+        let scene = random.chance(15).then(|| random.pick(&scenes));
+        // The other sequences are what they were before there was this one.
+        scene.or_else(|| random.chance(4).then_some(Self::Anew))
     }
 
     /// Whether it is about sessions that outlive their connection.
     pub(super) fn needs_sessions(self) -> bool {
-        self != Self::Late
+        matches!(self, Self::Waiting | Self::Hasty)
     }
 }
 
@@ -45,6 +49,7 @@ impl Draw<'_> {
             },
             Scene::Late => Action::Cut { proxy, noticed },
             Scene::Hasty => self.publish_reliably(publisher),
+            Scene::Anew => Action::RestartStorage,
         };
         let rest = match scene {
             Scene::Waiting => vec![
@@ -61,6 +66,15 @@ impl Draw<'_> {
                 Action::Mend { proxy },
             ],
             Scene::Hasty => vec![Action::Crash { proxy, noticed }, self.open(away), Action::Settle],
+            // Another device with the client id of one of the first two.
+            Scene::Anew => vec![
+                self.open(IDENTITIES + away),
+                Action::Await {
+                    slot: IDENTITIES + away,
+                },
+                Action::Ping { slot: away },
+                Action::Settle,
+            ],
         };
         self.next.extend(rest);
         first

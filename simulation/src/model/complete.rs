@@ -22,8 +22,9 @@ pub(super) fn judge(history: &History) -> Result<(), Violation> {
 fn everything_is_answered(history: &History) -> Result<(), Violation> {
     for (number, connection) in history.connections.iter().enumerate().filter(|(_, c)| c.is_alive()) {
         let unanswered = &connection.unanswered;
-        if connection.pings > 0 || !unanswered.is_empty() {
-            let seen = format!("connection {number}: {} pings, {unanswered:?}", connection.pings);
+        let pings = history.unanswered_pings(number);
+        if pings > 0 || !unanswered.is_empty() {
+            let seen = format!("connection {number}: {pings} pings, {unanswered:?}");
             return Err(Violation::new("everything is answered", seen));
         }
     }

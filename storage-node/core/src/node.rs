@@ -76,7 +76,7 @@ struct Totals {
 
 impl StorageCore {
     /// A node without memory. `term_floor` is above the terms of its earlier lives, such as unix time in ms: a proxy
-    /// that has seen a higher one raises it. Publications are held for the recovery hold from `now` on.
+    /// that has seen a higher one raises it. Publications and clients wait for the recovery hold, from the first proxy on.
     ///
     /// # Errors
     /// [`PlacementError`] when shards or placement rules cannot be used.
@@ -286,7 +286,7 @@ impl StorageCore {
             .iter()
             .filter_map(Shard::next_deadline)
             .chain(self.next_lease_check)
-            .chain(self.sys.due(self.settings.sys_interval_ms))
+            .chain(self.sys_due())
             .chain((self.excess_bytes() > 0).then_some(MonotonicMs(0)))
             .min()
     }

@@ -71,6 +71,8 @@ mod switch {
         CursorNotWritten,
         /// The number that a proxy gave a publication is not noted: what it sends again is routed again.
         NumberNotNoted,
+        /// Behind a start a client is let in before all proxies had time to name theirs.
+        LetInUnnamed,
     }
 
     impl Fault {
@@ -91,6 +93,7 @@ mod switch {
             Self::ReleaseConfirmedUnflushed,
             Self::CursorNotWritten,
             Self::NumberNotNoted,
+            Self::LetInUnnamed,
         ];
 
         /// Whether it shows only where a node has a disk, or far sooner there.

@@ -22,8 +22,8 @@ pub struct StorageSettings {
     pub will_grace_on_move_ms: u64,
     /// Life of an incarnation without renewal, in ms.
     pub lease_ttl_ms: u32,
-    /// How long publications are held after a start without memory, in ms, so that proxies can name their interest.
-    /// 0 where nobody can be forgotten.
+    /// How long publications and clients that connect wait after a start, in ms from the first proxy on, so that proxies
+    /// can name their interest and the clients that they have. 0 where nobody can be forgotten.
     pub recovery_hold_ms: u64,
     /// A proxy that owes acknowledgements and has given none for this long no longer holds up publishers, in ms.
     pub silent_after_ms: u64,

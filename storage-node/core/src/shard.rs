@@ -18,6 +18,7 @@ mod interest;
 mod peers;
 mod publisher;
 mod reads;
+mod recovery;
 mod retention;
 mod ring;
 mod routing;
@@ -32,7 +33,6 @@ mod wills;
 mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Duration;
 
 use bytes::Bytes;
 use freshet_storage_contract::{DeliverySeq, MonotonicMs, Position, ShardAttachment, ShardId, ShardResume, Term};
@@ -45,6 +45,7 @@ use self::intake::Intake;
 use self::interest::{Interest, NotAdded, Subscriber};
 use self::peers::{Peer, Peers};
 pub(crate) use self::reads::Read;
+use self::recovery::Recovery;
 use self::ring::{Acknowledged, Waiter};
 use self::sessions::Registry;
 use self::stored::Awaited;
@@ -81,6 +82,7 @@ pub(crate) struct Shard<L> {
     interest: Interest,
     groups: Groups,
     intake: Intake,
+    recovery: Recovery,
     sessions: Registry,
     /// Peers whose lease has ended and whose filters and sessions are being removed, oldest first.
     departing: VecDeque<PeerKey>,
@@ -104,14 +106,14 @@ pub(crate) struct Shard<L> {
 }
 
 impl<L: CommitLog> Shard<L> {
-    /// A shard without memory. Publications are held for `settings.recovery_hold_ms`.
+    /// A shard without memory. Publications and clients wait for `settings.recovery_hold_ms` from the first proxy on.
     pub(crate) fn new(id: ShardId, term: Term, log: L, settings: &StorageSettings, now: MonotonicMs) -> Self {
         let state = State::new(KeyedHash::new(settings.hash_seed));
         Self::restored(id, term, log, state, settings, now)
     }
 
-    /// A shard that goes on behind `state`, where its log has ended. Publications are held for
-    /// `settings.recovery_hold_ms`. [`Self::begin`] is to follow.
+    /// A shard that goes on behind `state`, where its log has ended. Publications and clients wait for
+    /// `settings.recovery_hold_ms` from the first proxy on. [`Self::begin`] is to follow.
     pub(crate) fn restored(
         id: ShardId,
         term: Term,
@@ -124,7 +126,7 @@ impl<L: CommitLog> Shard<L> {
         let hash = KeyedHash::new(settings.hash_seed);
         let proposed = state.applied;
         let began_in = Some(state.terms.0).filter(|term| *term > Term(0));
-        let mut shard = Self {
+        Self {
             id,
             term,
             log,
@@ -139,6 +141,7 @@ impl<L: CommitLog> Shard<L> {
             interest: Interest::new(hash.clone()),
             groups: Groups::default(),
             intake: Intake::default(),
+            recovery: Recovery::begin(settings),
             sessions: Registry::new(hash),
             departing: VecDeque::new(),
             awaited: VecDeque::new(),
@@ -151,9 +154,7 @@ impl<L: CommitLog> Shard<L> {
             news: Vec::new(),
             found: Vec::new(),
             released: Vec::new(),
-        };
-        shard.begin_hold(settings, now);
-        shard
+        }
     }
 
     /// Makes the log know of this leader.
@@ -205,14 +206,6 @@ impl<L: CommitLog> Shard<L> {
         self.settle(turn);
     }
 
-    fn begin_hold(&mut self, settings: &StorageSettings, now: MonotonicMs) {
-        if settings.recovery_hold_ms > 0 {
-            let until = now.plus(Duration::from_millis(settings.recovery_hold_ms));
-            self.intake.hold_until = Some(until);
-            self.wake_at(until);
-        }
-    }
-
     /// Goes on in a higher term with what the log knows, and forgets what proxies name again.
     pub(crate) fn restart(&mut self, term: Term, turn: &mut Turn<'_>) {
         let hash = KeyedHash::new(turn.settings.hash_seed);
@@ -229,8 +222,8 @@ impl<L: CommitLog> Shard<L> {
         self.log.begin(term);
         // What is on its way to the log acts, but nobody is left who waits for it.
         self.routed_behind = self.proposed;
+        self.recovery = Recovery::begin(turn.settings);
         self.begin(turn);
-        self.begin_hold(turn.settings, turn.now);
         if !self.is_holding() {
             self.end_unnamed_groups(turn);
         }
@@ -244,6 +237,7 @@ impl<L: CommitLog> Shard<L> {
         resume: Option<&ShardResume>,
         turn: &mut Turn<'_>,
     ) -> ShardAttachment {
+        self.found(turn);
         let received = resume
             .filter(|r| r.term == self.term)
             .map_or(DeliverySeq(0), |r| r.received);
@@ -286,6 +280,7 @@ impl<L: CommitLog> Shard<L> {
     pub(crate) fn unlink(&mut self, key: PeerKey, turn: &mut Turn<'_>) {
         // On its next one the proxy asks again for what was not answered.
         self.awaited.retain(|awaited| awaited.peer != key);
+        self.recovery.forget_asked_by(key);
         self.grant_without(key, turn);
         self.settle(turn);
     }
@@ -406,6 +401,7 @@ impl<L: CommitLog> Shard<L> {
             ..
         } = &self.state;
         self.sessions.bytes()
+            + self.recovery.bytes()
             + sessions.bytes()
             + wills.bytes()
             + effects.bytes()
@@ -451,6 +447,7 @@ impl<L: CommitLog> Shard<L> {
             retained_bytes: self.state.retained.usage().bytes,
             publications_held: self.intake.held.len() as u64,
             held_bytes: self.intake.held_bytes as u64,
+            attaches_held: self.recovery.waiting() as u64,
             ..ShardGauges::default()
         };
         for peer in peers {

@@ -102,6 +102,8 @@ pub struct ShardGauges {
     pub publications_held: u64,
     /// Bytes of them.
     pub held_bytes: u64,
+    /// Clients that wait for their sessions because proxies have not named theirs behind a start.
+    pub attaches_held: u64,
     /// Retained reads that wait for room in a ring.
     pub reads_waiting: u64,
 }

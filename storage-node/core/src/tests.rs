@@ -6,6 +6,7 @@ mod inspecting;
 mod leases;
 mod model;
 mod publishing;
+mod recovering;
 mod restoring;
 mod resuming;
 mod retained;

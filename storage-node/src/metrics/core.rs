@@ -123,6 +123,11 @@ impl StorageMetrics {
             self.gauges(|g| g.held_bytes),
         )?;
         out.gauge(
+            "attaches_held",
+            "Clients that wait for their sessions behind a start",
+            self.gauges(|g| g.attaches_held),
+        )?;
+        out.gauge(
             "reads_waiting",
             "Reads that wait for room",
             self.gauges(|g| g.reads_waiting),

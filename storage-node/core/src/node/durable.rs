@@ -218,8 +218,8 @@ impl Restore {
         Ok(true)
     }
 
-    /// The node as it goes on. Its term is above all earlier ones, and at least `term_floor`; publications are held for the
-    /// recovery hold from `now` on, until proxies have named their interest.
+    /// The node as it goes on. Its term is above all earlier ones, and at least `term_floor`; publications and clients wait
+    /// for the recovery hold, from the first proxy on, until proxies have named their interest and their clients.
     ///
     /// What it proposes at once, in [`StorageCore::take_records`], is to be flushed before the first proxy attaches: it
     /// names the term, which the next life must not use again.

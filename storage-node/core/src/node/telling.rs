@@ -24,12 +24,18 @@ impl StorageCore {
         }
     }
 
+    /// When there is something to publish below `$SYS`: while no proxy has found this node, nobody would be told.
+    pub(super) fn sys_due(&self) -> Option<MonotonicMs> {
+        let is_found = !self.shards.iter().any(Shard::waits_to_be_found);
+        self.sys.due(self.settings.sys_interval_ms).filter(|_| is_found)
+    }
+
     /// Publishes what has changed of the topics below `$SYS`, each at its shard, when it is time.
     pub(super) fn publish_sys(&mut self, now: MonotonicMs, out: &mut Outputs) {
-        let interval_ms = self.settings.sys_interval_ms;
-        if self.sys.due(interval_ms).is_none_or(|due| due > now) {
+        if self.sys_due().is_none_or(|due| due > now) {
             return;
         }
+        let interval_ms = self.settings.sys_interval_ms;
         let stats = self.stats();
         for change in self.sys.next_changes(interval_ms, &stats, now) {
             let (shards, mut turn) = self.turn(now, out);

@@ -2,8 +2,8 @@
 //!
 //! One connection per client id, ordered by epochs. A new one makes the present proxy end the old one first and waits
 //! for it, at most `takeover_wait_ms`; not at all when that proxy has no link. It is held before that when the client id
-//! has changed hands too often of late (`super::flapping`). What becomes of the will of a connection
-//! that has ended is in `super::wills`.
+//! has changed hands too often of late (`super::flapping`), and all are while proxies have not named theirs
+//! (`super::recovery`). What becomes of the will of a connection that has ended is in `super::wills`.
 
 use std::time::Duration;
 
@@ -37,6 +37,16 @@ pub(super) enum End {
 impl<L: CommitLog> Shard<L> {
     /// A client has connected.
     pub(crate) fn attach_session(&mut self, key: PeerKey, attach: AttachSession, turn: &mut Turn<'_>) {
+        if self.must_wait() {
+            self.hold_attach(key, attach, turn);
+            self.settle(turn);
+        } else {
+            self.let_in_one(key, attach, turn);
+        }
+    }
+
+    /// Lets a client in, or has it wait for its former connection to end.
+    pub(super) fn let_in_one(&mut self, key: PeerKey, attach: AttachSession, turn: &mut Turn<'_>) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let (request, was_refused) = (attach.request, peer.refused.contains(&attach.request));
         let went_elsewhere = self.peers.superseded_request(key, request);
@@ -60,15 +70,7 @@ impl<L: CommitLog> Shard<L> {
         let limit = turn.settings.session_limit;
         let is_stored = self.may_be_stored(&attach.client_id);
         if !self.has_room(bytes, turn) || (limit > 0 && turn.usage.sessions >= limit && !is_stored) {
-            self.counters.attaches_refused_total += 1;
-            let refusal = SessionRefusal::QuotaExceeded;
-            turn.answer(
-                key,
-                Answer::SessionRefused {
-                    request: attach.request,
-                    refusal,
-                },
-            );
+            self.refuse_for_quota(key, attach.request, turn);
             return;
         }
         self.decide_waiting_will(&attach.client_id, attach.clean_start, turn);
@@ -99,9 +101,7 @@ impl<L: CommitLog> Shard<L> {
         }
         let will_bytes = attach.will.as_ref().map_or(0, |w| w.message.charged_bytes() as u64);
         if !self.has_room(will_bytes, turn) {
-            self.counters.attaches_refused_total += 1;
-            let refusal = SessionRefusal::QuotaExceeded;
-            turn.answer(key, Answer::SessionRefused { request, refusal });
+            self.refuse_for_quota(key, request, turn);
             return;
         }
         // A third one takes the place of the second, and waits no longer than that.

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use freshet_storage_contract::{
-    LastingNumbers, Message, MonotonicMs, Position, PublishBatch, PublishOutcome, PublishSeq, QoS, ShardId,
+    LastingNumbers, Message, Position, PublishBatch, PublishOutcome, PublishSeq, QoS, ShardId,
 };
 
 use super::Shard;
@@ -25,9 +25,7 @@ use crate::usage::RetainedUsage;
 /// Publications that are not routed yet.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
-    /// Nothing is routed before.
-    pub(super) hold_until: Option<MonotonicMs>,
-    /// Publications that wait for that, or for room, or behind one that does.
+    /// Publications that wait for the hold behind a start to end, or for room, or behind one that does.
     pub(super) held: VecDeque<Publication>,
     pub(super) held_bytes: usize,
     /// Publications that wait for an entry of the log, and those behind them.
@@ -183,7 +181,7 @@ impl<L: CommitLog> Shard<L> {
             }
             return false;
         }
-        if self.intake.hold_until.is_none() {
+        if !self.is_holding() {
             self.counters.publishes_held_total += 1;
         }
         self.intake.held_bytes += bytes;
@@ -231,8 +229,7 @@ impl<L: CommitLog> Shard<L> {
     }
 
     /// The hold is over: what was held is submitted in order.
-    pub(super) fn end_hold(&mut self, turn: &mut Turn<'_>) -> usize {
-        self.intake.hold_until = None;
+    pub(super) fn route_held(&mut self, turn: &mut Turn<'_>) -> usize {
         self.end_unnamed_groups(turn);
         self.give_held(turn);
         let held = self.intake.held.len();
@@ -265,11 +262,6 @@ impl<L: CommitLog> Shard<L> {
     /// Whether publications wait for room.
     pub(super) fn waits_for_room(&self) -> bool {
         !self.is_holding() && !self.intake.held.is_empty()
-    }
-
-    /// Whether publications are held for want of interest.
-    pub(crate) fn is_holding(&self) -> bool {
-        self.intake.hold_until.is_some()
     }
 
     /// Sends a publication through the log if it leaves something behind, else routes it in its turn. `matched` are the

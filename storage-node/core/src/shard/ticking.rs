@@ -1,5 +1,5 @@
-//! What time brings: the end of the hold, silence, takeovers that were not confirmed, wills, expiry of everything that
-//! expires, what sessions need no more, departures.
+//! What time brings: the end of the hold and who is let in behind it, silence, takeovers that were not confirmed, wills,
+//! expiry of everything that expires, what sessions need no more, departures.
 //!
 //! Paced: one call does a bounded amount of each, and what is left is due at once.
 
@@ -34,10 +34,10 @@ impl<L: CommitLog> Shard<L> {
         if self.wake.is_none_or(|wake| wake > turn.now) {
             return;
         }
-        if self.intake.hold_until.is_some_and(|until| until <= turn.now) {
-            let held = self.end_hold(turn);
+        if let Some(held) = self.end_hold_in_time(turn) {
             turn.out.fact(StorageFact::RecoveryHoldEnded { shard: self.id, held });
         }
+        self.let_in(turn);
         self.notice_silence(turn);
         self.grant_overdue(turn);
         self.fire_wills(turn);
@@ -52,13 +52,16 @@ impl<L: CommitLog> Shard<L> {
             .filter_map(|p| p.ring.silence_begins(turn.settings.silent_after_ms))
             .min();
         let departure = (!self.departing.is_empty()).then_some(turn.now);
-        for due in [silence, departure, self.intake.hold_until].into_iter().flatten() {
+        for due in [silence, departure, self.recovery.due(turn.now)].into_iter().flatten() {
             self.wake_at(due);
         }
         self.settle(turn);
     }
 
     fn fire_wills(&mut self, turn: &mut Turn<'_>) {
+        if self.is_recovering() {
+            return;
+        }
         let log_time_ms = self.clock.log_time_ms(turn.now);
         let due = self
             .state
@@ -102,7 +105,8 @@ impl<L: CommitLog> Shard<L> {
 
     /// When the first of a kind expires, ms of log time; none while an entry that sees to it is on its way.
     fn next_of(&self, kind: Expiry, turn: &Turn<'_>) -> Option<u64> {
-        if self.ahead.is_expiring(kind) {
+        let is_kept = kind == Expiry::Sessions && self.is_recovering();
+        if is_kept || self.ahead.is_expiring(kind) {
             return None;
         }
         let State {
@@ -144,7 +148,7 @@ impl<L: CommitLog> Shard<L> {
         }
         let due: [Option<MonotonicMs>; 11] = [
             self.sessions.next_wait(),
-            when(self.next_will_due()),
+            when(self.next_will_due().filter(|_| !self.is_recovering())),
             when(self.next_of(Expiry::Retained, turn)),
             when(self.next_of(Expiry::Sessions, turn)),
             when(self.next_of(Expiry::Queued, turn)),

@@ -339,7 +339,19 @@ fn a_will_waits_for_the_recovery_hold() {
     });
     w.attach(A);
     w.attach(B);
-    let epoch = w.attach_session(A, 1, "c", will(0));
+    let epoch = SessionEpoch {
+        term: Term(50),
+        counter: 1,
+    };
+    let named = RegisteredSession {
+        client_id: Bytes::from_static(b"c"),
+        epoch,
+        will: will(0),
+        session_expiry_interval_s: 0,
+        session: None,
+    };
+    let (shard, sessions) = (w.placement.shard_of_client(b"c"), vec![named]);
+    w.operate(A, Operation::RegisterSessions { shard, sessions });
     w.detach_session(A, "c", epoch, DetachReason::WillDue);
     w.subscribe(B, 1, "will/#");
     assert_eq!(published(&mut w), 0);

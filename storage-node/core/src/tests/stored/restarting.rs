@@ -187,6 +187,7 @@ fn a_session_that_is_named_at_the_end_of_the_hold_is_found_again() {
     let (mut w, epoch) = named_after(999);
     assert_eq!(w.take_answers(A), []);
     w.disconnect(A, "c", epoch, None);
+    w.pass_ms(1);
     let (_, session) = w.resume(B, 3, "c");
     assert_eq!(session.subscriptions.len(), 1);
     assert_eq!(w.counter(|c| c.sessions_late_total), 0);
