@@ -70,13 +70,11 @@ pub(super) fn plan(observed: &Observed, input: &MoveInput<'_>, plan: &mut MovesP
     let leaves = |proxy: &&ProxyPod| proxy.role == Some(Role::Draining) && !proxy.pod.is_deleting;
     let leaving: Vec<&ProxyPod> = observed.proxies.iter().filter(leaves).collect();
     let has_receiver = observed.proxies.iter().any(takes);
-    let left = |proxy: &ProxyPod| input.samples.of(proxy).map_or(0, |sample| sample.clients);
-    let all: u64 = leaving.iter().map(|proxy| left(proxy)).sum();
-    let pace = pace_of_all(&leaving, all, input);
+    let pace = Pace::of(&leaving, input);
     for proxy in leaving {
         let order = proxy.order.as_ref().filter(|order| order.reason == MoveReason::Drain);
         let end = end_of(proxy, order, has_receiver, input);
-        let wanted = share(pace, left(proxy), all);
+        let wanted = pace.of_one(input.samples.of(proxy).map(|sample| sample.clients), order);
         let next = match order {
             _ if end.is_some() => None,
             Some(order) => {
@@ -120,6 +118,46 @@ fn first_order(per_second: u32, observed: &Observed, input: &MoveInput<'_>) -> M
         written_ms: input.now_ms,
         server_references: server_references(observed, &input.settings.server_reference),
         ..MoveOrder::default()
+    }
+}
+
+/// The pace of all that hand over, and how it is shared.
+struct Pace {
+    /// Clients per second, of all together.
+    per_second: u32,
+    /// Clients that are left, as far as they are known.
+    clients: u64,
+    proxies: u64,
+    /// Of these, those of which that is not known.
+    unknown: u64,
+}
+
+impl Pace {
+    fn of(leaving: &[&ProxyPod], input: &MoveInput<'_>) -> Self {
+        let known = leaving.iter().filter_map(|proxy| input.samples.of(proxy));
+        let (count, clients) = known.fold((0, 0), |(count, sum), sample| (count + 1, sum + sample.clients));
+        let proxies = leaving.len() as u64;
+        Self {
+            per_second: pace_of_all(leaving, clients, input),
+            clients,
+            proxies,
+            unknown: proxies.saturating_sub(count),
+        }
+    }
+
+    /// The part of one with so many clients. Where that is not known, as when the operator has just started, it goes on as it
+    /// was told; one that was told nothing begins with an equal part, which is safe: the pace of all is what the receivers
+    /// take. Nobody moves while they take none.
+    fn of_one(&self, clients: Option<u64>, order: Option<&MoveOrder>) -> u32 {
+        let told = order.map_or(0, |order| order.clients_per_second).min(self.per_second);
+        match clients {
+            Some(clients) => {
+                let of_known = share(self.per_second, self.proxies - self.unknown, self.proxies);
+                share(of_known, clients, self.clients)
+            }
+            None if told > 0 => told,
+            None => share(self.per_second, 1, self.proxies),
+        }
     }
 }
 

@@ -170,6 +170,30 @@ fn what_the_deadline_asks_for_is_moved_up_to_the_bound() {
 }
 
 #[test]
+fn where_its_clients_are_not_known_a_drain_begins_with_an_equal_part_and_goes_on_as_it_was_told() {
+    let mut world = drained();
+    world.samples.known.remove("b");
+    world.carry_out();
+    let paces = |world: &World| ["b", "c"].map(|name| world.order(name).unwrap().clients_per_second);
+    assert_eq!(paces(&world), [50, 50]);
+    // Another operator has heard of nobody yet.
+    let mut world = drained();
+    world.carry_out();
+    world.samples.known.clear();
+    world.now_ms += 60_000;
+    assert_eq!(world.plan().writes, []);
+    assert_eq!(paces(&world), [75, 25]);
+    // A pause holds for those as well, and ends.
+    world.per_second = 0;
+    world.carry_out();
+    assert_eq!(paces(&world), [0, 0]);
+    world.now_ms += 60_000;
+    world.per_second = 100;
+    world.carry_out();
+    assert_eq!(paces(&world), [50, 50]);
+}
+
+#[test]
 fn a_proxy_may_go_when_its_clients_have_and_not_before() {
     let mut world = drained();
     world.carry_out();
