@@ -68,7 +68,7 @@ pub(crate) struct Metrics {
 /// How proxies are asked for their load, and what is decided by it.
 #[derive(Clone, Default)]
 struct Scaling {
-    clusters: Gauge,
+    clusters: Gauge<i64>,
     scrapes: Family<ResultLabel, Counter>,
     decisions: Family<DecisionLabels, Counter>,
 }
@@ -265,9 +265,13 @@ impl Metrics {
         self.scaling.decisions.get_or_create(&labels).inc();
     }
 
-    /// Says how many clusters are scaled or observed, and how long it took to ask and decide.
-    pub(crate) fn scaling_round(&self, clusters: usize, took: Duration) {
-        self.scaling.clusters.set(i64::try_from(clusters).unwrap_or(i64::MAX));
+    /// Says that `now` clusters of one of the watched namespaces are scaled or observed, where `before` were.
+    pub(crate) fn scaled_changed(&self, before: i64, now: i64) {
+        self.scaling.clusters.inc_by(now.saturating_sub(before));
+    }
+
+    /// Says how long it took to ask and decide.
+    pub(crate) fn scaling_round(&self, took: Duration) {
         self.rounds.observe(took.as_secs_f64());
     }
 
@@ -288,6 +292,18 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gauges_are_sums_over_the_watched_namespaces() {
+        let metrics = Metrics::new("1.2.3");
+        let line = |clusters: i64| format!("freshet_operator_scaling_clusters {clusters}\n");
+        // One namespace with two clusters, another one with three.
+        metrics.scaled_changed(0, 2);
+        metrics.scaled_changed(0, 3);
+        assert!(metrics.encoded().contains(&line(5)), "{}", metrics.encoded());
+        metrics.scaled_changed(2, 0);
+        assert!(metrics.encoded().contains(&line(3)), "{}", metrics.encoded());
+    }
 
     #[test]
     fn the_text_names_every_metric() {

@@ -64,6 +64,8 @@ struct Shared {
     nudges: mpsc::Sender<ObjectRef<MqttCluster>>,
     losses: Losses,
     loads: LatestLoads,
+    /// Clusters that are scaled, as last said: other watches count theirs in the same gauge.
+    scaled: AtomicI64,
     /// Proxies that are to wait, of all clusters, as last said.
     warm: AtomicI64,
     /// What times of answers are counted from.
@@ -104,6 +106,7 @@ impl Scalings {
             nudges,
             losses: Losses::default(),
             loads: LatestLoads::default(),
+            scaled: AtomicI64::new(0),
             warm: AtomicI64::new(0),
             start: Instant::now(),
         };
@@ -201,7 +204,7 @@ impl Scalings {
             self.match_clusters(&looked, &writer);
             if looked.is_empty() {
                 scraper.keep_only(std::iter::empty());
-                self.count_warm(&looked, &metrics);
+                self.count(&looked, &metrics);
                 continue;
             }
             let doubted = doubted(&looked, &scraper);
@@ -212,14 +215,16 @@ impl Scalings {
             self.decide(&looked, &metrics);
             self.nudge_for_moves(&looked);
             self.save_one(&looked, &writer);
-            let scaled = looked.iter().filter(|looked| looked.is_scaled()).count();
-            metrics.scaling_round(scaled, began.elapsed());
-            self.count_warm(&looked, &metrics);
+            metrics.scaling_round(began.elapsed());
+            self.count(&looked, &metrics);
         }
     }
 
-    /// Says how many proxies are to wait, of all clusters.
-    fn count_warm(&self, looked: &[Looked], metrics: &Metrics) {
+    /// Says how many clusters are scaled, and how many proxies are to wait in all.
+    fn count(&self, looked: &[Looked], metrics: &Metrics) {
+        let scaled = looked.iter().filter(|looked| looked.is_scaled()).count();
+        let scaled = i64::try_from(scaled).unwrap_or(i64::MAX);
+        metrics.scaled_changed(self.0.scaled.swap(scaled, Ordering::Relaxed), scaled);
         let of = |looked: &Looked| {
             let warm = &looked.resource.spec.proxy.warm;
             i64::from(self.warm(&looked.resource).unwrap_or(warm.min))
