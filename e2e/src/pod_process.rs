@@ -1,10 +1,15 @@
-//! The process behind a container, as this machine sees it: so that a test can `kill -9` what has no shell.
+//! The process behind a container, as this machine sees it: so that a test can `kill -9` what has no shell, or cut its
+//! network.
 
-use anyhow::{Context, bail};
+use std::net::IpAddr;
+use std::process::{Command, Output};
+
+use anyhow::{Context, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 
 use crate::Cluster;
+use crate::node::packages::find_program;
 use crate::node::process::{self, Frozen};
 
 /// Returns the process id of a container's first process.
@@ -52,6 +57,50 @@ pub async fn freeze_container(
     container: &str,
 ) -> anyhow::Result<Frozen> {
     process::freeze(container_pid(cluster, namespace, pod, container).await?)
+}
+
+/// A pod's way to an address that is gone until this is dropped.
+#[derive(Debug)]
+pub struct Cut {
+    pid: u32,
+    address: IpAddr,
+}
+
+impl Cut {
+    /// Says something of the route to the address, in the network of the pod.
+    fn route(&self, verb: &str) -> anyhow::Result<Output> {
+        let mut command = Command::new(find_program("nsenter")?);
+        command.args(["--target", &self.pid.to_string(), "--net", "--"]);
+        command.arg(find_program("ip")?);
+        command.args(["route", verb, "blackhole", &self.address.to_string()]);
+        Ok(command.output()?)
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        // The pod may be gone, and its network with it.
+        let _ = self.route("delete");
+    }
+}
+
+/// Lets nothing go from a container's pod to an address, until what is returned is dropped.
+///
+/// # Errors
+/// When the container does not run, or its network cannot be changed.
+pub async fn cut_container(
+    cluster: &Cluster,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    address: IpAddr,
+) -> anyhow::Result<Cut> {
+    let pid = container_pid(cluster, namespace, pod, container).await?;
+    let cut = Cut { pid, address };
+    let done = cut.route("add")?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "the way to {address} cannot be cut: {said}");
+    Ok(cut)
 }
 
 /// Ends a container's first process at once, as the kernel would when memory is short; returns its process id.

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use freshet_operator_core::loss::Fault;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -132,7 +133,7 @@ impl Metrics {
         let losses = Family::default();
         registry.register(
             "proxy_losses",
-            "Proxies taken out of the Service for being dead, and times that more would have been than may be",
+            "Proxies taken out of the Service for being dead or cut off, and times that more would have been than may be",
             Family::clone(&losses),
         );
         let scaling = Scaling::default();
@@ -237,18 +238,22 @@ impl Metrics {
         self.rebalances.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// Counts proxies that were taken out for being dead.
-    pub(crate) fn lost(&self, proxies: u64) {
-        if proxies > 0 {
-            self.losses
-                .get_or_create(&ResultLabel { result: "removed" })
-                .inc_by(proxies);
-        }
+    /// Counts a proxy that was taken out.
+    pub(crate) fn lost(&self, fault: Fault) {
+        let result = match fault {
+            Fault::Dead => "removed",
+            Fault::CutOff => "cut_off",
+        };
+        self.losses.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Counts that proxies stay though both witnesses speak against them.
-    pub(crate) fn losses_withheld(&self) {
-        self.losses.get_or_create(&ResultLabel { result: "withheld" }).inc();
+    pub(crate) fn losses_withheld(&self, fault: Fault) {
+        let result = match fault {
+            Fault::Dead => "withheld",
+            Fault::CutOff => "cut_off_withheld",
+        };
+        self.losses.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Counts a proxy that was asked for its load: `ok`, `failed`, `late`.

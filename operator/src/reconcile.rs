@@ -26,7 +26,7 @@ use freshet_operator_api::{MqttCluster, MqttClusterStatus, RevisionPhase};
 use freshet_operator_core::build::{Children, build_children, keep_claim_size};
 use freshet_operator_core::keep::{Keep, KeepInput, choose_defaults, decide_keep};
 use freshet_operator_core::labels;
-use freshet_operator_core::loss::judge_losses;
+use freshet_operator_core::loss::{Fault, judge_losses};
 use freshet_operator_core::observe::{Objects, Observed, observe};
 use freshet_operator_core::plan::{ProxyPlan, ProxyTarget, StoragePlan, find_warm, plan_proxies, plan_storage};
 use freshet_operator_core::requests::Requests;
@@ -274,11 +274,11 @@ impl Reconciler {
         ))
     }
 
-    /// Finds proxies that are dead before Kubernetes does.
+    /// Finds proxies that are dead before Kubernetes does, and those that are cut off from storage.
     fn judge_losses(&self, resource: &MqttCluster, observed: &mut Observed) {
         let verdict = judge_losses(observed, &self.scalings.testimonies(resource));
         let (cluster, namespace) = (resource.name_any(), resource.namespace().unwrap_or_default());
-        for pod in &verdict.lost {
+        for pod in &verdict.dead {
             tracing::warn!(
                 cluster,
                 namespace,
@@ -286,8 +286,26 @@ impl Reconciler {
                 "a proxy is silent and has lost its lease: it is taken to be dead"
             );
         }
+        for pod in &verdict.cut_off {
+            tracing::warn!(
+                cluster,
+                namespace,
+                pod,
+                "a proxy has lost storage, and others have not: it hands over its clients"
+            );
+        }
+        if !verdict.cut_off_withheld.is_empty() {
+            self.metrics.losses_withheld(Fault::CutOff);
+            let pods = verdict.cut_off_withheld.join(" ");
+            tracing::warn!(
+                cluster,
+                namespace,
+                pods,
+                "too many proxies have lost storage: their clients stay"
+            );
+        }
         if !verdict.withheld.is_empty() {
-            self.metrics.losses_withheld();
+            self.metrics.losses_withheld(Fault::Dead);
             let pods = verdict.withheld.join(" ");
             tracing::warn!(
                 cluster,

@@ -82,7 +82,7 @@ mod tests {
             deletion_cost: 0,
             is_change: true,
             config_hash: None,
-            is_lost: false,
+            mark: None,
             ends_order: false,
         };
         ProxyPlan {

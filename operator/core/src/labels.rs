@@ -25,7 +25,8 @@ pub const CONFIG_HASH: &str = "freshet.dev/config-hash";
 /// Annotation of proxy pods: the order to give clients away (`freshet_config::MoveOrder`, as JSON). The kubelet shows it to
 /// the proxy as a file.
 pub const MOVES: &str = "freshet.dev/moves";
-/// Annotation of proxy pods: [`TRUE`] on those that were taken to be dead and have not been heard of since.
+/// Annotation of proxy pods: [`TRUE`] on those that were taken to be dead and have not been heard of since, [`CUT_OFF`] on
+/// those from which storage cannot be reached.
 pub const LOST: &str = "freshet.dev/lost";
 /// Annotation of pods: UID of the `MqttCluster`. Pods of a deleted cluster may outlive it, under the same labels as those of
 /// its successor of the same name. On claims: the UID under which storage keeps what is on the volume.
@@ -56,6 +57,8 @@ pub const SCALING_MANAGER: &str = "freshet-scaling";
 pub const PROXY: &str = "proxy";
 /// Value of [`COMPONENT`] for storage nodes.
 pub const STORAGE: &str = "storage";
+/// Value of [`LOST`] for proxies from which storage cannot be reached.
+pub const CUT_OFF: &str = "cut-off";
 /// Value of [`ROLE`] for proxies that serve.
 pub const ACTIVE: &str = "active";
 /// Value of [`ROLE`] for proxies that wait.

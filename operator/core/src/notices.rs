@@ -115,7 +115,10 @@ fn lost_or_back(was: &ProxyPod, now: &[ProxyPod]) -> Option<Notice> {
     }
     match is {
         None => lost("is gone"),
-        Some(is) if is.loss.is_lost => lost("does not answer, and its lease at storage has run out"),
+        Some(is) if is.loss.is_dead() => lost("does not answer, and its lease at storage has run out"),
+        Some(is) if is.loss.is_cut_off() => {
+            lost("has lost storage, where its lease has run out: its clients are sent to others")
+        }
         Some(is) if is.role != Some(Role::Active) => None,
         Some(is) if is.pod.is_deleting => lost("was told to stop by somebody else"),
         Some(is) if is.pod.restarts > was.pod.restarts => {

@@ -294,10 +294,7 @@ fn proxy_pod(pod: &Pod) -> ProxyPod {
         requests: requests(pod),
         resize: resize_trouble_of(pod),
         order: annotation(metadata, labels::MOVES).and_then(|text| serde_json::from_str(text).ok()),
-        loss: Loss {
-            is_lost: false,
-            is_marked: annotation(metadata, labels::LOST) == Some(labels::TRUE),
-        },
+        loss: Loss::marked(metadata.annotations.as_ref()),
     }
 }
 

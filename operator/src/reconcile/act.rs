@@ -5,6 +5,7 @@ use freshet_config::MoveOrder;
 use freshet_operator_api::{MqttCluster, MqttClusterStatus};
 use freshet_operator_core::build::proxy_deployment;
 use freshet_operator_core::labels;
+use freshet_operator_core::loss::Fault;
 use freshet_operator_core::observe::{Observed, Role};
 use freshet_operator_core::plan::{ProxyAction, ProxyPlan, StorageAction, keep_serving};
 use freshet_operator_core::status::Blocked;
@@ -129,18 +130,16 @@ impl Reconciler {
                 }
             )
         };
-        let is_loss = |action: &&ProxyAction| {
-            matches!(
-                action,
-                ProxyAction::SetRole {
-                    is_change: true,
-                    is_lost: true,
-                    ..
-                }
-            )
-        };
-        self.metrics
-            .lost(acted.plan.actions.iter().filter(is_loss).count() as u64);
+        for action in &acted.plan.actions {
+            if let ProxyAction::SetRole {
+                is_change: true,
+                mark: Some(fault),
+                ..
+            } = action
+            {
+                self.metrics.lost(*fault);
+            }
+        }
         self.metrics
             .promoted(acted.plan.actions.iter().filter(is_promotion).count() as u64);
         self.metrics.demoted(acted.plan.demoted().count() as u64);
@@ -156,7 +155,7 @@ impl Reconciler {
                 accepting,
                 deletion_cost,
                 config_hash,
-                is_lost,
+                mark,
                 ends_order,
                 ..
             } => {
@@ -167,7 +166,7 @@ impl Reconciler {
                     *accepting,
                     *deletion_cost,
                     config_hash,
-                    *is_lost,
+                    *mark,
                     *ends_order,
                 );
                 (pod, patch)
@@ -294,7 +293,7 @@ fn role_patch(
     accepting: bool,
     deletion_cost: i32,
     config_hash: Option<&str>,
-    is_lost: bool,
+    mark: Option<Fault>,
     ends_order: bool,
 ) -> Value {
     let word = match role {
@@ -306,7 +305,7 @@ fn role_patch(
     // Null removes what is there.
     let mut annotations = json!({
         (labels::DELETION_COST): deletion_cost.to_string(),
-        (labels::LOST): is_lost.then_some(labels::TRUE),
+        (labels::LOST): mark.map(Fault::mark),
     });
     if let Some(config_hash) = config_hash {
         annotations[labels::CONFIG_HASH] = json!(config_hash);
@@ -397,7 +396,7 @@ mod tests {
     #[test]
     fn a_promotion_is_one_patch_and_draining_removes_the_service_label() {
         assert_eq!(
-            role_patch("7", Role::Active, true, 1000, Some("h"), false, false),
+            role_patch("7", Role::Active, true, 1000, Some("h"), None, false),
             json!({"metadata": {
                 "resourceVersion": "7",
                 "labels": {"freshet.dev/role": "active", "freshet.dev/accepting": "true"},
@@ -408,23 +407,25 @@ mod tests {
                 },
             }})
         );
-        let draining = role_patch("7", Role::Draining, false, 100, None, false, false);
+        let draining = role_patch("7", Role::Draining, false, 100, None, None, false);
         assert_eq!(
             draining["metadata"]["labels"],
             json!({"freshet.dev/role": "draining", "freshet.dev/accepting": null})
         );
-        let lost = role_patch("7", Role::Warm, false, 100, None, true, false);
+        let lost = role_patch("7", Role::Warm, false, 100, None, Some(Fault::Dead), false);
         assert_eq!(lost["metadata"]["labels"]["freshet.dev/accepting"], Value::Null);
         assert_eq!(lost["metadata"]["annotations"]["freshet.dev/lost"], "true");
+        let cut_off = role_patch("7", Role::Draining, false, 100, None, Some(Fault::CutOff), false);
+        assert_eq!(cut_off["metadata"]["annotations"]["freshet.dev/lost"], "cut-off");
     }
 
     #[test]
     fn who_waits_again_loses_its_order_with_its_role() {
-        let demoted = role_patch("7", Role::Warm, false, 0, None, false, true);
+        let demoted = role_patch("7", Role::Warm, false, 0, None, None, true);
         assert_eq!(demoted["metadata"]["labels"]["freshet.dev/role"], "warm");
         let annotations = demoted["metadata"]["annotations"].as_object().expect("annotations");
         assert_eq!(annotations.get("freshet.dev/moves"), Some(&Value::Null));
-        let promoted = role_patch("7", Role::Active, true, 1000, None, false, false);
+        let promoted = role_patch("7", Role::Active, true, 1000, None, None, false);
         let annotations = promoted["metadata"]["annotations"].as_object().expect("annotations");
         assert!(
             !annotations.contains_key("freshet.dev/moves"),

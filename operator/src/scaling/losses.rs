@@ -1,5 +1,5 @@
-//! Hears storage about proxies that do not answer: the second witness, without which nobody is taken to be dead
-//! (`freshet_operator_core::loss`).
+//! Hears storage about proxies that do not answer or have lost it: the second witness, without which nobody is taken to be
+//! dead or cut off (`freshet_operator_core::loss`).
 //!
 //! Storage is asked only while some proxy is doubted, beside the round in which the proxies are asked. What was heard is
 //! there at the cluster's reconcile, which is asked for when it would change something.
@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use freshet_load::{Leases, leases};
 use freshet_operator_api::MqttCluster;
-use freshet_operator_core::loss::{MISSED_ROUNDS, Testimonies, Testimony, can_be_lost, lease_of};
+use freshet_operator_core::loss::{
+    DETACHED_ROUNDS, Fault, MISSED_ROUNDS, Testimonies, Testimony, can_be_lost, lease_of,
+};
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -49,7 +51,8 @@ struct DoubtedProxy {
     uid: String,
     name: String,
     missed_rounds: u32,
-    is_marked: bool,
+    detached_rounds: u32,
+    mark: Option<Fault>,
 }
 
 impl Losses {
@@ -100,13 +103,10 @@ impl Doubted {
             .map(|proxy| {
                 let testimony = Testimony {
                     missed_rounds: proxy.missed_rounds,
+                    detached_rounds: proxy.detached_rounds,
                     lease: lease_of(&proxy.name, answers),
                 };
-                has_news |= if proxy.is_marked {
-                    testimony.is_alive()
-                } else {
-                    testimony.is_lost()
-                };
+                has_news |= testimony.is_news(proxy.mark);
                 (proxy.uid.clone(), testimony)
             })
             .collect();
@@ -114,22 +114,36 @@ impl Doubted {
     }
 }
 
-/// Proxies that did not answer, and those that are marked as dead, of the clusters that have some.
+impl DoubtedProxy {
+    /// Whether storage is asked for its sake.
+    fn is_doubted(&self) -> bool {
+        self.mark.is_some() || self.missed_rounds >= MISSED_ROUNDS || self.detached_rounds >= DETACHED_ROUNDS
+    }
+
+    /// Whether it matters where others are doubted.
+    fn says_something(&self) -> bool {
+        self.is_doubted() || self.detached_rounds > 0
+    }
+}
+
+/// Proxies that did not answer or have no storage, and those that are marked, of the clusters where some are doubted.
 pub(super) fn doubted(looked: &[Looked], scraper: &Scraper) -> Vec<Doubted> {
     let of_cluster = |looked: &Looked| {
         let doubt = |pod: &Arc<Pod>| {
-            let is_marked = can_be_lost(pod)?;
+            let mark = can_be_lost(pod)?;
             let uid = pod.uid()?;
-            let missed_rounds = scraper.missed_rounds(&uid);
-            (is_marked || missed_rounds >= MISSED_ROUNDS).then(|| DoubtedProxy {
+            let (missed_rounds, detached_rounds) = scraper.rounds_without(&uid);
+            Some(DoubtedProxy {
                 uid,
                 name: pod.name_any(),
                 missed_rounds,
-                is_marked,
+                detached_rounds,
+                mark,
             })
         };
-        let proxies: Vec<DoubtedProxy> = looked.pods.iter().filter_map(doubt).collect();
-        (!proxies.is_empty()).then(|| Doubted {
+        let proxies = looked.pods.iter().filter_map(doubt);
+        let proxies: Vec<DoubtedProxy> = proxies.filter(DoubtedProxy::says_something).collect();
+        proxies.iter().any(DoubtedProxy::is_doubted).then(|| Doubted {
             key: looked.key.clone(),
             storage: looked.storage.clone(),
             proxies,

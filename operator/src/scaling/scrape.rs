@@ -33,6 +33,8 @@ struct Proxy {
     connection: Option<SendRequest<Empty<Bytes>>>,
     /// Rounds without an answer since the last one.
     missed: u32,
+    /// Answers without storage since the last one that had it.
+    detached: u32,
 }
 
 impl Scraper {
@@ -77,14 +79,22 @@ impl Scraper {
         let (load, connection) = answer?;
         if let Some(proxy) = self.proxies().get_mut(uid) {
             proxy.missed = 0;
+            proxy.detached = if load.storage_attached {
+                0
+            } else {
+                proxy.detached.saturating_add(1)
+            };
             proxy.connection = Some(connection);
         }
         Some(load)
     }
 
-    /// Rounds without an answer since the last one; none of a proxy that was never asked.
-    pub(super) fn missed_rounds(&self, uid: &str) -> u32 {
-        self.proxies().get(uid).map_or(0, |proxy| proxy.missed)
+    /// Rounds without an answer since the last one, and answers without storage since one that had it; none of a proxy that
+    /// was never asked.
+    pub(super) fn rounds_without(&self, uid: &str) -> (u32, u32) {
+        self.proxies()
+            .get(uid)
+            .map_or((0, 0), |proxy| (proxy.missed, proxy.detached))
     }
 
     fn proxies(&self) -> MutexGuard<'_, HashMap<String, Proxy>> {
@@ -197,6 +207,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn answers_without_storage_are_counted_until_one_has_it() {
+        let scraper = scraper();
+        for (storage_attached, count) in [(false, 1), (false, 2), (true, 0), (false, 1)] {
+            let load = Load {
+                version: VERSION,
+                storage_attached,
+                ..Load::default()
+            };
+            let (address, _) = serve(encode(&load)).await;
+            scraper.proxies().entry("a".to_owned()).or_default().connection = None;
+            assert_eq!(scraper.ask("a", address, soon()).await, Some(load));
+            assert_eq!(scraper.rounds_without("a"), (0, count));
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_no_load_is_missing() {
         for body in [
             b"freshet_proxy_clients 7\n".to_vec(),
@@ -217,7 +243,10 @@ mod tests {
             let deadline = Instant::now() + Duration::from_millis(20);
             assert_eq!(scraper.ask("a", address, deadline).await, None);
         }
-        assert_eq!((scraper.missed_rounds("a"), scraper.missed_rounds("b")), (50, 0));
+        assert_eq!(
+            (scraper.rounds_without("a"), scraper.rounds_without("b")),
+            ((50, 0), (0, 0))
+        );
         let text = scraper.metrics.encoded();
         // Five at first, then one in five.
         assert!(text.contains("scrapes_total{result=\"late\"} 14"), "{text}");

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::*;
-use crate::loss::Loss;
+use crate::loss::{Fault, Loss};
 use crate::observe::{PodFacts, StoragePod, StorageSet};
 use crate::plan::NO_MOVES;
 use crate::requests::Requests;
@@ -104,7 +104,7 @@ fn a_proxy_whose_pod_is_gone_is_lost_and_one_that_hands_over_is_not() {
 #[test]
 fn a_proxy_that_both_witnesses_say_is_dead_is_told_of_once() {
     let mut lost = serving("p");
-    lost.loss.is_lost = true;
+    lost.loss.fault = Some(Fault::Dead);
     lost.pod.is_ready = false;
     let note = "proxy p does not answer, and its lease at storage has run out";
     assert_eq!(
@@ -112,6 +112,19 @@ fn a_proxy_that_both_witnesses_say_is_dead_is_told_of_once() {
         pair("ProxyLost", note)
     );
     assert_eq!(told_of_proxy(lost.clone(), &with_proxy(lost)), []);
+}
+
+#[test]
+fn a_proxy_that_is_cut_off_from_storage_is_told_of_once() {
+    let mut cut_off = serving("p");
+    cut_off.loss.fault = Some(Fault::CutOff);
+    cut_off.pod.is_ready = false;
+    let note = "proxy p has lost storage, where its lease has run out: its clients are sent to others";
+    let told = told_of_proxy(serving("p"), &with_proxy(cut_off.clone()));
+    assert_eq!(told, pair("ProxyLost", note));
+    let mut leaving = cut_off.clone();
+    leaving.role = Some(Role::Draining);
+    assert_eq!(told_of_proxy(cut_off, &with_proxy(leaving)), []);
 }
 
 #[test]
@@ -135,7 +148,7 @@ fn decisions_are_told_with_names_and_numbers() {
         deletion_cost: 0,
         is_change,
         config_hash: None,
-        is_lost: false,
+        mark: None,
         ends_order: false,
     };
     let plan = ProxyPlan {

@@ -25,6 +25,7 @@ use freshet_config::MoveOrder;
 use freshet_operator_api::RevisionPhase;
 
 use super::moves::{Drain, MovesPlan, NO_MOVES, Rebalanced};
+use crate::loss::Fault;
 use crate::observe::{Observed, ProxyDeployment, ProxyPod, Role};
 use crate::requests::Requests;
 use crate::rollout::Pace;
@@ -153,8 +154,8 @@ pub enum ProxyAction {
         is_change: bool,
         /// Hash of the file it runs with, where it is known.
         config_hash: Option<String>,
-        /// It is marked as dead.
-        is_lost: bool,
+        /// What it is marked as.
+        mark: Option<Fault>,
         /// Its order about clients is withdrawn with it.
         ends_order: bool,
     },

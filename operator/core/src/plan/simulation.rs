@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::proxies::{FORMER_COST, ProxyAction, ProxyTarget, Reservation, Rooms, plan_proxies};
 use super::{Drain, DrainEnd, MovesPlan};
 use crate::keep::Record;
-use crate::loss::Loss;
+use crate::loss::{Fault, Loss};
 use crate::observe::{Observed, PodFacts, ProxyDeployment, ProxyPod, Role, serving_revision};
 use crate::requests::Requests;
 use crate::rollout::Pace;
@@ -38,8 +38,8 @@ enum Happening {
     Ready(usize),
     /// A pod stops being ready.
     Blink(usize),
-    /// Both witnesses say that a pod is dead.
-    Lost(usize),
+    /// Both witnesses say that a pod is dead, or cut off from storage.
+    Lost(usize, Fault),
     /// The rollout lets so many of the target serve, and lets it take over or not.
     Pace(u32, bool),
     /// A proxy that hands over has done so, or is not waited for any longer.
@@ -62,7 +62,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => Just(Happening::Controllers),
         4 => (0..8usize).prop_map(Happening::Ready),
         1 => (0..8usize).prop_map(Happening::Blink),
-        1 => (0..8usize).prop_map(Happening::Lost),
+        1 => (0..8usize).prop_map(|index| Happening::Lost(index, Fault::Dead)),
+        1 => (0..8usize).prop_map(|index| Happening::Lost(index, Fault::CutOff)),
         2 => (0..6u32, any::<bool>()).prop_map(|(allowed, may)| Happening::Pace(allowed, may)),
         3 => (0..8usize, any::<bool>()).prop_map(|(index, all)| Happening::Drained(index, all)),
         1 => (0..3usize, any::<bool>()).prop_map(|(node, closed)| Happening::Node(node, closed)),
@@ -132,7 +133,7 @@ impl World {
                 let startable = |p: &&mut ProxyPod| !p.pod.is_ready && !p.pod.is_deleting && p.revision != "bad";
                 if let Some(pod) = pods.iter_mut().filter(startable).nth(index) {
                     pod.pod.is_ready = true;
-                    pod.loss.is_lost = false;
+                    pod.loss.fault = None;
                 }
             }
             Happening::Blink(index) => {
@@ -148,9 +149,9 @@ impl World {
                     ..Pace::free()
                 });
             }
-            Happening::Lost(index) => {
+            Happening::Lost(index, fault) => {
                 if let Some(pod) = pods.get_mut(index) {
-                    pod.loss.is_lost = true;
+                    pod.loss.fault = Some(fault);
                     pod.pod.is_ready = false;
                 }
             }
@@ -303,7 +304,7 @@ impl World {
                 accepting,
                 deletion_cost,
                 config_hash,
-                is_lost,
+                mark,
                 ..
             } => {
                 let uid = self.pod_mut(pod).pod.uid.clone();
@@ -318,10 +319,10 @@ impl World {
                 let pod = self.pod_mut(pod);
                 pod.role = Some(*role);
                 pod.is_accepting = *accepting;
-                pod.loss.is_marked = *is_lost;
+                pod.loss.mark = *mark;
                 assert!(
-                    !(*is_lost && pod.is_accepting),
-                    "{} is dead and in the Service",
+                    !(mark.is_some() && pod.is_accepting),
+                    "{} is {mark:?} and in the Service",
                     pod.pod.name
                 );
                 pod.deletion_cost = Some(*deletion_cost);
@@ -407,7 +408,7 @@ impl World {
             self.observed.proxies.retain(|proxy| !proxy.pod.is_deleting);
             for proxy in &mut self.observed.proxies {
                 proxy.pod.is_ready = proxy.revision != "bad";
-                proxy.loss.is_lost = false;
+                proxy.loss.fault = None;
             }
             if !changed && before == self.observed {
                 return;

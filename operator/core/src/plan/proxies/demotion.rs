@@ -35,6 +35,6 @@ impl Demotion<'_> {
             .node
             .as_ref()
             .is_some_and(|node| self.closed_nodes.contains(node));
-        proxy.role == Some(Role::Draining) && proxy.pod.is_ready && !proxy.loss.is_lost && !is_on_closed
+        proxy.role == Some(Role::Draining) && proxy.pod.is_ready && proxy.loss.fault.is_none() && !is_on_closed
     }
 }

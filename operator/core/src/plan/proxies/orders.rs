@@ -29,7 +29,7 @@ pub(super) fn push(actions: &mut Vec<ProxyAction>, observed: &Observed, moves: &
             order: write.order.clone(),
             accepting: proxy
                 .is_active()
-                .then(|| !moves.is_steered(&write.uid) && !proxy.loss.is_lost),
+                .then(|| !moves.is_steered(&write.uid) && proxy.loss.fault.is_none()),
         });
     }
 }

@@ -36,7 +36,7 @@ pub(super) type Assigned<'a> = (&'a ProxyPod, Role);
 /// ready do.
 ///
 /// An active proxy that is not ready gives its place to one that is. It waits then, if less than `warm` do: its clients, should
-/// it still have some, stay where they are. One that is lost gives up its place in any case.
+/// it still have some, stay where they are. One that is lost gives up its place in any case, and hands over if it lives.
 pub(super) fn assign<'a>(
     proxies: &[&'a ProxyPod],
     replicas: u32,
@@ -57,7 +57,9 @@ pub(super) fn assign<'a>(
         let role = match proxy.role {
             _ if is_kept(proxy) => Role::Active,
             // Whoever else was lost hands over nothing.
-            Some(Role::Active) if proxy.loss.is_lost => Role::Warm,
+            Some(Role::Active) if proxy.loss.is_dead() => Role::Warm,
+            // This one can tell its clients to go elsewhere.
+            Some(Role::Active) if proxy.loss.is_cut_off() => Role::Draining,
             Some(Role::Active) if !proxy.pod.is_ready && waiting < warm as usize => {
                 waiting += 1;
                 Role::Warm
@@ -98,9 +100,21 @@ pub(super) fn serve_on<'a>(proxies: &[&'a ProxyPod], replicas: u32, room: &mut R
     let places = (replicas as usize).saturating_sub(serving);
     let promoted = promote(&ready, places, &mut per_node, room);
     let is_full = promoted.len() == places;
-    let stays = |proxy: &ProxyPod| !proxy.loss.is_lost && (proxy.pod.is_ready || !is_full);
-    let role = |proxy| (proxy, if stays(proxy) { Role::Active } else { Role::Warm });
-    active.into_iter().chain(promoted).map(role).collect()
+    let stays = |proxy: &ProxyPod| !proxy.loss.is_dead() && (proxy.pod.is_ready || !is_full);
+    let role = |proxy: &ProxyPod| {
+        if proxy.loss.is_cut_off() {
+            Role::Draining
+        } else if stays(proxy) {
+            Role::Active
+        } else {
+            Role::Warm
+        }
+    };
+    active
+        .into_iter()
+        .chain(promoted)
+        .map(|proxy| (proxy, role(proxy)))
+        .collect()
 }
 
 /// In which order proxies are made or left active.
@@ -119,7 +133,7 @@ enum Preference {
 }
 
 fn preference(proxy: &ProxyPod) -> Option<Preference> {
-    if proxy.loss.is_lost {
+    if proxy.loss.fault.is_some() {
         return None;
     }
     match (proxy.role, proxy.pod.is_ready) {
@@ -219,7 +233,7 @@ pub(super) fn push(
     let is_change = proxy.role != Some(role);
     let is_due = match role {
         Role::Active => proxy.is_active() || proxy.pod.is_ready,
-        Role::Warm => !proxy.is_warm() || proxy.is_accepting || proxy.pod.is_ready || proxy.loss.is_lost,
+        Role::Warm => !proxy.is_warm() || proxy.is_accepting || proxy.pod.is_ready || proxy.loss.fault.is_some(),
         Role::Draining => true,
     };
     let cost_now = cost_of(proxy);
@@ -237,7 +251,7 @@ pub(super) fn push(
     let differs = is_change
         || proxy.is_accepting != accepting
         || cost_now != cost
-        || proxy.loss.is_lost != proxy.loss.is_marked
+        || proxy.loss.fault != proxy.loss.mark
         || (config_hash.is_some() && proxy.pod.config_hash.as_deref() != config_hash);
     if is_due && differs {
         actions.push(ProxyAction::SetRole {
@@ -248,7 +262,7 @@ pub(super) fn push(
             deletion_cost: cost,
             is_change,
             config_hash: config_hash.map(str::to_owned),
-            is_lost: proxy.loss.is_lost,
+            mark: proxy.loss.fault,
             // It ends with the role that it was given for: nobody who comes from now on is to be given away.
             ends_order: is_change && proxy.role == Some(Role::Draining) && proxy.order.is_some(),
         });

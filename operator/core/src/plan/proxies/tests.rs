@@ -6,6 +6,7 @@ use crate::loss::Loss;
 use crate::observe::PodFacts;
 use crate::trouble::Trouble;
 
+mod cut_off;
 mod demotion;
 mod moves;
 mod pool;

@@ -91,7 +91,10 @@ fn nobody_waits_who_is_not_ready_or_lost_or_told_to_stop_or_on_a_node_that_takes
     };
     assert_eq!(plan(|_| {}), ["Warm p2", "replicas 2"]);
     assert_eq!(plan(|proxy| proxy.pod.is_ready = false), ["Draining p2", "replicas 2"]);
-    assert_eq!(plan(|proxy| proxy.loss.is_lost = true), ["Draining p2", "replicas 2"]);
+    assert_eq!(
+        plan(|proxy| proxy.loss.fault = Some(Fault::Dead)),
+        ["Draining p2", "replicas 2"]
+    );
     assert_eq!(plan(|proxy| proxy.pod.is_deleting = true), ["replicas 2"]);
     assert_eq!(
         plan(|proxy| proxy.pod.node = Some("n1".to_owned())),
