@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn a_promotion_is_one_patch_and_draining_removes_the_service_label() {
         assert_eq!(
-            role_patch("7", Role::Active, true, 1000, Some("h"), false, false),
+            role_patch("7", Role::Active, true, 1000, Some("h"), None, false),
             json!({"metadata": {
                 "resourceVersion": "7",
                 "labels": {"freshet.dev/role": "active", "freshet.dev/accepting": "true"},
@@ -407,23 +407,25 @@ mod tests {
                 },
             }})
         );
-        let draining = role_patch("7", Role::Draining, false, 100, None, false, false);
+        let draining = role_patch("7", Role::Draining, false, 100, None, None, false);
         assert_eq!(
             draining["metadata"]["labels"],
             json!({"freshet.dev/role": "draining", "freshet.dev/accepting": null})
         );
-        let lost = role_patch("7", Role::Warm, false, 100, None, true, false);
+        let lost = role_patch("7", Role::Warm, false, 100, None, Some(Fault::Dead), false);
         assert_eq!(lost["metadata"]["labels"]["freshet.dev/accepting"], Value::Null);
         assert_eq!(lost["metadata"]["annotations"]["freshet.dev/lost"], "true");
+        let cut_off = role_patch("7", Role::Draining, false, 100, None, Some(Fault::CutOff), false);
+        assert_eq!(cut_off["metadata"]["annotations"]["freshet.dev/lost"], "cut-off");
     }
 
     #[test]
     fn who_waits_again_loses_its_order_with_its_role() {
-        let demoted = role_patch("7", Role::Warm, false, 0, None, false, true);
+        let demoted = role_patch("7", Role::Warm, false, 0, None, None, true);
         assert_eq!(demoted["metadata"]["labels"]["freshet.dev/role"], "warm");
         let annotations = demoted["metadata"]["annotations"].as_object().expect("annotations");
         assert_eq!(annotations.get("freshet.dev/moves"), Some(&Value::Null));
-        let promoted = role_patch("7", Role::Active, true, 1000, None, false, false);
+        let promoted = role_patch("7", Role::Active, true, 1000, None, None, false);
         let annotations = promoted["metadata"]["annotations"].as_object().expect("annotations");
         assert!(
             !annotations.contains_key("freshet.dev/moves"),

@@ -1,5 +1,7 @@
 //! Decisions while entries are on their way: they count what those will have changed.
 
+use std::time::Duration;
+
 use freshet_storage_contract::{DetachReason, Will};
 
 use super::*;
