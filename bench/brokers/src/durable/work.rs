@@ -52,7 +52,7 @@ pub(crate) struct Amount {
 /// Messages that wait for each session of [`Work::Back`].
 const EACH: u64 = 70;
 /// Checkpoints of [`Work::Waited`]: often enough that each part has some.
-const CHECKPOINT_SECONDS: u32 = 5;
+const CHECKPOINT_SECONDS: u32 = 3;
 
 impl Work {
     pub(crate) const ALL: [Self; 8] = [
