@@ -247,10 +247,11 @@ fn heading(keepers: &[Keeper], rounds: u32, long_rounds: u32, amount: Amount) ->
         .collect::<Result<_, _>>()?;
     Ok(format!(
         "{} on {}; {rounds} rounds of {:.1} s after {:.1} s of warm-up, {long_rounds} of what takes minutes; load and \
-         brokers on the same CPUs and the same disk, nothing pinned; payload {} bytes. Median [least, most]; `to nats-server` \
-         and `to Mosquitto` are the first figure over theirs in the same round. CPU and memory are those of all processes of a \
-         broker. `raw flush` is the disk by itself, just before: 4 KiB over old bytes and fdatasync. Every run fails unless \
-         all that was sent was delivered once and in order.\n",
+         brokers on the same CPUs and the same disk, nothing pinned; payload {} bytes. Median [least, most]; \
+         `to nats-server` and `to Mosquitto` are the first figure over theirs in the same round. CPU and memory are those \
+         of all processes of a broker. `raw flush` is the disk by itself, just before: 4 KiB over old bytes and fdatasync. \
+         Bytes by the kernel are all that a broker made it write, and with them the zeros that Freshet fills a new segment \
+         of its log with, up to 64 MiB. Every run fails unless all that was sent was delivered once and in order.\n",
         versions.join(", "),
         machine()?,
         amount.timing.measured.as_secs_f64(),

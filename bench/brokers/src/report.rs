@@ -73,7 +73,9 @@ fn table(text: &mut String, work: &str, samples: &[&Sample], layout: Layout<'_>)
             }
         };
         let figure = |name: &&str| {
-            let values: Vec<f64> = own.iter().filter_map(|sample| figure(sample, name)).collect();
+            let values = own.iter().filter_map(|sample| figure(sample, name));
+            // A share of nothing, or a percentile of none, is no figure.
+            let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
             let largest = values.iter().copied().fold(0.0, f64::max);
             spread(values, decimals(largest))
         };

@@ -119,6 +119,7 @@ pub fn asleep(
     let mut read_again = Reading::new(passing.payload_bytes, 0);
     read_again.read_all(&mut woken, passed.kept)?;
     let woke = read_again.last - woke_at;
+    woken.leave()?;
     look(Passed {
         kept_bytes: 0,
         kept: 0,

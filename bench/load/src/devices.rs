@@ -7,7 +7,6 @@ use super::fleet::Fleet;
 use super::guest::{AT_ONCE, Guest, Session, Subscription, look_in};
 use super::meter::{Broker, PAYLOAD_BYTES};
 use super::reading::Reading;
-use crate::wire;
 
 /// Devices of one kind, by number.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +53,8 @@ impl Devices<'_> {
         Ok(began.elapsed())
     }
 
-    /// Lets devices come back for so many messages each, and no more. They read and acknowledge as soon as they are in. `all_in` is called behind the last CONNACK.
+    /// Lets devices come back for so many messages each, and no more. They read and acknowledge as soon as they are in.
+    /// `all_in` is called behind the last CONNACK.
     ///
     /// # Errors
     /// When a session or a message is missing, or comes twice.
@@ -78,9 +78,7 @@ impl Devices<'_> {
         all_in()?;
         let expected = u64::try_from(devices.len())? * each;
         reading.read_all(&mut fleet, expected)?;
-        for client in 0..devices.len() {
-            fleet.send(client, |out| out.extend_from_slice(&wire::DISCONNECT))?;
-        }
+        fleet.leave()?;
         Ok(Back {
             connected: connected_at - began,
             before,

@@ -7,11 +7,14 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
+use rustix::net::sockopt::Timeout;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::guest::{Guest, Subscription, admit};
 use crate::wire::{self, Packet};
 
+/// A broker that reads nothing for this long has failed.
+const LEAVE_LIMIT: Duration = Duration::from_secs(30);
 /// Event data of what is no client.
 const TIMER: u64 = u64::MAX;
 
@@ -169,6 +172,25 @@ impl Fleet {
         let client = &mut self.clients[client];
         write(&mut client.unsent);
         client.flush()
+    }
+}
+
+impl Fleet {
+    /// Lets all clients say the last of what they have to, acknowledgements above all, and disconnect.
+    ///
+    /// # Errors
+    /// When a connection is broken, or the broker does not read.
+    pub(crate) fn leave(self) -> anyhow::Result<()> {
+        for mut client in self.clients {
+            client.unsent.extend_from_slice(&wire::DISCONNECT);
+            rustix::io::ioctl_fionbio(&client.socket, false)?;
+            rustix::net::sockopt::set_socket_timeout(&client.socket, Timeout::Send, Some(LEAVE_LIMIT))?;
+            while !client.unsent.is_empty() {
+                let sent = send(&client.socket, &client.unsent, SendFlags::NOSIGNAL)?;
+                client.unsent.drain(..sent);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -54,4 +54,4 @@ pub struct Timing {
 }
 
 /// Outstanding messages must arrive within this after the last publish.
-const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+const DRAIN_LIMIT: Duration = Duration::from_secs(60);

@@ -39,7 +39,8 @@ func main() {
 	}
 	options.MQTT.Host = "127.0.0.1"
 	options.MQTT.Port = -1
-	options.MQTT.MaxAckPending = 65535
+	// A session has 65,535 together, and at QoS 2 two consumers.
+	options.MQTT.MaxAckPending = 30000
 	// A session that is made while many others are takes longer than the default when everything is flushed.
 	options.MQTT.JSAPITimeout = time.Minute
 	broker, err := server.NewServer(options)

@@ -77,12 +77,15 @@ fn measure(broker: &Running, timing: Timing, seed: u64, pairs: Pairs) -> anyhow:
     let (io, metrics) = (broker.io()?, broker.metrics()?);
     let outcome = load::kept(broker, timing, seed, pairs)?;
     let bytes = broker.io()?.written_bytes - io.written_bytes;
-    let mut written = vec![("bytes written/message", bytes as f64 / outcome.sent as f64)];
+    let mut written = vec![("bytes by the kernel/message", bytes as f64 / outcome.sent as f64)];
     if let (Some(before), Some(after)) = (metrics, broker.metrics()?) {
         let of = |name| anyhow::Ok(after.sum(name)? - before.sum(name)?);
         let messages = outcome.sent as f64;
         written.push(("messages/flush", messages / of("log_flush_seconds_count")? as f64));
-        written.push(("of these to the log", of("log_written_bytes_total")? as f64 / messages));
+        written.push((
+            "bytes to the log/message",
+            of("log_written_bytes_total")? as f64 / messages,
+        ));
     }
     Ok(Measured { outcome, raw, written })
 }

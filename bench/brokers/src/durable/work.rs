@@ -52,7 +52,7 @@ pub(crate) struct Amount {
 /// Messages that wait for each session of [`Work::Back`].
 const EACH: u64 = 70;
 /// Checkpoints of [`Work::Waited`]: often enough that each part has some.
-const CHECKPOINT_SECONDS: u32 = 5;
+const CHECKPOINT_SECONDS: u32 = 3;
 
 impl Work {
     pub(crate) const ALL: [Self; 8] = [
@@ -91,8 +91,8 @@ impl Work {
                 "of 1,000,000 queues: <= 400 MB resident, >= 400,000 rows/s while reading, serving within 10 s."
             }
             Self::Waited => {
-                "with 100,000 sessions CPU and bytes <= 1.1 times those with 10; all ended within 60 s, others' P99 <= 50 ms \
-                 meanwhile."
+                "with 100,000 sessions CPU and bytes <= 1.1 times those with 10; all ended within 60 s, others' P99 \
+                 <= 50 ms meanwhile."
             }
             Self::Back => {
                 "of 15,000 sessions: >= 100,000 messages/s behind the last CONNACK, bytes read <= 1.5 times those stored, \
