@@ -14,4 +14,4 @@ pub use admin::{Probes, Scrape, health_routes, listen, metrics_routes, serve_adm
 pub use config_file::{ConfigReloads, read_config, watch_config};
 pub use logging::{LogFormat, LogLevel, start_logging};
 #[cfg(feature = "planted-faults")]
-pub use planted::plant;
+pub use planted::{Plant, plant};

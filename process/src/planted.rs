@@ -6,12 +6,15 @@ use anyhow::{Context as _, ensure};
 /// `PART:NAME`, as in `storage:CursorNotWritten`.
 const VARIABLE: &str = "FRESHET_PLANTED_FAULT";
 
+/// Makes the mistake of a name on all threads, as long as the process lives. False: there is none.
+pub type Plant = fn(&str) -> bool;
+
 /// Makes the mistake that was asked for if it is one of these parts', each with what plants a mistake by its name. Another
 /// part's is for another process to make.
 ///
 /// # Errors
 /// A mistake that there is not: a test must not take it for one that nobody notices.
-pub fn plant(parts: &[(&str, fn(&str) -> bool)]) -> anyhow::Result<()> {
+pub fn plant(parts: &[(&str, Plant)]) -> anyhow::Result<()> {
     let Ok(asked) = std::env::var(VARIABLE) else {
         return Ok(());
     };

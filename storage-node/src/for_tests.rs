@@ -44,15 +44,15 @@ pub fn prepare() -> anyhow::Result<bool> {
 }
 
 /// Makes files so small that all that is done with them is done within a short life.
-pub(crate) fn shrunk(log: LogOptions, rows: RowOptions) -> (LogOptions, RowOptions) {
+pub(crate) fn shrunk(log: &LogOptions, rows: &RowOptions) -> (LogOptions, RowOptions) {
     let log = LogOptions {
         segment_bytes: SEGMENT_BYTES,
-        ..log
+        ..log.clone()
     };
     let rows = RowOptions {
         max_deltas: MAX_DELTAS,
         slack_bytes: SLACK_BYTES,
-        ..rows
+        ..rows.clone()
     };
     (log, rows)
 }

@@ -163,7 +163,7 @@ fn sizes(options: &DiskOptions, space: Space) -> (LogOptions, RowOptions) {
     log.reserve_bytes = options.config.reserve_bytes(space.total_bytes);
     let rows = RowOptions::default();
     #[cfg(feature = "planted-faults")]
-    let (log, rows) = crate::for_tests::shrunk(log, rows);
+    let (log, rows) = crate::for_tests::shrunk(&log, &rows);
     (log, rows)
 }
 
