@@ -11,12 +11,13 @@ use freshet_e2e::condition::{Observed, await_condition};
 use freshet_e2e::node::UpOptions;
 use freshet_e2e::{Cluster, product, with_temp_namespace};
 use serde_json::{Value, json};
+use tokio::process::Child;
 
 use crate::broker::{Broker, condition};
 use crate::operator_process::OperatorProcess;
 use crate::operators::without_operator;
 use crate::path::Watches;
-use crate::stage::{self, patch_proxy, resources, warm_requests};
+use crate::stage::{self, patch_proxy, resources};
 use crate::stand_ins::{StandIns, scheduling};
 use crate::table::{Figures, Row, Sheet, ms};
 use crate::turns;
@@ -56,7 +57,8 @@ fn cluster(namespace: &str, number: u32) -> Value {
             "proxy": {
                 "replicas": SERVING,
                 "resources": resources("200m"),
-                "warm": {"min": 1, "requests": warm_requests()},
+                // No kubelet would raise what they reserve.
+                "warm": {"min": 1, "reserve": true},
                 "scaling": {"min": SERVING, "max": SERVING + 5},
                 "drain": {"linger": "0s"},
                 "scheduling": scheduling(),
@@ -124,19 +126,25 @@ async fn look_after_many(cluster: &Cluster, images: &product::Images, namespace:
     let operator = OperatorProcess::new(cluster, images, namespace)
         .await?
         .everywhere(metrics);
-    let operator = operator.start(None)?;
-    let pid = operator.id().context("the operator has ended")?;
+    let mut process = operator.start(None)?;
     for number in 0..CLUSTERS {
         cluster.kubectl().apply(&[self::cluster(namespace, number)]).await?;
     }
     let broker = Broker { cluster, namespace };
-    await_all_ready(&broker).await?;
+    await_all_ready(&broker, &operator, &mut process).await?;
+    let pid = process.id().context("the operator has ended")?;
     idle(pid, metrics).await?;
     promote_under_load(&broker).await
 }
 
-async fn await_all_ready(broker: &Broker<'_>) -> Result<()> {
+/// Waits until all is made. An operator that ends meanwhile is started again, as Kubernetes would: it gives up when the API
+/// server is too busy to renew its lease.
+async fn await_all_ready(broker: &Broker<'_>, operator: &OperatorProcess, process: &mut Child) -> Result<()> {
     await_condition("all clusters are ready", MADE, async || {
+        if let Some(status) = process.try_wait()? {
+            eprintln!("      … the operator has ended ({status}), and is started again");
+            *process = operator.start(None)?;
+        }
         let listed = broker.get(&["mqc"]).await?;
         let clusters = listed["items"].as_array().cloned().unwrap_or_default();
         let is_ready = |cluster: &&Value| condition(cluster, "Ready")["status"] == "True";

@@ -29,7 +29,7 @@ const MOVES_PER_SECOND: u32 = 200;
 const LIMIT: Duration = Duration::from_millis(200);
 /// Storage is stopped for so long, and runs for so long before the next time.
 const STOPPED: Duration = Duration::from_millis(100);
-const RUNS: Duration = Duration::from_millis(10);
+const RUNS: Duration = Duration::from_millis(50);
 /// When it begins to be stopped, since the first client was moved, and how long that goes on.
 const SLOW_FROM: Duration = Duration::from_secs(3);
 const SLOW_FOR: Duration = Duration::from_secs(6);
