@@ -32,4 +32,4 @@ pub use directory::DataDirectory;
 pub use disk::SimulatedDisk;
 pub use disk::{Disk, DiskFile, RealDisk, Space};
 pub use error::{FatalError, OpenError, ReadError};
-pub use rows::{Checkpoint, RowError, RowIter, RowOptions, RowStats, RowStore};
+pub use rows::{Checkpoint, RowError, RowIter, RowLookup, RowOptions, RowStats, RowStore};
