@@ -71,6 +71,11 @@ mod switch {
         CursorNotWritten,
         /// The number that a proxy gave a publication is not noted: what it sends again is routed again.
         NumberNotNoted,
+        /// What is queued goes from memory before the checkpoint that has it is safe.
+        ContentGivenUpUnsafe,
+        /// The row of a message of a group that a session has taken goes with its last queue, though only it has the
+        /// content.
+        HeldRowDropped,
     }
 
     impl Fault {
@@ -91,6 +96,8 @@ mod switch {
             Self::ReleaseConfirmedUnflushed,
             Self::CursorNotWritten,
             Self::NumberNotNoted,
+            Self::ContentGivenUpUnsafe,
+            Self::HeldRowDropped,
         ];
 
         /// Whether it shows only where a node has a disk, or far sooner there.
@@ -102,6 +109,8 @@ mod switch {
                     | Self::UpdateConfirmedUnflushed
                     | Self::ReleaseConfirmedUnflushed
                     | Self::NumberNotNoted
+                    | Self::ContentGivenUpUnsafe
+                    | Self::HeldRowDropped
             )
         }
     }
