@@ -51,7 +51,7 @@ pub(crate) const fn of_connections(gauges: &ShardGauges) -> [Left; 8] {
 }
 
 /// What goes from a shard when sessions have expired.
-pub(crate) const fn of_sessions(gauges: &ShardGauges) -> [Left; 10] {
+pub(crate) const fn of_sessions(gauges: &ShardGauges) -> [Left; 11] {
     [
         ("stored sessions", gauges.sessions_stored),
         ("interest bytes", gauges.interest_bytes),
@@ -59,6 +59,7 @@ pub(crate) const fn of_sessions(gauges: &ShardGauges) -> [Left; 10] {
         ("queued rows", gauges.queued_rows),
         ("queued messages", gauges.queued_messages),
         ("queued bytes", gauges.queued_bytes),
+        ("queued bytes in memory", gauges.queued_resident_bytes),
         ("QoS 2 publications", gauges.packets),
         ("shared groups", gauges.shared_groups),
         ("leases of groups", gauges.shared_leases),

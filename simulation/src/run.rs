@@ -16,6 +16,8 @@ pub struct Outcome {
     pub published: usize,
     /// PUBLISH packets that clients received.
     pub delivered: usize,
+    /// Queued messages that storage read back from its disk.
+    pub loaded: usize,
 }
 
 /// A run that broke a rule.
@@ -62,6 +64,7 @@ fn run_with(sequence: &Sequence, history: History) -> Result<Outcome, Failure> {
             return Ok(Outcome {
                 published: history.messages.len(),
                 delivered: history.deliveries.len(),
+                loaded: world.loaded(),
             });
         }
         Ok(Err(violation)) => violation,

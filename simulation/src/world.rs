@@ -15,7 +15,7 @@ use freshet_storage_contract::MonotonicMs;
 
 use self::proxy::Proxy;
 use self::sockets::Socket;
-use self::storage::Storage;
+use self::storage::{Storage, resident_bytes};
 use crate::action::{Action, SLOTS, Sequence, Step};
 use crate::client::Client;
 use crate::history::{Broken, History};
@@ -45,6 +45,8 @@ enum Channel {
     Deliveries(usize),
     /// Records of storage on their way to its disk.
     Disk,
+    /// What storage reads of its last checkpoint.
+    Loads,
 }
 
 /// Everything there is.
@@ -75,7 +77,7 @@ impl World {
             seed: sequence.seed,
             now,
             random: Random::new(sequence.seed),
-            storage: Storage::new(sequence.shards, sequence.memory, now),
+            storage: Storage::new(sequence.shards, sequence.memory, resident_bytes(sequence.seed), now),
             proxies: Vec::new(),
             sockets: Vec::new(),
             clients: Vec::new(),
@@ -170,6 +172,11 @@ impl World {
         Ok(())
     }
 
+    /// Queued messages that storage has read back from its disk.
+    pub(crate) fn loaded(&self) -> usize {
+        self.storage.loaded()
+    }
+
     /// Moves everything until nothing is on its way.
     fn settle(&mut self) -> Result<(), Violation> {
         self.laggard = None;
@@ -208,6 +215,7 @@ impl World {
             Channel::Answers(proxy) => self.answers_to_proxy(proxy)?,
             Channel::Deliveries(proxy) => self.deliveries_to_proxy(proxy)?,
             Channel::Disk => self.records_to_disk()?,
+            Channel::Loads => self.rows_to_storage()?,
         }
         Ok(true)
     }
@@ -235,6 +243,9 @@ impl World {
         }
         if self.storage.has_records() {
             channels.push(Channel::Disk);
+        }
+        if self.storage.has_loads() {
+            channels.push(Channel::Loads);
         }
     }
 

@@ -59,10 +59,15 @@ fn keep_every_rule(memory: Memory) {
     let sequences: u64 = tallies.iter().map(|t| t.sequences).sum();
     let published: usize = tallies.iter().map(|t| t.published).sum();
     let delivered: usize = tallies.iter().map(|t| t.delivered).sum();
+    let loaded: usize = tallies.iter().map(|t| t.loaded).sum();
     let per_second = sequences as f64 / started.elapsed().as_secs_f64();
     println!("{memory:?}: {sequences} sequences on {threads} threads, {per_second:.0} a second");
-    println!("{published} messages published, {delivered} delivered");
+    println!("{published} messages published, {delivered} delivered, {loaded} read back from disk");
     assert!(delivered > 0, "nothing was delivered: nothing was tried");
+    assert!(
+        loaded > 0 || memory == Memory::Process,
+        "nothing was read back from disk"
+    );
 }
 
 /// What one thread has run.
@@ -71,6 +76,7 @@ struct Tally {
     sequences: u64,
     published: usize,
     delivered: usize,
+    loaded: usize,
 }
 
 /// When no further sequence is begun.
@@ -93,6 +99,7 @@ fn run_until(until: Until, next: &AtomicU64, memory: Memory) -> Tally {
             Ok(outcome) => {
                 tally.published += outcome.published;
                 tally.delivered += outcome.delivered;
+                tally.loaded += outcome.loaded;
             }
             Err(failure) => report(&sequence, &failure),
         }

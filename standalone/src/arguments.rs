@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use freshet_storage_core::DEFAULT_QUEUED_RESIDENT_BYTES;
 
 /// Freshet, an MQTT system for Kubernetes.
 #[derive(Debug, Parser)]
@@ -112,6 +113,14 @@ pub(crate) struct Standalone {
     /// Seconds between checkpoints of the state in --data-dir; they bound what a start applies again.
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub(crate) checkpoint_seconds: u32,
+    /// Bytes of messages that may be queued for sessions and shared subscriptions; beyond them publications that would add
+    /// to it are held. [default: 512 MiB, or 40 % of the file system of --data-dir where that is more]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) queued_bytes: Option<u64>,
+    /// Bytes of queued messages in memory, beyond which those that a checkpoint has are on disk alone. Without --data-dir it
+    /// says nothing.
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_QUEUED_RESIDENT_BYTES)]
+    pub(crate) queued_memory_bytes: u64,
     /// Threads that own connections.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) workers: u16,

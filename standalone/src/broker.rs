@@ -133,6 +133,8 @@ fn storage(arguments: &Standalone, config: &StorageConfig) -> anyhow::Result<(St
     let settings = StorageSettings {
         // There is one proxy, and it is here: nobody has to be waited for.
         recovery_hold_ms: 0,
+        queued_bytes: arguments.queued_bytes,
+        queued_resident_bytes: arguments.queued_memory_bytes,
         ..StorageSettings::new(config, random()?)
     };
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

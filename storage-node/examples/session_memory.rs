@@ -46,7 +46,8 @@ fn settings() -> StorageSettings {
         session_limit: 0,
         session_bytes: u64::MAX,
         interest_bytes: u64::MAX,
-        queued_bytes: u64::MAX,
+        queued_bytes: Some(u64::MAX),
+        queued_resident_bytes: u64::MAX,
         ..StorageSettings::new(&config, 7)
     }
 }

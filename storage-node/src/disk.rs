@@ -2,14 +2,16 @@
 //! and what the log would have to keep for ever becomes rows.
 //!
 //! Used by the actor and by `freshet standalone`. [`NodeDisk::open`] puts a core together from what was kept;
-//! [`NodeDisk::turn`] belongs into each turn, before its answers leave. Nothing here waits for the disk: flushes and
-//! checkpoints have threads of their own. Bytes and files are `freshet_storage_log`'s, what they mean is the core's.
+//! [`NodeDisk::turn`] belongs into each turn, before its answers leave. Nothing here waits for the disk: flushes,
+//! checkpoints, and reads of what is queued have threads of their own. Bytes and files are `freshet_storage_log`'s, what
+//! they mean is the core's.
 
 mod checkpoints;
 mod fault_points;
 mod inspect;
 mod news;
 mod open;
+mod reader;
 mod stats;
 
 use std::collections::VecDeque;
@@ -27,6 +29,7 @@ pub(crate) use self::fault_points::PLACES as FAULT_POINTS;
 pub use self::inspect::{CheckpointView, LogView, MarksView};
 use self::news::News;
 pub use self::open::{DiskError, DiskOptions};
+use self::reader::Reader;
 pub use self::stats::DiskStats;
 
 /// What records of the log are; there is one kind.
@@ -38,6 +41,7 @@ pub struct NodeDisk {
     log: LogHandle,
     news: Arc<News>,
     checkpoints: Checkpoints,
+    reader: Reader,
     config: DiskConfig,
     /// Records that the log had no room for, oldest first.
     waiting: VecDeque<Record>,
@@ -60,6 +64,7 @@ impl NodeDisk {
             core.flushed(&self.flushed, now, out);
             self.flushed.clear();
         }
+        self.bring_loaded(core, now, out);
         core.set_log_room(match self.config.when_full {
             _ if !self.log.is_full() => LogRoom::Free,
             WhenFull::Hold => LogRoom::Hold,
@@ -67,9 +72,23 @@ impl NodeDisk {
         });
         core.set_disk_bytes(self.log.disk_bytes());
         self.append(core);
-        self.checkpoints.turn(core, &mut self.appended_bytes, now);
+        self.checkpoints.turn(core, &mut self.appended_bytes, now, out);
+        self.reader.ask(core.take_loads().collect());
         // What has acted is answered when this returns.
         fault_points::reach("before_answers");
+    }
+
+    /// Brings what was read of checkpoints.
+    fn bring_loaded(&self, core: &mut StorageCore, now: MonotonicMs, out: &mut Outputs) {
+        let loaded = self.reader.take();
+        if loaded.is_empty() {
+            return;
+        }
+        if let Err(error) = core.loaded(loaded, now, out) {
+            // It would be passed over, though it was acknowledged.
+            tracing::error!(%error, "a queued message is not in its checkpoint: the process ends");
+            std::process::abort();
+        }
     }
 
     /// More waits than the log takes: nothing new should come until [`Self::poll_news`] is ready.
@@ -95,6 +114,7 @@ impl NodeDisk {
         DiskStats {
             log: self.log.stats(),
             rows: self.checkpoints.stats(),
+            read_bytes: self.reader.read_bytes(),
             is_full: self.log.is_full(),
         }
     }
@@ -103,6 +123,7 @@ impl NodeDisk {
     pub fn close(self) {
         self.log.stop();
         self.checkpoints.close();
+        self.reader.close();
     }
 
     fn append(&mut self, core: &mut StorageCore) {

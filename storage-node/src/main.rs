@@ -15,7 +15,7 @@ use freshet_process::{
     ConfigReloads, LogFormat, LogLevel, health_routes, listen, metrics_routes, read_config, serve_admin, start_logging,
     watch_config,
 };
-use freshet_storage_core::{DEFAULT_QUEUED_BYTES, StorageSettings};
+use freshet_storage_core::{DEFAULT_QUEUED_RESIDENT_BYTES, StorageSettings};
 use freshet_storage_node::{DiskOptions, Node, NodeHandle, NodeHealth, ShuttingDown, inspection_routes, lease_routes};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -43,8 +43,13 @@ struct Arguments {
     #[arg(long, env = "FRESHET_ADMIN_PORT", default_value_t = 9091)]
     admin_port: u16,
     /// Bytes of messages that may be queued for sessions; beyond them publications that would add to it are held.
-    #[arg(long, env = "FRESHET_QUEUED_BYTES", default_value_t = DEFAULT_QUEUED_BYTES)]
-    queued_bytes: u64,
+    /// [default: 512 MiB, or 40 % of the file system of --data-dir where that is more]
+    #[arg(long, env = "FRESHET_QUEUED_BYTES", value_name = "BYTES")]
+    queued_bytes: Option<u64>,
+    /// Bytes of queued messages in memory, beyond which those that a checkpoint has are on disk alone. Without --data-dir it
+    /// says nothing.
+    #[arg(long, env = "FRESHET_QUEUED_MEMORY_BYTES", value_name = "BYTES", default_value_t = DEFAULT_QUEUED_RESIDENT_BYTES)]
+    queued_memory_bytes: u64,
     /// The folder that keeps what was acknowledged. Without it everything ends with the process.
     #[arg(long, env = "FRESHET_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -80,6 +85,7 @@ async fn run(arguments: Arguments) -> Result<()> {
 
     let settings = StorageSettings {
         queued_bytes: arguments.queued_bytes,
+        queued_resident_bytes: arguments.queued_memory_bytes,
         ..StorageSettings::new(&config, random_u64())
     };
     let node = match arguments.data_dir {

@@ -129,7 +129,8 @@ pub struct Retention {
     #[schemars(extend("x-kubernetes-validations" = duration_between("storage.retention.maxAge", "0s", "876000h")))]
     pub max_age: DurationText,
     /// Part of the file system that messages may come to, in percent. Their own bytes count; on disk they may take twice as
-    /// much for a while. Without `volume` it says nothing. Default 0, which is no bound; at most 100. Live.
+    /// much for a while, so that more than 37 acts like 37 on volumes above 1.3Gi. Without `volume` it says nothing. Default
+    /// 0, which is no bound; at most 100. Live.
     #[schemars(range(min = 0, max = 100))]
     pub max_bytes_percent: u8,
 }

@@ -1,9 +1,10 @@
-//! The disk of the storage node: records that are flushed, those that are on their way, and the rows of the last checkpoint.
+//! The disk of the storage node: records that are flushed, those that are on their way, the rows of the last checkpoint, and
+//! what is read of it.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use freshet_storage_contract::{Position, ShardId};
-use freshet_storage_core::{Restore, StorageCore};
+use freshet_storage_core::{Load, Restore, StorageCore};
 
 use super::proxy::amount;
 use crate::random::Random;
@@ -24,6 +25,14 @@ pub(super) struct Disk {
     applied: Vec<(ShardId, Position)>,
     /// Rows of the checkpoint that is under way.
     round: Vec<(RowKey, Option<Vec<u8>>)>,
+    /// Storage has not been told of the last checkpoint.
+    is_untold: bool,
+    /// Rows that are to be read.
+    asked: Vec<Load>,
+    /// Rows that were read, and that storage has not got.
+    read: Vec<(Load, Option<Vec<u8>>)>,
+    /// Rows that were read.
+    loaded: usize,
 }
 
 impl Disk {
@@ -60,8 +69,7 @@ impl Disk {
     }
 
     /// Writes some of the rows that have changed; with the last of them the checkpoint is whole.
-    pub(super) fn write_rows(&mut self, core: &mut StorageCore, random: &mut Random) {
-        let max_rows = random.pick(&[1, 3, 10, 1_000]);
+    pub(super) fn write_rows(&mut self, core: &mut StorageCore, max_rows: usize, random: &mut Random) {
         let round = &mut self.round;
         let done = core.take_changes(max_rows, |shard, key, value| {
             round.push(((shard, key.to_vec()), value.map(|value| value.to_vec())));
@@ -74,11 +82,47 @@ impl Disk {
             };
         }
         self.applied = applied;
+        self.is_untold = true;
         // Records that are in the rows go sooner or later.
         if random.chance(50) {
             let applied = &self.applied;
             self.flushed.retain(|record| !is_applied(applied, record));
         }
+    }
+
+    /// What the last checkpoint has, if storage has not been told.
+    pub(super) fn take_news(&mut self) -> Option<Vec<(ShardId, Position)>> {
+        std::mem::take(&mut self.is_untold).then(|| self.applied.clone())
+    }
+
+    /// Takes rows that are to be read.
+    pub(super) fn ask(&mut self, loads: impl Iterator<Item = Load>) {
+        self.asked.extend(loads);
+    }
+
+    pub(super) fn loaded(&self) -> usize {
+        self.loaded
+    }
+
+    pub(super) fn has_loads(&self) -> bool {
+        !self.asked.is_empty() || !self.read.is_empty()
+    }
+
+    /// Reads a row, or gives away some that were read before: in any order, and late.
+    pub(super) fn load(&mut self, random: &mut Random) -> Vec<(Load, Option<Vec<u8>>)> {
+        let count = random.below(self.asked.len() + 1);
+        for _ in 0..count {
+            let load = self.asked.swap_remove(random.below(self.asked.len()));
+            let row = self.rows.get(&(load.shard, load.key().to_vec())).cloned();
+            self.loaded += usize::from(row.is_some());
+            self.read.push((load, row));
+        }
+        let count = random.below(self.read.len() + 1);
+        let mut given = Vec::new();
+        for _ in 0..count {
+            given.push(self.read.swap_remove(random.below(self.read.len())));
+        }
+        given
     }
 
     /// What was not flushed is lost, or the last of it: some may have reached the disk without anybody having heard of it.
@@ -88,6 +132,9 @@ impl Disk {
         self.flush_some(count);
         self.unflushed.clear();
         self.round.clear();
+        self.is_untold = false;
+        self.asked.clear();
+        self.read.clear();
     }
 
     /// Reads everything that is there.

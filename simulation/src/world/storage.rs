@@ -22,20 +22,29 @@ pub(super) struct Storage {
     pub(super) core: StorageCore,
     pub(super) out: Outputs,
     shards: u16,
+    /// Bytes of queued messages that may be in memory.
+    resident_bytes: u64,
     lives: u64,
     /// None: it has no disk.
     disk: Option<Disk>,
 }
 
+/// How much of what is queued a node with a disk keeps in memory: all of it, or next to nothing. Drawn apart from the
+/// sequence of the seed.
+pub(super) fn resident_bytes(seed: u64) -> u64 {
+    Random::new(seed ^ 0xC01D).pick(&[u64::MAX, u64::MAX, 0, 0, 400, 3_000])
+}
+
 impl Storage {
-    pub(super) fn new(shards: u16, memory: Memory, now: MonotonicMs) -> Self {
+    pub(super) fn new(shards: u16, memory: Memory, resident_bytes: u64, now: MonotonicMs) -> Self {
         Self {
             core: match memory {
                 Memory::Process => forgetful(shards, 1, now),
-                Memory::Disk => restore(shards).finish(Term(1), now),
+                Memory::Disk => restore(shards, resident_bytes).finish(Term(1), now),
             },
             out: Outputs::new(),
             shards,
+            resident_bytes,
             lives: 1,
             disk: (memory == Memory::Disk).then(Disk::default),
         }
@@ -50,7 +59,7 @@ impl Storage {
             return Ok(Broken::Storage);
         };
         disk.lose_power(random);
-        let mut restored = restore(self.shards);
+        let mut restored = restore(self.shards, self.resident_bytes);
         disk.read(&mut restored)?;
         // A clock that says nothing of the lives before.
         self.core = restored.finish(Term(1), now);
@@ -65,27 +74,40 @@ impl Storage {
     pub(super) fn has_records(&self) -> bool {
         self.disk.as_ref().is_some_and(Disk::has_unflushed)
     }
+
+    /// Rows that were read from the disk.
+    pub(super) fn loaded(&self) -> usize {
+        self.disk.as_ref().map_or(0, Disk::loaded)
+    }
+
+    /// Whether something is read from the disk.
+    pub(super) fn has_loads(&self) -> bool {
+        self.disk.as_ref().is_some_and(Disk::has_loads)
+    }
 }
 
 fn forgetful(shards: u16, life: u64, now: MonotonicMs) -> StorageCore {
     // The one placement rule is valid, and so are one to four shards.
     #[expect(clippy::expect_used, reason = "the settings are constants")]
-    StorageCore::new(settings(shards), Term(life * 10), now).expect("the placement is valid")
+    StorageCore::new(settings(shards, u64::MAX), Term(life * 10), now).expect("the placement is valid")
 }
 
-fn restore(shards: u16) -> Restore {
+fn restore(shards: u16, resident_bytes: u64) -> Restore {
     #[expect(clippy::expect_used, reason = "the settings are constants")]
-    Restore::new(settings(shards)).expect("the placement is valid")
+    Restore::new(settings(shards, resident_bytes)).expect("the placement is valid")
 }
 
-fn settings(shards: u16) -> StorageSettings {
+fn settings(shards: u16, queued_resident_bytes: u64) -> StorageSettings {
     let config = StorageConfig {
         cluster_uid: cluster_uid().0,
         shards,
         placement_rules: vec![PLACEMENT_RULE.to_owned()],
         ..StorageConfig::default()
     };
-    StorageSettings::new(&config, 7)
+    StorageSettings {
+        queued_resident_bytes,
+        ..StorageSettings::new(&config, 7)
+    }
 }
 
 impl World {
@@ -115,13 +137,37 @@ impl World {
 
     /// Some of what is on its way to the disk is flushed.
     pub(super) fn records_to_disk(&mut self) -> Result<(), Violation> {
+        let resident_bytes = self.storage.resident_bytes;
         let Storage { core, out, disk, .. } = &mut self.storage;
         if let Some(disk) = disk {
             let through = disk.flush(&mut self.random);
             core.flushed(&through, self.now, out);
-            if self.random.chance(30) {
-                disk.write_rows(core, &mut self.random);
+            // What is to go from memory has to be in a checkpoint first.
+            let (chance, rows) = if resident_bytes == u64::MAX {
+                (30, &[1, 3, 10, 1_000])
+            } else {
+                (60, &[3, 10, 1_000, 1_000])
+            };
+            if self.random.chance(chance) {
+                let max_rows = self.random.pick(rows);
+                disk.write_rows(core, max_rows, &mut self.random);
             }
+            if self.random.chance(80)
+                && let Some(applied) = disk.take_news()
+            {
+                core.checkpointed(&applied, self.now, out);
+            }
+        }
+        self.collect_from_storage()
+    }
+
+    /// Some of what storage reads of its checkpoint comes.
+    pub(super) fn rows_to_storage(&mut self) -> Result<(), Violation> {
+        let Storage { core, out, disk, .. } = &mut self.storage;
+        if let Some(disk) = disk {
+            let rows = disk.load(&mut self.random).into_iter();
+            let taken = core.loaded(rows.map(|(load, row)| (load, row.map(Into::into))), self.now, out);
+            taken.map_err(|error| Violation::new("storage finds what it has written", error.to_string()))?;
         }
         self.collect_from_storage()
     }
@@ -130,6 +176,7 @@ impl World {
     pub(super) fn collect_from_storage(&mut self) -> Result<(), Violation> {
         if let Some(disk) = &mut self.storage.disk {
             disk.write(self.storage.core.take_records());
+            disk.ask(self.storage.core.take_loads());
         }
         let mut ended = Vec::new();
         for frame in self.storage.out.drain_proxies() {

@@ -1,5 +1,6 @@
 //! A broker with a folder: what it acknowledged is there after `kill -9`.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use freshet_mqtt::{ClientPacket, Connect, PacketId, ProtocolVersion, PubRel, QoS, ReasonCode};
@@ -24,7 +25,20 @@ impl Folder {
 
     /// A broker that goes on from what is there. It is killed when it is dropped.
     pub(crate) fn start(&self) -> Broker {
-        Broker::start(&["--data-dir", self.0.to_str().unwrap(), "--workers", "2"])
+        self.start_with(&["--workers", "2"])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(&self, arguments: &[&str]) -> Broker {
+        Broker::start(&[&["--data-dir", self.0.to_str().unwrap()], arguments].concat())
+    }
+
+    /// Bytes that its files have on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        let files = std::fs::read_dir(&self.0).unwrap();
+        // A file may be removed while it is looked at.
+        let blocks = files.map(|file| file.unwrap().metadata().map_or(0, |file| file.blocks()));
+        blocks.sum::<u64>() * 512
     }
 }
 

@@ -16,6 +16,7 @@ mod malformed;
 mod admin;
 #[allow(dead_code, reason = "other tests ask for more")]
 mod broker;
+mod cold;
 mod command_line;
 mod disk;
 mod messages;

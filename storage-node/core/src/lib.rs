@@ -7,7 +7,8 @@
 //!
 //! What replicas will have to agree on changes by committed entries of a log, see `log` and `state`. That log is memory
 //! ([`StorageCore::new`]: retained messages, sessions and what is queued for them end with the process), or somebody
-//! flushes its records to a disk ([`Restore`], [`StorageCore::take_records`], [`StorageCore::flushed`]).
+//! flushes its records to a disk ([`Restore`], [`StorageCore::take_records`], [`StorageCore::flushed`]). With a disk the
+//! content of queued messages need not be in memory ([`StorageCore::take_loads`], [`StorageCore::loaded`]).
 
 mod codec;
 mod facts;
@@ -34,8 +35,8 @@ mod tests;
 pub use codec::DecodeError;
 pub use facts::{LinkFault, StorageFact};
 pub use incarnations::ProxyLeases;
-pub use node::{Restore, RestoreError, StorageCore};
+pub use node::{Load, LoadError, Restore, RestoreError, StorageCore};
 pub use outputs::{Outputs, ProxyOutput};
-pub use settings::{DEFAULT_QUEUED_BYTES, LogRoom, StorageSettings};
+pub use settings::{DEFAULT_QUEUED_BYTES, DEFAULT_QUEUED_RESIDENT_BYTES, LogRoom, StorageSettings};
 pub use state::RowError;
 pub use stats::{QueuedSince, ShardCounters, ShardGauges, ShardStats, StorageStats};

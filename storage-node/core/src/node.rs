@@ -4,6 +4,7 @@
 //! passes. Each call adds to [`Outputs`], which the shell drains once per turn. Never waits, never reads a clock.
 
 mod attaching;
+mod cold;
 mod crossing;
 mod durable;
 mod inspect;
@@ -18,6 +19,7 @@ use freshet_storage_contract::{
     Answer, DeliveryControl, IncarnationId, MonotonicMs, Operation, Placement, PlacementError, Position, ShardId, Term,
 };
 
+pub use self::cold::{Load, LoadError};
 pub use self::durable::{Restore, RestoreError};
 use crate::facts::LinkFault;
 use crate::incarnations::{Incarnations, PeerKey, ProxyLeases, lease_ends};
@@ -263,6 +265,7 @@ impl StorageCore {
             shard.tick(&mut turn);
         }
         self.drop_excess(now, out);
+        self.give_up_excess(now, out);
         self.exchange_effects(now, out);
         let Self {
             departing,
@@ -287,7 +290,7 @@ impl StorageCore {
             .filter_map(Shard::next_deadline)
             .chain(self.next_lease_check)
             .chain(self.sys_due())
-            .chain((self.excess_bytes() > 0).then_some(MonotonicMs(0)))
+            .chain((self.excess_bytes() > 0 || self.is_giving_up()).then_some(MonotonicMs(0)))
             .min()
     }
 

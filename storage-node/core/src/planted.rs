@@ -76,6 +76,11 @@ mod switch {
         ClockJumpsAtStart,
         /// Behind a start a client is let in before all proxies had time to name theirs.
         LetInUnnamed,
+        /// What is queued goes from memory before the checkpoint that has it is safe.
+        ContentGivenUpUnsafe,
+        /// The row of a message of a group that a session has taken goes with its last queue, though only it has the
+        /// content.
+        HeldRowDropped,
     }
 
     impl Fault {
@@ -98,6 +103,8 @@ mod switch {
             Self::NumberNotNoted,
             Self::ClockJumpsAtStart,
             Self::LetInUnnamed,
+            Self::ContentGivenUpUnsafe,
+            Self::HeldRowDropped,
         ];
 
         /// Whether it shows only where a node has a disk, or far sooner there.
@@ -110,6 +117,8 @@ mod switch {
                     | Self::ReleaseConfirmedUnflushed
                     | Self::NumberNotNoted
                     | Self::ClockJumpsAtStart
+                    | Self::ContentGivenUpUnsafe
+                    | Self::HeldRowDropped
             )
         }
     }

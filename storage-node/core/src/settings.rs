@@ -3,8 +3,17 @@
 use freshet_config::{QueueLimits, RetainedLimits, RetentionConfig, StorageConfig};
 use freshet_storage_contract::ClusterUid;
 
-/// Bytes that may be queued for sessions unless a node is told otherwise: 512 MiB.
+/// Bytes that may be queued for sessions unless a node is told otherwise: 512 MiB, and more on a disk that has room for it.
 pub const DEFAULT_QUEUED_BYTES: u64 = 512 << 20;
+
+/// Bytes of queued messages that stay in memory where a disk has them, too, unless a node is told otherwise: 128 MiB.
+pub const DEFAULT_QUEUED_RESIDENT_BYTES: u64 = 128 << 20;
+
+/// What may be queued, in percent of the disk: merging rows takes as much again for a while, and log, reserve, sessions and
+/// what is retained have to find room.
+const QUEUED_PERCENT: u64 = 40;
+/// What is queued may take so many times of what may be resident in memory, places of messages on disk included.
+const MEMORY_FACTOR: u64 = 4;
 
 /// Settings of a [`crate::StorageCore`]. Bounds hold for all shards of the node together unless they say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +40,8 @@ pub struct StorageSettings {
     pub takeover_wait_ms: u64,
     /// Bytes of unacknowledged deliveries per proxy and shard. Beyond them QoS 0 is shed, and QoS >= 1 overruns.
     pub ring_bytes: usize,
-    /// Bytes of publications per shard that are held, after a start or for want of room. Beyond them the publisher's link is ended, so
-    /// that it sends again when it is back.
+    /// Bytes of publications per shard that are held, after a start or for want of room. Beyond them the publisher's link is
+    /// ended, so that it sends again when it is back.
     pub hold_bytes: usize,
     /// Sessions; beyond them an attach is answered with Quota Exceeded. 0 = no bound.
     pub session_limit: u64,
@@ -50,8 +59,13 @@ pub struct StorageSettings {
     /// [`crate::StorageCore::set_disk_bytes`].
     pub disk_bytes: u64,
     /// Bytes of queued messages, their rows, and what QoS 2 publications are known by. Beyond them publications that
-    /// would add to it are held, and with them those of QoS >= 1 behind them.
-    pub queued_bytes: u64,
+    /// would add to it are held, and with them those of QoS >= 1 behind them. None: [`DEFAULT_QUEUED_BYTES`], or 40 % of
+    /// the disk where that is more.
+    pub queued_bytes: Option<u64>,
+    /// Bytes of queued messages in memory, beyond which the content of those that a checkpoint has is on disk alone. Without
+    /// a disk it says nothing. What all that is queued takes in memory, with its places, is bounded by four times that, or
+    /// [`DEFAULT_QUEUED_BYTES`] where that is more; beyond it publications are held as beyond `queued_bytes`.
+    pub queued_resident_bytes: u64,
     /// How often the topics below `$SYS` are published, in ms; 0: never.
     pub sys_interval_ms: u64,
     /// Whether publications that leave something behind are taken; see [`crate::StorageCore::set_log_room`].
@@ -94,11 +108,36 @@ impl StorageSettings {
             queue_limits: config.queue_limits,
             retention: config.retention,
             disk_bytes: 0,
-            queued_bytes: DEFAULT_QUEUED_BYTES,
+            queued_bytes: None,
+            queued_resident_bytes: DEFAULT_QUEUED_RESIDENT_BYTES,
             sys_interval_ms: config.sys_interval_ms,
             log_room: LogRoom::Free,
             hash_seed,
         }
+    }
+
+    /// Bytes that may be queued.
+    #[must_use]
+    pub fn most_queued_bytes(&self) -> u64 {
+        let of_disk = self.disk_bytes / 100 * QUEUED_PERCENT;
+        self.queued_bytes.unwrap_or(of_disk.max(DEFAULT_QUEUED_BYTES))
+    }
+
+    /// Bytes that all that is queued may take in memory.
+    pub(crate) fn most_queue_memory_bytes(&self) -> u64 {
+        if self.disk_bytes == 0 {
+            return u64::MAX;
+        }
+        let of_resident = self.queued_resident_bytes.saturating_mul(MEMORY_FACTOR);
+        of_resident.max(DEFAULT_QUEUED_BYTES)
+    }
+
+    /// Bytes of waiting messages beyond which the oldest go; none: there is no bound. Below what may be queued at all, so
+    /// that they go before publications are held.
+    pub(crate) fn most_waiting_bytes(&self) -> Option<u64> {
+        let most = self.most_queued_bytes();
+        let of_disk = self.retention.max_bytes(self.disk_bytes)?;
+        Some(of_disk.min(most - most / 16))
     }
 
     /// Takes over what a running node can change: limits, the grace of wills, and how often `$SYS` is published.
@@ -109,5 +148,62 @@ impl StorageSettings {
         self.retention = config.retention;
         self.sys_interval_ms = config.sys_interval_ms;
         self.will_grace_on_move_ms = config.will_grace_on_move_ms;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn on_disk(disk_bytes: u64) -> StorageSettings {
+        StorageSettings {
+            disk_bytes,
+            ..StorageSettings::new(&StorageConfig::default(), 7)
+        }
+    }
+
+    #[test]
+    fn what_may_be_queued_is_a_part_of_the_disk_and_never_less_than_without_one() {
+        let most = |disk_bytes| on_disk(disk_bytes).most_queued_bytes();
+        assert_eq!(most(0), DEFAULT_QUEUED_BYTES);
+        assert_eq!(most(GIB), DEFAULT_QUEUED_BYTES);
+        assert_eq!(most(100 * GIB), 40 * GIB);
+        let told = StorageSettings {
+            queued_bytes: Some(7),
+            ..on_disk(100 * GIB)
+        };
+        assert_eq!(told.most_queued_bytes(), 7);
+    }
+
+    #[test]
+    fn the_oldest_go_before_publications_are_held_whatever_part_retention_names() {
+        let most = |max_bytes_percent| {
+            let retention = RetentionConfig {
+                max_bytes_percent,
+                ..RetentionConfig::default()
+            };
+            let settings = StorageSettings {
+                retention,
+                ..on_disk(100 * GIB)
+            };
+            settings.most_waiting_bytes()
+        };
+        assert_eq!((most(0), most(25)), (None, Some(25 * GIB)));
+        assert_eq!(most(90), Some(40 * GIB / 16 * 15));
+    }
+
+    #[test]
+    fn memory_is_bounded_where_the_content_need_not_be_in_it() {
+        assert_eq!(on_disk(0).most_queue_memory_bytes(), u64::MAX);
+        let told = StorageSettings {
+            queued_resident_bytes: GIB,
+            ..on_disk(GIB)
+        };
+        assert_eq!(
+            (on_disk(GIB).most_queue_memory_bytes(), told.most_queue_memory_bytes()),
+            (DEFAULT_QUEUED_BYTES, 4 * GIB)
+        );
     }
 }

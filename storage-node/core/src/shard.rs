@@ -15,8 +15,10 @@ mod groups;
 mod inspect;
 mod intake;
 mod interest;
+mod loads;
 mod peers;
 mod publisher;
+mod queue_room;
 mod reads;
 mod recovery;
 mod retention;
@@ -43,6 +45,7 @@ pub(crate) use self::exchange::Notes;
 use self::groups::Groups;
 use self::intake::Intake;
 use self::interest::{Interest, NotAdded, Subscriber};
+use self::loads::Loads;
 use self::peers::{Peer, Peers};
 pub(crate) use self::reads::Read;
 use self::recovery::Recovery;
@@ -89,6 +92,8 @@ pub(crate) struct Shard<L> {
     /// Answers that wait for the log, by position.
     awaited: VecDeque<Awaited>,
     carried: Carried,
+    /// Who waits for content that is on disk alone.
+    loads: Loads,
     /// When other shards are told what sessions need no more; none: there is nothing to tell.
     trim_at: Option<MonotonicMs>,
     /// What this shard has added to the node's sums.
@@ -147,6 +152,7 @@ impl<L: CommitLog> Shard<L> {
             departing: VecDeque::new(),
             awaited: VecDeque::new(),
             carried: Carried::default(),
+            loads: Loads::default(),
             trim_at: None,
             counted: Usage::default(),
             counters: ShardCounters::default(),
@@ -215,6 +221,7 @@ impl<L: CommitLog> Shard<L> {
         self.peers = Peers::default();
         self.interest = Interest::new(hash.clone());
         self.groups.clear();
+        self.forget_all_loads();
         self.intake = Intake::default();
         self.sessions = Registry::new(hash);
         self.departing.clear();
@@ -274,6 +281,7 @@ impl<L: CommitLog> Shard<L> {
         };
         self.repeat_takeovers(key, turn);
         self.give_stalled(key, turn);
+        self.run_loads(turn);
         attachment
     }
 
@@ -368,13 +376,14 @@ impl<L: CommitLog> Shard<L> {
     /// Ends a call: applies what is committed, sums up, and notes when something is due.
     fn settle(&mut self, turn: &mut Turn<'_>) {
         self.advance(turn);
+        self.run_loads(turn);
         self.answer_publishers(turn);
         self.count(turn.usage);
         self.note_deadlines(turn);
     }
 
     /// Brings the node's sums up to date.
-    fn count(&mut self, usage: &mut Usage) {
+    pub(crate) fn count(&mut self, usage: &mut Usage) {
         let now = Usage {
             retained: self.ahead.retained(&self.state),
             sessions: self.sessions.len() as u64 + self.peers.superseded_sessions() + self.ahead.offline(&self.state),
@@ -382,6 +391,8 @@ impl<L: CommitLog> Shard<L> {
             interest_bytes: self.filter_bytes(),
             queued_bytes: self.queued_bytes(),
             waiting_bytes: self.state.queues.waiting_bytes(),
+            resident_bytes: self.state.queues.resident_bytes(),
+            queue_memory_bytes: self.queue_memory_bytes(),
         };
         let before = std::mem::replace(&mut self.counted, now);
         usage.retained.exchange(before.retained, now.retained);
@@ -390,6 +401,8 @@ impl<L: CommitLog> Shard<L> {
         usage.interest_bytes = usage.interest_bytes + now.interest_bytes - before.interest_bytes;
         usage.queued_bytes = usage.queued_bytes + now.queued_bytes - before.queued_bytes;
         usage.waiting_bytes = usage.waiting_bytes + now.waiting_bytes - before.waiting_bytes;
+        usage.resident_bytes = usage.resident_bytes + now.resident_bytes - before.resident_bytes;
+        usage.queue_memory_bytes = usage.queue_memory_bytes + now.queue_memory_bytes - before.queue_memory_bytes;
     }
 
     /// Bytes that count towards the bound on sessions.
@@ -442,6 +455,8 @@ impl<L: CommitLog> Shard<L> {
             queued_rows: self.state.queues.rows(),
             queued_messages: self.state.queues.messages() as u64,
             queued_bytes: self.queued_bytes(),
+            queued_resident_bytes: self.state.queues.resident_bytes(),
+            reads_waiting: self.loads.reads() as u64,
             packets: self.state.packets.rows() + self.state.origins.rows(),
             wills_waiting: self.state.wills.len() as u64,
             retained_messages: self.state.retained.usage().messages,

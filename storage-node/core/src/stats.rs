@@ -84,6 +84,8 @@ pub struct ShardGauges {
     pub queued_messages: u64,
     /// Bytes charged for queued messages, rows, and QoS 2 publications that may be repeated.
     pub queued_bytes: u64,
+    /// Of these, bytes of content in memory.
+    pub queued_resident_bytes: u64,
     /// QoS 2 publications that may be repeated.
     pub packets: u64,
     /// Wills whose connection has ended and that wait for their delay or grace.
@@ -163,6 +165,10 @@ pub struct ShardCounters {
     pub pulls_total: u64,
     /// Messages in them.
     pub pulled_messages_total: u64,
+    /// Queued messages that were asked of the disk.
+    pub loads_total: u64,
+    /// Bytes of rows that came back.
+    pub loaded_bytes_total: u64,
     /// Durable filters refused for the bound on filters, or malformed.
     pub durable_filters_refused_total: u64,
     /// Stored sessions that a connection found again.

@@ -1,6 +1,7 @@
 //! The node as its proxies see it: small worlds of a core and proxies that keep to the contract.
 
 mod attaching;
+mod disk;
 mod flapping;
 mod inspecting;
 mod leases;
@@ -44,6 +45,8 @@ struct World {
     now: MonotonicMs,
     facts: Vec<StorageFact>,
     proxies: BTreeMap<u128, Proxy>,
+    /// None: the log is memory.
+    disk: Option<disk::Disk>,
 }
 
 /// A proxy that keeps to the contract.
@@ -85,9 +88,14 @@ impl World {
     fn new(settings: StorageSettings) -> Self {
         let now = MonotonicMs(1_000);
         let placement = Placement::new(&settings.cluster_uid, settings.shards, &settings.placement_rules).unwrap();
-        let core = StorageCore::new(settings, TERM, now).unwrap();
+        let disk = disk::Disk::if_wanted();
+        let core = match &disk {
+            None => StorageCore::new(settings, TERM, now).unwrap(),
+            Some(disk) => disk.restore(settings).finish(TERM, now),
+        };
         Self {
             core,
+            disk,
             placement,
             out: Outputs::new(),
             now,
@@ -164,6 +172,7 @@ impl World {
 
     /// Hands out what the core brought out, checking numbers as a proxy does.
     fn collect(&mut self) {
+        self.keep();
         self.facts.extend(self.out.drain_facts());
         for frame in self.out.drain_proxies() {
             let proxy = self

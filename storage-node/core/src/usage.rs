@@ -12,6 +12,10 @@ pub(crate) struct Usage {
     pub(crate) queued_bytes: u64,
     /// Of these, bytes of messages in queues.
     pub(crate) waiting_bytes: u64,
+    /// Of these, and of what sessions have taken and readers wait for, bytes of content in memory.
+    pub(crate) resident_bytes: u64,
+    /// What all that is queued takes in memory.
+    pub(crate) queue_memory_bytes: u64,
 }
 
 /// Retained messages and the bytes charged for them.

@@ -37,4 +37,4 @@ pub use disk::{Disk, DiskFile, RealDisk, Space};
 pub use error::{FatalError, OpenError, ReadError};
 #[cfg(feature = "planted-faults")]
 pub use planted::plant_everywhere;
-pub use rows::{Checkpoint, RowError, RowIter, RowOptions, RowStats, RowStore};
+pub use rows::{Checkpoint, RowError, RowIter, RowLookup, RowOptions, RowStats, RowStore};

@@ -1,15 +1,16 @@
 //! What the shards' state was at some position of the log, as rows of key and value: the checkpoint.
 //!
-//! The state itself lives in memory. From time to time [`RowStore::checkpoint`] takes the rows that have changed, and
-//! writes them with the position they are of as one: after a crash the older checkpoint is there or the newer one,
-//! whole. Rows are read at a start and at no other time; what the log has beyond them is applied again.
+//! The state itself lives in memory. From time to time [`RowStore::checkpoint`] takes the rows that have changed, and writes
+//! them with the position they are of as one: after a crash the older checkpoint is there or the newer one, whole. All rows
+//! are read at a start, and what the log has beyond them is applied again; single ones may be read at any time by another
+//! thread ([`RowLookup`]).
 //!
-//! On disk a checkpoint is one sorted file or several (a *delta*), and a manifest that names all files and is replaced
-//! by a rename. The *base* is the sorted rows of all older checkpoints, in files of some MiB. When deltas and what they
-//! have made useless in the base come to a quarter of the base, [`RowStore::merge_if_needed`] folds them into it, file
-//! by file, and each old file goes as soon as its successor is named. With V bytes of live rows the disk holds at most
-//! 2 V, and a constant of [`RowOptions::slack_bytes`] and [`RowOptions::file_bytes`]. Memory is bounded by
-//! [`RowOptions::buffer_bytes`] and a block for each file that is read.
+//! On disk a checkpoint is one sorted file or several (a *delta*), and a manifest that names all files and is replaced by a
+//! rename. The *base* is the sorted rows of all older checkpoints, in files of some MiB. When deltas and what they have made
+//! useless in the base come to a quarter of the base, [`RowStore::merge_if_needed`] folds them into it, file by file, and
+//! each old file goes as soon as its successor is named; one that they do not touch stays. With V bytes of live rows the
+//! disk holds at most 2 V, and a constant of [`RowOptions::slack_bytes`] and [`RowOptions::file_bytes`]. Memory is bounded
+//! by [`RowOptions::buffer_bytes`] and a block for each file that is read.
 //!
 //! Belongs to one thread, which is not the one that has the state: everything here waits for the disk.
 
@@ -18,6 +19,7 @@ mod checkpoint;
 mod file;
 mod fold;
 mod iter;
+mod lookup;
 mod manifest;
 mod merge;
 mod meta;
@@ -31,6 +33,7 @@ use thiserror::Error;
 pub use self::{
     checkpoint::Checkpoint,
     iter::RowIter,
+    lookup::RowLookup,
     store::{RowOptions, RowStats, RowStore},
 };
 use crate::error::{FatalError, OpenError};

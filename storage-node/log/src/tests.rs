@@ -3,6 +3,7 @@
 mod log_cuts;
 mod log_damage;
 mod log_threads;
+mod lookup;
 mod row_cuts;
 mod rows;
 

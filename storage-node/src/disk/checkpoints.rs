@@ -12,7 +12,7 @@ use std::{fmt, io};
 
 use bytes::Bytes;
 use freshet_storage_contract::{MonotonicMs, Position, ShardId};
-use freshet_storage_core::StorageCore;
+use freshet_storage_core::{Outputs, StorageCore};
 use freshet_storage_log::{FatalError, LogHandle, RowError, RowStats, RowStore, abort_process};
 
 use super::fault_points;
@@ -45,6 +45,8 @@ struct Shared {
     committed: u64,
     /// What the last one has, also of an earlier life.
     applied: Vec<(u32, u64)>,
+    /// The same, until the core has been told.
+    news: Option<Vec<(ShardId, Position)>>,
 }
 
 /// See the module.
@@ -101,6 +103,7 @@ impl Checkpoints {
             stats: store.stats(),
             committed: 0,
             applied: store.applied().to_vec(),
+            news: None,
         }));
         let writes = Writer {
             log,
@@ -126,7 +129,17 @@ impl Checkpoints {
 
     /// Goes on with the checkpoint, or begins one when it is time. `appended_bytes` is what went to the log since the
     /// last one began.
-    pub(super) fn turn(&mut self, core: &mut StorageCore, appended_bytes: &mut u64, now: MonotonicMs) {
+    pub(super) fn turn(
+        &mut self,
+        core: &mut StorageCore,
+        appended_bytes: &mut u64,
+        now: MonotonicMs,
+        out: &mut Outputs,
+    ) {
+        let safe = lock(&self.shared).news.take();
+        if let Some(applied) = safe {
+            core.checkpointed(&applied, now, out);
+        }
         self.hand_over();
         match self.round {
             Round::Committing { until } if self.committed() >= until => {
@@ -244,7 +257,7 @@ impl Writer {
     /// Writes one checkpoint. False: nobody sends any more.
     fn write(&self, store: &mut RowStore, messages: &Receiver<ToWriter>) -> Result<bool, FatalError> {
         let mut checkpoint = store.checkpoint();
-        let applied = loop {
+        let (safe, applied) = loop {
             let Ok(message) = messages.recv() else {
                 return Ok(false);
             };
@@ -255,7 +268,10 @@ impl Writer {
                         fatal(checkpoint.put(u32::from(shard.0), key, value))?;
                     }
                 }
-                ToWriter::Commit(applied) => break numbers(&applied),
+                ToWriter::Commit(applied) => {
+                    let numbers = numbers(&applied);
+                    break (applied, numbers);
+                }
             }
         };
         fault_points::reach("before_checkpoint_commit");
@@ -273,16 +289,17 @@ impl Writer {
         drop(checkpoint);
         fault_points::reach("after_checkpoint_commit");
         self.log.release(&applied);
+        // Before rows are merged, which takes longer: what the core may have given up till then is bounded.
+        lock(&self.shared).news = Some(safe);
+        self.news.went_on();
         if let Some(error) = fatal(store.merge_if_needed())? {
             tracing::warn!(%error, "rows were not merged: they take more room than they need, until the next time");
         }
         let stats = store.stats();
         let mut shared = lock(&self.shared);
-        *shared = Shared {
-            stats,
-            committed: shared.committed + 1,
-            applied,
-        };
+        shared.stats = stats;
+        shared.committed += 1;
+        shared.applied = applied;
         drop(shared);
         self.news.went_on();
         Ok(true)

@@ -19,6 +19,7 @@ use thiserror::Error;
 use super::checkpoints::Checkpoints;
 use super::fault_points::reach;
 use super::news::News;
+use super::reader::Reader;
 use super::{ENTRY, NodeDisk, take_records};
 
 /// How often a long start says how far it has come.
@@ -140,12 +141,15 @@ impl NodeDisk {
         };
         let log = log.start(on_durable, abort_process).map_err(of_folder)?;
         flush_first_records(&mut core, &log, &news).map_err(of_folder)?;
+        let reader = Reader::start(rows.lookup(), news.clone()).map_err(of_folder)?;
         let checkpoints =
             Checkpoints::start(rows, log.clone(), news.clone(), options.checkpoint_interval, now).map_err(of_folder)?;
+        core.set_disk_bytes(space.total_bytes);
         let disk = Self {
             log,
             news,
             checkpoints,
+            reader,
             config: options.config,
             waiting: VecDeque::new(),
             // A node that dies again and again before its first checkpoint would apply more each time.

@@ -9,6 +9,8 @@ pub struct DiskStats {
     pub log: LogStats,
     /// Of the checkpoints.
     pub rows: RowStats,
+    /// Bytes read from checkpoints since the start, for those who read what is queued.
+    pub read_bytes: u64,
     /// Only the reserve is left.
     pub is_full: bool,
 }

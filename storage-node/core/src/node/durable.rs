@@ -67,9 +67,9 @@ impl StorageCore {
 }
 
 impl StorageCore {
-    /// Hands over rows that have changed, with their values (none: the row has ended), for a checkpoint: about `max_rows`
-    /// of them, so that it does not hold up what else there is to do. To be called once per turn while a checkpoint is
-    /// under way.
+    /// Hands over rows that have changed, with their values (none: the row has ended), for a checkpoint: about `max_rows` of
+    /// them, or as many as come to 4 KiB for each of these, so that it does not hold up what else there is to do. To be
+    /// called once per turn while a checkpoint is under way.
     ///
     /// None: the round goes on with the next call. Else the positions of the shards at which all rows handed over in this
     /// round and in those before it are their state: with them the checkpoint is whole, and records up to them are not
@@ -191,10 +191,14 @@ impl Restore {
     /// # Errors
     /// [`RestoreError`].
     pub fn row(&mut self, shard: ShardId, key: Bytes, value: &[u8]) -> Result<(), RestoreError> {
+        let resident_bytes = self.settings.queued_resident_bytes / u64::from(self.settings.shards).max(1);
         let state = self.state(shard)?;
         state
             .restore_row(key, value)
-            .map_err(|cause| RestoreError::Row { shard, cause })
+            .map_err(|cause| RestoreError::Row { shard, cause })?;
+        // What is read here can be read again.
+        state.queues.give_up_beyond(resident_bytes);
+        Ok(())
     }
 
     /// Takes a record of the log, in order of positions: each follows the one before, or what the checkpoint has. One that

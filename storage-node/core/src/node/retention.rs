@@ -2,7 +2,8 @@
 //! the disk, the oldest go.
 //!
 //! Paced like what expires: a call lets a bounded number go, and nothing more is chosen before they have gone. Leaves out
-//! the bound on memory, at which publications are held (`crate::shard::intake`), and the disk's reserve.
+//! the bounds at which publications are held (`crate::shard::intake`), what stays in memory (`super::cold`), and the disk's
+//! reserve.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -25,7 +26,7 @@ impl StorageCore {
 
     /// Bytes of messages beyond the bound; 0 also while some are on their way out.
     pub(super) fn excess_bytes(&self) -> u64 {
-        let bound = self.settings.retention.max_bytes(self.settings.disk_bytes);
+        let bound = self.settings.most_waiting_bytes();
         let excess = bound.map_or(0, |bound| self.usage.waiting_bytes.saturating_sub(bound));
         if excess > 0 && self.shards.iter().any(Shard::is_dropping) {
             return 0;
@@ -52,7 +53,7 @@ impl StorageCore {
 
 /// Chooses the oldest messages of all shards that come to `excess` bytes together, at most `limit` of them: up to which
 /// position each shard's go. The messages of a shard come the oldest first, with their ages.
-fn choose_oldest<I>(mut waiting: Vec<I>, excess: u64, limit: usize) -> BTreeMap<usize, Position>
+pub(super) fn choose_oldest<I>(mut waiting: Vec<I>, excess: u64, limit: usize) -> BTreeMap<usize, Position>
 where
     I: Iterator<Item = (u64, Waiting)>,
 {

@@ -17,6 +17,7 @@ impl<L: CommitLog> Shard<L> {
         peer.ring.release(&mut self.released);
         peer.gone = true;
         peer.reads.clear();
+        self.forget_loads(key);
         self.release();
         self.grant_without(key, turn);
         self.departing.push_back(key);

@@ -287,6 +287,34 @@ impl Groups {
         queues.next_row(queue, group.given)
     }
 
+    /// Messages that nobody has on lease, in the order in which they are given.
+    pub(super) fn coming<'a>(&'a self, at: GroupAt, queues: &'a Queues) -> impl Iterator<Item = Position> + 'a {
+        let bound = self.groups.get(at.0).and_then(|group| Some((group, group.queue?)));
+        let coming = bound.map(|(group, queue)| {
+            let returned = group.returned.iter().copied();
+            let returned = returned.filter(move |position| queues.has_row(queue, *position));
+            returned.chain(queues.rows_after(queue, group.given))
+        });
+        coming.into_iter().flatten()
+    }
+
+    /// How many messages its parts can take together.
+    pub(super) fn free_window(&self, at: GroupAt) -> usize {
+        let group = self.groups.get(at.0);
+        let parts = group.map_or(&[][..], |group| &group.parts);
+        parts.iter().fold(0, |sum: usize, part| {
+            sum.saturating_add(part.window.saturating_sub(part.leases) as usize)
+        })
+    }
+
+    /// Whether some part can take a message, as far as `is_free` says, which is asked about each that has a window.
+    pub(super) fn has_free(&self, at: GroupAt, is_free: impl FnMut(&Part) -> bool) -> bool {
+        let group = self.groups.get(at.0);
+        let parts = group.map_or(&[][..], |group| &group.parts);
+        let with_window = parts.iter().filter(|part| part.has_window());
+        with_window.map(is_free).fold(false, |some, free| some | free)
+    }
+
     /// A message is not to be given to anybody.
     pub(super) fn pass_over(&mut self, at: GroupAt, position: Position) {
         if let Some(group) = self.groups.get_mut(at.0) {

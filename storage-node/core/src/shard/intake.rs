@@ -17,7 +17,7 @@ use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog, KnownBy, LastingNumber, Publish};
 use crate::planted::{planted, reached};
 use crate::settings::LogRoom;
-use crate::state::{Applied, Matched, Queues, State};
+use crate::state::{Applied, Matched};
 use crate::sys::SERVER_TOPICS;
 use crate::turn::Turn;
 use crate::usage::RetainedUsage;
@@ -322,34 +322,6 @@ impl<L: CommitLog> Shard<L> {
             matched,
             limits: turn.settings.queue_limits,
         })
-    }
-
-    /// Whether what a publication of QoS >= 1 leaves behind fits into the node's bound. One alone always fits.
-    fn has_room_to_queue(&self, publication: &Publication, matched: &Matched, turn: &Turn<'_>) -> bool {
-        let Publication { message, number, .. } = publication;
-        let mut added = 0;
-        if !matched.queues.is_empty() {
-            added += Queues::cost_of_message(message, matched);
-            added += number.map_or(0, |number| self.state.origins.cost_of(number));
-        }
-        if let Some(of) = &message.exactly_once {
-            added += self.state.packets.cost_of(of);
-        }
-        // The node's sums hold this shard as of the last call; a batch may have queued more since.
-        let others = turn.usage.queued_bytes.saturating_sub(self.counted.queued_bytes);
-        let used = others.saturating_add(self.queued_bytes());
-        added == 0 || used == 0 || used.saturating_add(added) <= turn.settings.queued_bytes
-    }
-
-    /// Bytes that count towards the bound on what is queued.
-    pub(super) fn queued_bytes(&self) -> u64 {
-        let State {
-            queues,
-            packets,
-            origins,
-            ..
-        } = &self.state;
-        queues.bytes() + packets.bytes() + origins.bytes() + self.ahead.queued_bytes()
     }
 
     fn has_room_to_retain(&self, message: &Message, turn: &Turn<'_>) -> bool {

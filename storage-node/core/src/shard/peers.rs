@@ -42,6 +42,8 @@ pub(crate) struct Peer {
     pub(crate) publisher: Publisher,
     /// Reads that wait for room in the ring, or for filters that do not fit.
     pub(crate) reads: VecDeque<Read>,
+    /// Reads that wait for content which is on disk alone.
+    pub(super) loading: usize,
     /// Indexes into the registry of the sessions that the proxy holds, in no order.
     pub(crate) sessions: Vec<u32>,
     /// Connections that went elsewhere without this proxy having confirmed their end.
@@ -71,6 +73,7 @@ impl Peer {
             ring: Ring::new(ring_bytes, received, now),
             publisher: Publisher::default(),
             reads: VecDeque::new(),
+            loading: 0,
             sessions: Vec::new(),
             superseded: BTreeMap::new(),
             superseded_requests: BTreeMap::new(),

@@ -2,21 +2,23 @@
 //!
 //! An answer is read when it is put into the ring, so a message that follows it in the stream is newer than what it
 //! holds. What was retained after a reader's first chunk (`up_to`) it gets live, and no chunk repeats it; what is queued
-//! after a pull that says `caught_up` it gets live, behind that pull's `up_to`.
+//! after a pull that says `caught_up` it gets live, behind that pull's `up_to`. A read that needs content which is on disk
+//! alone makes room for those behind it, and is answered when that is there (`super::loads`).
 
 use freshet_storage_contract::{Delivery, Fetch, Pull, ReadRetained};
 
 use super::Shard;
+use super::loads::Reader;
 use crate::facts::LinkFault;
 use crate::incarnations::PeerKey;
 use crate::log::CommitLog;
-use crate::state::ReadEnd;
+use crate::state::{Missing, ReadEnd};
 use crate::turn::Turn;
 
 /// Reads per proxy and shard that may wait for room in the ring.
 const MAX_WAITING_READS: usize = 65_536;
 /// Bytes of a chunk, whatever the proxy asks for: well within a frame.
-const MAX_CHUNK_BYTES: usize = 1 << 20;
+pub(super) const MAX_CHUNK_BYTES: usize = 1 << 20;
 
 /// A read that waits for room in the ring, or for filters that do not fit.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ impl<L: CommitLog> Shard<L> {
     /// Takes a read.
     pub(crate) fn read(&mut self, key: PeerKey, read: Read, turn: &mut Turn<'_>) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        if peer.reads.len() >= MAX_WAITING_READS {
+        if peer.reads.len() + peer.loading >= MAX_WAITING_READS {
             turn.fault(
                 key,
                 LinkFault::TooMuchUnderWay {
@@ -55,10 +57,21 @@ impl<L: CommitLog> Shard<L> {
             && peer.ring.has_room()
             && let Some(read) = peer.reads.pop_front()
         {
-            let (answer, bytes) = match read {
-                Read::Retained(read) => self.read_retained(&read, log_time_ms),
-                Read::Queued(pull) => self.pull(&pull, log_time_ms),
-                Read::Messages(fetch) => self.fetch(&fetch, log_time_ms),
+            let answer = match &read {
+                Read::Retained(read) => Ok(self.read_retained(read, log_time_ms)),
+                Read::Queued(pull) => self.pull(pull, log_time_ms),
+                Read::Messages(fetch) => self.fetch(fetch, log_time_ms),
+            };
+            let (answer, bytes) = match answer {
+                Ok(answer) => answer,
+                Err(missing) => {
+                    let first = missing.first().unwrap_or_default();
+                    if let Some(peer) = self.peers.get_mut(key) {
+                        peer.loading += 1;
+                    }
+                    self.loads.wait(first, Reader::Peer(key, read));
+                    continue;
+                }
             };
             if let Some(peer) = self.peers.get_mut(key) {
                 peer.ring.push_answer(answer, bytes, turn.now);
@@ -68,6 +81,15 @@ impl<L: CommitLog> Shard<L> {
         if served {
             self.watch_silence(turn);
             self.send(key, turn);
+        }
+    }
+
+    /// What a read waited for is there, until this call ends.
+    pub(super) fn read_on(&mut self, key: PeerKey, read: Read, turn: &mut Turn<'_>) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.loading = peer.loading.saturating_sub(1);
+            peer.reads.push_front(read);
+            self.serve_reads(key, turn);
         }
     }
 
@@ -95,8 +117,12 @@ impl<L: CommitLog> Shard<L> {
         (answer, bytes)
     }
 
-    fn pull(&mut self, pull: &Pull, log_time_ms: u64) -> (Delivery, usize) {
+    /// The next chunk of what is queued, or what has to be brought back before.
+    fn pull(&mut self, pull: &Pull, log_time_ms: u64) -> Result<(Delivery, usize), Missing> {
         let pulled = self.state.queues.pull(pull, chunk_bytes(pull.max_bytes), log_time_ms);
+        if !pulled.missing.is_empty() {
+            return Err(pulled.missing);
+        }
         self.counters.pulls_total += 1;
         self.counters.pulled_messages_total += pulled.messages.len() as u64;
         let bytes = pulled.messages.iter().map(|m| m.message.charged_bytes()).sum();
@@ -106,18 +132,22 @@ impl<L: CommitLog> Shard<L> {
             up_to: pulled.more_behind.unwrap_or(self.state.applied).max(pull.after),
             caught_up: pulled.more_behind.is_none(),
         };
-        (answer, bytes)
+        Ok((answer, bytes))
     }
 
-    fn fetch(&mut self, fetch: &Fetch, log_time_ms: u64) -> (Delivery, usize) {
-        let (messages, answered) = self.state.queues.fetch(&fetch.positions, MAX_CHUNK_BYTES, log_time_ms);
-        let bytes = messages.iter().map(|m| m.message.charged_bytes()).sum();
+    /// Single messages, or what has to be brought back before.
+    fn fetch(&mut self, fetch: &Fetch, log_time_ms: u64) -> Result<(Delivery, usize), Missing> {
+        let fetched = self.state.queues.fetch(&fetch.positions, MAX_CHUNK_BYTES, log_time_ms);
+        if !fetched.missing.is_empty() {
+            return Err(fetched.missing);
+        }
+        let bytes = fetched.messages.iter().map(|m| m.message.charged_bytes()).sum();
         let answer = Delivery::Fetched {
             request: fetch.request,
-            messages,
-            answered: u32::try_from(answered).unwrap_or(u32::MAX),
+            messages: fetched.messages,
+            answered: u32::try_from(fetched.looked_at).unwrap_or(u32::MAX),
         };
-        (answer, bytes)
+        Ok((answer, bytes))
     }
 }
 

@@ -19,6 +19,29 @@ impl<L: CommitLog> Shard<L> {
         waiting.map(move |waiting| (log_time_ms.saturating_sub(waiting.came_ms), waiting))
     }
 
+    /// The content in memory that may go from it, the oldest first, with its age in ms.
+    pub(crate) fn coldest_first(&self, now: MonotonicMs) -> impl Iterator<Item = (u64, Waiting)> + '_ {
+        let log_time_ms = self.clock.log_time_ms(now);
+        let coldest = self.state.queues.coldest_first();
+        coldest.map(move |waiting| (log_time_ms.saturating_sub(waiting.came_ms), waiting))
+    }
+
+    /// Whether some content may go from memory.
+    pub(crate) fn can_give_up(&self) -> bool {
+        self.state.queues.can_give_up()
+    }
+
+    /// Content up to a position goes from memory.
+    pub(crate) fn give_up_through(&mut self, through: Position, turn: &mut Turn<'_>) {
+        self.state.queues.give_up_through(through);
+        self.count(turn.usage);
+    }
+
+    /// The rows up to a position are in a checkpoint that is safe.
+    pub(crate) fn checkpointed(&mut self, through: Position) {
+        self.state.queues.checkpointed(through);
+    }
+
     /// Lets go what is queued up to a position.
     pub(crate) fn drop_through(&mut self, through: Position, turn: &mut Turn<'_>) {
         self.propose(Command::DropThrough { through }, turn);

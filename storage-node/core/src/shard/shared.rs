@@ -8,13 +8,14 @@ use freshet_storage_contract::{
     SharedMessage,
 };
 
-use super::groups::GroupAt;
+use super::groups::{GroupAt, Part};
+use super::loads::Reader;
 use super::stored::Reply;
 use super::{NotAdded, Shard};
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog};
 use crate::planted::planted;
-use crate::state::{Note, QueueId};
+use crate::state::{Content, Note, QueueId};
 use crate::turn::Turn;
 
 impl<L: CommitLog> Shard<L> {
@@ -209,19 +210,22 @@ impl<L: CommitLog> Shard<L> {
 
     /// Gives messages of a group to proxies as far as they can take them. Not while publications are held: a proxy that
     /// had one on lease of an earlier leader, for a session that is taking it for itself, asks for that again.
-    fn give(&mut self, at: GroupAt, turn: &mut Turn<'_>) {
+    pub(super) fn give(&mut self, at: GroupAt, turn: &mut Turn<'_>) {
         if self.is_holding() {
             return;
         }
         let log_time_ms = self.clock.log_time_ms(turn.now);
         let mut gave = false;
         while let Some(position) = self.groups.next(at, &self.state.queues) {
-            let Some((message, false)) = self.state.queues.read(position, log_time_ms) else {
-                self.groups.pass_over(at, position);
-                continue;
+            let content = match self.state.queues.read(position, log_time_ms) {
+                Some((content, false)) => content,
+                Some((_, true)) | None => {
+                    self.groups.pass_over(at, position);
+                    continue;
+                }
             };
             let Self { groups, peers, .. } = self;
-            let chosen = groups.choose(at, |part| {
+            let mut is_free = |part: &Part| {
                 if !part.has_window() {
                     return false;
                 }
@@ -233,8 +237,20 @@ impl<L: CommitLog> Shard<L> {
                     peer.stalled.insert(at);
                 }
                 takes
-            });
-            let Some(chosen) = chosen else { break };
+            };
+            let message = match content {
+                Content::Here(message) => message,
+                // It goes on when that is there.
+                Content::OnDisk { .. } => {
+                    if groups.has_free(at, is_free) {
+                        self.loads.wait(position, Reader::Group(at));
+                    }
+                    break;
+                }
+            };
+            let Some(chosen) = groups.choose(at, &mut is_free) else {
+                break;
+            };
             let Some(lease) = self.groups.lease(at, chosen, position) else {
                 break;
             };

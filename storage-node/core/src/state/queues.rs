@@ -3,8 +3,10 @@
 //! A *durable filter* is one queue for all sessions of a session shard that have the filter. That shard says when the
 //! first one has it, when the last one has gone ([`filters`]), and below which position nobody needs anything
 //! ([`Queues::trim`]). A *group* is one queue for all members of a shared subscription, whose rows go one by one
-//! ([`groups`]). Message bytes are kept once, as long as some queue names them ([`messages`]).
+//! ([`groups`]). Message bytes are kept once, as long as some queue names them ([`messages`]): in memory, or on disk alone
+//! ([`cold`]).
 
+mod cold;
 mod filters;
 mod groups;
 mod inspect;
@@ -20,12 +22,14 @@ use bytes::Bytes;
 use freshet_config::QueueLimits;
 use freshet_storage_contract::{Message, Position, ShardId};
 
+pub(crate) use self::cold::Content;
 pub(crate) use self::groups::{group_name, is_group};
 pub(crate) use self::inspect::{Queued, matched_by};
 use self::kept::Kept;
 use self::messages::Messages;
 pub(in crate::state) use self::messages::remaining;
 pub(crate) use self::messages::{Waiting, own_copy};
+pub(crate) use self::pull::Missing;
 pub(crate) use self::slots::QueueId;
 use self::slots::Slots;
 use super::rows::Changes;
@@ -215,8 +219,7 @@ impl Queues {
         if queues.is_empty() {
             return (taken, dropped);
         }
-        let bytes = message.charged_bytes() as u64;
-        self.messages.insert(position, message, queues, log_time_ms);
+        let bytes = self.messages.insert(position, message, queues, log_time_ms);
         for id in queues {
             let Some(queue) = self.queues.get_mut(*id) else {
                 continue;
@@ -312,12 +315,6 @@ impl Queues {
         self.rows -= 1;
         self.messages.release(position);
         true
-    }
-
-    /// A message with what remains of its expiry interval, and whether that has passed.
-    pub(crate) fn read(&self, position: Position, log_time_ms: u64) -> Option<(Message, bool)> {
-        let queued = self.messages.read(position, log_time_ms);
-        queued.or_else(|| self.kept.read(position, log_time_ms))
     }
 
     /// When the first message expires, ms of log time.

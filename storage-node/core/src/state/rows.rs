@@ -19,6 +19,9 @@ use thiserror::Error;
 use super::State;
 use crate::codec::{Code, DecodeError, Reader, code_fields};
 
+/// A row that is larger counts for several, so that what is handed over at once is bounded in bytes, too.
+const BYTES_PER_ROW: usize = 4 << 10;
+
 /// Version of rows that this code writes.
 const ROWS_VERSION: u16 = 1;
 
@@ -41,10 +44,11 @@ pub(super) enum Table {
     EffectMarks = 12,
     NoteMarks = 13,
     Origins = 14,
+    Held = 15,
 }
 
 impl Table {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Counters,
         Self::Sessions,
         Self::Readers,
@@ -60,6 +64,7 @@ impl Table {
         Self::EffectMarks,
         Self::NoteMarks,
         Self::Origins,
+        Self::Held,
     ];
 
     fn of(number: u8) -> Option<Self> {
@@ -135,6 +140,11 @@ impl<K: Ord> Changes<K> {
         self.keys.as_ref().map_or(0, BTreeMap::len)
     }
 
+    /// Whether a row has changed and was not handed over.
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.keys.as_ref().is_some_and(|keys| keys.contains_key(key))
+    }
+
     fn pop(&mut self) -> Option<K> {
         Some(self.keys.as_mut()?.pop_first()?.0)
     }
@@ -160,10 +170,12 @@ impl Sink<'_> {
         while self.budget > 0
             && let Some(changed) = changes.pop()
         {
-            self.budget -= 1;
+            let value = value(&changed);
+            let value_bytes = value.as_ref().map_or(0, Bytes::len);
+            self.budget = self.budget.saturating_sub(1 + value_bytes / BYTES_PER_ROW);
             let mut bytes = vec![table as u8];
             key(&changed, &mut bytes);
-            (self.take)(Bytes::from(bytes), value(&changed));
+            (self.take)(Bytes::from(bytes), value);
         }
     }
 }
@@ -206,7 +218,7 @@ impl State {
             + self.notes.changed_rows()
     }
 
-    /// Hands over up to about `max_rows` rows that have changed, each with its value, none: it has ended. Returns the
+    /// Hands over up to about `max_rows` rows that have changed, fewer large ones, each with its value, none: it has ended. Returns the
     /// position at which the rows handed over so far are the state; none: the round goes on with the next call.
     pub(crate) fn take_changes(
         &mut self,
@@ -263,6 +275,7 @@ impl State {
             Table::EffectMarks => self.effects.restore_marks(&mut key, value),
             Table::NoteMarks => self.notes.restore_marks(&mut key, value),
             Table::Origins => self.origins.restore_row(&mut key, value),
+            Table::Held => self.queues.restore_held(&mut key, value),
         }
     }
 
@@ -273,6 +286,7 @@ impl State {
         }
         let counters = Counters::from_bytes(value)?;
         self.applied = counters.applied;
+        self.queues.checkpointed(counters.applied);
         self.log_time_ms = counters.log_time_ms;
         self.terms = counters.terms;
         self.queues.set_version(counters.queues_version);

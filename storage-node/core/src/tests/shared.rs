@@ -1,7 +1,7 @@
 //! Shared subscriptions as proxies see them.
 
 mod history;
-mod stored;
+pub(super) mod stored;
 
 use freshet_storage_contract::{Lease, SettleShared, Settlement, SharedGroup, SharedMessage, SharedStrategy};
 
@@ -107,7 +107,7 @@ fn counters(w: &World) -> crate::ShardCounters {
 }
 
 #[test]
-fn each_message_goes_to_one_proxy_of_a_group_and_to_every_group() {
+pub(in crate::tests) fn each_message_goes_to_one_proxy_of_a_group_and_to_every_group() {
     let mut w = world();
     for proxy in [A, B, C] {
         w.attach(proxy);
@@ -148,7 +148,7 @@ fn each_message_goes_to_one_proxy_of_a_group_and_to_every_group() {
 }
 
 #[test]
-fn a_message_that_only_a_group_has_is_no_delivery_to_others() {
+pub(in crate::tests) fn a_message_that_only_a_group_has_is_no_delivery_to_others() {
     let mut w = world();
     w.attach(A);
     w.attach(B);
@@ -165,7 +165,7 @@ fn a_message_that_only_a_group_has_is_no_delivery_to_others() {
 }
 
 #[test]
-fn a_proxy_gets_no_more_than_its_members_can_take_and_the_rest_waits() {
+pub(in crate::tests) fn a_proxy_gets_no_more_than_its_members_can_take_and_the_rest_waits() {
     let mut w = world();
     w.attach(A);
     w.attach(B);
@@ -184,7 +184,7 @@ fn a_proxy_gets_no_more_than_its_members_can_take_and_the_rest_waits() {
 }
 
 #[test]
-fn what_comes_back_goes_to_another_member_first() {
+pub(in crate::tests) fn what_comes_back_goes_to_another_member_first() {
     let mut w = world();
     w.attach(A);
     w.attach(B);
@@ -206,7 +206,7 @@ fn what_comes_back_goes_to_another_member_first() {
 }
 
 #[test]
-fn a_proxy_that_is_gone_gives_back_what_it_had() {
+pub(in crate::tests) fn a_proxy_that_is_gone_gives_back_what_it_had() {
     let mut w = world();
     w.attach(A);
     w.attach(B);
@@ -226,7 +226,7 @@ fn a_proxy_that_is_gone_gives_back_what_it_had() {
 }
 
 #[test]
-fn a_link_that_comes_back_has_its_leases_and_gets_them_again_if_they_were_lost() {
+pub(in crate::tests) fn a_link_that_comes_back_has_its_leases_and_gets_them_again_if_they_were_lost() {
     let mut w = world();
     w.attach(A);
     w.attach(B);
@@ -245,7 +245,7 @@ fn a_link_that_comes_back_has_its_leases_and_gets_them_again_if_they_were_lost()
 }
 
 #[test]
-fn a_proxy_that_names_all_that_it_has_keeps_what_waits_for_it() {
+pub(in crate::tests) fn a_proxy_that_names_all_that_it_has_keeps_what_waits_for_it() {
     let mut w = World::new(settings(1));
     w.attach(A);
     w.attach(B);
@@ -389,7 +389,7 @@ fn what_the_disk_is_to_have_holds_for_groups_and_a_lease_of_what_went_is_settled
 }
 
 #[test]
-fn a_message_that_expires_while_it_waits_is_not_given_to_anybody() {
+pub(in crate::tests) fn a_message_that_expires_while_it_waits_is_not_given_to_anybody() {
     let mut w = world();
     w.attach(A);
     w.share(A, 1, ("g", "a"), 1, 1);
@@ -409,7 +409,7 @@ fn a_message_that_expires_while_it_waits_is_not_given_to_anybody() {
 }
 
 #[test]
-fn a_proxy_whose_ring_is_full_gets_more_when_it_has_taken_some() {
+pub(in crate::tests) fn a_proxy_whose_ring_is_full_gets_more_when_it_has_taken_some() {
     let mut w = World::new(StorageSettings {
         ring_bytes: 2_000,
         ..settings(1)

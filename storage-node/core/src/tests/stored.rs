@@ -1,8 +1,9 @@
 //! Sessions that outlive their connection, as proxies see them: what is found again, queued, pulled, known again.
 
 mod bounds;
+mod cold;
 mod exactly_once;
-mod expiring;
+pub(super) mod expiring;
 mod restarting;
 mod retention;
 
@@ -216,7 +217,7 @@ impl World {
 
 #[test]
 #[cfg_attr(false, shows("5.0:3.1.2-23", "5.0:4.5.0-1", "3.1.1:3.1.2-5", "3.1.1:4.5.0-1"))]
-fn a_session_finds_its_subscriptions_and_what_it_has_missed() {
+pub(in crate::tests) fn a_session_finds_its_subscriptions_and_what_it_has_missed() {
     let mut w = World::new(settings(4));
     w.attach(A);
     w.attach(B);
@@ -241,7 +242,7 @@ fn a_session_finds_its_subscriptions_and_what_it_has_missed() {
 }
 
 #[test]
-fn a_pull_that_has_caught_up_meets_the_live_stream_without_gap_or_overlap() {
+pub(in crate::tests) fn a_pull_that_has_caught_up_meets_the_live_stream_without_gap_or_overlap() {
     let mut w = world();
     w.attach(A);
     w.attach(B);
@@ -289,7 +290,7 @@ fn only_what_a_durable_filter_matches_has_a_position() {
 }
 
 #[test]
-fn what_every_reader_has_done_with_is_no_longer_kept() {
+pub(in crate::tests) fn what_every_reader_has_done_with_is_no_longer_kept() {
     let mut w = World::new(settings(4));
     w.attach(A);
     let mut epochs = Vec::new();
@@ -320,7 +321,7 @@ fn what_every_reader_has_done_with_is_no_longer_kept() {
 
 #[test]
 #[cfg_attr(false, shows("5.0:3.1.2-4", "5.0:3.1.4-4", "3.1.1:3.1.4-3"))]
-fn a_clean_start_ends_the_session_and_what_waits_for_it() {
+pub(in crate::tests) fn a_clean_start_ends_the_session_and_what_waits_for_it() {
     let mut w = World::new(settings(4));
     w.attach(A);
     let epoch = w.begin(A, 1, "c");
@@ -345,7 +346,7 @@ fn a_clean_start_ends_the_session_and_what_waits_for_it() {
 }
 
 #[test]
-fn a_connection_that_was_taken_over_changes_nothing_any_more() {
+pub(in crate::tests) fn a_connection_that_was_taken_over_changes_nothing_any_more() {
     let mut w = world();
     w.attach(A);
     w.attach(B);
@@ -395,7 +396,7 @@ fn an_attach_that_is_asked_again_finds_the_same() {
 }
 
 #[test]
-fn exchanges_are_handed_over_with_their_messages() {
+pub(in crate::tests) fn exchanges_are_handed_over_with_their_messages() {
     let mut w = world();
     w.attach(A);
     w.attach(B);
@@ -445,7 +446,7 @@ fn exchanges_are_handed_over_with_their_messages() {
 }
 
 #[test]
-fn a_will_waits_in_queues_like_any_message() {
+pub(in crate::tests) fn a_will_waits_in_queues_like_any_message() {
     let mut w = World::new(settings(4));
     w.attach(A);
     let epoch = w.begin(A, 1, "c");

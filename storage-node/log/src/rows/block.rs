@@ -8,7 +8,7 @@ use crate::format::{Reader, to_u32, to_usize};
 /// Bytes of the header of a block.
 pub(super) const BLOCK_HEADER_BYTES: usize = 8;
 /// Bytes of the header of a row.
-const ROW_HEADER_BYTES: usize = 12;
+pub(super) const ROW_HEADER_BYTES: usize = 12;
 /// The length of the value of a row without one.
 const NO_VALUE: u32 = u32::MAX;
 
@@ -51,6 +51,16 @@ pub(super) fn parse_header(header: [u8; BLOCK_HEADER_BYTES]) -> (usize, u32) {
     let mut reader = Reader::new(&header);
     let (length, crc) = (reader.u32().unwrap_or_default(), reader.u32().unwrap_or_default());
     (to_usize(u64::from(length)), crc)
+}
+
+/// From the header of a block and that of its first row: the length of the block's body, and the shard and the length of
+/// the row's key. Not checked against the CRC, which is that of the whole body.
+pub(super) fn parse_front(front: &[u8; BLOCK_HEADER_BYTES + ROW_HEADER_BYTES]) -> Option<(usize, u32, usize)> {
+    let mut reader = Reader::new(front);
+    let (length, _crc) = (reader.u32()?, reader.u32()?);
+    let (shard, key_bytes) = (reader.u32()?, reader.u32()?);
+    let length = to_usize(u64::from(length));
+    Some((length, shard, to_usize(u64::from(key_bytes)))).filter(|_| length > 0)
 }
 
 /// Whether a body is as it was written.

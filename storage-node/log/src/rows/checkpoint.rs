@@ -78,6 +78,7 @@ impl<'a> Checkpoint<'a> {
             return Err(error);
         }
         self.store.manifest = manifest;
+        self.store.tell();
         self.store.counters.checkpoints += 1;
         for meta in self.written.drain(..) {
             self.store.counters.rows_written += meta.rows;

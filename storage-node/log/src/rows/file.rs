@@ -21,7 +21,7 @@ const KIND: FileKind = FileKind {
     format: 1,
 };
 /// Front, node, id, CRC.
-const HEADER_BYTES: usize = FRONT_BYTES + 16 + 8 + 4;
+pub(super) const HEADER_BYTES: usize = FRONT_BYTES + 16 + 8 + 4;
 
 /// Bytes that are flushed at once: the log's flushes wait behind what the disk has been given before them.
 const FLUSH_STEP_BYTES: u64 = 4 << 20;
@@ -225,23 +225,9 @@ impl FileReader {
 
     fn read_block(&mut self) -> Result<Bytes, OpenError> {
         let file = self.open()?;
-        let offset = self.offset;
-        let io = |error| OpenError::io(&self.name, offset, error);
-        let damaged = || OpenError::damaged(&self.name, offset, "a block of rows");
-        let mut header = [0; BLOCK_HEADER_BYTES];
-        file.read_at(offset, &mut header).map_err(io)?;
-        let (length, crc) = block::parse_header(header);
-        let body = offset + BLOCK_HEADER_BYTES as u64;
-        if length == 0 || length as u64 > self.end.saturating_sub(body) {
-            return Err(damaged());
-        }
-        let mut bytes = vec![0; length];
-        file.read_at(body, &mut bytes).map_err(io)?;
-        if !block::is_whole(self.id, offset, &bytes, crc) {
-            return Err(damaged());
-        }
-        self.offset = body + length as u64;
-        Ok(bytes.into())
+        let block = read_block(&*file, self.id, self.offset, self.end)?;
+        self.offset += (BLOCK_HEADER_BYTES + block.len()) as u64;
+        Ok(block)
     }
 
     fn open(&mut self) -> Result<Arc<dyn DiskFile>, OpenError> {
@@ -254,8 +240,34 @@ impl FileReader {
     }
 }
 
+/// Reads the block at `offset`, which lies before `end`.
+///
+/// # Errors
+/// [`OpenError::Damaged`], and what the disk says.
+pub(super) fn read_block(file: &dyn DiskFile, id: u64, offset: u64, end: u64) -> Result<Bytes, OpenError> {
+    let name = file_name(id);
+    let io = |error| OpenError::io(&name, offset, error);
+    let damaged = || OpenError::damaged(&name, offset, "a block of rows");
+    let mut header = [0; BLOCK_HEADER_BYTES];
+    file.read_at(offset, &mut header).map_err(io)?;
+    let (length, crc) = block::parse_header(header);
+    let body = offset + BLOCK_HEADER_BYTES as u64;
+    if length == 0 || length as u64 > end.saturating_sub(body) {
+        return Err(damaged());
+    }
+    let mut bytes = vec![0; length];
+    file.read_at(body, &mut bytes).map_err(io)?;
+    if !block::is_whole(id, offset, &bytes, crc) {
+        return Err(damaged());
+    }
+    Ok(bytes.into())
+}
+
 /// Opens a file of rows and looks at its header.
-fn open_checked(directory: &DataDirectory, id: u64) -> Result<Arc<dyn DiskFile>, OpenError> {
+///
+/// # Errors
+/// [`OpenError`].
+pub(super) fn open_checked(directory: &DataDirectory, id: u64) -> Result<Arc<dyn DiskFile>, OpenError> {
     let name = file_name(id);
     let io = |error| OpenError::io(&name, 0, error);
     let file = directory.disk.open(&name).map_err(io)?;

@@ -1,8 +1,9 @@
 //! Folds deltas: into the base, or into one.
 //!
-//! The base is rewritten file by file. As soon as the successors of a file are flushed, a manifest names them in its
-//! place, and it goes. The deltas stay until the end, and lie over old and new files alike: what of them has been folded
-//! in already is said twice, and means the same.
+//! The base is rewritten file by file, and files between whose keys the deltas have none stay: what is only added to, as
+//! queued messages are, is not written again and again. As soon as the successors of a file are flushed, a manifest names
+//! them in its place, and it goes. The deltas stay until the end, and lie over old and new files alike: what of them has
+//! been folded in already is said twice, and means the same.
 
 use std::{collections::VecDeque, mem};
 
@@ -69,6 +70,7 @@ impl Output<'_> {
         self.finished.clear();
         let before = mem::replace(&mut self.store.manifest, manifest);
         reach("old_rows_useless");
+        self.store.tell();
         for meta in before.files() {
             if !self.store.manifest.files().any(|there| there.id == meta.id) {
                 // What is left when this fails goes at the next start.
@@ -107,6 +109,20 @@ pub(super) fn fold_into_base(store: &mut RowStore) -> Result<(), RowError> {
     let (mut new_files, mut consumed, mut consumed_bytes) = (0, 0, 0);
     for (at, old) in base.iter().enumerate() {
         let bound = base.get(at + 1).map(|next| &next.first);
+        if old.bytes >= file_bytes / 2 && merge.only_oldest_below(bound) {
+            // It stays as it is. What was written lies in front of it.
+            if consumed > 0 {
+                let (at, gone) = (new_files, mem::take(&mut consumed));
+                consumed_bytes = 0;
+                output.replace(|manifest, written| {
+                    new_files += written.len();
+                    manifest.base.splice(at..at + gone, written);
+                })?;
+            }
+            new_files += 1;
+            merge.skip_file()?;
+            continue;
+        }
         while let Some(row) = merge.next_row_below(bound)? {
             if row.value.is_some() {
                 output.put(&row, file_bytes)?;

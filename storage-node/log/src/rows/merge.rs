@@ -106,6 +106,26 @@ impl Merge {
         if is_below { self.next_row() } else { Ok(None) }
     }
 
+    /// Whether no source but the oldest has a key below the bound any more.
+    pub(super) fn only_oldest_below(&self, bound: Option<&RowKey>) -> bool {
+        let is_below = |key: &RowKey| bound.is_none_or(|bound| key < bound);
+        let mut newer = self.heads.iter().filter(|Reverse(head)| head.source > 0);
+        newer.all(|Reverse(head)| !is_below(&head.row.key))
+    }
+
+    /// Passes over the file of the oldest source whose first row is next.
+    ///
+    /// # Errors
+    /// [`OpenError`] of the file behind it.
+    pub(super) fn skip_file(&mut self) -> Result<(), OpenError> {
+        self.heads.retain(|Reverse(head)| head.source > 0);
+        if let Some(oldest) = self.sources.first_mut() {
+            oldest.0.pop_front();
+            self.advance(0)?;
+        }
+        Ok(())
+    }
+
     fn advance(&mut self, source: usize) -> Result<(), OpenError> {
         if let Some(row) = self.sources[source].next_row()? {
             self.heads.push(Reverse(Head { row, source }));

@@ -1,11 +1,15 @@
 //! The rows that are there.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use super::{
     Checkpoint, RowError, RowIter,
     file::{self, FileReader, id_in},
     fold,
+    lookup::{Current, RowLookup},
     manifest::Manifest,
     merge::{Chain, Merge},
 };
@@ -71,6 +75,8 @@ pub struct RowStore {
     pub(super) directory: DataDirectory,
     pub(super) options: RowOptions,
     pub(super) manifest: Manifest,
+    /// The manifest as other threads see it.
+    current: Arc<Current>,
     pub(super) counters: RowStats,
 }
 
@@ -88,9 +94,11 @@ impl RowStore {
         let store = Self {
             directory: directory.clone(),
             options,
+            current: Arc::new(Current::default()),
             manifest,
             counters: RowStats::default(),
         };
+        store.tell();
         store.remove_leftovers()?;
         Ok(store)
     }
@@ -123,6 +131,17 @@ impl RowStore {
             sources.push(Chain(VecDeque::from([reader])));
         }
         Merge::new(sources).map(RowIter::new)
+    }
+
+    /// For another thread, which looks up single rows.
+    #[must_use]
+    pub fn lookup(&self) -> RowLookup {
+        RowLookup::new(&self.directory, self.current.clone())
+    }
+
+    /// Another manifest counts, before any file that only the one before names is removed.
+    pub(super) fn tell(&self) {
+        self.current.set(self.manifest.clone());
     }
 
     /// Begins a checkpoint.

@@ -11,7 +11,12 @@ use crate::disk::DiskStats;
 
 /// Writes the figures of a disk.
 pub(super) fn encode(disk: &DiskStats, out: &mut Writer<'_>) -> fmt::Result {
-    let DiskStats { log, rows, is_full } = disk;
+    let DiskStats {
+        log,
+        rows,
+        read_bytes,
+        is_full,
+    } = disk;
     out.gauge(
         "disk_free_bytes",
         "Bytes that can be written before the disk is full",
@@ -58,6 +63,11 @@ pub(super) fn encode(disk: &DiskStats, out: &mut Writer<'_>) -> fmt::Result {
         "checkpoint_written_bytes",
         "Bytes written by checkpoints and by merging them",
         rows.bytes_written + rows.merged_bytes,
+    )?;
+    out.counter(
+        "checkpoint_read_bytes",
+        "Bytes read from checkpoints for those who read what is queued",
+        *read_bytes,
     )
 }
 
@@ -120,6 +130,7 @@ mod tests {
         registry.register_collector(Box::new(Encoded(DiskStats {
             log,
             rows: RowStats::default(),
+            read_bytes: 0,
             is_full: true,
         })));
         let mut text = String::new();

@@ -60,6 +60,12 @@ impl StorageMetrics {
             |g| g.queued_messages,
         )?;
         out.gauges_by_shard("queued_bytes", "Bytes of what is queued", shards, |g| g.queued_bytes)?;
+        out.gauges_by_shard(
+            "queued_resident_bytes",
+            "Of these, bytes of messages whose content is in memory",
+            shards,
+            |g| g.queued_resident_bytes,
+        )?;
         self.encode_oldest(out)?;
         out.gauge(
             "queued_rows",
@@ -91,6 +97,16 @@ impl StorageMetrics {
             "pulled_messages",
             "Messages in them",
             self.counters(|c| c.pulled_messages_total),
+        )?;
+        out.counter(
+            "queued_loads",
+            "Queued messages whose content was read back from the disk",
+            self.counters(|c| c.loads_total),
+        )?;
+        out.counter(
+            "queued_loaded_bytes",
+            "Bytes of them",
+            self.counters(|c| c.loaded_bytes_total),
         )?;
         out.counter(
             "publishes_known",

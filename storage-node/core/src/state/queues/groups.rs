@@ -60,15 +60,26 @@ impl Queues {
     /// A stored session takes a message of a group for itself: nobody else gets it, and its bytes are kept until
     /// [`Self::release_kept`].
     pub(in crate::state) fn keep(&mut self, group: &Bytes, position: Position) {
-        if let Some((message, expires_ms)) = self.messages.get(position) {
-            self.kept.insert(position, message, expires_ms);
+        if let Some(queued) = self.messages.by_position.get(&position)
+            && !self.kept.insert_again(position)
+        {
+            match &queued.content {
+                Some(message) => self.kept.insert(position, (**message).clone(), queued.expires_ms),
+                None => {
+                    let bytes = u64::from(queued.charged_bytes);
+                    self.kept.hold(position, bytes, queued.expires_ms);
+                    self.messages.hold_row(position);
+                }
+            }
         }
         self.settle(group, &[position]);
     }
 
     /// The session has done with it.
     pub(in crate::state) fn release_kept(&mut self, position: Position) {
-        self.kept.release(position);
+        if self.kept.release(position) {
+            self.messages.let_row_go(position);
+        }
     }
 
     /// Messages that stored sessions have taken.
@@ -94,6 +105,13 @@ impl Queues {
             return None;
         }
         rows.get(rows.partition_point(|position| *position <= after)).copied()
+    }
+
+    /// The rows of a queue behind `after`.
+    pub(crate) fn rows_after(&self, id: QueueId, after: Position) -> impl Iterator<Item = Position> + '_ {
+        let rows = self.queues.get(id).map(|queue| &queue.rows);
+        let behind = rows.map(|rows| rows.range(rows.partition_point(|position| *position <= after)..));
+        behind.into_iter().flatten().copied()
     }
 
     /// Whether a queue has a row.

@@ -1,37 +1,64 @@
-//! The bytes of queued messages: once each, as long as some light queue names them.
+//! Queued messages: once each, as long as some light queue names them. Where their content is, in memory or on disk alone,
+//! is [`super::cold`]'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use freshet_storage_contract::{Message, Position};
 
+use super::cold::Residence;
 use super::{QueueId, ROW_BYTES};
-use crate::codec::{Code, DecodeError, Reader};
+use crate::codec::{Code, code_fields};
 use crate::planted::planted;
 use crate::state::rows::{Changes, RowError};
 
 /// Queued messages by position.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
-    by_position: BTreeMap<Position, Queued>,
+    pub(super) by_position: BTreeMap<Position, Queued>,
     by_expiry: BTreeSet<(u64, Position)>,
     bytes: u64,
+    /// What of them is in memory.
+    pub(super) residence: Residence,
+    /// Rows that stay though no queue has their messages: sessions have taken these.
+    pub(super) held: BTreeSet<Position>,
     pub(super) changes: Changes<Position>,
     /// Of which queues have it.
     pub(super) references: Changes<Position>,
 }
 
 #[derive(Debug)]
-struct Queued {
-    message: Message,
+pub(super) struct Queued {
+    /// None: it is on disk alone, in the message's row.
+    pub(super) content: Option<Box<Message>>,
     /// Queues that had it when it came.
-    queues: Box<[QueueId]>,
-    /// Of these, that still have it.
-    references: u32,
+    queues: Owners,
     /// Log time, ms.
+    pub(super) came_ms: u64,
+    /// Log time, ms.
+    pub(super) expires_ms: Option<u64>,
+    /// Bytes charged for the message.
+    pub(super) charged_bytes: u32,
+    /// Of the queues, that still have it.
+    pub(super) references: u32,
+}
+
+/// Queues of a message: mostly one, which needs no allocation.
+#[derive(Debug)]
+enum Owners {
+    One([QueueId; 1]),
+    Many(Box<[QueueId]>),
+}
+
+/// The row of a message. Which queues have it changes while the message does not, and is another row.
+pub(super) struct MessageRow {
     came_ms: u64,
-    /// Log time, ms.
     expires_ms: Option<u64>,
+    pub(super) message: Message,
+}
+
+code_fields! {
+    MessageRow { came_ms, expires_ms, message }
 }
 
 /// A message that waits, without its content.
@@ -54,23 +81,31 @@ impl Messages {
         self.bytes
     }
 
-    pub(super) fn insert(&mut self, position: Position, message: &Message, queues: &[QueueId], log_time_ms: u64) {
+    /// Takes a message; returns what it is charged with, in bytes.
+    pub(super) fn insert(
+        &mut self,
+        position: Position,
+        message: &Message,
+        queues: &[QueueId],
+        log_time_ms: u64,
+    ) -> u64 {
         let expires_ms = message
             .message_expiry_interval_s
             .map(|s| log_time_ms.saturating_add(u64::from(s).saturating_mul(1_000)));
-        if let Some(expires_ms) = expires_ms {
-            self.by_expiry.insert((expires_ms, position));
-        }
-        self.bytes += message.charged_bytes() as u64;
-        let queued = Queued {
-            message: own_copy(message),
-            queues: queues.into(),
-            references: u32::try_from(queues.len()).unwrap_or(u32::MAX),
-            came_ms: log_time_ms,
-            expires_ms,
-        };
+        let queued = Queued::new(own_copy(message), queues, log_time_ms, expires_ms);
+        let bytes = u64::from(queued.charged_bytes);
         self.changes.add(position);
         self.references.add(position);
+        self.add(position, queued);
+        bytes
+    }
+
+    fn add(&mut self, position: Position, queued: Queued) {
+        if let Some(expires_ms) = queued.expires_ms {
+            self.by_expiry.insert((expires_ms, position));
+        }
+        self.bytes += u64::from(queued.charged_bytes);
+        self.residence.added(&queued);
         self.by_position.insert(position, queued);
     }
 
@@ -87,64 +122,71 @@ impl Messages {
 
     pub(super) fn remove(&mut self, position: Position) {
         if let Some(queued) = self.by_position.remove(&position) {
-            self.changes.remove(position);
+            if !self.held.contains(&position) {
+                self.changes.remove(position);
+            }
             self.references.remove(position);
-            self.bytes -= queued.message.charged_bytes() as u64;
+            self.bytes -= u64::from(queued.charged_bytes);
+            self.residence.removed(&queued);
             if let Some(expires_ms) = queued.expires_ms {
                 self.by_expiry.remove(&(expires_ms, position));
             }
         }
     }
 
-    /// Queues that had the message when it came.
-    pub(super) fn queues_of(&self, position: Position) -> Option<&[QueueId]> {
-        Some(&self.by_position.get(&position)?.queues)
+    /// The row of a message stays when no queue has it any more.
+    pub(super) fn hold_row(&mut self, position: Position) {
+        if !planted!(HeldRowDropped) {
+            self.held.insert(position);
+        }
     }
 
+    /// The row of a message goes with the last queue that has it, which may have been.
+    pub(super) fn let_row_go(&mut self, position: Position) {
+        if self.held.remove(&position) && !self.by_position.contains_key(&position) {
+            self.changes.remove(position);
+        }
+    }
+
+    /// Queues that had the message when it came.
+    pub(super) fn queues_of(&self, position: Position) -> Option<&[QueueId]> {
+        Some(self.by_position.get(&position)?.queues.ids())
+    }
+
+    /// The row of a message whose content is in memory.
     pub(super) fn row(&self, position: Position) -> Option<Bytes> {
-        Some(self.by_position.get(&position)?.to_bytes())
+        let queued = self.by_position.get(&position)?;
+        let message = queued.content.as_deref()?;
+        let mut out = Vec::with_capacity(message.charged_bytes());
+        queued.came_ms.write(&mut out);
+        queued.expires_ms.write(&mut out);
+        message.write(&mut out);
+        Some(Bytes::from(out))
     }
 
     /// Takes a message back; which queues have it is a row that comes later.
     pub(super) fn restore_row(&mut self, position: Position, value: Bytes) -> Result<(), RowError> {
-        let queued = Queued::from_bytes(value)?;
-        if let Some(expires_ms) = queued.expires_ms {
-            self.by_expiry.insert((expires_ms, position));
-        }
-        self.bytes += queued.message.charged_bytes() as u64;
-        self.by_position.insert(position, queued);
+        let row = MessageRow::from_bytes(value)?;
+        self.add(position, Queued::new(row.message, &[], row.came_ms, row.expires_ms));
         Ok(())
     }
 
-    pub(super) fn restore_references(&mut self, position: Position, queues: Vec<QueueId>) -> Result<(), RowError> {
+    pub(super) fn restore_references(&mut self, position: Position, queues: &[QueueId]) -> Result<(), RowError> {
         let queued = self.by_position.get_mut(&position).ok_or(RowError::Missing)?;
         queued.references = u32::try_from(queues.len()).unwrap_or(u32::MAX);
-        queued.queues = queues.into();
+        queued.queues = Owners::of(queues);
         Ok(())
     }
 
     /// Bytes charged for one message.
     pub(super) fn bytes_of(&self, position: Position) -> u64 {
-        self.by_position
-            .get(&position)
-            .map_or(0, |queued| queued.message.charged_bytes() as u64)
-    }
-
-    /// The message with what remains of its expiry interval, begun seconds counted in full, and whether it has passed.
-    pub(super) fn read(&self, position: Position, log_time_ms: u64) -> Option<(Message, bool)> {
-        let queued = self.by_position.get(&position)?;
-        Some(remaining(&queued.message, queued.expires_ms, log_time_ms))
+        let queued = self.by_position.get(&position);
+        queued.map_or(0, |queued| u64::from(queued.charged_bytes))
     }
 
     /// When the message came, ms of log time.
     pub(super) fn came_ms(&self, position: Position) -> Option<u64> {
         Some(self.by_position.get(&position)?.came_ms)
-    }
-
-    /// The message as it came, and when it expires.
-    pub(super) fn get(&self, position: Position) -> Option<(&Message, Option<u64>)> {
-        let queued = self.by_position.get(&position)?;
-        Some((&queued.message, queued.expires_ms))
     }
 
     pub(super) fn next_expiry(&self) -> Option<u64> {
@@ -168,39 +210,49 @@ impl Messages {
         self.by_position.iter().map(|(position, queued)| Waiting {
             position: *position,
             came_ms: queued.came_ms,
-            bytes: queued.message.charged_bytes() as u64 + u64::from(queued.references) * ROW_BYTES,
+            bytes: u64::from(queued.charged_bytes) + u64::from(queued.references) * ROW_BYTES,
         })
+    }
+}
+
+impl Queued {
+    fn new(message: Message, queues: &[QueueId], came_ms: u64, expires_ms: Option<u64>) -> Self {
+        Self {
+            // What fits into a frame is far below a u32.
+            charged_bytes: u32::try_from(message.charged_bytes()).unwrap_or(u32::MAX),
+            content: Some(Box::new(message)),
+            queues: Owners::of(queues),
+            came_ms,
+            expires_ms,
+            references: u32::try_from(queues.len()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl Owners {
+    fn of(queues: &[QueueId]) -> Self {
+        match queues {
+            [only] => Self::One([*only]),
+            many => Self::Many(many.into()),
+        }
+    }
+
+    fn ids(&self) -> &[QueueId] {
+        match self {
+            Self::One(one) => one,
+            Self::Many(many) => many,
+        }
     }
 }
 
 #[cfg(test)]
 impl Messages {
     pub(super) fn mark_all(&mut self) {
-        self.by_position
-            .keys()
-            .for_each(|position| self.changes.change(*position));
+        let in_memory = self.by_position.iter().filter(|(_, queued)| queued.content.is_some());
+        in_memory.for_each(|(position, _)| self.changes.change(*position));
         self.by_position
             .keys()
             .for_each(|position| self.references.change(*position));
-    }
-}
-
-/// Without the queues, which change while the message does not.
-impl Code for Queued {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.came_ms.write(out);
-        self.expires_ms.write(out);
-        self.message.write(out);
-    }
-
-    fn read(from: &mut Reader) -> Result<Self, DecodeError> {
-        Ok(Self {
-            queues: Box::default(),
-            references: 0,
-            came_ms: Code::read(from)?,
-            expires_ms: Code::read(from)?,
-            message: Code::read(from)?,
-        })
     }
 }
 

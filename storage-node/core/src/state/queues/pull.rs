@@ -1,11 +1,14 @@
 //! Reading light queues: the queues of one session merged by position, and single messages.
+//!
+//! Reading ends at the first message whose content is on disk alone. When nothing is in front of it, what a reader has to
+//! wait for is named, with what comes behind it as far as one chunk would go.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use freshet_storage_contract::{FetchedMessage, Position, Pull, PulledMessage};
 
-use super::{LightQueue, Queues};
+use super::{Content, LightQueue, Queues};
 
 /// Positions that one pull looks at.
 const POSITIONS_PER_PULL: usize = 4_096;
@@ -19,6 +22,49 @@ pub(crate) struct Pulled {
     pub(crate) more_behind: Option<Position>,
     /// Messages that were passed over because their expiry interval has passed.
     pub(crate) expired: u64,
+    /// What has to be brought back before anything can be read.
+    pub(crate) missing: Missing,
+}
+
+/// Single messages that were read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    /// Those that are still there.
+    pub(crate) messages: Vec<FetchedMessage>,
+    /// Positions that were looked at.
+    pub(crate) looked_at: usize,
+    /// What has to be brought back before anything can be read.
+    pub(crate) missing: Missing,
+}
+
+/// Messages whose content is on disk alone, with what each is charged with.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) messages: Vec<(Position, u64)>,
+    bytes: u64,
+}
+
+impl Missing {
+    /// Whether nothing has to be brought back.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// The first of them.
+    pub(crate) fn first(&self) -> Option<Position> {
+        Some(self.messages.first()?.0)
+    }
+
+    /// Adds one, as far as `max_bytes` go. False: it is for later.
+    pub(crate) fn add(&mut self, position: Position, bytes: u64, max_bytes: usize) -> bool {
+        let fits = self.bytes.saturating_add(bytes) <= max_bytes as u64;
+        if fits || self.is_empty() {
+            self.bytes = self.bytes.saturating_add(bytes);
+            self.messages.push((position, bytes));
+            return true;
+        }
+        false
+    }
 }
 
 impl Queues {
@@ -28,6 +74,7 @@ impl Queues {
             messages: Vec::new(),
             more_behind: None,
             expired: 0,
+            missing: Missing::default(),
         };
         let max_messages = usize::try_from(pull.max_messages).unwrap_or(usize::MAX).max(1);
         let queues: Vec<Option<&LightQueue>> = pull
@@ -50,17 +97,29 @@ impl Queues {
         }
         let (mut bytes, mut looked_at, mut last) = (0_usize, 0_usize, pull.after);
         while let Some(Reverse((position, ..))) = heads.peek().copied() {
-            if looked_at == POSITIONS_PER_PULL || pulled.messages.len() == max_messages {
+            let taken = pulled.messages.len().max(pulled.missing.messages.len());
+            if looked_at == POSITIONS_PER_PULL || taken == max_messages {
                 pulled.more_behind = Some(last);
                 return pulled;
             }
-            let found = self.messages.read(position, log_time_ms);
-            if let Some((message, false)) = &found
-                && !pulled.messages.is_empty()
-                && bytes.saturating_add(message.charged_bytes()) > max_bytes
-            {
-                pulled.more_behind = Some(last);
-                return pulled;
+            let mut found = self.read_queued(position, log_time_ms);
+            match &found {
+                Some((Content::Here(message), false))
+                    if !pulled.messages.is_empty() && bytes.saturating_add(message.charged_bytes()) > max_bytes =>
+                {
+                    pulled.more_behind = Some(last);
+                    return pulled;
+                }
+                Some((Content::OnDisk { bytes }, false)) => {
+                    let is_later = !pulled.messages.is_empty();
+                    if is_later || !pulled.missing.add(position, *bytes, max_bytes) {
+                        pulled.more_behind = Some(last);
+                        return pulled;
+                    }
+                }
+                // It is read when what is in front of it is there.
+                Some((Content::Here(_), false)) if !pulled.missing.is_empty() => found = None,
+                _ => {}
             }
             let mut filter_ids = Vec::new();
             while let Some(Reverse((_, at, row))) = heads.peek().copied().filter(|head| head.0.0 == position) {
@@ -72,7 +131,7 @@ impl Queues {
                 }
             }
             match found {
-                Some((message, false)) => {
+                Some((Content::Here(message), false)) => {
                     bytes = bytes.saturating_add(message.charged_bytes());
                     pulled.messages.push(PulledMessage {
                         position,
@@ -81,7 +140,7 @@ impl Queues {
                     });
                 }
                 Some((_, true)) => pulled.expired += 1,
-                None => {}
+                Some((Content::OnDisk { .. }, false)) | None => {}
             }
             looked_at += 1;
             last = position;
@@ -89,28 +148,40 @@ impl Queues {
         pulled
     }
 
-    /// Reads the messages that are still there, at most about `max_bytes` of them; also says how many positions were
-    /// looked at.
-    pub(crate) fn fetch(
-        &self,
-        positions: &[Position],
-        max_bytes: usize,
-        log_time_ms: u64,
-    ) -> (Vec<FetchedMessage>, usize) {
-        let (mut messages, mut bytes) = (Vec::new(), 0_usize);
+    /// Reads the messages that are still there, at most about `max_bytes` of them.
+    pub(crate) fn fetch(&self, positions: &[Position], max_bytes: usize, log_time_ms: u64) -> Fetched {
+        let (mut messages, mut bytes, mut missing) = (Vec::new(), 0_usize, Missing::default());
         for (looked_at, position) in positions.iter().enumerate() {
-            let Some((message, _)) = self.read(*position, log_time_ms) else {
-                continue;
+            let message = match self.read(*position, log_time_ms) {
+                Some((Content::Here(message), _)) if missing.is_empty() => message,
+                Some((Content::OnDisk { bytes }, _))
+                    if !messages.is_empty() || !missing.add(*position, bytes, max_bytes) =>
+                {
+                    return Fetched {
+                        messages,
+                        looked_at,
+                        missing,
+                    };
+                }
+                _ => continue,
             };
             bytes = bytes.saturating_add(message.charged_bytes());
             if !messages.is_empty() && bytes > max_bytes {
-                return (messages, looked_at);
+                return Fetched {
+                    messages,
+                    looked_at,
+                    missing,
+                };
             }
             messages.push(FetchedMessage {
                 position: *position,
                 message,
             });
         }
-        (messages, positions.len())
+        Fetched {
+            messages,
+            looked_at: positions.len(),
+            missing,
+        }
     }
 }

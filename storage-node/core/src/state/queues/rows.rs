@@ -1,5 +1,6 @@
 //! Light queues as rows: one for each queue, one for each message with its bytes, one for each message that says which
-//! queues still have it, and one for each message that sessions have taken. What is in a queue follows from its messages.
+//! queues still have it, and one for each message that sessions have taken: with its bytes, or saying that they are in the
+//! message's own row, which stays for it. What is in a queue follows from its messages.
 
 use std::collections::VecDeque;
 
@@ -39,10 +40,15 @@ impl Queues {
         self.messages.changes.track();
         self.messages.references.track();
         self.kept.changes.track();
+        self.kept.held_changes.track();
     }
 
     pub(in crate::state) fn changed_rows(&self) -> usize {
-        self.changes.len() + self.messages.changes.len() + self.messages.references.len() + self.kept.changes.len()
+        self.changes.len()
+            + self.messages.changes.len()
+            + self.messages.references.len()
+            + self.kept.changes.len()
+            + self.kept.held_changes.len()
     }
 
     pub(in crate::state) fn take_changes(&mut self, sink: &mut Sink<'_>) {
@@ -81,6 +87,11 @@ impl Queues {
         let mut of_kept = std::mem::take(&mut kept.changes);
         sink.hand_over(Table::Kept, &mut of_kept, position_key, |position| kept.row(*position));
         kept.changes = of_kept;
+        let mut of_held = std::mem::take(&mut kept.held_changes);
+        sink.hand_over(Table::Held, &mut of_held, position_key, |position| {
+            kept.held_row(*position)
+        });
+        kept.held_changes = of_held;
     }
 
     pub(in crate::state) fn restore_queue(&mut self, key: &mut Reader, value: Bytes) -> Result<(), RowError> {
@@ -132,12 +143,35 @@ impl Queues {
             queue.row_bytes += bytes;
             self.rows += 1;
         }
-        self.messages.restore_references(position, having)
+        self.messages.restore_references(position, &having)
     }
 
     pub(in crate::state) fn restore_kept(&mut self, key: &mut Reader, value: Bytes) -> Result<(), RowError> {
         let position = read_position(key)?;
         self.kept.restore_row(position, value)
+    }
+
+    pub(in crate::state) fn restore_held(&mut self, key: &mut Reader, value: Bytes) -> Result<(), RowError> {
+        let position = read_position(key)?;
+        let references = self.messages.by_position.get(&position).map(|queued| queued.references);
+        self.kept.restore_held(position, value)?;
+        self.messages.hold_row(position);
+        match references {
+            None => Err(RowError::Missing),
+            // No queue has it any more.
+            Some(0) => {
+                self.messages.remove(position);
+                Ok(())
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The key of the row of a message.
+    pub(crate) fn message_key(position: Position) -> Bytes {
+        let mut key = vec![Table::Messages as u8];
+        write_ordered(position.0, &mut key);
+        Bytes::from(key)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Random histories of a state: what is put together from its rows and the entries behind them is the state that was never
 //! taken apart, and goes on like it.
 
+mod cold;
+mod refused;
+
 use std::collections::BTreeMap;
 
 use freshet_config::QueueLimits;
@@ -304,6 +307,8 @@ struct History {
     rows: Rows,
     /// Of the round that is under way.
     round: Vec<(Bytes, Option<Bytes>)>,
+    /// What a checkpoint has of queued messages is on disk alone.
+    is_cold: bool,
 }
 
 impl History {
@@ -316,6 +321,7 @@ impl History {
             found: BTreeMap::new(),
             rows: Rows::new(),
             round: Vec::new(),
+            is_cold: false,
         }
     }
 
@@ -367,6 +373,10 @@ impl History {
                 None => self.rows.remove(&key),
             };
         }
+        if self.is_cold {
+            self.state.queues.checkpointed(self.state.applied);
+            self.state.queues.give_up_beyond(0);
+        }
         true
     }
 
@@ -375,6 +385,9 @@ impl History {
         let mut state = State::new(KeyedHash::new(2));
         for (key, value) in &self.rows {
             state.restore_row(key.clone(), value).expect("rows that were written");
+            if self.is_cold {
+                state.queues.give_up_beyond(0);
+            }
         }
         state.track_changes();
         let applied = usize::try_from(state.applied.0).expect("a short history");
@@ -388,6 +401,7 @@ impl History {
             found: self.found.clone(),
             rows: self.rows.clone(),
             round: Vec::new(),
+            is_cold: self.is_cold,
         }
     }
 
@@ -463,34 +477,5 @@ proptest! {
         }
         prop_assert_eq!(history.sums(), restored.sums());
         prop_assert_eq!(history.all_rows(), restored.all_rows());
-    }
-}
-
-#[test]
-fn a_row_that_is_none_is_refused() {
-    let mut state = State::new(KeyedHash::new(1));
-    let mut restore = |key: &'static [u8], value: &[u8]| state.restore_row(Bytes::from_static(key), value);
-    assert_eq!(restore(&[99], b""), Err(RowError::Table(99)));
-    assert_eq!(restore(b"", b""), Err(RowError::Decode(DecodeError::Truncated)));
-    assert_eq!(restore(&[0], &[2]), Err(RowError::Version { found: 2 }));
-    assert_eq!(restore(&[1, b'x'], &[0]), Err(RowError::Decode(DecodeError::Truncated)));
-    assert_eq!(
-        restore(&[5, 0, 0, 0, 0, 0, 0, 0, 1], &[0]),
-        Err(RowError::Missing),
-        "its message is not there"
-    );
-}
-
-proptest! {
-    #[test]
-    fn any_row_is_read_without_a_panic(
-        table in 0..15_u8,
-        key in prop::collection::vec(any::<u8>(), 0..20),
-        value in prop::collection::vec(any::<u8>(), 0..60),
-    ) {
-        let mut state = State::new(KeyedHash::new(1));
-        let key = [&[table][..], &key].concat();
-        // Whether it is one does not matter here.
-        let _ = state.restore_row(key.into(), &value);
     }
 }

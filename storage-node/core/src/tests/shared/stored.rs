@@ -62,7 +62,7 @@ impl World {
 }
 
 #[test]
-fn while_no_member_is_connected_messages_wait_for_a_stored_one() {
+pub(in crate::tests) fn while_no_member_is_connected_messages_wait_for_a_stored_one() {
     let mut w = world();
     w.attach(A);
     w.attach(B);
@@ -121,7 +121,7 @@ fn a_queue_subscription_is_the_group_of_that_name() {
 
 #[test]
 #[cfg_attr(false, shows("5.0:4.8.2-4"))]
-fn a_qos_2_message_that_was_sent_stays_with_its_member() {
+pub(in crate::tests) fn a_qos_2_message_that_was_sent_stays_with_its_member() {
     let mut w = world();
     w.attach(A);
     w.attach(B);
@@ -166,7 +166,7 @@ fn a_qos_2_message_that_was_sent_stays_with_its_member() {
 
 #[test]
 #[cfg_attr(false, shows("5.0:4.8.2-5"))]
-fn what_a_session_had_taken_goes_with_it() {
+pub(in crate::tests) fn what_a_session_had_taken_goes_with_it() {
     let mut w = world();
     w.attach(A);
     let epoch = w.begin_member(A, "c");
@@ -180,7 +180,7 @@ fn what_a_session_had_taken_goes_with_it() {
 }
 
 #[test]
-fn a_connection_that_was_taken_over_takes_nothing() {
+pub(in crate::tests) fn a_connection_that_was_taken_over_takes_nothing() {
     let mut w = world();
     w.attach(A);
     w.attach(B);

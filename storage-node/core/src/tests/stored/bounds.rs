@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn publications_without_room_are_held_until_there_is_some() {
     let mut w = World::new(StorageSettings {
-        queued_bytes: 400,
+        queued_bytes: Some(400),
         ..settings(1)
     });
     w.attach(A);
@@ -34,7 +34,7 @@ fn publications_without_room_are_held_until_there_is_some() {
 #[test]
 fn a_message_larger_than_the_room_is_queued_when_nothing_else_is() {
     let mut w = World::new(StorageSettings {
-        queued_bytes: 10,
+        queued_bytes: Some(10),
         ..settings(1)
     });
     w.attach(A);

@@ -147,7 +147,7 @@ fn a_durable_filter_that_no_session_takes_is_removed() {
 
 #[test]
 #[cfg_attr(false, shows("5.0:3.3.2-5", "5.0:3.3.2-6"))]
-fn messages_expire_in_their_queues_and_pulls_say_what_remains() {
+pub(in crate::tests) fn messages_expire_in_their_queues_and_pulls_say_what_remains() {
     let mut w = world();
     w.attach(A);
     let epoch = w.begin(A, 1, "c");

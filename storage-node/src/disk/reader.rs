@@ -1,0 +1,113 @@
+//! The thread that reads rows of queued messages back from checkpoints.
+//!
+//! It takes all that was asked for meanwhile, and reads it in the order of its keys. How much can be asked for at once is
+//! bounded by the core. A row that is damaged ends the process, as at a start.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
+use freshet_storage_core::Load;
+use freshet_storage_log::{OpenError, RowLookup};
+
+use super::news::News;
+
+/// Rows after which those that were read are told.
+const ROWS_TOLD_TOGETHER: usize = 1_024;
+
+/// A row that was read; none: there is none.
+pub(super) type Loaded = (Load, Option<Bytes>);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Reader {
+    asked: Option<Sender<Vec<Load>>>,
+    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    loaded: Mutex<Vec<Loaded>>,
+    read_bytes: AtomicU64,
+}
+
+impl Reader {
+    /// Begins the thread.
+    ///
+    /// # Errors
+    /// The system has no thread.
+    pub(super) fn start(lookup: RowLookup, news: Arc<News>) -> io::Result<Self> {
+        let (asked, loads) = channel();
+        let shared = Arc::new(Shared::default());
+        let told = shared.clone();
+        let thread = thread::Builder::new()
+            .name("reader".to_owned())
+            .spawn(move || run(lookup, &loads, &told, &news))?;
+        Ok(Self {
+            asked: Some(asked),
+            thread: Some(thread),
+            shared,
+        })
+    }
+
+    /// Asks for rows.
+    pub(super) fn ask(&self, loads: Vec<Load>) {
+        if let Some(asked) = &self.asked
+            && !loads.is_empty()
+        {
+            // Gone: it has failed, and said so; the process is about to end.
+            drop(asked.send(loads));
+        }
+    }
+
+    /// Takes the rows that were read.
+    pub(super) fn take(&self) -> Vec<Loaded> {
+        std::mem::take(&mut *lock(&self.shared.loaded))
+    }
+
+    /// Bytes that were read from the disk.
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.shared.read_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Ends the thread.
+    pub(super) fn close(mut self) {
+        self.asked = None;
+        if let Some(thread) = self.thread.take() {
+            // It has said what was wrong.
+            drop(thread.join());
+        }
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn run(mut lookup: RowLookup, asked: &Receiver<Vec<Load>>, shared: &Shared, news: &News) {
+    while let Ok(mut loads) = asked.recv() {
+        loads.extend(asked.try_iter().flatten());
+        loads.sort_unstable();
+        if let Err(error) = read(&mut lookup, &loads, shared, news) {
+            tracing::error!(%error, "a queued message cannot be read from its checkpoint: the process ends");
+            std::process::abort();
+        }
+    }
+}
+
+fn read(lookup: &mut RowLookup, loads: &[Load], shared: &Shared, news: &News) -> Result<(), OpenError> {
+    for together in loads.chunks(ROWS_TOLD_TOGETHER) {
+        let mut rows = Vec::with_capacity(together.len());
+        for load in together {
+            rows.push((*load, lookup.get(u32::from(load.shard.0), &load.key())?));
+        }
+        lock(&shared.loaded).append(&mut rows);
+        shared.read_bytes.store(lookup.read_bytes(), Ordering::Relaxed);
+        news.went_on();
+    }
+    Ok(())
+}
