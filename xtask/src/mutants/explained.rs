@@ -73,7 +73,7 @@ impl Explained {
 }
 
 /// `a.rs:1:2: replace …` without `1:2`.
-fn without_position(name: &str) -> String {
+pub(super) fn without_position(name: &str) -> String {
     match name.split_once(": ") {
         Some((place, change)) => {
             let file = place.split(':').next().unwrap_or(place);
