@@ -218,7 +218,7 @@ impl Run<'_> {
             match verdict {
                 Verdict::Noticed => noticed += 1,
                 Verdict::NotReached if self.sources.in_const_fn.contains(number) => alone.push(mutant),
-                Verdict::NotReached => survived.push((mutant.name.clone(), "  (no test gets there)")),
+                Verdict::NotReached => survived.push((mutant.name.clone(), " (no test gets there)")),
                 Verdict::Survived => survived.push((mutant.name.clone(), "")),
             }
         }
@@ -230,7 +230,7 @@ impl Run<'_> {
         }
         let (known, new): (Vec<_>, Vec<_>) = survived.iter().partition(|(name, _)| self.explained.has(name));
         for (name, remark) in &new {
-            println!("test {name} ... FAILED{remark}");
+            println!("test {name}{remark} ... FAILED");
         }
         println!(
             "{}: {noticed} noticed, {} survived, {} of them with a reason, {unviable} do not compile, {} compiled alone; {} s",

@@ -18,8 +18,8 @@ use crate::steps::{Ending, Interrupt, Invocation, capture};
 const TIMEOUT: Duration = Duration::from_secs(40 * 60);
 /// The compiler finds mistakes of one kind only when there is none of another: names, types, lifetimes.
 const MOST_ATTEMPTS: usize = 20;
-/// Called in place of the compiler for what the workspace itself contains: the switch needs what the stable compiler does not
-/// offer, and mutants are no reason for warnings.
+/// Called in place of the compiler for what the workspace itself contains: the switch needs what the stable compiler does
+/// not offer, and mutants are no reason for warnings.
 const WRAPPER: &str = "#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec \"$@\" --cap-lints allow\n";
 
 /// A program of tests.
@@ -246,5 +246,58 @@ impl Error {
             }
         }
         places
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_of_tests_and_errors_are_read() {
+        let artifact = |id: &str, folder: &str, test: bool, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","package_id":"{id}","manifest_path":"{folder}/Cargo.toml",
+                "target":{{"name":"x"}},"profile":{{"test":{test}}},"executable":{executable}}}"#
+            )
+            .replace('\n', "")
+        };
+        let span = r#"{"file_name":"a.rs","byte_start":7,"is_primary":false,"expansion":null}"#;
+        let expanded =
+            format!(r#"{{"file_name":"core.rs","byte_start":1,"is_primary":true,"expansion":{{"span":{span}}}}}"#);
+        let message = |level: &str, spans: &str| {
+            format!(
+                r#"{{"reason":"compiler-message","message":{{"level":"{level}","spans":[{spans}],"rendered":"e"}}}}"#
+            )
+        };
+        let lines = [
+            artifact("path+file:///w/mqtt#freshet-mqtt@0.1.0", "/w/mqtt", true, r#""/t/a""#),
+            artifact("registry+x#bytes@1.0.0", "/r", false, "null"),
+            message("warning", ""),
+            message("error", &expanded),
+            r#"{"reason":"build-finished","success":false}"#.to_owned(),
+            "running 0 tests".to_owned(),
+        ];
+        let messages = Messages::read(&lines.join("\n")).unwrap();
+        let program = TestProgram {
+            package: "freshet-mqtt".to_owned(),
+            path: "/t/a".into(),
+            folder: "/w/mqtt".into(),
+        };
+        assert_eq!(messages.programs, [program]);
+        let [error] = messages.errors.as_slice() else {
+            panic!("{:?}", messages.errors)
+        };
+        let places: Vec<_> = error
+            .places(true)
+            .iter()
+            .map(|span| (span.file_name.as_str(), span.byte_start))
+            .collect();
+        assert_eq!(places, [("core.rs", 1), ("a.rs", 7)]);
+    }
+
+    #[test]
+    fn a_package_is_named_in_its_id() {
+        assert_eq!(package_of("path+file:///w/mqtt#freshet-mqtt@0.1.0"), "freshet-mqtt");
     }
 }

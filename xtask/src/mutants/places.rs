@@ -289,3 +289,109 @@ impl Chain {
 fn bytes(node: &impl Spanned) -> Range<usize> {
     node.span().byte_range()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The mutant that puts `replacement` in the place of `original`, where that is for the first time.
+    fn find_one(text: &str, original: &str, replacement: &str, genre: &str) -> Found {
+        let start = text.find(original).unwrap() + 1;
+        let json = format!(
+            r#"{{"name": "x", "file": "x.rs", "replacement": "{replacement}", "genre": "{genre}",
+                "span": {{"start": {{"line": 1, "column": {start}}}, "end": {{"line": 1, "column": {}}}}}}}"#,
+            start + original.len()
+        );
+        let mutant: Mutant = serde_json::from_str(&json).unwrap();
+        find(text, &[&mutant]).unwrap().remove(0)
+    }
+
+    /// The source of the place, and what stands there then.
+    fn switched(text: &str, original: &str, replacement: &str, genre: &str) -> (String, String) {
+        match find_one(text, original, replacement, genre) {
+            Found::Switched {
+                place: Place::Expression { whole } | Place::Guard { guard: whole } | Place::Iterator { body: whole },
+                text: changed,
+                ..
+            } => (text[whole].to_owned(), changed),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_operator_changes_the_expression_that_it_is_of() {
+        let text = "fn f() { g(a + b < c) }";
+        let expected = ("a + b < c".to_owned(), "a + b <= c".to_owned());
+        assert_eq!(switched(text, "<", "<=", "BinaryOperator"), expected);
+        let expected = ("a + b".to_owned(), "a - b".to_owned());
+        assert_eq!(switched(text, "+", "-", "BinaryOperator"), expected);
+        let expected = ("!x.y".to_owned(), "x.y".to_owned());
+        assert_eq!(switched("fn f() { !x.y }", "!", "", "UnaryOperator"), expected);
+    }
+
+    #[test]
+    fn a_field_changes_its_whole_struct() {
+        let text = "fn f() { S { a: 1, b: 2, ..d } }";
+        let expected = ("S { a: 1, b: 2, ..d }".to_owned(), "S {  b: 2, ..d }".to_owned());
+        assert_eq!(switched(text, "a: 1,", "", "StructField"), expected);
+    }
+
+    #[test]
+    fn a_function_returns_before_its_first_statement_unless_its_type_is_an_iterator() {
+        let found = find_one("fn f() -> u8 { let x = 1; x }", "let x = 1; x", "0", "FnValue");
+        assert!(
+            matches!(
+                found,
+                Found::Switched {
+                    place: Place::Return { at: 15 },
+                    ..
+                }
+            ),
+            "{found:?}"
+        );
+        let text = "fn f() -> impl Iterator<Item = u8> { a; b }";
+        let expected = ("a; b".to_owned(), "::std::iter::empty()".to_owned());
+        assert_eq!(switched(text, "a; b", "::std::iter::empty()", "FnValue"), expected);
+    }
+
+    #[test]
+    fn arms_and_their_conditions_are_places() {
+        let text = "fn f() { match x { A | B => 1, C if d => 2, _ => 3 } }";
+        let found = find_one(text, "A | B => 1,", "", "MatchArm");
+        let end = text.find(" => 1").unwrap();
+        assert!(
+            matches!(found, Found::Switched { place: Place::Arm { pattern_end }, .. } if pattern_end == end),
+            "{found:?}"
+        );
+        assert_eq!(
+            switched(text, "d", "true", "MatchArmGuard"),
+            ("d".to_owned(), "true".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_the_compiler_runs_is_not_switched() {
+        for text in [
+            "const A: u8 = 1 + 2;",
+            "static A: u8 = 1 + 2;",
+            "fn f() { const A: u8 = 1 + 2; }",
+            "fn f() { [0; 1 + 2] }",
+            "fn f(x: [u8; 1 + 2]) {}",
+            "enum E { A = 1 + 2 }",
+        ] {
+            assert_eq!(find_one(text, "+", "-", "BinaryOperator"), Found::Constant, "{text}");
+        }
+        let found = find_one("const fn f() -> u8 { 1 + 2 }", "+", "-", "BinaryOperator");
+        assert!(matches!(found, Found::Switched { in_const_fn: true, .. }), "{found:?}");
+    }
+
+    #[test]
+    fn a_condition_with_let_has_no_or() {
+        let with_let = "fn f() { if a && let b = c && d {} }";
+        assert_eq!(find_one(with_let, "&&", "||", "BinaryOperator"), Found::Unviable);
+        let inside = "fn f() { if let b = c && (a && d) {} }";
+        assert_eq!(switched(inside, "&& d", "|| d", "BinaryOperator").0, "a && d");
+        let without = "fn f() { if a && d {} }";
+        assert_eq!(switched(without, "&&", "||", "BinaryOperator").1, "a || d");
+    }
+}
