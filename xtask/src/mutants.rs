@@ -19,13 +19,7 @@ mod reach;
 mod sources;
 mod trial;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-    process::ExitCode,
-    time::Instant,
-};
+use std::{collections::BTreeSet, fs, path::Path, process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -33,8 +27,9 @@ use freshet_e2e::node::binaries::cache_folder;
 
 use crate::{paths, steps::Interrupt, tools};
 use compile::Compiled;
-use explained::Explained;
+use explained::{Explained, NOT_REACHED};
 use list::Mutant;
+use one_by_one::Ran;
 use reach::Reach;
 use sources::Sources;
 use trial::Verdict;
@@ -129,8 +124,12 @@ pub(crate) async fn mutants(args: &MutantsArgs) -> Result<ExitCode> {
         explained: &explained,
     };
     let mut totals = Totals::default();
+    let mut alone = Vec::new();
     for core in &cores {
-        run.core(core, &mut totals, &mut interrupt).await?;
+        alone.push(run.switched(core, &mut totals, &mut interrupt).await?);
+    }
+    for (core, mutants) in cores.iter().zip(&alone) {
+        run.alone(core, mutants, &mut totals, &mut interrupt).await?;
     }
     ensure!(totals.noticed + totals.without > 0, "there is no mutant");
     // Read by `xtask soak` and by whoever counts.
@@ -188,16 +187,21 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Tries the mutants of a core, and says what became of them.
-    async fn core(&self, core: &Core, totals: &mut Totals, interrupt: &mut Interrupt) -> Result<()> {
+    /// Tries the mutants of a core that can be switched on, says what became of them, and returns the others.
+    async fn switched<'c>(
+        &self,
+        core: &'c Core,
+        totals: &mut Totals,
+        interrupt: &mut Interrupt,
+    ) -> Result<Vec<&'c Mutant>> {
         let started = Instant::now();
+        let mut ran = Ran::default();
         let mut alone: Vec<&Mutant> = Vec::new();
         let mut switched = Vec::new();
-        let mut unviable = 0;
         for (number, mutant) in core.numbered() {
             if self.compiled.unviable.contains(&number) || self.sources.unviable.contains(&number) {
-                unviable += 1;
-            } else if self.sources.constant.contains(&number) || self.compiled.not_switched.contains(&number) {
+                ran.unviable += 1;
+            } else if self.sources.alone.contains(&number) || self.compiled.not_switched.contains(&number) {
                 alone.push(mutant);
             } else {
                 switched.push(number);
@@ -207,43 +211,60 @@ impl Run<'_> {
             let tests = self.reach.of(number, core.name);
             async move { Ok((number, trial::try_mutant(number, tests).await?)) }
         });
-        let verdicts: BTreeMap<u32, Verdict> = tokio::select! {
-            verdicts = verdicts => verdicts?.into_iter().collect(),
+        let verdicts: Vec<(u32, Verdict)> = tokio::select! {
+            verdicts = verdicts => verdicts?,
             () = interrupt.wait() => anyhow::bail!("interrupted"),
         };
-        let mut survived: Vec<(String, &str)> = Vec::new();
-        let mut noticed = 0;
-        for (number, verdict) in &verdicts {
-            let Some(mutant) = core.mutant(*number) else { continue };
+        for (number, verdict) in verdicts {
+            let Some(mutant) = core.mutant(number) else { continue };
             match verdict {
-                Verdict::Noticed => noticed += 1,
-                Verdict::NotReached if self.sources.in_const_fn.contains(number) => alone.push(mutant),
-                Verdict::NotReached => survived.push((mutant.name.clone(), " (no test gets there)")),
-                Verdict::Survived => survived.push((mutant.name.clone(), "")),
+                Verdict::Noticed => ran.noticed += 1,
+                Verdict::NotReached if self.sources.in_const_fn.contains(&number) => alone.push(mutant),
+                Verdict::NotReached => ran.survived.push(format!("{}{NOT_REACHED}", mutant.name)),
+                Verdict::Survived => ran.survived.push(mutant.name.clone()),
             }
         }
-        if !alone.is_empty() {
-            let ran = one_by_one::run_each(self.program, core.name, &alone, self.folder, interrupt).await?;
-            noticed += ran.noticed;
-            unviable += ran.unviable;
-            survived.extend(ran.survived.into_iter().map(|name| (name, "")));
+        totals.add(core, &ran, self.explained, started);
+        Ok(alone)
+    }
+
+    /// Tries those mutants of a core that are compiled by themselves.
+    async fn alone(
+        &self,
+        core: &Core,
+        mutants: &[&Mutant],
+        totals: &mut Totals,
+        interrupt: &mut Interrupt,
+    ) -> Result<()> {
+        if mutants.is_empty() {
+            return Ok(());
         }
-        let (known, new): (Vec<_>, Vec<_>) = survived.iter().partition(|(name, _)| self.explained.has(name));
-        for (name, remark) in &new {
-            println!("test {name}{remark} ... FAILED");
+        let started = Instant::now();
+        let ran = one_by_one::run_each(self.program, core.name, mutants, self.folder, interrupt).await?;
+        totals.add(core, &ran, self.explained, started);
+        Ok(())
+    }
+}
+
+impl Totals {
+    /// Adds what became of mutants, and says it.
+    fn add(&mut self, core: &Core, ran: &Ran, explained: &Explained, started: Instant) {
+        let (known, new): (Vec<_>, Vec<_>) = ran.survived.iter().partition(|name| explained.has(name));
+        for name in &new {
+            println!("test {name} ... FAILED");
         }
         println!(
-            "{}: {noticed} noticed, {} survived, {} of them with a reason, {unviable} do not compile, {} compiled alone; {} s",
+            "{}: {} noticed, {} survived, {} of them with a reason, {} do not compile; {} s",
             core.name,
-            survived.len(),
+            ran.noticed,
+            ran.survived.len(),
             known.len(),
-            alone.len(),
+            ran.unviable,
             started.elapsed().as_secs()
         );
-        totals.noticed += noticed;
-        totals.unviable += unviable;
-        totals.with_reason += known.len();
-        totals.without += new.len();
-        Ok(())
+        self.noticed += ran.noticed;
+        self.unviable += ran.unviable;
+        self.with_reason += known.len();
+        self.without += new.len();
     }
 }

@@ -35,8 +35,8 @@ pub(super) enum Found {
         /// Whether the compiler may have run the place already.
         in_const_fn: bool,
     },
-    /// The compiler runs the place, and it alone.
-    Constant,
+    /// It has to be compiled by itself: the compiler runs the place, or wants an arm for every value.
+    Alone,
     /// It does not compile: `let` in a condition allows no `||`.
     Unviable,
 }
@@ -63,6 +63,8 @@ struct Node {
     surroundings: Surroundings,
     /// A condition with `let` in it.
     has_let: bool,
+    /// An arm of a match without one for all else.
+    is_needed: bool,
 }
 
 /// What surrounds a node.
@@ -99,8 +101,8 @@ impl Visitor {
         if node.has_let {
             return Ok(Found::Unviable);
         }
-        if node.surroundings.is_constant {
-            return Ok(Found::Constant);
+        if node.surroundings.is_constant || node.is_needed {
+            return Ok(Found::Alone);
         }
         let text = match &node.place {
             Place::Expression { whole } => {
@@ -122,6 +124,7 @@ impl Visitor {
             place,
             surroundings: self.surroundings,
             has_let: false,
+            is_needed: false,
         }
     }
 
@@ -238,22 +241,29 @@ impl<'ast> Visit<'ast> for Visitor {
         syn::visit::visit_expr_unary(self, unary);
     }
 
-    fn visit_arm(&mut self, arm: &'ast syn::Arm) {
-        match &arm.guard {
-            None => {
-                let node = self.node(Place::Arm {
-                    pattern_end: bytes(&arm.pat).end,
-                });
-                self.arms.insert(bytes(arm).start, node);
-            }
-            Some((_, guard)) => {
-                let guard = bytes(&**guard);
-                let start = guard.start;
-                let node = self.node(Place::Guard { guard });
-                self.guards.insert(start, node);
+    fn visit_expr_match(&mut self, expression: &'ast syn::ExprMatch) {
+        let has_else = expression
+            .arms
+            .iter()
+            .any(|arm| matches!(arm.pat, syn::Pat::Wild(_)) && arm.guard.is_none());
+        for arm in &expression.arms {
+            match &arm.guard {
+                None => {
+                    let mut node = self.node(Place::Arm {
+                        pattern_end: bytes(&arm.pat).end,
+                    });
+                    node.is_needed = !has_else;
+                    self.arms.insert(bytes(arm).start, node);
+                }
+                Some((_, guard)) => {
+                    let guard = bytes(&**guard);
+                    let start = guard.start;
+                    let node = self.node(Place::Guard { guard });
+                    self.guards.insert(start, node);
+                }
             }
         }
-        syn::visit::visit_arm(self, arm);
+        syn::visit::visit_expr_match(self, expression);
     }
 
     fn visit_expr_struct(&mut self, literal: &'ast syn::ExprStruct) {
@@ -370,6 +380,12 @@ mod tests {
     }
 
     #[test]
+    fn an_arm_is_switched_only_where_another_takes_all_else() {
+        let text = "fn f() { match x { None => 1, Some(_) => 2, _ if d => 3 } }";
+        assert_eq!(find_one(text, "None => 1,", "", "MatchArm"), Found::Alone);
+    }
+
+    #[test]
     fn what_the_compiler_runs_is_not_switched() {
         for text in [
             "const A: u8 = 1 + 2;",
@@ -379,7 +395,7 @@ mod tests {
             "fn f(x: [u8; 1 + 2]) {}",
             "enum E { A = 1 + 2 }",
         ] {
-            assert_eq!(find_one(text, "+", "-", "BinaryOperator"), Found::Constant, "{text}");
+            assert_eq!(find_one(text, "+", "-", "BinaryOperator"), Found::Alone, "{text}");
         }
         let found = find_one("const fn f() -> u8 { 1 + 2 }", "+", "-", "BinaryOperator");
         assert!(matches!(found, Found::Switched { in_const_fn: true, .. }), "{found:?}");

@@ -31,8 +31,8 @@ pub(super) struct Sources {
     root: PathBuf,
     /// By the path from the root.
     files: BTreeMap<String, File>,
-    /// Mutants of places that the compiler runs, and it alone.
-    pub(super) constant: Vec<u32>,
+    /// Mutants that have to be compiled by themselves.
+    pub(super) alone: Vec<u32>,
     /// Mutants of places that the compiler may run.
     pub(super) in_const_fn: Vec<u32>,
     /// Mutants that do not compile.
@@ -57,7 +57,7 @@ impl Sources {
         let mut sources = Self {
             root,
             files: BTreeMap::new(),
-            constant: Vec::new(),
+            alone: Vec::new(),
             in_const_fn: Vec::new(),
             unviable: Vec::new(),
         };
@@ -84,7 +84,7 @@ impl Sources {
             let mut sites: HashMap<_, BTreeMap<u32, String>> = HashMap::new();
             for (number, found) in numbers.into_iter().zip(found) {
                 match found {
-                    Found::Constant => self.constant.push(number),
+                    Found::Alone => self.alone.push(number),
                     Found::Unviable => self.unviable.push(number),
                     Found::Switched {
                         place,
