@@ -9,6 +9,8 @@ use crate::steps::Invocation;
 
 /// Address space of a test program, in KiB: what an endless loop fills is given back before others miss it.
 const MEMORY_KIB: u64 = 4 << 20;
+/// How long a program may wait for a processor, besides many times what it may use of one.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// How a test program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +57,8 @@ pub(super) async fn run(
         .spawn()
         .with_context(|| format!("starting {}", program.display()))?;
     // Others use the processors as well; one that waits for what does not come uses none.
-    let waited = tokio::time::timeout(cpu.saturating_mul(10) + Duration::from_secs(30), child.wait()).await;
+    let patience = cpu.saturating_mul(40) + PATIENCE;
+    let waited = tokio::time::timeout(patience, child.wait()).await;
     match waited {
         Ok(status) => Ok(if status?.success() {
             Ended::Passed

@@ -15,7 +15,7 @@ use super::{SIMULATION, sources::Sources};
 use crate::steps::{Ending, Interrupt, Invocation, capture};
 
 /// How long one attempt may take.
-const TIMEOUT: Duration = Duration::from_secs(40 * 60);
+const TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
 /// The compiler finds mistakes of one kind only when there is none of another: names, types, lifetimes.
 const MOST_ATTEMPTS: usize = 20;
 /// Called in place of the compiler for what the workspace itself contains: the switch needs what the stable compiler does

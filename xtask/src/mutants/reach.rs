@@ -5,7 +5,7 @@ use std::{
     fs,
     path::Path,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -29,6 +29,7 @@ const SEQUENCES: &str = "1500";
 pub(super) struct Test {
     pub(super) program: Arc<TestProgram>,
     pub(super) name: String,
+    /// Of a processor.
     pub(super) took: Duration,
     /// Whether it panics on the way when all is well.
     pub(super) panics: bool,
@@ -69,11 +70,6 @@ impl Reach {
             learn_one(program, name, path)
         });
         let mut tests = tests.await?;
-        // What starting a program takes is no time of a test.
-        let start = tests.iter().map(|test| test.took).min().unwrap_or_default();
-        for test in &mut tests {
-            test.took = test.took.saturating_sub(start);
-        }
         tests.sort_by_key(|test| (test.program.package == SIMULATION, test.took));
         let mut reach = Self::default();
         for test in tests.into_iter().map(Arc::new) {
@@ -95,10 +91,8 @@ impl Reach {
 
 async fn learn_one(program: Arc<TestProgram>, name: String, path: std::path::PathBuf) -> Result<Test> {
     let env = [environment(), ("FRESHET_MUTANT_REACHED", path.display().to_string())];
-    let started = Instant::now();
     let args = ["--exact", &name, "--test-threads=1"];
     let ended = child::run(&program.path, &args, &env, &program.folder, TEST_TIME).await?;
-    let took = started.elapsed();
     ensure!(
         ended == Ended::Passed,
         "{} {name} fails without any mutant",
@@ -109,10 +103,13 @@ async fn learn_one(program: Arc<TestProgram>, name: String, path: std::path::Pat
     if path.exists() {
         fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
     }
+    let micros = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("micros ")?.parse().ok());
     Ok(Test {
         program,
         name,
-        took,
+        took: Duration::from_micros(micros.max().unwrap_or_default()),
         panics: text.lines().any(|line| line == "panicked"),
         reached: text.lines().filter_map(|line| line.parse().ok()).collect(),
     })

@@ -20,7 +20,7 @@ pub(super) enum Verdict {
 }
 
 /// The first tests of a mutant that are run by one process take so long together; the next ones four times as long.
-const FIRST_BATCH: Duration = Duration::from_millis(60);
+const FIRST_BATCH: Duration = Duration::from_millis(100);
 /// A mutant may take so many times the usual time, and a bit.
 const SLACK: u32 = 5;
 const GRACE: Duration = Duration::from_secs(1);
