@@ -281,6 +281,20 @@ mod tests {
     }
 
     #[test]
+    fn a_suback_is_the_servers_and_carries_only_its_own_codes() {
+        let allowed = |sender| {
+            ReasonCode::ALL
+                .iter()
+                .filter(move |code| code.is_allowed_in(PacketType::SubAck, sender))
+        };
+        let bytes: Vec<u8> = allowed(Sender::Server).map(|code| code.byte()).collect();
+        // Table 3-8.
+        let expected = [0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2];
+        assert_eq!(bytes, expected);
+        assert_eq!(allowed(Sender::Client).count(), 0);
+    }
+
+    #[test]
     fn only_a_client_asks_for_its_will_and_only_a_server_reports_a_takeover() {
         use PacketType::Disconnect;
         assert!(ReasonCode::DisconnectWithWillMessage.is_allowed_in(Disconnect, Sender::Client));

@@ -282,6 +282,15 @@ impl History {
         })
     }
 
+    /// Whether a proxy that came late to storage, as in [`Self::came_late`], did so at this moment, before `to`: what it is
+    /// told then is under way, and it cannot tell who came between.
+    pub(crate) fn comes_late(&self, proxy: usize, ms: u64, to: At) -> bool {
+        let mended = Broken::StreamsMended { proxy };
+        let is_now = |f: &&Fault| f.what == mended && f.at < to && f.ms == ms;
+        let mut now = self.faults.iter().filter(is_now);
+        now.any(|mended| self.came_late(proxy, 0, mended.at))
+    }
+
     /// How often.
     pub(crate) fn times_broken(&self, what: impl Fn(Broken) -> bool, from: At, to: At) -> usize {
         let within = |f: &&Fault| f.at > from && f.at < to && what(f.what);

@@ -1,81 +1,95 @@
 //! `xtask mutants`: changes the cores in ways that a test should notice, one at a time, and lists what none notices.
 //!
-//! `make soak` runs it. There are far more mutants than any run has time for: each draws other ones, in every core as many as
-//! its share of the time allows. A mutant that survives gets a test, or a line with the reason in `xtask/mutants.txt`
-//! ([`explained`]); any other one fails the run.
+//! `make soak` runs it. There are thousands of mutants, far more than there is time to compile one by one. So all of them are
+//! compiled at once into a copy of the sources ([`sources`], [`instrument`]), and one is switched on for each run of the tests
+//! that reach it ([`reach`], [`trial`]). What the compiler itself runs is left to cargo-mutants ([`one_by_one`]), which also
+//! says which mutants there are ([`list`]).
+//!
+//! A mutant is to be noticed by the tests of its own package, or by the simulation. One that survives gets a test, or a line
+//! with the reason in `xtask/mutants.txt` ([`explained`]); any other one fails the run.
 
+mod child;
+mod compile;
 mod explained;
+mod instrument;
+mod list;
+mod one_by_one;
+mod places;
+mod reach;
+mod sources;
+mod trial;
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, path::Path, process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use freshet_e2e::node::binaries::cache_folder;
 
-use crate::{
-    paths,
-    steps::{Ending, Interrupt, Invocation, output_of, run},
-    tools,
-};
-use explained::Explained;
+use crate::{paths, steps::Interrupt, tools};
+use compile::Compiled;
+use explained::{Explained, NOT_REACHED};
+use list::Mutant;
+use one_by_one::Ran;
+use reach::Reach;
+use sources::Sources;
+use trial::Verdict;
 
-/// The cores, the small ones first.
-const CORES: [&str; 6] = [
-    "freshet-storage-contract",
-    "freshet-mqtt",
-    "freshet-scaling",
-    "freshet-operator-core",
-    "freshet-storage-core",
-    "freshet-proxy-core",
+/// The cores with their folders, the small ones first.
+const CORES: [(&str, &str); 6] = [
+    ("freshet-storage-contract", "storage-api/core"),
+    ("freshet-mqtt", "mqtt"),
+    ("freshet-scaling", "operator/scaling"),
+    ("freshet-operator-core", "operator/core"),
+    ("freshet-storage-core", "storage-node/core"),
+    ("freshet-proxy-core", "proxy/core"),
 ];
-/// What is in the cores for tests alone: the planted mistakes of the simulation, and tables and payloads of tests.
-const FOR_TESTS: [&str; 5] = [
-    "mqtt/src/malformed.rs",
-    "mqtt/src/malformed/**",
-    "mqtt/src/sparkplug.rs",
-    "proxy/core/src/planted.rs",
-    "storage-node/core/src/planted.rs",
-];
-/// How long it takes to say which mutants there are.
-const LIST_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// Compiling a core and what it needs, which is no time of mutants.
-const BUILD_ALLOWANCE: Duration = Duration::from_secs(5 * 60);
-/// A test that takes longer than this, and than five times its usual time, does not end: the mutant was noticed.
-const TEST_SECONDS: &str = "60";
+/// The package whose tests run the cores of proxies and storage together.
+const SIMULATION: &str = "freshet-simulation";
 
 /// Arguments of `xtask mutants`.
 #[derive(Debug, Args)]
 pub(crate) struct MutantsArgs {
     /// Only these cores, by the names of their packages.
-    #[arg(long, value_parser = CORES)]
+    #[arg(long, value_parser = CORES.map(|(name, _)| name))]
     core: Vec<String>,
-    /// Minutes for all of them together.
-    #[arg(long, env = "FRESHET_MUTANTS_MINUTES", default_value_t = 30)]
-    minutes: u64,
-    /// Only this part of each core, as `2/8`: the same mutants each time.
+    /// Only by the tests of their own packages, and not by the simulation.
     #[arg(long)]
-    shard: Option<String>,
+    own_tests: bool,
     /// Says how many mutants there are, and runs none.
     #[arg(long)]
     list: bool,
 }
 
-/// What became of the mutants of a core, by their names with line and column.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Ran {
-    noticed: usize,
-    /// Do not compile.
-    unviable: usize,
-    survived: Vec<String>,
+/// A core and its mutants, which are numbered over all cores.
+struct Core {
+    name: &'static str,
+    folder: &'static str,
+    mutants: Vec<Mutant>,
+    /// The number of the first one. None has the number 0.
+    first: u32,
 }
 
-/// Runs mutants of the cores, and says which of them no test notices.
+impl Core {
+    fn numbered(&self) -> impl Iterator<Item = (u32, &Mutant)> {
+        (self.first..).zip(&self.mutants)
+    }
+
+    fn mutant(&self, number: u32) -> Option<&Mutant> {
+        let at = number.checked_sub(self.first)?;
+        self.mutants.get(usize::try_from(at).ok()?)
+    }
+}
+
+/// What became of all mutants.
+#[derive(Debug, Default)]
+struct Totals {
+    noticed: usize,
+    unviable: usize,
+    with_reason: usize,
+    without: usize,
+}
+
+/// Runs the mutants of the cores, and says which of them no test notices.
 ///
 /// # Errors
 /// When the tool cannot be installed, the tests of a core fail without any mutant, or `xtask/mutants.txt` explains
@@ -84,177 +98,173 @@ pub(crate) async fn mutants(args: &MutantsArgs) -> Result<ExitCode> {
     let mut interrupt = Interrupt::listen()?;
     let program = tools::ensure(tools::MUTANTS, &mut interrupt).await?;
     let explained = Explained::read(&paths::repository_root().join("xtask/mutants.txt"))?;
-    let mut cores = Vec::new();
-    let mut known = BTreeSet::new();
-    for core in CORES {
-        let list = of_core(&program, core).args(["--list", "--line-col=false"]);
-        let names = output_of(&list, LIST_TIMEOUT, &mut interrupt).await?;
-        let count = names.lines().count();
-        known.extend(names.lines().map(str::to_owned));
-        println!("{core}: {count} mutants");
-        if args.core.is_empty() || args.core.iter().any(|chosen| chosen == core) {
-            cores.push((core, count));
-        }
-    }
-    explained.require_known(&known)?;
+    let cores = list_cores(&program, args, &explained, &mut interrupt).await?;
     if args.list {
         return Ok(ExitCode::SUCCESS);
     }
-    let folder = Folder::make()?;
-    let all: usize = cores.iter().map(|(_, count)| count).sum();
-    let (mut noticed, mut unviable, mut with_reason, mut without) = (0, 0, 0, 0);
-    for (core, count) in cores {
-        let share = f64::from(u32::try_from(count)?) / f64::from(u32::try_from(all)?);
-        let time = Duration::from_secs(args.minutes.saturating_mul(60)).mul_f64(share);
-        let ran = run_core(&program, core, args.shard.as_deref(), time, &folder.0, &mut interrupt).await?;
-        let (known, new): (Vec<_>, Vec<_>) = ran.survived.iter().partition(|name| explained.has(name));
-        for name in &new {
-            println!("test {name} ... FAILED");
-        }
-        println!(
-            "{core}: {} noticed, {} survived, {} of them with a reason, {} do not compile",
-            ran.noticed,
-            ran.survived.len(),
-            known.len(),
-            ran.unviable
-        );
-        noticed += ran.noticed;
-        unviable += ran.unviable;
-        with_reason += known.len();
-        without += new.len();
-        if interrupt.has_arrived() {
-            break;
-        }
+    let folder = cache_folder()?.join("mutants");
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let mut sources = Sources::write(&cores, folder.join("checkout"), &mut interrupt).await?;
+    let started = Instant::now();
+    let others: &[&str] = if args.own_tests { &[] } else { &[SIMULATION] };
+    let packages: Vec<&str> = cores
+        .iter()
+        .map(|core| core.name)
+        .chain(others.iter().copied())
+        .collect();
+    let compiled = compile::compile(&packages, &mut sources, &folder.join("target"), &mut interrupt).await?;
+    println!("compiled all mutants at once in {} s", started.elapsed().as_secs());
+    let reach = Reach::learn(&compiled.programs, &folder, &mut interrupt).await?;
+    let run = Run {
+        program: &program,
+        folder: &folder,
+        sources: &sources,
+        compiled: &compiled,
+        reach: &reach,
+        explained: &explained,
+    };
+    let mut totals = Totals::default();
+    let mut alone = Vec::new();
+    for core in &cores {
+        alone.push(run.switched(core, &mut totals, &mut interrupt).await?);
     }
-    ensure!(noticed + without > 0, "there was no time for any mutant");
+    for (core, mutants) in cores.iter().zip(&alone) {
+        run.alone(core, mutants, &mut totals, &mut interrupt).await?;
+    }
+    ensure!(totals.noticed + totals.without > 0, "there is no mutant");
     // Read by `xtask soak` and by whoever counts.
-    let verdict = if without == 0 { "ok" } else { "FAILED" };
+    let verdict = if totals.without == 0 { "ok" } else { "FAILED" };
     println!(
-        "test result: {verdict}. {noticed} passed; {without} failed; {} ignored;",
-        with_reason + unviable
+        "test result: {verdict}. {} passed; {} failed; {} ignored;",
+        totals.noticed,
+        totals.without,
+        totals.with_reason + totals.unviable
     );
-    Ok(if without == 0 {
+    Ok(if totals.without == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-fn of_core(program: &Path, core: &str) -> Invocation {
-    Invocation::new(program)
-        .args(["mutants", "--no-config", "--package", core])
-        .args(FOR_TESTS.iter().flat_map(|file| ["--exclude", *file]))
-        .dir(paths::repository_root())
-}
-
-/// Runs mutants of a core until all have been run or the time is over.
-async fn run_core(
+/// Lists the mutants of all cores, and returns the chosen cores with theirs.
+async fn list_cores(
     program: &Path,
-    core: &str,
-    shard: Option<&str>,
-    time: Duration,
-    folder: &Path,
+    args: &MutantsArgs,
+    explained: &Explained,
     interrupt: &mut Interrupt,
-) -> Result<Ran> {
-    let output = folder.join(core);
-    let mut invocation = of_core(program, core)
-        .args([
-            "--minimum-test-timeout",
-            TEST_SECONDS,
-            "--annotations",
-            "none",
-            "--no-times",
-        ])
-        .args(["--output".as_ref(), output.as_os_str()])
-        // Its copy of the checkout, and what it compiles there, go with the folder.
-        .env("TMPDIR", folder.join("copy"))
-        .env("CARGO_TARGET_DIR", folder.join("target"))
-        // That a test fails is enough: nobody reads the smallest case, which takes most of the time of such a mutant.
-        .env("PROPTEST_MAX_SHRINK_ITERS", "0")
-        .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true")
-        // Nobody looks into these programs.
-        .env("CARGO_PROFILE_DEV_DEBUG", "false")
-        .env("CARGO_PROFILE_TEST_DEBUG", "false");
-    invocation = match shard {
-        Some(shard) => invocation.args(["--no-shuffle", "--shard", shard]),
-        None => invocation.args(["--shuffle"]),
-    };
-    // Examples and documentation show nothing that the tests do not, and would be linked anew for each mutant. Arguments
-    // behind `--` would say so to the run of the tests alone, and not to the build before it.
-    invocation = invocation.args(["--cargo-arg=--lib", "--cargo-arg=--tests"]);
-    let outcome = run(&invocation, BUILD_ALLOWANCE + time, interrupt).await?;
-    let reports = output.join("mutants.out");
-    let ran = Ran::read(&reports).with_context(|| format!("`{invocation}`: {}", outcome.ending))?;
-    let is_over = match outcome.ending {
-        Ending::Passed | Ending::TimedOut(_) | Ending::Interrupted => true,
-        // Mutants that survive, and tests that do not end.
-        Ending::Failed(status) => matches!(status.code(), Some(2 | 3)),
-    };
-    ensure!(is_over, "`{invocation}`: {}; see {}", outcome.ending, reports.display());
-    Ok(ran)
+) -> Result<Vec<Core>> {
+    let mut cores = Vec::new();
+    let mut known = BTreeSet::new();
+    let mut first = 1;
+    for (name, folder) in CORES {
+        let mutants = list::of(program, name, interrupt).await?;
+        println!("{name}: {} mutants", mutants.len());
+        known.extend(mutants.iter().map(Mutant::without_position));
+        if args.core.is_empty() || args.core.iter().any(|chosen| chosen == name) {
+            let count = u32::try_from(mutants.len())?;
+            cores.push(Core {
+                name,
+                folder,
+                mutants,
+                first,
+            });
+            first += count;
+        }
+    }
+    explained.require_known(&known)?;
+    Ok(cores)
 }
 
-impl Ran {
-    /// Reads what cargo-mutants has written until its end.
-    fn read(reports: &Path) -> Result<Self> {
-        let lines = |file: &str| -> Result<Vec<String>> {
-            let path = reports.join(file);
-            let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-            Ok(text.lines().map(str::to_owned).collect())
+/// What a run has to do with.
+struct Run<'a> {
+    program: &'a Path,
+    folder: &'a Path,
+    sources: &'a Sources,
+    compiled: &'a Compiled,
+    reach: &'a Reach,
+    explained: &'a Explained,
+}
+
+impl Run<'_> {
+    /// Tries the mutants of a core that can be switched on, says what became of them, and returns the others.
+    async fn switched<'c>(
+        &self,
+        core: &'c Core,
+        totals: &mut Totals,
+        interrupt: &mut Interrupt,
+    ) -> Result<Vec<&'c Mutant>> {
+        let started = Instant::now();
+        let mut ran = Ran::default();
+        let mut alone: Vec<&Mutant> = Vec::new();
+        let mut switched = Vec::new();
+        for (number, mutant) in core.numbered() {
+            if self.compiled.unviable.contains(&number) || self.sources.unviable.contains(&number) {
+                ran.unviable += 1;
+            } else if self.sources.alone.contains(&number) || self.compiled.not_switched.contains(&number) {
+                alone.push(mutant);
+            } else {
+                switched.push(number);
+            }
+        }
+        let verdicts = child::side_by_side(switched, |number| {
+            let tests = self.reach.of(number, core.name);
+            async move { Ok((number, trial::try_mutant(number, tests).await?)) }
+        });
+        let verdicts: Vec<(u32, Verdict)> = tokio::select! {
+            verdicts = verdicts => verdicts?,
+            () = interrupt.wait() => anyhow::bail!("interrupted"),
         };
-        Ok(Self {
-            noticed: lines("caught.txt")?.len() + lines("timeout.txt")?.len(),
-            unviable: lines("unviable.txt")?.len(),
-            survived: lines("missed.txt")?,
-        })
+        for (number, verdict) in verdicts {
+            let Some(mutant) = core.mutant(number) else { continue };
+            match verdict {
+                Verdict::Noticed => ran.noticed += 1,
+                Verdict::NotReached if self.sources.in_const_fn.contains(&number) => alone.push(mutant),
+                Verdict::NotReached => ran.survived.push(format!("{}{NOT_REACHED}", mutant.name)),
+                Verdict::Survived => ran.survived.push(mutant.name.clone()),
+            }
+        }
+        totals.add(core, &ran, self.explained, started);
+        Ok(alone)
+    }
+
+    /// Tries those mutants of a core that are compiled by themselves.
+    async fn alone(
+        &self,
+        core: &Core,
+        mutants: &[&Mutant],
+        totals: &mut Totals,
+        interrupt: &mut Interrupt,
+    ) -> Result<()> {
+        if mutants.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let ran = one_by_one::run_each(self.program, core.name, mutants, self.folder, interrupt).await?;
+        totals.add(core, &ran, self.explained, started);
+        Ok(())
     }
 }
 
-/// The folder of a run; all but the reports goes with its value, which an error may refer to.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> Result<Self> {
-        let path = cache_folder()?.join("mutants");
-        if path.exists() {
-            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+impl Totals {
+    /// Adds what became of mutants, and says it.
+    fn add(&mut self, core: &Core, ran: &Ran, explained: &Explained, started: Instant) {
+        let (known, new): (Vec<_>, Vec<_>) = ran.survived.iter().partition(|name| explained.has(name));
+        for name in &new {
+            println!("test {name} ... FAILED");
         }
-        fs::create_dir_all(path.join("copy")).with_context(|| format!("making {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        for part in ["copy", "target"] {
-            let _ = fs::remove_dir_all(self.0.join(part));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tests_that_do_not_end_have_noticed_the_mutant() {
-        let folder = std::env::temp_dir().join(format!("freshet-xtask-mutants-{}", std::process::id()));
-        fs::create_dir(&folder).unwrap();
-        for (file, text) in [
-            ("caught.txt", "a.rs:1:2: x\na.rs:3:4: y\n"),
-            ("timeout.txt", "a.rs:5:6: z\n"),
-            ("unviable.txt", ""),
-            ("missed.txt", "b.rs:7:8: w\n"),
-        ] {
-            fs::write(folder.join(file), text).unwrap();
-        }
-        let ran = Ran::read(&folder);
-        fs::remove_dir_all(&folder).unwrap();
-        let expected = Ran {
-            noticed: 3,
-            unviable: 0,
-            survived: vec!["b.rs:7:8: w".to_owned()],
-        };
-        assert_eq!(ran.unwrap(), expected);
+        println!(
+            "{}: {} noticed, {} survived, {} of them with a reason, {} do not compile; {} s",
+            core.name,
+            ran.noticed,
+            ran.survived.len(),
+            known.len(),
+            ran.unviable,
+            started.elapsed().as_secs()
+        );
+        self.noticed += ran.noticed;
+        self.unviable += ran.unviable;
+        self.with_reason += known.len();
+        self.without += new.len();
     }
 }

@@ -1,5 +1,5 @@
 //! `xtask soak`: what shows its faults only after long, or costs too much for each test run: the simulation, clients that
-//! say anything, the fuzz targets and mutants of the cores, each for as long as one likes; a broker that is killed some
+//! say anything, and the fuzz targets, each for as long as one likes; all mutants of the cores; a broker that is killed some
 //! hundred times, and mistakes on purpose that this has to find; a file system whose power is cut; brokers of others; all
 //! stock clients, and the measurements, on a Kubernetes.
 
@@ -22,7 +22,7 @@ const DURABILITY_ROUNDS: u64 = 8;
 /// Arguments of `xtask soak`.
 #[derive(Debug, Args)]
 pub(crate) struct SoakArgs {
-    /// Minutes for the simulation, for clients that say anything, for mutants, and for each fuzz target.
+    /// Minutes for the simulation, for clients that say anything, and for each fuzz target.
     #[arg(long, default_value_t = 30)]
     minutes: u64,
     /// Runs these parts instead of all.
@@ -62,7 +62,7 @@ pub(crate) async fn soak(args: &SoakArgs) -> Result<ExitCode> {
             cleanup: Vec::new(),
             beside_next: false,
         },
-        mutants_part(args.minutes)?,
+        mutants_part()?,
     ];
     let names: Vec<&str> = all.iter().map(|part| part.name).collect();
     for name in &args.only {

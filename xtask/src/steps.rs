@@ -107,7 +107,8 @@ impl Interrupt {
         self.arrived = true;
     }
 
-    async fn wait(&mut self) {
+    /// Returns when the run is told to stop.
+    pub(crate) async fn wait(&mut self) {
         if self.arrived {
             return;
         }

@@ -163,8 +163,8 @@ impl Bench {
                         Packet::PubAck { .. } | Packet::PubComp { .. } => *acknowledged += 1,
                         Packet::PubRec { packet_id } => encode_pubrel(&mut answer, packet_id),
                         Packet::PubRel { packet_id } => encode_pubcomp(&mut answer, packet_id),
-                        Packet::ConnAck { code: 0 } => *connacks += 1,
-                        Packet::SubAck => *subacks += 1,
+                        Packet::ConnAck { code: 0, .. } => *connacks += 1,
+                        Packet::SubAck { .. } => *subacks += 1,
                         _ => is_understood = false,
                     }
                 }

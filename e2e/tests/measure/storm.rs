@@ -19,8 +19,8 @@ const OTHERS_MS: f64 = 100.0;
 struct Target(SocketAddr);
 
 impl freshet_bench_load::Broker for Target {
-    fn address(&self) -> SocketAddr {
-        self.0
+    fn addresses(&self) -> &[SocketAddr] {
+        std::slice::from_ref(&self.0)
     }
 
     fn usage(&self) -> Result<Usage> {

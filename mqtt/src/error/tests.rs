@@ -46,6 +46,50 @@ fn what_was_found_stands_behind_what_is_wrong() {
 }
 
 #[test]
+fn reserved_flags_are_told_by_the_statement_of_their_packet() {
+    for (packet_type, statement) in [
+        (PacketType::PubRel, "MQTT-3.6.1-1"),
+        (PacketType::Subscribe, "MQTT-3.8.1-1"),
+        (PacketType::Unsubscribe, "MQTT-3.10.1-1"),
+        (PacketType::Disconnect, "MQTT-3.14.1-1"),
+        (PacketType::Auth, "MQTT-3.15.1-1"),
+        (PacketType::PingReq, "MQTT-2.1.3-1"),
+    ] {
+        let kind = DecodeErrorKind::FixedHeaderFlags { packet_type };
+        assert_eq!(kind.statement(), statement, "{packet_type:?}");
+    }
+}
+
+#[test]
+fn a_foreign_reason_code_is_told_by_the_statement_of_its_packet() {
+    for (packet_type, statement) in [
+        (PacketType::ConnAck, "MQTT-3.2.2-8"),
+        (PacketType::PubAck, "MQTT-3.4.2-1"),
+        (PacketType::PubRec, "MQTT-3.5.2-1"),
+        (PacketType::PubRel, "MQTT-3.6.2-1"),
+        (PacketType::PubComp, "MQTT-3.7.2-1"),
+        (PacketType::SubAck, "MQTT-3.9.3-2"),
+        (PacketType::UnsubAck, "MQTT-3.11.3-2"),
+        (PacketType::Disconnect, "MQTT-3.14.2-1"),
+        (PacketType::Auth, "MQTT-3.15.2-1"),
+    ] {
+        let kind = DecodeErrorKind::ReasonCodeNotAllowed {
+            packet_type,
+            byte: 0x9F,
+        };
+        assert_eq!(kind.statement(), statement, "{packet_type:?}");
+    }
+}
+
+#[test]
+fn a_property_of_the_other_side_is_told_by_its_own_statement() {
+    for (identifier, statement) in [(0x0B, "MQTT-3.3.4-6"), (0x11, "MQTT-3.14.2-2"), (0x1C, "3.14.2.2")] {
+        let kind = DecodeErrorKind::PropertyOfOtherSide { identifier };
+        assert_eq!(kind.statement(), statement, "{identifier:#x}");
+    }
+}
+
+#[test]
 fn malformed_is_not_the_same_as_against_the_protocol() {
     let of = |kind: DecodeErrorKind| {
         let error = DecodeError::from(kind);

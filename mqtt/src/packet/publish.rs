@@ -10,9 +10,7 @@ use super::PacketId;
 use super::publish_head::{HeadFields, append_head};
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
 use crate::limits::{DecodeLimits, Peer};
-use crate::properties::{
-    Property, Section, SubscriptionIdentifiers, UserProperties, boolean, not_allowed, out_of_range, set_once,
-};
+use crate::properties::{Property, Section, SubscriptionIdentifiers, UserProperties, boolean, not_allowed, set_once};
 use crate::protocol_version::ProtocolVersion;
 use crate::qos::QoS;
 use crate::reader::Reader;
@@ -245,7 +243,6 @@ pub(super) fn read_message_property<'a>(
             set_once(slots.response_topic, value, property)
         }
         Property::CorrelationData(value) => set_once(slots.correlation_data, value, property),
-        Property::SubscriptionIdentifier(0) => Err(out_of_range(property)),
         _ => Err(not_allowed(property)),
     }
 }

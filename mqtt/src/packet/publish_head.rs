@@ -294,6 +294,28 @@ mod tests {
     }
 
     #[test]
+    fn the_first_byte_of_a_head_that_differs_in_flags_can_be_put_in_the_place_of_another() {
+        let head = PublishHead {
+            qos: QoS::AtLeastOnce,
+            topic_name: "a/b",
+            packet_id: Some(packet_id(7)),
+            ..PublishHead::default()
+        };
+        let encode = |head: &PublishHead<'_>| {
+            let mut out = Vec::new();
+            encode_publish(&mut out, ProtocolVersion::V5, head, b"hi").expect("valid");
+            out
+        };
+        let plain = encode(&head);
+        for (dup, retain) in [(false, true), (true, false), (true, true)] {
+            let other = PublishHead { dup, retain, ..head };
+            let mut changed = plain.clone();
+            changed[0] = other.first_byte();
+            assert_eq!(changed, encode(&other), "dup {dup}, retain {retain}");
+        }
+    }
+
+    #[test]
     fn the_layout_counts_from_the_first_byte_of_the_packet() {
         let mut out = vec![0xC0, 0x00];
         let head = PublishHead {

@@ -122,6 +122,26 @@ fn lists_say_how_many_items_are_left_whether_they_were_read_or_made() {
 }
 
 #[test]
+fn a_list_says_how_much_is_in_it() {
+    let at_1 = wanted(&A_AND_B, QoS::AtLeastOnce);
+    let filters = A_AND_B.map(filter);
+    let codes = [ReasonCode::Success; 3];
+    let pairs = [("a", "1"), ("b", "2")];
+    for count in [0, 1, 2] {
+        let list = SubscribeFilters::from_slice(&at_1[..count]);
+        assert_eq!((list.len(), list.is_empty()), (count, count == 0));
+        let list = UnsubscribeFilters::from_slice(&filters[..count]);
+        assert_eq!((list.len(), list.is_empty()), (count, count == 0));
+        let list = ReasonCodes::from_slice(&codes[..count]);
+        assert_eq!((list.len(), list.is_empty()), (count, count == 0));
+        let list = UserProperties::from_pairs(&pairs[..count]);
+        assert_eq!((list.len(), list.is_empty()), (count, count == 0));
+        let list = SubscriptionIdentifiers::from_slice(&[7, 8][..count]);
+        assert_eq!((list.len(), list.is_empty()), (count, count == 0));
+    }
+}
+
+#[test]
 fn what_is_printed_has_the_topic_and_not_the_payload() {
     let will = Will {
         qos: QoS::AtLeastOnce,

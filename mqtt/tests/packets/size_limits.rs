@@ -2,8 +2,8 @@
 //! (`[MQTT-3.1.2-24]`, `[MQTT-3.4.2-2]`, `[MQTT-3.4.2-3]` and the like).
 
 use freshet_mqtt::{
-    ConnAck, ConnAckProperties, Disconnect, EncodeError, Peer, ProtocolVersion, PubAck, PubComp, PubRec, PubRel,
-    ReasonCode, ReasonCodes, ServerPacket, SubAck, UnsubAck, UserProperties,
+    ConnAck, ConnAckProperties, Disconnect, EncodeError, FixedHeader, MAX_PACKET_BYTES, Peer, ProtocolVersion, PubAck,
+    PubComp, PubRec, PubRel, ReasonCode, ReasonCodes, ServerPacket, SubAck, UnsubAck, UserProperties,
 };
 use proptest::prelude::*;
 
@@ -11,6 +11,16 @@ use crate::any::server_packet;
 use crate::decode_server;
 
 const USER: UserProperties<'_> = UserProperties::from_pairs(&[("why", "because")]);
+
+#[test]
+fn the_largest_packet_that_a_header_can_express_is_within_the_largest_limit() {
+    let header = b"\x30\xFF\xFF\xFF\x7F";
+    let parsed = FixedHeader::parse(header, MAX_PACKET_BYTES)
+        .expect("valid")
+        .expect("complete");
+    assert_eq!((parsed.header_bytes, parsed.remaining_bytes), (5, MAX_PACKET_BYTES - 5));
+    assert!(FixedHeader::parse(header, MAX_PACKET_BYTES - 1).is_err());
+}
 
 /// Writes `packet` for ever smaller peers; returns what each size that occurs contains: (reason string, user
 /// properties).

@@ -130,7 +130,8 @@ fn has_reason_to_end(history: &History, connection: &Connection, ended: At) -> R
             })
     };
     let has_lost = history.has_broken(forgotten, connection.opened, ended)
-        || history.came_late(connection.proxy, connection.opened, ended);
+        || history.came_late(connection.proxy, connection.opened, ended)
+        || history.comes_late(connection.proxy, connection.opened_ms, connection.opened);
     // An attach that was asked again may have been granted twice.
     let asked_again = connection.accepted.is_none()
         || history.has_broken(

@@ -10,6 +10,9 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+/// What is said behind the name of a mutant that no test reaches.
+pub(super) const NOT_REACHED: &str = " (no test gets there)";
+
 /// Reasons by mutant.
 #[derive(Debug, Default)]
 pub(super) struct Explained(BTreeMap<String, String>);
@@ -49,6 +52,7 @@ impl Explained {
 
     /// Whether a mutant, named with line and column, has a reason to survive.
     pub(super) fn has(&self, name: &str) -> bool {
+        let name = name.trim_end_matches(NOT_REACHED);
         self.0.contains_key(&without_position(name))
     }
 
@@ -73,7 +77,7 @@ impl Explained {
 }
 
 /// `a.rs:1:2: replace …` without `1:2`.
-fn without_position(name: &str) -> String {
+pub(super) fn without_position(name: &str) -> String {
     match name.split_once(": ") {
         Some((place, change)) => {
             let file = place.split(':').next().unwrap_or(place);

@@ -1,4 +1,4 @@
-//! The mutants of the cores, some of them each time: part of `make soak`.
+//! The mutants of the cores, all of them: part of `make soak`.
 
 use std::time::Duration;
 
@@ -6,26 +6,18 @@ use anyhow::Result;
 
 use super::parts::{Part, Step, this_program};
 
-/// Installing the tool, and for each core compiling it and running its tests as they are.
-const ALLOWANCE: Duration = Duration::from_secs(90 * 60);
+/// Installing the tool, compiling the cores with all their mutants, and running each.
+const ALLOWANCE: Duration = Duration::from_secs(4 * 60 * 60);
 
-/// Runs mutants for so long, or for `FRESHET_MUTANTS_MINUTES`.
+/// Runs all mutants.
 ///
 /// # Errors
 /// When nobody knows where this program is.
-pub(crate) fn part(minutes: u64) -> Result<Part> {
-    let said = std::env::var("FRESHET_MUTANTS_MINUTES")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let minutes: u64 = said.unwrap_or(minutes);
-    let mutants = this_program(&["mutants", "--minutes", &minutes.to_string()])?;
+pub(crate) fn part() -> Result<Part> {
     Ok(Part {
         name: "mutants",
         what: "changes of the cores that a test should notice",
-        steps: vec![Step::new(
-            mutants,
-            ALLOWANCE + Duration::from_secs(minutes.saturating_mul(60)),
-        )],
+        steps: vec![Step::new(this_program(&["mutants"])?, ALLOWANCE)],
         cleanup: Vec::new(),
         beside_next: false,
     })
