@@ -122,7 +122,7 @@ mod tests {
         let mut seen: BTreeMap<String, Vec<(usize, u64)>> = BTreeMap::new();
         for publisher in (0..PUBLISHERS).rev() {
             while let Some((topic, number)) = next(publisher, Duration::ZERO) {
-                seen.entry(topic).or_default().push((publisher, sequence));
+                seen.entry(topic).or_default().push((publisher, number));
             }
         }
         assert_eq!(seen.len(), 120);
