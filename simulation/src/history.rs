@@ -269,12 +269,17 @@ impl History {
     /// Whether storage came back from its disk between `from` and `to` while a proxy could not be reached, or could not
     /// soon after: the publications of others may not have waited for it.
     pub(crate) fn came_late(&self, proxy: usize, from: At, to: At) -> bool {
+        self.was_away(|b| b == Broken::StorageRestarted, proxy, from, to)
+    }
+
+    /// Whether storage restarted between `from` and `to` while a proxy could not be reached.
+    fn was_away(&self, is_restart: impl Fn(Broken) -> bool, proxy: usize, from: At, to: At) -> bool {
         let blocked = self
             .faults
             .iter()
             .filter(|f| f.what == Broken::StreamsBlocked { proxy });
         let mended = Broken::StreamsMended { proxy };
-        let restarts = || self.faults.iter().filter(|f| f.what == Broken::StorageRestarted);
+        let restarts = || self.faults.iter().filter(|f| is_restart(f.what));
         blocked.filter(|f| f.at < to).any(|blocked| {
             restarts()
                 .filter(|restart| restart.at > from && restart.at < to)
@@ -282,13 +287,14 @@ impl History {
         })
     }
 
-    /// Whether a proxy that came late to storage, as in [`Self::came_late`], did so at this moment, before `to`: what it is
-    /// told then is under way, and it cannot tell who came between.
+    /// Whether a proxy that was away when storage restarted has found it at this moment, before `to`: what it is told then is
+    /// under way, and it cannot tell who came between.
     pub(crate) fn comes_late(&self, proxy: usize, ms: u64, to: At) -> bool {
         let mended = Broken::StreamsMended { proxy };
         let is_now = |f: &&Fault| f.what == mended && f.at < to && f.ms == ms;
         let mut now = self.faults.iter().filter(is_now);
-        now.any(|mended| self.came_late(proxy, 0, mended.at))
+        let is_restart = |b| matches!(b, Broken::Storage | Broken::StorageRestarted);
+        now.any(|mended| self.was_away(is_restart, proxy, 0, mended.at))
     }
 
     /// How often.

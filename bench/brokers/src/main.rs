@@ -34,7 +34,7 @@ struct Arguments {
 #[derive(clap::Subcommand)]
 enum Role {
     /// With persistence: what is acknowledged is kept.
-    Durable(durable::Options),
+    Durable(Box<durable::Options>),
     /// Started by the measurement: does a broker's system calls and next to nothing else.
     Floor,
 }

@@ -79,7 +79,7 @@ fn run(broker: &dyn Broker, timing: Timing, seed: u64, work: Pairs, session: Ses
     for (index, pair) in pairs.iter_mut().enumerate() {
         let now = fleet.now();
         fleet.send(index, |out| {
-            pair.fill_window(&topics[index], work, now, &mut meter, out)
+            pair.fill_window(&topics[index], work, now, &mut meter, out);
         })?;
     }
     while meter.phase != Phase::Draining || pairs.iter().any(|pair| pair.has_outstanding(qos)) {
@@ -126,7 +126,7 @@ fn run(broker: &dyn Broker, timing: Timing, seed: u64, work: Pairs, session: Ses
                 let now = fleet.now();
                 let pair = &mut pairs[index];
                 fleet.send(index, |out| {
-                    pair.fill_window(&topics[index], work, now, &mut meter, out)
+                    pair.fill_window(&topics[index], work, now, &mut meter, out);
                 })?;
             }
         }

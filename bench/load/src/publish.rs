@@ -40,7 +40,7 @@ pub fn publish(
     let began = fleet.now();
     let mut sent = vec![0; PUBLISHERS];
     let mut acknowledged = vec![0; PUBLISHERS];
-    let mut ended = vec![false; PUBLISHERS];
+    let mut ended = [false; PUBLISHERS];
     let mut last = began;
     let mut fill = |publisher: usize, sent: &mut u64, acknowledged: u64, now: Duration, out: &mut Vec<u8>| {
         while *sent - acknowledged < WINDOW {

@@ -186,7 +186,7 @@ impl Messages {
         for line in stdout.lines().filter(|line| line.starts_with('{')) {
             match serde_json::from_str(line).context("reading what cargo says")? {
                 Line::CompilerMessage { message } if message.level.starts_with("error") => {
-                    messages.errors.push(message)
+                    messages.errors.push(message);
                 }
                 Line::CompilerArtifact {
                     manifest_path,
