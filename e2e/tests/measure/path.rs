@@ -83,8 +83,12 @@ enum Change<'a, K> {
 
 /// Takes what happens until the task is ended. The API server ends a watch after minutes: the next one begins with what is
 /// there, which changes nothing that was taken before.
-async fn watch<K>(api: Api<K>, params: WatchParams, seen: Arc<Mutex<Seen>>, take: fn(&mut Seen, Change<'_, K>, Instant))
-where
+async fn watch<K>(
+    api: Api<K>,
+    params: WatchParams,
+    seen: Arc<Mutex<Seen>>,
+    take: fn(&mut Seen, &Change<'_, K>, Instant),
+) where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     loop {
@@ -95,9 +99,9 @@ where
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 match &event {
                     WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                        take(&mut seen, Change::Is(object), now);
+                        take(&mut seen, &Change::Is(object), now);
                     }
-                    WatchEvent::Deleted(object) => take(&mut seen, Change::Gone(object), now),
+                    WatchEvent::Deleted(object) => take(&mut seen, &Change::Gone(object), now),
                     WatchEvent::Bookmark(_) | WatchEvent::Error(_) => {}
                 }
             }
@@ -106,7 +110,7 @@ where
     }
 }
 
-fn take_resource(seen: &mut Seen, change: Change<'_, DynamicObject>, now: Instant) {
+fn take_resource(seen: &mut Seen, change: &Change<'_, DynamicObject>, now: Instant) {
     if let Change::Is(object) = change
         && object.metadata.name.as_deref() == Some("mqtt")
         && let Some(generation) = object.metadata.generation
@@ -115,8 +119,8 @@ fn take_resource(seen: &mut Seen, change: Change<'_, DynamicObject>, now: Instan
     }
 }
 
-fn take_pod(seen: &mut Seen, change: Change<'_, Pod>, now: Instant) {
-    let (Change::Is(pod) | Change::Gone(pod)) = &change;
+fn take_pod(seen: &mut Seen, change: &Change<'_, Pod>, now: Instant) {
+    let (Change::Is(pod) | Change::Gone(pod)) = change;
     let Some(name) = pod.metadata.name.clone() else { return };
     let label = |key: &str| pod.metadata.labels.as_ref().and_then(|labels| labels.get(key));
     let is_there = matches!(change, Change::Is(_));
@@ -141,7 +145,7 @@ fn is_ready(pod: &Pod) -> bool {
     conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
 
-fn take_slice(seen: &mut Seen, change: Change<'_, EndpointSlice>, now: Instant) {
+fn take_slice(seen: &mut Seen, change: &Change<'_, EndpointSlice>, now: Instant) {
     seen.endpoints_changed = Some(now);
     // One slice has up to a hundred endpoints, which is more than these clusters have proxies.
     let Change::Is(slice) = change else {

@@ -18,7 +18,7 @@ pub use real::RealDisk;
 pub(crate) use simulated::Random;
 #[cfg(any(test, feature = "simulated"))]
 pub use simulated::SimulatedDisk;
-#[cfg(feature = "planted-faults")]
+#[cfg(any(test, feature = "planted-faults"))]
 pub use volatile::VolatileDisk;
 
 /// A directory. Names hold no separators.

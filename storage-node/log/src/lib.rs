@@ -31,7 +31,7 @@ pub use commit_log::{
 pub use directory::DataDirectory;
 #[cfg(any(test, feature = "simulated"))]
 pub use disk::SimulatedDisk;
-#[cfg(feature = "planted-faults")]
+#[cfg(any(test, feature = "planted-faults"))]
 pub use disk::VolatileDisk;
 pub use disk::{Disk, DiskFile, RealDisk, Space};
 pub use error::{FatalError, OpenError, ReadError};
