@@ -18,6 +18,7 @@ fn thresholds(kills: usize) -> Thresholds {
         interrupted: 20,
         due: 1_000,
         retained: 20,
+        ..Thresholds::default()
     }
 }
 
