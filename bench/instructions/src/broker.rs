@@ -130,14 +130,16 @@ impl Broker {
         self.exchange()?;
         std::mem::swap(&mut self.dirty, &mut self.actions.dirty);
         for token in self.dirty.drain(..) {
-            let mut bytes = WRITE_BYTES;
-            while bytes >= WRITE_BYTES {
+            loop {
                 let output = self.worker.pending_output(token, WRITE_BYTES, NOW);
-                bytes = output.len();
+                let bytes = output.len();
                 for slice in output.slices() {
                     sent(token, slice);
                 }
                 self.worker.written(token, bytes, NOW, &mut self.actions);
+                if bytes == 0 || !self.worker.has_output(token) {
+                    break;
+                }
             }
         }
         if let Some(token) = self.actions.close.first() {

@@ -138,6 +138,15 @@ impl Worker {
         PendingOutput { stage: &self.stage }
     }
 
+    /// Whether anything waits to be written to `token`, perhaps something that its window has no room for. Cheaper than to
+    /// ask for the output.
+    #[must_use]
+    pub fn has_output(&self, token: ConnectionToken) -> bool {
+        self.connections
+            .get(token)
+            .is_some_and(|connection| connection.outbound.is_some())
+    }
+
     /// The socket of `token` took `bytes` of its pending output. Less than all of it: the shell waits until the socket
     /// takes more and asks for the output again.
     pub fn written(&mut self, token: ConnectionToken, bytes: usize, now: MonotonicMs, out: &mut Actions) {

@@ -342,7 +342,7 @@ impl Turn {
                     wrote = true;
                     self.worker.written(token, count, now, &mut self.actions);
                     // It took all there was. What comes after that names the connection again.
-                    if count == offered && offered < WRITE_BYTES {
+                    if count == offered && !self.worker.has_output(token) {
                         return wrote;
                     }
                 }
