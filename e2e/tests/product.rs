@@ -49,12 +49,8 @@ mod scaling;
 mod sessions;
 #[path = "product/sys.rs"]
 mod sys;
-#[path = "product/trial.rs"]
-mod trial;
 #[path = "product/turns.rs"]
 mod turns;
-#[path = "product/volume.rs"]
-mod volume;
 #[path = "product/volume_claims.rs"]
 mod volume_claims;
 #[path = "product/volume_moves.rs"]
