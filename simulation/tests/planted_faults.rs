@@ -1,5 +1,5 @@
 //! The model finds mistakes that it was not written for: each one planted in the cores is found from three different
-//! seeds, within so many sequences as take about a minute. Counted, for machines are not equally fast.
+//! seeds, nearly all within a second, the rarest within about a minute. Counted, for machines are not equally fast.
 //!
 //! `FRESHET_SIMULATION_FAULT` names the one to try.
 
@@ -10,8 +10,8 @@ use freshet_simulation::planted::Planted;
 use freshet_simulation::{Sequence, run};
 
 const STARTS: [u64; 3] = [1 << 40, 2 << 40, 3 << 40];
-/// The rarest needs 55,766.
-const LIMIT: u64 = 80_000;
+/// The rarest needs 142,850, more than before clients waited behind a start of storage.
+const LIMIT: u64 = 200_000;
 
 #[test]
 fn each_planted_mistake_is_found_from_three_seeds() {
