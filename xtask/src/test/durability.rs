@@ -9,6 +9,7 @@ use super::{
     parts::{Part, Step, cargo, programs},
     planted::results_folder,
 };
+use crate::steps::Invocation;
 
 /// Kills of a round: more would be a longer history, and not a better one.
 const KILLS: u64 = 35;
@@ -63,7 +64,20 @@ pub(crate) fn part(rounds: u64, first_seed: u64, kept: Kept) -> Part {
 }
 
 fn step(processes: &str, rounds: u64, first_seed: u64, kept: Kept) -> Step {
-    let run = cargo(&[
+    let run = checker("run", first_seed).args(["--processes", processes]);
+    let run = run.args(["--rounds".to_owned(), rounds.to_string()]);
+    let mut run = run.args(["--kills".to_owned(), KILLS.to_string()]);
+    if kept == Kept::AsPages {
+        let page = results_folder().join(format!("kills-{processes}.md"));
+        run = run.args(["--report".into(), page.into_os_string()]);
+    }
+    let deadline = ROUND.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+    Step::new(run, deadline)
+}
+
+/// A command of the history checker.
+pub(super) fn checker(command: &str, first_seed: u64) -> Invocation {
+    cargo(&[
         "run",
         "--release",
         "--locked",
@@ -71,16 +85,7 @@ fn step(processes: &str, rounds: u64, first_seed: u64, kept: Kept) -> Step {
         "--bin",
         "freshet-checker",
         "--",
-        "run",
-    ]);
-    let run = run.args(["--processes", processes]);
-    let run = run.args(["--rounds".to_owned(), rounds.to_string()]);
-    let run = run.args(["--kills".to_owned(), KILLS.to_string()]);
-    let mut run = run.args(["--seed".to_owned(), first_seed.to_string()]);
-    if kept == Kept::AsPages {
-        let page = results_folder().join(format!("kills-{processes}.md"));
-        run = run.args(["--report".into(), page.into_os_string()]);
-    }
-    let deadline = ROUND.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
-    Step::new(run, deadline)
+        command,
+    ])
+    .args(["--seed".to_owned(), first_seed.to_string()])
 }

@@ -7,7 +7,10 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 
-use super::parts::{Part, Step, cargo};
+use super::{
+    durability::checker,
+    parts::{Part, Step, cargo},
+};
 use crate::paths;
 
 /// What the programs are built with.
@@ -31,32 +34,22 @@ pub(crate) fn part(first_seed: u64) -> Result<Part> {
         .args(PROGRAMS.into_iter().flat_map(|name| ["--bin", name]))
         .args(["--target-dir".into(), target.clone().into_os_string()]);
     let programs = target.join("release");
-    let checker = |command: &str, page: &str| {
-        cargo(&[
-            "run",
-            "--release",
-            "--locked",
-            "--quiet",
-            "--bin",
-            "freshet-checker",
-            "--",
-            command,
-        ])
-        .args(["--programs".into(), programs.clone().into_os_string()])
-        .args(["--seed".to_owned(), first_seed.to_string()])
-        .args(["--report".into(), results_folder().join(page).into_os_string()])
+    let into_page = |command: &str, page: &str| {
+        checker(command, first_seed)
+            .args(["--programs".into(), programs.clone().into_os_string()])
+            .args(["--report".into(), results_folder().join(page).into_os_string()])
     };
     let tours = [
         ("standalone", "fault-points-standalone.md"),
         ("apart", "fault-points-apart.md"),
     ];
     let tours = tours.map(|(processes, page)| {
-        let tour = checker("run", page).args(["--kills", "20", "--fault-points", "all", "--processes", processes]);
+        let tour = into_page("run", page).args(["--kills", "20", "--fault-points", "all", "--processes", processes]);
         Step::new(tour, TOUR)
     });
     let mut steps = vec![
         Step::new(build, BUILD),
-        Step::new(checker("mistakes", "mistakes.md"), MISTAKES),
+        Step::new(into_page("mistakes", "mistakes.md"), MISTAKES),
     ];
     steps.extend(tours);
     Ok(Part {

@@ -54,6 +54,17 @@ impl Output<'_> {
         finished + self.file.as_ref().map_or(0, FileWriter::bytes)
     }
 
+    /// Puts what was written into the place of `gone` files of the base, from the one at `at` on. Returns how many files
+    /// that were.
+    fn replace_in_base(&mut self, at: usize, gone: usize) -> Result<usize, RowError> {
+        let mut count = 0;
+        self.replace(|manifest, written| {
+            count = written.len();
+            manifest.base.splice(at..at + gone, written);
+        })?;
+        Ok(count)
+    }
+
     /// Makes a manifest count that names what was written, and removes what it does not name any more.
     fn replace(&mut self, change: impl FnOnce(&mut Manifest, Vec<FileMeta>)) -> Result<(), RowError> {
         self.finish_file()?;
@@ -112,12 +123,8 @@ pub(super) fn fold_into_base(store: &mut RowStore) -> Result<(), RowError> {
         if old.bytes >= file_bytes / 2 && merge.only_oldest_below(bound) {
             // It stays as it is. What was written lies in front of it.
             if consumed > 0 {
-                let (at, gone) = (new_files, mem::take(&mut consumed));
                 consumed_bytes = 0;
-                output.replace(|manifest, written| {
-                    new_files += written.len();
-                    manifest.base.splice(at..at + gone, written);
-                })?;
+                new_files += output.replace_in_base(new_files, mem::take(&mut consumed))?;
             }
             new_files += 1;
             merge.skip_file()?;
@@ -131,12 +138,8 @@ pub(super) fn fold_into_base(store: &mut RowStore) -> Result<(), RowError> {
         consumed += 1;
         consumed_bytes += old.bytes;
         if bound.is_some() && (output.bytes() >= file_bytes || consumed_bytes >= file_bytes) {
-            let (at, gone) = (new_files, mem::take(&mut consumed));
             consumed_bytes = 0;
-            output.replace(|manifest, written| {
-                new_files += written.len();
-                manifest.base.splice(at..at + gone, written);
-            })?;
+            new_files += output.replace_in_base(new_files, mem::take(&mut consumed))?;
         }
     }
     while let Some(row) = merge.next_row()? {
