@@ -16,6 +16,7 @@ use freshet_storage_contract::{SessionChange, SessionEpoch, ShardId, StoredSessi
 
 pub(crate) use self::inspect::Stored;
 use self::readers::Readers;
+pub(crate) use self::readers::Trims;
 use self::row::SessionRow;
 use super::effects::Effects;
 use super::notes::Note;
@@ -326,9 +327,9 @@ impl StoredSessions {
         }
     }
 
-    /// Whether some shard of messages could drop more than it knows.
-    pub(crate) fn has_trims(&self) -> bool {
-        self.readers.has_trims()
+    /// What shards of messages could drop and do not know.
+    pub(crate) fn trims(&self) -> Trims {
+        self.readers.trims()
     }
 
     /// Tells shards of messages, about up to `limit` filters, what nobody needs any more.

@@ -243,7 +243,7 @@ fn shards_are_told_what_the_slowest_reader_has_done_with() {
     b.take_notes(T0);
     let trims = |b: &mut Bench| {
         b.sessions.send_trims(100, &mut b.notes);
-        assert!(!b.sessions.has_trims());
+        assert_eq!(b.sessions.trims(), Trims::None);
         b.take_notes(T0)
     };
     b.update("c", 1, &[advance(T0, 7, &[])]);
@@ -256,6 +256,42 @@ fn shards_are_told_what_the_slowest_reader_has_done_with() {
     b.attach("d", 2, true);
     assert_eq!(trims(&mut b), [trim("a", 20)]);
     assert_eq!(trims(&mut b), []);
+}
+
+#[test]
+fn shards_are_told_soon_when_they_have_much_to_drop() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    for filter in ["a", "b", "c"] {
+        b.update("c", 1, &[subscribe(filter, QoS::AtLeastOnce, &[(T0, 1)])]);
+    }
+    b.take_notes(T0);
+    assert_eq!(b.sessions.trims(), Trims::None);
+    b.update("c", 1, &[advance(T0, 4_095, &[])]);
+    assert_eq!(b.sessions.trims(), Trims::Some);
+    b.update("c", 1, &[advance(T0, 4_096, &[])]);
+    assert_eq!(b.sessions.trims(), Trims::Much);
+    b.sessions.send_trims(2, &mut b.notes);
+    assert_eq!(b.sessions.trims(), Trims::Rest, "the third filter");
+    b.sessions.send_trims(2, &mut b.notes);
+    assert_eq!(b.sessions.trims(), Trims::None);
+    b.update("c", 1, &[advance(T0, 4_100, &[])]);
+    assert_eq!(b.sessions.trims(), Trims::Some, "counted from new");
+}
+
+#[test]
+fn to_tell_of_many_filters_takes_more_to_be_worth_it() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    for number in 0..400 {
+        let filter: &'static str = format!("a/{number}").leak();
+        b.update("c", 1, &[subscribe(filter, QoS::AtLeastOnce, &[(T0, 0)])]);
+    }
+    b.take_notes(T0);
+    b.update("c", 1, &[advance(T0, 6_399, &[])]);
+    assert_eq!(b.sessions.trims(), Trims::Some, "400 filters, 16 positions each");
+    b.update("c", 1, &[advance(T0, 6_400, &[])]);
+    assert_eq!(b.sessions.trims(), Trims::Much);
 }
 
 #[test]
