@@ -20,7 +20,7 @@ mod shared;
 mod time;
 
 pub use attach::{AttachProxy, AttachRefusal, Attached, Feature, PROTOCOL_VERSION, ShardAttachment, ShardResume};
-pub use delivery::{Delivery, DeliveryControl, NumberedDelivery, RetainedMessage};
+pub use delivery::{Delivery, DeliveryControl, FilterIds, NumberedDelivery, RetainedMessage};
 pub use freshet_mqtt::{PacketId, QoS, RetainHandling, SubscriptionOptions};
 pub use ids::{
     ClusterUid, DeliverySeq, FilterId, IncarnationId, InterestVersion, Position, PublishSeq, PublisherId, RequestId,

@@ -52,7 +52,7 @@ impl Connection {
             granted_expiry_s: self.granted_expiry_s(&connect),
             session_present: None,
             requested_keep_alive_s: connect.keep_alive_seconds,
-            will: connect.will.as_ref().map(will_of),
+            will: connect.will.as_ref().map(|will| Box::new(will_of(will))),
         }));
         self.phase = Phase::Attaching;
         cx.shared.stats.attaching_now += 1;
@@ -176,7 +176,7 @@ impl Connection {
             will.message.publisher = session.publisher;
             will
         });
-        session.will = will.clone().map(Box::new);
+        session.will = will.clone();
         let request = cx.shared.requests.add(Request::Attach(cx.token, cx.now));
         cx.shared.attaches.asked(cx.now);
         attaching.request = Some(request);

@@ -1,6 +1,7 @@
 //! PUBLISH of a client, its outcome and its release (MQTT 5.0, 3.3 to 3.7, 4.3).
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use freshet_mqtt::{EncodeError, PubComp, PubRec, Publish, QoS, ReasonCode};
@@ -112,6 +113,7 @@ impl Connection {
         };
         self.unanswered += 1;
         let ticket = cx.shared.add_publication(cx.token, number, &message, cx.now);
+        let message = Arc::new(message);
         cx.out.to_link.push(ToLink::Publish { ticket, message });
         Ok(Step::Next)
     }
@@ -230,10 +232,10 @@ impl Connection {
             packet_id,
             epoch: session.epoch,
         }));
-        if let (Some(placement), Ok(topic_name)) = (&cx.shared.placement, str::from_utf8(&message.topic_name)) {
+        if let Some(placement) = &cx.shared.placement {
             durable
                 .releases
-                .remember(packet_id, placement.shard_of_topic(topic_name));
+                .remember(packet_id, placement.shard_of_topic(&message.topic_name));
         }
         message
     }

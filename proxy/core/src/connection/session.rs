@@ -69,7 +69,7 @@ pub(crate) struct Attaching {
     /// Keep-alive of the CONNECT.
     pub(crate) requested_keep_alive_s: u16,
     /// Will as it came: its message's publisher is known once the placement is.
-    pub(crate) will: Option<Will>,
+    pub(crate) will: Option<Box<Will>>,
 }
 
 impl Session {

@@ -6,6 +6,7 @@
 //! outstanding. Leaves out routing: one value per shard.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use freshet_storage_contract::{
     IncarnationId, LastingNumbers, Message, PublishBatch, PublishOutcome, PublishSeq, QoS, ShardId,
@@ -37,7 +38,7 @@ struct Outstanding {
     ticket: PublishTicket,
     /// Its own; at QoS 0 that of the next one that has one.
     lasting: u64,
-    message: Message,
+    message: Arc<Message>,
 }
 
 /// An outcome on its way to the worker that waits for it.
@@ -62,7 +63,7 @@ impl Publications {
         }
     }
 
-    pub(super) fn push(&mut self, worker: WorkerId, ticket: PublishTicket, message: Message) {
+    pub(super) fn push(&mut self, worker: WorkerId, ticket: PublishTicket, message: Arc<Message>) {
         let lasting = self.next_lasting;
         self.next_lasting += u64::from(message.qos != QoS::AtMostOnce);
         self.window.push_back(Outstanding {
@@ -95,7 +96,7 @@ impl Publications {
                 break;
             }
             bytes += size;
-            messages.push(waiting.message.clone());
+            messages.push(Arc::clone(&waiting.message));
         }
         if messages.is_empty() {
             return None;
@@ -202,8 +203,8 @@ mod tests {
 
     use super::*;
 
-    fn message(qos: QoS) -> Message {
-        Message {
+    fn message(qos: QoS) -> Arc<Message> {
+        Arc::new(Message {
             topic_name: Bytes::from_static(b"a"),
             payload: Bytes::new(),
             qos,
@@ -212,7 +213,7 @@ mod tests {
             message_expiry_interval_s: None,
             forwarded_properties: Bytes::new(),
             exactly_once: None,
-        }
+        })
     }
 
     fn with(qos: &[QoS]) -> Publications {

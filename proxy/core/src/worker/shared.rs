@@ -187,8 +187,8 @@ impl Shared {
     }
 
     /// A message for clients' queues.
-    pub(crate) fn out_message(&self, message: Message, now: MonotonicMs) -> OutMessage {
-        OutMessage::new(message, self.settings.copies_deliveries, now)
+    pub(crate) fn out_message(&self, message: impl Into<Arc<Message>>, now: MonotonicMs) -> OutMessage {
+        OutMessage::new(message.into(), self.settings.copies_deliveries, now)
     }
 
     /// A client id that nobody can guess or has (MQTT-3.2.2-16).

@@ -66,7 +66,7 @@ impl<L: CommitLog> Shard<L> {
     }
 
     fn attach_new(&mut self, key: PeerKey, attach: AttachSession, turn: &mut Turn<'_>) {
-        let bytes = session_bytes(&attach.client_id, attach.will.as_ref());
+        let bytes = session_bytes(&attach.client_id, attach.will.as_deref());
         let limit = turn.settings.session_limit;
         let is_stored = self.may_be_stored(&attach.client_id);
         if !self.has_room(bytes, turn) || (limit > 0 && turn.usage.sessions >= limit && !is_stored) {
@@ -172,7 +172,7 @@ impl<L: CommitLog> Shard<L> {
         self.answer_attach(key, attach.request, &attach.client_id, epoch, session, turn);
         let mut held = Held::new(key, epoch, Some(attach.request));
         held.session_expiry_interval_s = attach.session_expiry_interval_s;
-        held.will = attach.will.map(Box::new);
+        held.will = attach.will;
         held
     }
 

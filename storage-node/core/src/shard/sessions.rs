@@ -174,7 +174,7 @@ impl Registry {
     pub(super) fn wait(&mut self, at: u32, waiting: Waiting) -> Option<Waiting> {
         let former = self.take_waiting(at);
         if let Some(client) = self.clients.get_mut(at as usize) {
-            self.bytes += will_bytes(waiting.attach.will.as_ref());
+            self.bytes += will_bytes(waiting.attach.will.as_deref());
             self.waits.insert((waiting.until, at));
             client.waiting = Some(Box::new(waiting));
         }
@@ -201,7 +201,7 @@ impl Registry {
     pub(super) fn take_waiting(&mut self, at: u32) -> Option<Waiting> {
         let waiting = *self.clients.get_mut(at as usize)?.waiting.take()?;
         self.waits.remove(&(waiting.until, at));
-        self.bytes -= will_bytes(waiting.attach.will.as_ref());
+        self.bytes -= will_bytes(waiting.attach.will.as_deref());
         Some(waiting)
     }
 
