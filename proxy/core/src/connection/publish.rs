@@ -7,7 +7,7 @@ use bytes::Bytes;
 use freshet_mqtt::{EncodeError, PubComp, PubRec, Publish, QoS, ReasonCode};
 use freshet_storage_contract::{ExactlyOnce, Message, PublishOutcome};
 
-use super::alias::AliasError;
+use super::alias::{AliasError, InboundAliases};
 use super::connect::topic_is_allowed;
 use super::inbound::Arrival;
 use super::{Connection, Context, Ending, Pause, Step, explanation};
@@ -163,10 +163,13 @@ impl Connection {
         let Some(alias) = publish.properties.topic_alias else {
             return Ok(());
         };
-        let session = self.cold.session.as_mut();
-        let Some(aliases) = session.and_then(|s| s.inbound_aliases.as_mut()) else {
+        let max = self.cold.config.mqtt.topic_alias_maximum;
+        let Some(session) = self.cold.session.as_mut().filter(|_| max > 0) else {
             return Err(DisconnectReason::TopicAliasInvalid.into());
         };
+        let aliases = session
+            .inbound_aliases
+            .get_or_insert_with(|| Box::new(InboundAliases::new(max)));
         let defined = if publish.topic_name.is_empty() {
             aliases.resolve(alias).map(|_| ())
         } else {
@@ -227,7 +230,7 @@ impl Connection {
             return message;
         };
         message.exactly_once = Some(Box::new(ExactlyOnce {
-            client_id: session.client_id.clone(),
+            client_id: session.client_id.to_bytes(),
             generation: durable.generation,
             packet_id,
             epoch: session.epoch,
@@ -362,7 +365,7 @@ impl Connection {
         let request = cx.shared.requests.add(Request::Release(cx.token));
         durable.releases.ask(request, packet_id, known, cx.now);
         let of = ExactlyOnce {
-            client_id: session.client_id.clone(),
+            client_id: session.client_id.to_bytes(),
             generation: durable.generation,
             packet_id,
             epoch: session.epoch,

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use freshet_storage_contract::{AttachSession, MonotonicMs, RequestId, SessionEpoch, Will};
+use freshet_storage_contract::{AttachSession, ClientId, MonotonicMs, RequestId, SessionEpoch, Will};
 use hashbrown::HashTable;
 use slab::Slab;
 
@@ -32,11 +32,12 @@ pub(super) struct Registry {
 /// A client id in use.
 #[derive(Debug)]
 pub(super) struct Client {
-    /// In an allocation of its own: what it was decoded from may be large.
-    pub(super) id: Box<[u8]>,
+    /// A copy: what it was decoded from may be large.
+    pub(super) id: ClientId,
     pub(super) held: Held,
     waiting: Option<Box<Waiting>>,
-    takeovers: Takeovers,
+    /// There from the first takeover on.
+    takeovers: Option<Box<Takeovers>>,
 }
 
 /// The present connection.
@@ -101,7 +102,7 @@ impl Registry {
             id: client_id.into(),
             held,
             waiting: None,
-            takeovers: Takeovers::default(),
+            takeovers: None,
         };
         // Four billion sessions go far beyond their bound.
         let at = u32::try_from(self.clients.insert(client)).unwrap_or(u32::MAX);
@@ -183,7 +184,8 @@ impl Registry {
 
     /// Counts a takeover. How long it is to be held; none: there have not been many of late.
     pub(super) fn count_takeover(&mut self, at: u32, now: MonotonicMs) -> Option<Duration> {
-        self.clients.get_mut(at as usize)?.takeovers.add(now)
+        let takeovers = &mut self.clients.get_mut(at as usize)?.takeovers;
+        takeovers.get_or_insert_default().add(now)
     }
 
     /// The proxy of the present connection is asked to end it, and waited for.
