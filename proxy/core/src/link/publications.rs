@@ -15,6 +15,9 @@ use freshet_storage_contract::{
 use super::Violation;
 use crate::exchange::{PublishTicket, WorkerId};
 
+/// Messages of a batch that are made room for at once.
+const MESSAGES_EXPECTED: usize = 64;
+
 /// Publications of one shard, oldest first.
 #[derive(Debug)]
 pub(super) struct Publications {
@@ -89,7 +92,7 @@ impl Publications {
     pub(super) fn next_batch(&mut self, max_bytes: usize) -> Option<PublishBatch> {
         let first = PublishSeq(self.first + self.sent as u64);
         let mut bytes = 0;
-        let mut messages = Vec::new();
+        let mut messages = Vec::with_capacity((self.window.len() - self.sent).min(MESSAGES_EXPECTED));
         for waiting in self.window.iter().skip(self.sent) {
             let size = waiting.message.charged_bytes();
             if !messages.is_empty() && bytes + size > max_bytes {
