@@ -281,7 +281,7 @@ impl World {
             Operation::Publish(PublishBatch {
                 shard,
                 first: PublishSeq(first),
-                messages,
+                messages: messages.into_iter().map(Into::into).collect(),
                 lasting: None,
             }),
         );
@@ -337,7 +337,7 @@ impl World {
             client_id: Bytes::copy_from_slice(client.as_bytes()),
             clean_start,
             session_expiry_interval_s: 1_000,
-            will,
+            will: will.map(Box::new),
         };
         self.operate(proxy, Operation::AttachSession(attach));
     }

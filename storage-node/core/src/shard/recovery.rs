@@ -92,7 +92,7 @@ impl Recovery {
 }
 
 fn bytes_of(attach: &AttachSession) -> u64 {
-    session_bytes(&attach.client_id, attach.will.as_ref())
+    session_bytes(&attach.client_id, attach.will.as_deref())
 }
 
 impl<L: CommitLog> Shard<L> {

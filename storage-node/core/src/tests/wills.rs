@@ -104,7 +104,7 @@ fn the_end_of_the_session_ends_the_delay() {
         client_id: Bytes::from_static(b"c"),
         clean_start: true,
         session_expiry_interval_s: 0,
-        will: will(60),
+        will: will(60).map(Box::new),
     };
     w.operate(A, Operation::AttachSession(attach));
     let Some(Answer::SessionAttached { epoch, .. }) = w.take_answers(A).pop() else {

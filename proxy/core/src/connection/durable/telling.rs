@@ -187,7 +187,7 @@ impl Session {
     fn update(&self, epoch: SessionEpoch, request: RequestId, changes: Vec<SessionChange>) -> ToLink {
         ToLink::UpdateSession(UpdateSession {
             request: Some(request),
-            client_id: self.client_id.clone(),
+            client_id: self.client_id.to_bytes(),
             epoch,
             changes,
         })

@@ -13,7 +13,7 @@ fn attach(request: u64, will: Option<Will>) -> AttachSession {
         client_id: Bytes::from_static(b"c"),
         clean_start: false,
         session_expiry_interval_s: 60,
-        will,
+        will: will.map(Box::new),
     }
 }
 
@@ -83,7 +83,7 @@ fn what_is_on_its_way_counts_towards_a_limit() {
     let batch = PublishBatch {
         shard: S0,
         first: PublishSeq(1),
-        messages: vec![of_topic("a"), of_topic("a"), of_topic("b")],
+        messages: ["a", "a", "b"].map(|topic| of_topic(topic).into()).to_vec(),
         lasting: None,
     };
     b.run(|shard, key, turn| shard.publish(key, batch, turn));
@@ -102,10 +102,10 @@ fn what_expires_is_asked_for_once() {
     let batch = PublishBatch {
         shard: S0,
         first: PublishSeq(1),
-        messages: vec![Message {
+        messages: vec![Arc::new(Message {
             message_expiry_interval_s: Some(1),
             ..message("x", QoS::AtLeastOnce, true)
-        }],
+        })],
         lasting: None,
     };
     b.run(|shard, key, turn| shard.publish(key, batch, turn));
