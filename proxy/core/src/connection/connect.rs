@@ -237,6 +237,9 @@ impl Connection {
         };
         let (client_id, is_bridge) = (session.client_id.clone(), session.is_bridge);
         let is_durable = session.durable.is_some();
+        if let Some(durable) = session.durable.as_mut().filter(|durable| !durable.is_resumed) {
+            durable.tell_begun();
+        }
         // One that does not fit ends a connection that was never accepted: no other packet may come first (MQTT-3.2.0-1).
         self.send_connack(&attaching, &client_id, attaching.session_present.unwrap_or(false), cx)?;
         if is_durable {
@@ -261,6 +264,7 @@ impl Connection {
         self.phase = Phase::Connected;
         self.last_received = cx.now;
         self.resume_exchanges(cx)?;
+        self.schedule_update(cx);
         self.arm(cx);
         // What came behind CONNECT waits.
         cx.shared.to_resume.push(cx.token);

@@ -106,6 +106,9 @@ impl StoredSessions {
     }
 
     /// A connection gets the session. True: it was there before.
+    ///
+    /// One that was begun for a connection which ended, as far as is known, before its client was told begins anew: a client
+    /// that has heard of another one, which has expired since, would take it for that.
     pub(super) fn attach(
         &mut self,
         client_id: &Bytes,
@@ -114,7 +117,8 @@ impl StoredSessions {
         expiry_interval_s: u32,
         notes: &mut Effects<Note>,
     ) -> bool {
-        if clean_start && !planted!(CleanStartKeepsSession) {
+        let is_untold = self.rows.get(client_id).is_some_and(|row| !row.is_told);
+        if is_untold || clean_start && !planted!(CleanStartKeepsSession) {
             self.end(client_id, notes);
         }
         if self.rows.contains_key(client_id) {
@@ -133,7 +137,9 @@ impl StoredSessions {
                 cursors: Vec::new(),
                 outbound: Vec::new(),
             };
-            self.insert(client_id, SessionRow::new(epoch, expiry_interval_s, stored));
+            let mut begun = SessionRow::new(epoch, expiry_interval_s, stored);
+            begun.is_told = false;
+            self.insert(client_id, begun);
         }
         false
     }
@@ -158,6 +164,8 @@ impl StoredSessions {
                 if let Some(row) = self.rows.get_mut(client_id) {
                     row.epoch = epoch;
                     row.expiry_interval_s = expiry_interval_s;
+                    // Only of a connection that has ended there may be no more than its end.
+                    row.is_told |= session.is_some();
                 }
             }
             // What is stored ended when the session of the proxy began.
@@ -238,7 +246,8 @@ impl StoredSessions {
         }
     }
 
-    /// Changes a session. False: it is not that connection's.
+    /// Changes a session, of which its client has been told; without changes it is only that. False: it is not that
+    /// connection's.
     pub(super) fn update(
         &mut self,
         client_id: &Bytes,
@@ -251,6 +260,7 @@ impl StoredSessions {
             return false;
         };
         self.changes.change(client_id.clone());
+        row.is_told = true;
         let before = row.bytes(client_id);
         for change in changes {
             row.change(change, log_time_ms, &mut self.readers, notes);
@@ -275,6 +285,7 @@ impl StoredSessions {
             Some(row) if row.packets_at.contains(&shard) => {}
             Some(row) => {
                 let before = row.bytes(client_id);
+                row.is_told = true;
                 row.packets_at.push(shard);
                 self.changes.change(client_id.clone());
                 self.bytes = self.bytes + row.bytes(client_id) - before;

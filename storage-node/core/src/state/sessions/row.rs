@@ -31,6 +31,8 @@ pub(super) struct SessionRow {
     pub(super) epoch: SessionEpoch,
     pub(super) expiry_interval_s: u32,
     pub(super) connected: bool,
+    /// The client may know of it: its proxy has said so with the first change. Nothing is in it before.
+    pub(super) is_told: bool,
     /// When it ends unless it is attached, ms of log time.
     pub(super) ends_ms: Option<u64>,
     pub(super) stored: StoredSession,
@@ -59,6 +61,7 @@ impl SessionRow {
             epoch,
             expiry_interval_s,
             connected: true,
+            is_told: true,
             ends_ms: None,
             subscription_bytes: stored.subscriptions.iter().map(subscription_bytes).sum(),
             outbound_bytes: stored.outbound.iter().map(exchange_bytes).sum(),
@@ -380,6 +383,7 @@ impl Code for SessionRow {
         self.epoch.write(out);
         self.expiry_interval_s.write(out);
         self.connected.write(out);
+        self.is_told.write(out);
         self.ends_ms.write(out);
         self.stored.write(out);
         self.packets_at.write(out);
@@ -389,10 +393,12 @@ impl Code for SessionRow {
 
     fn read(from: &mut Reader) -> Result<Self, DecodeError> {
         let (epoch, expiry_interval_s) = Code::read(from)?;
-        let (connected, ends_ms) = Code::read(from)?;
+        let (connected, is_told) = Code::read(from)?;
+        let ends_ms = Code::read(from)?;
         let stored = Code::read(from)?;
         Ok(Self {
             connected,
+            is_told,
             ends_ms,
             packets_at: Code::read(from)?,
             kept: Code::read(from)?,

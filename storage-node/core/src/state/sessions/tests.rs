@@ -86,7 +86,14 @@ fn trim(filter: &'static str, through: u64) -> Note {
 }
 
 impl Bench {
+    /// Attaches, and tells the client.
     fn attach(&mut self, name: &'static str, counter: u64, clean_start: bool) -> bool {
+        let is_present = self.attach_untold(name, counter, clean_start);
+        self.update(name, counter, &[]);
+        is_present
+    }
+
+    fn attach_untold(&mut self, name: &'static str, counter: u64, clean_start: bool) -> bool {
         self.sessions
             .attach(&client(name), epoch(counter), clean_start, 60, &mut self.notes)
     }
@@ -449,6 +456,26 @@ fn a_leader_without_memory_takes_what_a_proxy_holds_and_one_with_memory_keeps_it
         .register(&client("c"), epoch(1), 60, Some(&held), &mut b.notes);
     assert_eq!(b.stored("c", 1).cursors[0].acknowledged, Position(9));
     assert_eq!((b.sessions.offline(), b.sessions.next_end()), (0, None));
+}
+
+#[test]
+fn a_session_that_nobody_was_told_of_begins_anew() {
+    let mut b = Bench::default();
+    let name = client("c");
+    assert!(!b.attach_untold("c", 1, false));
+    b.sessions.detach(&name, epoch(1), 60, 1_000, &mut b.notes);
+    assert!(!b.attach_untold("c", 2, false));
+    assert_eq!((b.stored("c", 2).generation, b.sessions.offline()), (epoch(2), 0));
+    // Its proxy names a connection that has ended, and then one that goes on.
+    b.sessions.register(&name, epoch(2), 60, None, &mut b.notes);
+    assert!(!b.attach_untold("c", 3, false));
+    let held = b.stored("c", 3).clone();
+    b.sessions.register(&name, epoch(3), 60, Some(&held), &mut b.notes);
+    assert!(b.attach_untold("c", 4, false));
+    // A QoS 2 publication is known by it.
+    assert!(!b.attach_untold("c", 5, true));
+    b.sessions.has_packets(&name, epoch(5), T0, &mut b.notes);
+    assert!(b.attach_untold("c", 6, false));
 }
 
 #[test]
