@@ -323,6 +323,25 @@ fn an_action_is_void_when_proxies_come_or_go_or_its_time_is_over_or_nobody_takes
 }
 
 #[test]
+fn a_pace_that_is_halved_is_told_at_once() {
+    let mut world = drained();
+    world.per_second = 200;
+    world.carry_out();
+    world.now_ms += 100;
+    world.per_second = 100;
+    world.carry_out();
+    assert_eq!(world.order("b").unwrap().clients_per_second, 75);
+}
+
+#[test]
+fn the_pace_is_found_within_the_bound_of_what_moves() {
+    let mut settings = settings();
+    (settings.drain_max_per_second, settings.rebalance_max_per_second) = (200, 500);
+    assert_eq!(settings.max_per_second(&drained().observed), 200);
+    assert_eq!(settings.max_per_second(&uneven().observed), 500);
+}
+
+#[test]
 fn what_chance_explains_and_what_is_not_known_moves_nobody() {
     let even = |counts: [u64; 3]| {
         let world = World::new(&[
