@@ -17,6 +17,7 @@ use super::publish::{is_server_topic, pack};
 use super::session::{Attaching, Session};
 use super::{Connection, Context, Ending, Phase, Step};
 use crate::exchange::ToLink;
+use crate::planted::planted;
 use crate::reason::DisconnectReason;
 use crate::worker::{Fact, Request};
 
@@ -99,6 +100,9 @@ impl Connection {
         }
         if cx.shared.is_shutting_down() {
             return Err(DisconnectReason::ServerShutdown);
+        }
+        if planted!(OneInTenRefused) && cx.shared.stats.connections_accepted.is_multiple_of(10) {
+            return Err(DisconnectReason::ServerBusy);
         }
         let attaches = cx.shared.stats.attaching_now + cx.shared.leaving.unattached();
         if attaches >= ATTACHES_PER_CONNECTION * u64::from(cx.shared.settings.max_connections) {

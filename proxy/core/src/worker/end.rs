@@ -113,7 +113,7 @@ impl Worker {
         if let Some(session) = session
             && asked
         {
-            detach(session, unanswered, ending.reason, &mut cx);
+            detach(session, unanswered, detach_reason(ending.reason, was_accepted), &mut cx);
         }
         self.forget_input(kept.len());
     }
@@ -181,8 +181,17 @@ fn return_leases(connection: &mut Connection, shared: &mut Shared) {
     }
 }
 
+/// What the end means for the will. That of a client which gave up before its CONNACK came is not due (MQTT 5.0, 3.1.2.5):
+/// it may stand for a will that its CONNECT has called off, and waits as that did.
+fn detach_reason(reason: DisconnectReason, was_accepted: bool) -> DetachReason {
+    match reason.detach_reason() {
+        DetachReason::WillDue if !was_accepted => DetachReason::Moved,
+        reason => reason,
+    }
+}
+
 /// Tells storage, or lets that wait until what the client said before has been dealt with.
-fn detach(mut session: Session, unanswered: u32, reason: DisconnectReason, cx: &mut Context<'_>) {
+fn detach(mut session: Session, unanswered: u32, reason: DetachReason, cx: &mut Context<'_>) {
     if session.epoch.is_some() {
         cx.shared.clients.remove(&session.client_id, cx.token.slot());
     }
@@ -192,7 +201,7 @@ fn detach(mut session: Session, unanswered: u32, reason: DisconnectReason, cx: &
     let reason = if planted!(WillOnDisconnect) {
         DetachReason::WillDue
     } else {
-        reason.detach_reason()
+        reason
     };
     let leaving = Leaving {
         client_id: session.client_id.to_bytes(),

@@ -61,7 +61,7 @@ impl<L: CommitLog> Shard<L> {
     }
 
     fn fire_wills(&mut self, turn: &mut Turn<'_>) {
-        if self.is_recovering() {
+        if self.wills_from(turn.now).is_none_or(|from| from > turn.now) {
             return;
         }
         let log_time_ms = self.clock.log_time_ms(turn.now);
@@ -150,9 +150,10 @@ impl<L: CommitLog> Shard<L> {
         {
             self.trim_at = Some(self.trim_at.map_or(at, |before| before.min(at)));
         }
+        let wills_from = self.wills_from(turn.now);
         let due: [Option<MonotonicMs>; 11] = [
             self.sessions.next_wait(),
-            when(self.next_will_due().filter(|_| !self.is_recovering())),
+            wills_from.and_then(|from| Some(when(self.next_will_due())?.max(from))),
             when(self.next_of(Expiry::Retained, turn)),
             when(self.next_of(Expiry::Sessions, turn)),
             when(self.next_of(Expiry::Queued, turn)),
