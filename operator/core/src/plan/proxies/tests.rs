@@ -8,6 +8,7 @@ use crate::trouble::Trouble;
 
 mod cut_off;
 mod demotion;
+mod edges;
 mod moves;
 mod pool;
 mod rollout;
