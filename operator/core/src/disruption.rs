@@ -145,4 +145,25 @@ mod tests {
     fn without_a_change_nothing_is_said() {
         assert_eq!(pending(RevisionPhase::Stable, &[]), None);
     }
+
+    #[test]
+    fn clients_of_one_that_hands_over_are_still_to_be_moved() {
+        let mut leaving = proxy("a1", "a", true);
+        leaving.role = Some(Role::Draining);
+        let observed = Observed {
+            proxies: vec![leaving, proxy("a2", "a", true)],
+            ..Observed::default()
+        };
+        let load = |clients: u64| Load {
+            clients: Some(clients),
+            ..Load::default()
+        };
+        let loads: Loads = [("a1", 900), ("a2", 100)]
+            .map(|(uid, clients)| (uid.to_owned(), load(clients)))
+            .into();
+        let of_phase = |phase| pending_disruption(&observed, &plan(phase, &[]), "a", &loads, TIMES);
+        assert_eq!(of_phase(RevisionPhase::Stable), Some(disruption(900, 7, "ScaleIn")));
+        let rolling_back = pending_disruption(&observed, &plan(RevisionPhase::RollingBack, &[]), "b", &loads, TIMES);
+        assert_eq!(rolling_back, Some(disruption(1_000, 7, "Rollback")));
+    }
 }

@@ -134,3 +134,30 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
         .map(|&(key, value)| (key.to_owned(), value.to_owned()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_texts_as_the_api_server_takes_them() {
+        assert_eq!(
+            managed_selector(),
+            "app.kubernetes.io/name=freshet,app.kubernetes.io/managed-by=freshet-operator"
+        );
+        assert_eq!(
+            active_selector("prod"),
+            "freshet.dev/cluster=prod,freshet.dev/role=active"
+        );
+    }
+
+    #[test]
+    fn labels_that_the_operator_selects_by_are_its_own() {
+        for label in [NAME, INSTANCE, COMPONENT, MANAGED_BY, ROLE, "freshet.dev/anything"] {
+            assert!(is_reserved(label), "{label}");
+        }
+        for label in ["team", "app.kubernetes.io/part-of", "example.com/freshet.dev/"] {
+            assert!(!is_reserved(label), "{label}");
+        }
+    }
+}

@@ -194,4 +194,25 @@ mod tests {
     fn a_leader_has_stopped_before_its_lease_runs_out() {
         assert!(RENEW_DEADLINE + RETRY_PERIOD < LEASE_DURATION);
     }
+
+    #[test]
+    fn what_is_written_says_all_that_others_go_by() {
+        let later = Timestamp::from_second(9).expect("a time");
+        let mut lease = held("me", 100);
+        assert_eq!(lease.spec.renew_time, Some(MicroTime(AT)));
+        lease.spec.lease_duration_seconds = Some(40);
+        let renewed = match evaluate_lease(Some(&lease), "me", seconds(102), later) {
+            LeaseDecision::Renew(spec) => spec,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(renewed.lease_duration_seconds, Some(15));
+        let expected = LeaseSpec {
+            holder_identity: Some(String::new()),
+            lease_duration_seconds: Some(1),
+            renew_time: Some(MicroTime(later)),
+            ..lease.spec.clone()
+        };
+        assert_eq!(released(&lease.spec, later), expected);
+        assert_eq!(expected.lease_transitions, Some(3));
+    }
 }

@@ -4,6 +4,7 @@
 //! [`crate::notices`]) knows facts only. Leaves out what nobody decides by.
 
 mod claims;
+mod endpoints;
 #[cfg(test)]
 mod ready;
 
@@ -11,7 +12,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use freshet_config::{MoveOrder, MoveReason};
-use freshet_operator_api as api;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod, PodSpec, ResourceRequirements, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -27,6 +27,7 @@ use crate::trouble::{Trouble, resize_trouble_of, shortened, trouble_of};
 use crate::volume_origin::VolumeOrigin;
 
 pub use claims::{ClaimPhase, ClaimSize, Growth, StorageClaim};
+pub use endpoints::endpoints;
 
 /// What was read of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -450,58 +451,5 @@ pub fn serving_revision(proxies: &[ProxyPod]) -> Option<&str> {
         .map(|(revision, _)| revision)
 }
 
-/// Where clients connect: inside Kubernetes always, outside as the Service's type has it.
-pub fn endpoints(
-    cluster: &str,
-    namespace: &str,
-    listeners: &[freshet_config::ListenerConfig],
-    service_type: api::ServiceType,
-    observed: &Observed,
-) -> Vec<api::Endpoint> {
-    let mut all = Vec::new();
-    for listener in listeners {
-        let scheme = match listener.protocol {
-            freshet_config::ListenerProtocol::Mqtt => api::ListenerProtocol::Mqtt.scheme(),
-            // The configuration may know more than the resource can ask for.
-            _ => continue,
-        };
-        let mut push = |host: &str, port: u16| {
-            let host = if host.contains(':') {
-                format!("[{host}]")
-            } else {
-                host.to_owned()
-            };
-            all.push(api::Endpoint {
-                listener: listener.name.clone(),
-                address: format!("{scheme}://{host}:{port}"),
-            });
-        };
-        push(
-            &format!("{}.{namespace}.svc", names::client_service(cluster)),
-            listener.port,
-        );
-        let Some(service) = &observed.service else { continue };
-        match service_type {
-            api::ServiceType::ClusterIP => {}
-            api::ServiceType::NodePort => {
-                let node_port = service.node_ports.iter().find(|(name, _)| *name == listener.name);
-                // Any node answers; one that runs a proxy does so under either traffic policy.
-                let host = observed
-                    .proxies
-                    .iter()
-                    .filter(|p| p.is_active())
-                    .filter_map(|p| p.pod.host_ip.as_deref())
-                    .min();
-                if let (Some((_, port)), Some(host)) = (node_port, host) {
-                    push(host, *port);
-                }
-            }
-            api::ServiceType::LoadBalancer => {
-                for host in &service.ingress {
-                    push(host, listener.port);
-                }
-            }
-        }
-    }
-    all
-}
+#[cfg(test)]
+mod tests;

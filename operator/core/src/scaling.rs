@@ -266,4 +266,54 @@ mod tests {
         let settings = read_scaling(&scaling, DELAY).expect("settings");
         assert_eq!(settings.targets[Signal::CpuPercent], None);
     }
+
+    #[test]
+    fn what_lies_at_a_bound_is_taken_and_what_lies_beyond_it_is_not() {
+        let read = |change: fn(&mut api::Scaling)| {
+            let mut scaling = api::Scaling::default();
+            change(&mut scaling);
+            read_scaling(&scaling, DELAY).map_err(|error| error.field)
+        };
+        let counts = read(|s| (s.min, s.max) = (3, 3)).expect("settings");
+        assert_eq!((counts.min, counts.max), (3, 3));
+        assert!(read(|s| (s.min, s.max) = (0, 1)).is_ok());
+        assert_eq!(read(|s| (s.min, s.max) = (0, 0)), Err("max".to_owned()));
+        let objective = read(|s| s.objective.publish_round_trip_p99 = "0s".into()).expect("settings");
+        assert_eq!(objective.publish_round_trip_p99_ms, None);
+        let stable = read(|s| s.windows.stable = "1s".into()).expect("settings");
+        assert_eq!(stable.windows.stable, Duration::from_secs(1));
+        assert!(read(|s| s.behavior.scale_in_delay = "8784h".into()).is_ok());
+        let delay = Err("behavior.scaleInDelay".to_owned());
+        assert_eq!(read(|s| s.behavior.scale_in_delay = "8784h1ms".into()), delay);
+        assert_eq!(read(|s| s.behavior.scale_in_delay = "9000h".into()), delay);
+        let season = Err("predict.seasons[0]".to_owned());
+        assert!(read(|s| s.predict.seasons = vec!["168h".into(), "1h".into(), "2h".into(), "3h".into()]).is_ok());
+        assert_eq!(read(|s| s.predict.seasons = vec!["169h".into()]), season);
+        assert_eq!(read(|s| s.predict.seasons = vec!["3601s".into()]), season);
+        let seasons = Err("predict.seasons".to_owned());
+        assert_eq!(read(|s| s.predict.seasons = vec!["2h".into(); 5]), seasons);
+        assert_eq!(read(|s| s.predict.seasons = vec!["2h".into(); 6]), seasons);
+        let mut many = scheduled("0 2 * * *", "UTC", "1m");
+        many.schedule = (0..32)
+            .map(|index| api::ScheduledMinimum {
+                name: index.to_string(),
+                ..many.schedule[0].clone()
+            })
+            .collect();
+        assert_eq!(
+            read_scaling(&many, DELAY).map(|settings| settings.scheduled.len()),
+            Ok(32)
+        );
+    }
+
+    #[test]
+    fn a_pool_is_sized_by_load_when_that_is_asked_for() {
+        let pool = |size| {
+            read_pool(&api::Warm {
+                size,
+                ..api::Warm::default()
+            })
+        };
+        assert!(pool(api::WarmSize::Auto).is_auto && !pool(api::WarmSize::Fixed).is_auto);
+    }
 }

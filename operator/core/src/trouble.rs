@@ -181,4 +181,33 @@ mod tests {
         let cut = shortened(&"ü".repeat(1000));
         assert_eq!(cut.chars().count(), MESSAGE_MAX_CHARS + 1);
     }
+
+    #[test]
+    fn only_what_says_that_no_node_has_room_is_a_trouble_of_the_scheduler() {
+        let of = |type_: &str, status: &str, reason: &str| {
+            let condition = json!({"type": type_, "status": status, "reason": reason});
+            trouble_of(&pod(json!({"conditions": [condition]}))).map(|trouble| trouble.message)
+        };
+        assert_eq!(
+            of("PodScheduled", "False", "Unschedulable").as_deref(),
+            Some("no node has room for it")
+        );
+        assert_eq!(of("PodScheduled", "True", "Unschedulable"), None);
+        assert_eq!(of("PodScheduled", "False", "SchedulingGated"), None);
+        assert_eq!(of("Ready", "False", "Unschedulable"), None);
+    }
+
+    #[test]
+    fn a_crashing_container_without_last_words_shows_its_exit_code() {
+        let message = |said: &str| {
+            let pod = pod(json!({"initContainerStatuses": [{
+                "name": "proxy", "image": "x", "imageID": "", "ready": false, "restartCount": 4,
+                "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}},
+                "lastState": {"terminated": {"exitCode": 139, "message": said}},
+            }]}));
+            trouble_of(&pod).expect("a trouble").message
+        };
+        assert_eq!(message(" \n"), "it ended with exit code 139; back-off 10s");
+        assert_eq!(message("no\n  memory"), "it ended with exit code 139: no memory");
+    }
 }

@@ -189,6 +189,10 @@ mod tests {
         assert_eq!(parse_size("64Ki"), Ok(65536));
         assert_eq!(parse_size("1Mi"), Ok(1 << 20));
         assert_eq!(parse_size("2M"), Ok(2_000_000));
+        assert_eq!(
+            ["3k", "2G", "1T", "5Gi", "1Ti"].map(|text| parse_size(text).ok()),
+            [3_000, 2_000_000_000, 1_000_000_000_000, 5 << 30, 1 << 40].map(Some)
+        );
         assert_eq!(parse_size("0"), Ok(0));
     }
 
@@ -216,6 +220,10 @@ mod tests {
             ("1.5", 1500),
             ("0.1", 100),
             ("100001u", 101),
+            ("5000000n", 5),
+            ("2k", 2_000_000),
+            ("+1", 1000),
+            (".5", 500),
             ("1e1", 10_000),
             ("0", 0),
         ] {

@@ -255,3 +255,22 @@ fn an_overlay_is_laid_over_the_template_and_keeps_the_rest() {
     assert_eq!(env, ["POD_NAME", "POD_NAMESPACE", "POD_UID", "RUST_BACKTRACE"]);
     assert_eq!(spec.containers[0].image.as_deref(), Some("freshet/proxy:0.1.0"));
 }
+
+#[test]
+fn what_a_load_balancer_is_told_is_told_to_nothing_else() {
+    let told = |type_: &str, class: &str, ranges: &str| {
+        let resource = format!(
+            "{{apiVersion: freshet.dev/v1alpha1, kind: MqttCluster, metadata: {{name: prod, namespace: iot, uid: u}}, \
+             spec: {{service: {{type: {type_}, loadBalancerClass: '{class}', loadBalancerSourceRanges: [{ranges}]}}}}}}"
+        );
+        let spec = build_children(&cluster(&resource)).client_service.spec.expect("a spec");
+        (spec.load_balancer_class, spec.load_balancer_source_ranges)
+    };
+    let range = || vec!["192.0.2.0/24".to_owned()];
+    assert_eq!(
+        told("LoadBalancer", "example.org/lb", "192.0.2.0/24"),
+        (Some("example.org/lb".to_owned()), Some(range()))
+    );
+    assert_eq!(told("LoadBalancer", "", ""), (None, None));
+    assert_eq!(told("NodePort", "example.org/lb", "192.0.2.0/24"), (None, None));
+}

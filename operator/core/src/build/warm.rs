@@ -118,4 +118,10 @@ mod tests {
         let guaranteed = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m"}});
         assert_eq!(born(json!({}), &guaranteed), json!({"cpu": "1000m"}));
     }
+
+    #[test]
+    fn as_much_in_other_words_stays_as_it_was_written() {
+        let resources = json!({"requests": {"cpu": "0.05", "memory": "1Gi"}});
+        assert_eq!(born(json!({}), &resources), json!({"cpu": "0.05", "memory": "96Mi"}));
+    }
 }

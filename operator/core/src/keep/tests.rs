@@ -250,8 +250,18 @@ fn a_default_that_never_ran_is_put_right_by_the_next() {
     assert_eq!(images(&decided), ["proxy:2", "storage:2"]);
 
     // A storage node that has run before may be stuck for another reason.
-    observed.storage_pods[0].pod.restarts = 3;
-    assert_eq!(images(&decide(&operator("2"), &resource, &observed))[1], "storage:1");
+    let image = |change: fn(&mut PodFacts)| {
+        let mut observed = observed.clone();
+        change(&mut observed.storage_pods[0].pod);
+        images(&decide(&operator("2"), &resource, &observed))[1].to_owned()
+    };
+    assert_eq!(image(|pod| pod.restarts = 3), "storage:1");
+    assert_eq!(
+        image(|pod| pod.last_end = Some("exit code 1 (Error)".to_owned())),
+        "storage:1"
+    );
+    assert_eq!(image(|pod| pod.is_ready = true), "storage:1");
+    assert_eq!(image(|pod| pod.trouble = None), "storage:1");
 }
 
 #[test]

@@ -287,3 +287,52 @@ fn a_lease_that_some_storage_node_holds_is_not_lost() {
     assert_eq!(lease_of("p", &[says(&["q"], &["p"])]), Lease::Lost);
     assert_eq!(lease_of("p", &[says(&[], &["p"]), says(&["p"], &[])]), Lease::Held);
 }
+
+#[test]
+fn what_a_proxy_is_asked_about_again_is_what_contradicts_its_mark() {
+    let well = Testimony {
+        missed_rounds: 0,
+        detached_rounds: 0,
+        lease: Lease::Held,
+    };
+    let doubted = Testimony {
+        missed_rounds: 1,
+        ..well
+    };
+    let news = |mark| [well, doubted, DEAD, CUT].map(|testimony: Testimony| testimony.is_news(mark));
+    assert_eq!(news(None), [false, false, true, true]);
+    assert_eq!(news(Some(Fault::Dead)), [true, false, false, false]);
+}
+
+#[test]
+fn only_the_condition_ready_says_that_a_pod_is() {
+    let is_asked = |type_: &str, status: &str| {
+        let conditions = serde_json::json!([{"type": type_, "status": status}]);
+        let pod: Pod = serde_json::from_value(serde_json::json!({"status": {"conditions": conditions}})).unwrap();
+        can_be_lost(&pod).is_some()
+    };
+    assert!(is_asked("Ready", "True"));
+    assert!(!is_asked("Ready", "False") && !is_asked("Initialized", "True"));
+}
+
+#[test]
+fn one_that_is_not_ready_or_is_told_to_stop_is_not_found_to_be_lost() {
+    let changes: [fn(&mut ProxyPod); 2] = [|proxy| proxy.pod.is_ready = false, |proxy| proxy.pod.is_deleting = true];
+    for change in changes {
+        let mut observed = fleet(6, 2);
+        change(&mut observed.proxies[7]);
+        change(&mut observed.proxies[0]);
+        let told = [("a0", DEAD), ("w1", DEAD)];
+        assert_eq!(judge(&mut observed, &told), (names(&[]), names(&[])));
+    }
+}
+
+#[test]
+fn those_that_never_served_take_nobodys_place_among_the_lost() {
+    let mut observed = fleet(6, 4);
+    for waiting in &mut observed.proxies[6..] {
+        waiting.loss.mark = Some(Fault::Dead);
+    }
+    let (lost, withheld) = judge(&mut observed, &[("a0", DEAD), ("a1", DEAD), ("a2", DEAD)]);
+    assert_eq!((lost, withheld), (names(&["a0", "a1"]), names(&["a2"])));
+}

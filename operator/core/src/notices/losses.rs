@@ -234,7 +234,15 @@ mod tests {
     fn queues_over_their_limit_are_told_apart() {
         let mut tally = tally();
         tally.take("a", losses(0, 1, 0));
-        assert_eq!(reasons(&tally.next_notices(minutes(1))), ["SlowConsumers"]);
+        let told = tally.next_notices(minutes(1));
+        assert_eq!(reasons(&told), ["SlowConsumers"]);
+        assert!(
+            told[0]
+                .note
+                .contains("sent to: 1 connection closed, and again when the client comes back as slow as it was; see"),
+            "{}",
+            told[0].note
+        );
         tally.take("a", losses(0, 1, 5));
         let told = tally.next_notices(minutes(2));
         assert_eq!(reasons(&told), ["QueuesOverLimit"]);

@@ -11,6 +11,8 @@ use crate::plan::NO_MOVES;
 use crate::requests::Requests;
 use crate::rollout::Pace;
 
+mod plans;
+
 fn pod(name: &str) -> PodFacts {
     PodFacts {
         uid: format!("uid-{name}"),

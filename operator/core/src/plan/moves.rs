@@ -249,14 +249,10 @@ const REWRITE_MS: u64 = 1_500;
 /// pause, or half of what was, is not put off.
 fn next_pace(order: &MoveOrder, wanted: u32, now_ms: u64) -> u32 {
     let was = order.clients_per_second;
-    let is_urgent = wanted <= was / 2 || (was == 0) != (wanted == 0);
+    let is_urgent = wanted <= was / 2;
     let differs = wanted.abs_diff(was) > was / 4;
     let is_time = now_ms.saturating_sub(order.written_ms) >= REWRITE_MS;
-    if is_urgent && (wanted < was || is_time) || differs && is_time {
-        wanted
-    } else {
-        was
-    }
+    if is_urgent || differs && is_time { wanted } else { was }
 }
 
 /// `part` of `whole` of something, rounded up.

@@ -87,7 +87,7 @@ pub fn judge(
     let (new_percent, old_percent) = (new.failure_percent(), old.failure_percent());
     let is_known = new.connections >= LEAST_CONNECTIONS;
     let limit = f64::from(settings.connect_failure_percent);
-    if is_known && new.failures >= LEAST_FAILURES && new_percent > old_percent + limit && limit < 100.0 {
+    if is_known && new.failures >= LEAST_FAILURES && new_percent > old_percent + limit {
         return Judgement::Worse(format!(
             "{new_percent:.1} % of {} connections to revision {target} came to nothing, of those to others {old_percent:.1} %; \
              {limit} % more are allowed",

@@ -286,3 +286,25 @@ fn what_hands_over_already_is_not_rolled_back_while_its_clients_go() {
         "one of them is the victim of a scale-in"
     );
 }
+
+#[test]
+fn a_rollback_goes_ahead_at_once_and_says_that_it_is_one() {
+    let pace = next_pace(&PaceInput {
+        settings: &RolloutSettings::default(),
+        target: "b",
+        is_rollback: true,
+        replicas: 8,
+        observed: &fleet(8, 2),
+        previous: Some(&canary(1)),
+        judgement: &worse(),
+        now_s: NOW_S,
+    });
+    let is_rollback = true;
+    assert_eq!(
+        pace,
+        Pace {
+            is_rollback,
+            ..Pace::free()
+        }
+    );
+}

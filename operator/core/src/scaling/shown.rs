@@ -153,6 +153,8 @@ fn whole(value: f64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use freshet_scaling::{PerSignal, SignalView};
+
     use super::*;
 
     #[test]
@@ -198,5 +200,51 @@ mod tests {
             (risen.at, risen.method.as_str()),
             (time(Duration::from_secs(102)), "season-24h")
         );
+    }
+
+    fn view(learned: Option<f64>) -> View {
+        let mut view = View {
+            signals: PerSignal::default(),
+            round_trip_p99_ms: None,
+            forecast: None,
+            learned: PerSignal::default(),
+        };
+        view.signals[Signal::Connections] = Some(SignalView {
+            value: Some(35_000.0),
+            target: 10_000.0,
+            needs: Some(4),
+        });
+        view.learned[Signal::Connections] = learned;
+        view
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn what_each_proxy_has_is_shown_when_it_is_known_how_many_there_are() {
+        let per_proxy = |proxies: Option<u32>| {
+            let before = ScalingStatus::default();
+            let shown = show(&view(None), ScalingMode::Scale, 4, None, proxies, at(1), &before);
+            shown.signals[0].per_proxy.clone()
+        };
+        assert_eq!(per_proxy(Some(4)).as_deref(), Some("8800"));
+        assert_eq!((per_proxy(Some(0)), per_proxy(None)), (None, None));
+    }
+
+    #[test]
+    fn what_was_learned_is_shown_with_the_time_at_which_it_changed() {
+        let mut before = ScalingStatus::default();
+        let mut shown = |value: Option<f64>, seconds: u64| {
+            let view = view(value);
+            before = show(&view, ScalingMode::Scale, 4, None, Some(4), at(seconds), &before);
+            let learned = before.learned_capacity.as_ref();
+            learned.map(|learned| (learned.connections, learned.as_of.0.as_second()))
+        };
+        assert_eq!(shown(None, 1), None);
+        assert_eq!(shown(Some(8_123.0), 2), Some((Some(8_100), 2)));
+        assert_eq!(shown(Some(8_124.0), 3), Some((Some(8_100), 2)));
+        assert_eq!(shown(Some(7_000.0), 4), Some((Some(7_000), 4)));
     }
 }

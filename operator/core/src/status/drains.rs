@@ -72,4 +72,21 @@ mod tests {
             Some(1_795_000_000)
         );
     }
+
+    #[test]
+    fn a_drain_whose_order_is_not_written_has_not_begun() {
+        let drain = Drain {
+            uid: String::new(),
+            pod: "p".to_owned(),
+            revision: "r".to_owned(),
+            started_ms: 0,
+            clients_left: None,
+            finishing: 0,
+            at_risk: 0,
+            per_second: 0,
+            end: None,
+            is_told: false,
+        };
+        assert_eq!(shown(&drain, "r").started_at, None);
+    }
 }

@@ -17,7 +17,9 @@ use crate::rollout::Pace;
 use crate::trouble::Trouble;
 use crate::validate::{DefaultImages, validate};
 
+mod conditions;
 mod reservation;
+mod rollout;
 mod scaling;
 mod volume;
 
@@ -150,6 +152,7 @@ struct Given<'a> {
     connection_limits: ConnectionLimits,
     refused_resizes: RefusedResizes,
     scaling: Option<&'a ScalingStatus>,
+    pace: Pace,
     previous: Option<&'a MqttClusterStatus>,
     /// Seconds.
     at: i64,
@@ -164,6 +167,7 @@ impl<'a> Given<'a> {
             connection_limits: ConnectionLimits::new(),
             refused_resizes: RefusedResizes::new(),
             scaling: None,
+            pace: Pace::free(),
             previous: None,
             at: 0,
         }
@@ -182,7 +186,7 @@ impl<'a> Given<'a> {
             closed_nodes: &BTreeSet::new(),
             cordoned_nodes: &BTreeSet::new(),
             moves: &NO_MOVES,
-            pace: &Pace::free(),
+            pace: &self.pace,
             served_last: None,
         };
         build_status(&StatusInput {
@@ -454,44 +458,4 @@ fn the_life_of_a_storage_node_is_remembered_while_it_is_away() {
     let away = status_of(json!({}), REVISION, &observed, Some(&before), 1);
     assert_eq!(away.storage.nodes, before.storage.nodes);
     assert_eq!(away.storage.nodes[0].uid, "uid-prod-storage-0");
-}
-
-#[test]
-fn a_limit_of_open_files_below_max_connections_is_told_with_the_node_and_the_listener() {
-    let spec = || json!({"listeners": [{"name": "mqtt", "port": 1883, "maxConnections": 1000}]});
-    let mut there = settled();
-    there.proxies[1].pod.node = Some("n2".to_owned());
-    let status = |limits: &[(&str, u32)], previous: Option<&MqttClusterStatus>| {
-        let connection_limits = limits
-            .iter()
-            .map(|(name, limit)| (format!("uid-{name}"), *limit))
-            .collect();
-        let given = Given {
-            connection_limits,
-            previous,
-            at: 1,
-            ..Given::of(REVISION, &there)
-        };
-        given.status(spec())
-    };
-    let limited = ConditionType::ConnectionsLimited;
-    assert_eq!(said(&status(&[], None), limited), ("False", "NotKnown"));
-    assert_eq!(said(&status(&[("p1", 1000)], None), limited), ("False", "Enough"));
-    let found = status(&[("p1", 5000), ("p2", 999)], None);
-    assert_eq!(said(&found, limited), ("True", "FileLimit"));
-    let condition = found
-        .conditions
-        .iter()
-        .find(|c| c.type_ == limited.as_str())
-        .expect("it is there");
-    for part in ["n2", "999", "mqtt (1000)"] {
-        assert!(condition.message.contains(part), "{}", condition.message);
-    }
-    // An operator that has just started has asked nobody yet: what was found before holds.
-    assert_eq!(said(&status(&[], Some(&found)), limited), ("True", "FileLimit"));
-    assert_eq!(
-        said(&found, ConditionType::Ready).0,
-        "True",
-        "clients are served all the same"
-    );
 }

@@ -38,7 +38,7 @@ pub(crate) fn image_reference(image: &api::Image, default: &str) -> String {
         None => (default, None),
     };
     // A colon after the last slash begins a tag; one before it, a port.
-    let name_start = default_name.rfind('/').map_or(0, |slash| slash + 1);
+    let name_start = default_name.rfind('/').unwrap_or(0);
     let (default_repository, default_tag) = match default_name[name_start..].find(':') {
         Some(colon) => (
             &default_name[..name_start + colon],

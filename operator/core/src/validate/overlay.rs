@@ -109,4 +109,15 @@ mod tests {
             assert_eq!(problem, Err(format!("label `{label}` belongs to the operator")));
         }
     }
+
+    #[test]
+    fn what_says_nothing_may_be_written_anywhere() {
+        let written = json!({"spec": {"containers": [], "nothing": null, "something": {"a": null, "b": {}, "c": []}}});
+        assert!(parse(&overlay(written)).is_ok());
+        let written = json!({"spec": {"containers": [], "something": {"a": null, "b": false}}});
+        assert_eq!(
+            parse(&overlay(written)),
+            Err("`spec.something` is not a field of a pod template".to_owned())
+        );
+    }
 }

@@ -161,3 +161,25 @@ fn a_resource_that_no_server_has_stored_has_no_owner_to_give() {
             .contains("metadata.uid")
     );
 }
+
+#[test]
+fn problems_are_listed_with_their_fields() {
+    let mut nameless = cluster(json!({"proxy": {"drain": {"timeout": "soon"}}}));
+    nameless.metadata.name = Some(String::new());
+    let invalid = validate(&nameless, &images()).expect_err("invalid");
+    let fields: Vec<&str> = invalid.problems().iter().map(|(field, _)| field.as_str()).collect();
+    assert!(fields.contains(&"metadata.name"), "{fields:?}");
+    assert!(
+        invalid
+            .problems()
+            .iter()
+            .all(|(field, problem)| invalid.to_string().contains(&format!("{field}: {problem}"))),
+        "{invalid}"
+    );
+    let named = |name: String| {
+        let mut cluster = cluster(json!({}));
+        cluster.metadata.name = Some(name);
+        validate(&cluster, &images()).is_ok()
+    };
+    assert!(named("n".repeat(api::NAME_MAX_CHARS)) && !named("n".repeat(api::NAME_MAX_CHARS + 1)));
+}

@@ -3,6 +3,7 @@
 
 mod decisions;
 mod goals;
+mod golden;
 mod pool;
 mod properties;
 mod restart;

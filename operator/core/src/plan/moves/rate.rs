@@ -202,6 +202,57 @@ mod tests {
         assert_eq!(rate.per_second(400), 0);
     }
 
+    /// The pace after one answer that says `attaching` and `p99_ms`, from the pace that it begins with.
+    fn after(max: u32, p99_ms: u32, attaching: u64) -> u32 {
+        let mut rate = MoveRate::default();
+        let receivers = Receivers {
+            attaching,
+            ..taking(p99_ms)
+        };
+        rate.tick(receivers, LIMIT, max, seconds(0));
+        rate.per_second(max)
+    }
+
+    #[test]
+    fn it_stays_from_four_fifths_of_the_limit_on_and_falls_beyond_it() {
+        assert_eq!([160, 161, 200, 201].map(|p99| after(400, p99, 0)), [200, 100, 100, 50]);
+        // 20, and twice as many as come within the limit at 100 a second.
+        assert_eq!([60, 61, 5_000].map(|waiting| after(400, 5, waiting)), [200, 50, 50]);
+        // At 10 a second.
+        assert_eq!([24, 25].map(|waiting| after(40, 5, waiting)), [20, 5]);
+        assert_eq!((after(0, 5, 0), after(1, 900, 0)), (1, 1));
+    }
+
+    #[test]
+    fn after_a_strain_it_rises_by_a_tenth_and_one_and_by_a_twentieth_of_the_bound_at_most() {
+        let mut rate = MoveRate::default();
+        rate.tick(taking(900), LIMIT, 400, seconds(0));
+        let mut paces = vec![rate.per_second(400)];
+        for second in 1..16 {
+            rate.tick(taking(5), LIMIT, 400, seconds(second));
+            paces.push(rate.per_second(400));
+        }
+        assert_eq!(
+            paces,
+            [50, 56, 62, 69, 77, 86, 96, 106, 118, 131, 145, 161, 178, 197, 217, 237]
+        );
+        rate.end();
+        assert_eq!(rate, MoveRate::default());
+    }
+
+    #[test]
+    fn it_is_halved_again_only_when_the_window_shows_the_last_halving() {
+        let mut rate = MoveRate::default();
+        let after: Vec<u32> = [0, 2_999, 3_000, 5_999, 6_000]
+            .into_iter()
+            .map(|at_ms| {
+                rate.tick(taking(900), LIMIT, 400, Duration::from_millis(at_ms));
+                rate.per_second(400)
+            })
+            .collect();
+        assert_eq!(after, [50, 50, 25, 25, 12]);
+    }
+
     proptest! {
         #[test]
         fn it_stays_within_its_bounds_and_strain_never_raises_it(

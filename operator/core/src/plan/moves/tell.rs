@@ -113,3 +113,6 @@ fn sample_of(load: &Load) -> Option<ProxySample> {
         has_storage: load.storage_attached,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@ use crate::loss::Loss;
 use crate::observe::PodFacts;
 use crate::requests::Requests;
 
+mod bounds;
+
 const NOW_MS: u64 = 1_795_000_000_000;
 
 pub(super) fn settings() -> MoveSettings {

@@ -9,6 +9,7 @@ use crate::trouble::Trouble;
 mod cordoned;
 mod cut_off;
 mod demotion;
+mod edges;
 mod moves;
 mod pool;
 mod rollout;

@@ -114,3 +114,55 @@ fn a_limit_of_a_hundred_percent_never_pauses() {
     let judgement = judge("b", &settings, &observed, &loads, &RolloutMemory::default());
     assert_eq!(judgement, Judgement::AsGood);
 }
+
+#[test]
+fn as_many_percent_more_as_are_allowed_are_not_too_many() {
+    // Two in a hundred are allowed for, beyond those of the others.
+    assert_eq!(judged(old(300, 0), load(150, 147, 0)), Judgement::AsGood);
+    assert!(matches!(judged(old(300, 0), load(150, 146, 0)), Judgement::Worse(_)));
+    assert_eq!(judged(old(300, 3), load(200, 194, 0)), Judgement::AsGood);
+    assert!(matches!(judged(old(300, 3), load(200, 193, 0)), Judgement::Worse(_)));
+}
+
+#[test]
+fn publishes_without_acknowledgement_have_no_round_trip() {
+    let mut slow = with_round_trip(load(100, 100, 80), 1_000, 900);
+    slow.publish_round_trips[0].qos = 0;
+    let judgement = judged(with_round_trip(old(300, 0), 1_000, 20), slow);
+    assert_eq!(judgement, Judgement::AsGood);
+}
+
+#[test]
+fn what_is_compared_with_begins_anew_with_each_rollout_process_and_proxy() {
+    let loads = |of: &[(&str, u64, u64)]| -> Loads {
+        of.iter()
+            .map(|(uid, incarnation, taken)| {
+                let mut load = load(*taken, *taken, 0);
+                load.incarnation = *incarnation;
+                ((*uid).to_owned(), load)
+            })
+            .collect()
+    };
+    let known = |memory: &RolloutMemory| {
+        let mut known: Vec<_> = memory
+            .base
+            .iter()
+            .map(|(uid, load)| (uid.clone(), load.accepts_total))
+            .collect();
+        known.sort();
+        known
+    };
+    let base = |of: &[(&str, u64)]| -> Vec<(String, Option<u64>)> {
+        of.iter()
+            .map(|(uid, taken)| ((*uid).to_owned(), Some(*taken)))
+            .collect()
+    };
+    let mut memory = RolloutMemory::default();
+    memory.begin("b", &loads(&[("p", 1, 10), ("q", 1, 20), ("r", 1, 30)]));
+    memory.begin("b", &loads(&[("p", 1, 11), ("q", 2, 5)]));
+    assert_eq!(known(&memory), base(&[("p", 10), ("q", 5)]));
+    memory.begin("b", &loads(&[("p", 1, 12), ("q", 2, 6)]));
+    assert_eq!(known(&memory), base(&[("p", 10), ("q", 5)]));
+    memory.begin("c", &loads(&[("p", 1, 13), ("q", 2, 7)]));
+    assert_eq!(known(&memory), base(&[("p", 13), ("q", 7)]));
+}

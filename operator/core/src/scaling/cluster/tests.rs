@@ -327,7 +327,10 @@ fn starts_are_measured_by_the_middle_one() {
         serde_json::from_value(serde_json::json!({
             "metadata": {"creationTimestamp": born},
             "status": {
-                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": ready}],
+                "conditions": [
+                    {"type": "Initialized", "status": "True", "lastTransitionTime": born},
+                    {"type": "Ready", "status": "True", "lastTransitionTime": ready},
+                ],
                 "containerStatuses": [
                     {"name": "proxy", "image": "", "imageID": "", "ready": true, "restartCount": restarts},
                 ],
@@ -373,4 +376,72 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_pool_beside_one_who_only_observes_goes_by_those_that_there_are() {
+    let mut world = World::new(ScalingMode::Observe, 2);
+    world.settings.predict.enabled = false;
+    world.settings.max = 6;
+    world.pool = AUTO;
+    world.seconds(15_000, 10);
+    world.seconds(45_000, 30);
+    let shown = world.scaler.shown();
+    assert_eq!((shown.desired, world.replicas), (5, 2));
+    assert_eq!(shown.warm.as_ref().map(|warm| warm.desired), Some(3));
+}
+
+#[test]
+fn a_decision_is_applied_by_the_write_of_its_own_count() {
+    let mut world = World::new(ScalingMode::Scale, 2);
+    for _ in 0..20 {
+        world.second(Some(35_000), false);
+    }
+    let applied = |world: &mut World, count: u32| {
+        world.scaler.applied(count);
+        world
+            .scaler
+            .shown()
+            .last_decision
+            .as_ref()
+            .map(|last| (last.to, last.applied))
+    };
+    assert_eq!(applied(&mut world, 7), Some((4, false)));
+    assert_eq!(applied(&mut world, 4), Some((4, true)));
+}
+
+#[test]
+fn what_is_remembered_can_be_read_again() {
+    let mut world = World::new(ScalingMode::Scale, 2);
+    world.seconds(15_000, 10);
+    let state = world.scaler.state();
+    let (_, outcome) = ClusterScaler::new(&world.settings, Some(&state), None);
+    assert_eq!(outcome, Ok(()));
+}
+
+#[test]
+fn who_has_not_observed_begins_from_what_is_asked_for() {
+    let begun = |was: ScalingMode, desired: u32| {
+        let mut world = World::new(ScalingMode::Observe, 3);
+        let shown = ScalingStatus {
+            mode: was,
+            desired,
+            ..ScalingStatus::default()
+        };
+        world.scaler = ClusterScaler::new(&world.settings, None, Some(&shown)).0;
+        world.second(None, false);
+        world.scaler.shown().desired
+    };
+    assert_eq!(begun(ScalingMode::Observe, 7), 7);
+    assert_eq!(begun(ScalingMode::Observe, 0), 3);
+    assert_eq!(begun(ScalingMode::Scale, 7), 3);
+}
+
+#[test]
+fn the_memory_is_kept_beside_the_cluster_with_its_label() {
+    let config_map = history_config_map("prod", "iot", OwnerReference::default(), String::new());
+    let metadata = config_map.metadata;
+    assert_eq!(metadata.namespace.as_deref(), Some("iot"));
+    let expected = (labels::CLUSTER.to_owned(), "prod".to_owned());
+    assert_eq!(metadata.labels, Some([expected].into()));
 }

@@ -196,6 +196,11 @@ fn only_proxies_of_the_cluster_that_have_an_address_are_asked() {
     let mut leaving = pod(Some("active"), "proxy", "u", Some("10.0.0.1"));
     leaving.status.as_mut().unwrap().conditions = None;
     assert_eq!(part(&leaving), Some(Part::Leaving));
+    for (type_, status) in [("Ready", "False"), ("Initialized", "True")] {
+        let conditions = serde_json::json!([{"type": type_, "status": status}]);
+        leaving.status.as_mut().unwrap().conditions = serde_json::from_value(conditions).unwrap();
+        assert_eq!(part(&leaving), Some(Part::Leaving), "{type_} {status}");
+    }
 }
 
 proptest! {
@@ -225,4 +230,50 @@ proptest! {
             prop_assert_eq!(sample.is_partial, !all_answered);
         }
     }
+}
+
+#[test]
+fn what_proxies_said_that_are_gone_is_forgotten() {
+    let mut fleet = Fleet::default();
+    for uid in ["a", "b", "c"] {
+        fleet.take(uid, load(1, 1_000, 10, 0), s(1));
+    }
+    fleet.keep_only(&[member("b", Part::Serving), member("d", Part::Waiting)]);
+    assert_eq!(fleet.known.keys().collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn one_that_leaves_and_has_said_little_spoils_no_sum() {
+    let members = [member("a", Part::Serving), member("b", Part::Leaving)];
+    let mut fleet = Fleet::default();
+    fleet.take("a", load(1, 1_000, 10, 0), s(1));
+    fleet.take("a", load(1, 2_000, 10, 50), s(2));
+    fleet.take("b", load(1, 2_000, 10, 900), s(2));
+    let values = fleet.sample(&members, s(2), NOW).values;
+    assert_eq!(values[Signal::PublishesInPerSecond], Some(50.0));
+}
+
+#[test]
+fn a_limit_of_nothing_is_none() {
+    let members = [member("a", Part::Serving)];
+    let answer = |uptime_ms| Load {
+        cpu: Some(Cpu {
+            usage_us_total: Some(uptime_ms),
+            limit_millicores: Some(0),
+            ..Cpu::default()
+        }),
+        memory: Some(Memory {
+            used_bytes: Some(384),
+            limit_bytes: Some(0),
+        }),
+        ..load(1, uptime_ms, 0, 0)
+    };
+    let mut fleet = Fleet::default();
+    fleet.take("a", answer(1_000), s(1));
+    fleet.take("a", answer(2_000), s(2));
+    let values = fleet.sample(&members, s(2), NOW).values;
+    assert_eq!(
+        (values[Signal::CpuPercent], values[Signal::MemoryPercent]),
+        (None, None)
+    );
 }
