@@ -66,7 +66,7 @@ impl Readers {
             self.changes.change(name);
             return;
         }
-        self.bytes += topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        self.bytes += filter_bytes(topic_filter);
         let readers = FilterReaders {
             floors: Floors::One(floor),
             ensured,
@@ -106,7 +106,7 @@ impl Readers {
         self.by_filter.remove(&name);
         self.trims.remove(&name);
         self.changes.remove(name.clone());
-        self.bytes -= topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        self.bytes -= filter_bytes(topic_filter);
         notes.send(
             shard,
             Note::Drop {
@@ -192,7 +192,7 @@ impl Readers {
             readers.floors.add(floor);
             return;
         }
-        self.bytes += topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        self.bytes += filter_bytes(topic_filter);
         let readers = FilterReaders {
             floors: Floors::One(floor),
             ensured: Position::default(),
@@ -219,6 +219,11 @@ impl Readers {
     pub(super) fn mark_all(&mut self) {
         self.by_filter.keys().for_each(|name| self.changes.change(name.clone()));
     }
+}
+
+/// What a filter with readers is charged with at each shard, in bytes.
+pub(super) fn filter_bytes(topic_filter: &Bytes) -> u64 {
+    topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES
 }
 
 impl Floors {
