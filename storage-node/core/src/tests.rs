@@ -1,6 +1,7 @@
 //! The node as its proxies see it: small worlds of a core and proxies that keep to the contract.
 
 mod attaching;
+mod counting;
 mod disk;
 mod flapping;
 mod inspecting;

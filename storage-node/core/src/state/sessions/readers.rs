@@ -86,7 +86,7 @@ impl Readers {
             self.changes.change(name);
             return;
         }
-        self.bytes += topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        self.bytes += filter_bytes(topic_filter);
         let readers = FilterReaders {
             floors: Floors::One(floor),
             ensured,
@@ -126,7 +126,7 @@ impl Readers {
         self.by_filter.remove(&name);
         self.trims.remove(&name);
         self.changes.remove(name.clone());
-        self.bytes -= topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        self.bytes -= filter_bytes(topic_filter);
         notes.send(
             shard,
             Note::Drop {
@@ -225,7 +225,7 @@ impl Readers {
             readers.floors.add(floor);
             return;
         }
-        self.bytes += topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        self.bytes += filter_bytes(topic_filter);
         let readers = FilterReaders {
             floors: Floors::One(floor),
             ensured: Position::default(),
@@ -252,6 +252,11 @@ impl Readers {
     pub(super) fn mark_all(&mut self) {
         self.by_filter.keys().for_each(|name| self.changes.change(name.clone()));
     }
+}
+
+/// What a filter with readers is charged with at each shard, in bytes.
+pub(super) fn filter_bytes(topic_filter: &Bytes) -> u64 {
+    topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES
 }
 
 impl Floors {

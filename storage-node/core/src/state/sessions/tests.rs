@@ -511,3 +511,41 @@ fn what_is_charged_is_given_back() {
     b.take_notes(T1);
     assert_eq!(b.notes.bytes(), 0);
 }
+
+#[test]
+fn a_session_is_charged_with_what_was_foreseen_for_it() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    assert_eq!(b.sessions.bytes(), 385);
+    assert_eq!(StoredSessions::cost_of_new(&client("c")), 385);
+    let kept = message(None);
+    let kept_bytes = kept.charged_bytes() as u64;
+    let sending = SessionChange::Sending {
+        packet_id: packet(1),
+        shard: T0,
+        position: Position(9),
+        qos: QoS::AtLeastOnce,
+        shared: Some(client("$share/g/a")),
+        message: Some(Box::new(kept)),
+    };
+    let both = [(T0, 5), (T1, 6)];
+    for (change, added, foreseen) in [
+        // A filter at two shards, with a cursor and a first reader at each.
+        (subscribe("a/+", QoS::AtLeastOnce, &both), 841, 841),
+        (subscribe("a/+", QoS::AtMostOnce, &both), 0, 841),
+        (advance(T0, 8, &[10, 12]), 20, 68),
+        (sending, 10 + kept_bytes + 96, 10 + kept_bytes + 96),
+    ] {
+        let before = b.sessions.bytes();
+        let cost = StoredSessions::cost_of(std::slice::from_ref(&change));
+        b.update("c", 1, &[change]);
+        assert_eq!((b.sessions.bytes() - before, cost), (added, foreseen));
+    }
+    let held = b.stored("c", 1).clone();
+    let mut fresh = Bench::default();
+    let foreseen = StoredSessions::cost_of_stored(&client("c"), &held);
+    fresh
+        .sessions
+        .register(&client("c"), epoch(1), 60, Some(&held), &mut fresh.notes);
+    assert_eq!(foreseen - fresh.sessions.bytes(), 96, "its cursors were counted twice");
+}
