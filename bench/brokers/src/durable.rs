@@ -250,8 +250,9 @@ fn heading(keepers: &[Keeper], rounds: u32, long_rounds: u32, amount: Amount) ->
          brokers on the same CPUs and the same disk, nothing pinned; payload {} bytes. Median [least, most]; \
          `to nats-server` and `to Mosquitto` are the first figure over theirs in the same round. CPU and memory are those \
          of all processes of a broker. `raw flush` is the disk by itself, just before: 4 KiB over old bytes and fdatasync. \
-         Bytes by the kernel are all that a broker made it write, and with them the zeros that Freshet fills a new segment \
-         of its log with, up to 64 MiB. Every run fails unless all that was sent was delivered once and in order.\n",
+         Bytes by the kernel are what it has put down to a broker: the whole of each folio in which a byte was changed, \
+         which is up to 1 MiB in a file that was filled at once, as a segment of Freshet's log is; only the changed \
+         blocks of it go to the disk. Every run fails unless all that was sent was delivered once and in order.\n",
         versions.join(", "),
         machine()?,
         amount.timing.measured.as_secs_f64(),

@@ -46,7 +46,7 @@ pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
 pub struct ProcessIo {
     /// Sockets are not in it.
     pub read_bytes: u64,
-    /// Whole pages, as soon as they are to be written.
+    /// Whole folios of the page cache, as soon as a byte of them is to be written: more than goes to the disk.
     pub written_bytes: u64,
 }
 
