@@ -86,7 +86,7 @@ impl Readers {
             self.changes.change(name);
             return;
         }
-        self.bytes += filter_bytes(topic_filter);
+        self.bytes += topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
         let readers = FilterReaders {
             floors: Floors::One(floor),
             ensured,
@@ -126,7 +126,7 @@ impl Readers {
         self.by_filter.remove(&name);
         self.trims.remove(&name);
         self.changes.remove(name.clone());
-        self.bytes -= filter_bytes(topic_filter);
+        self.bytes -= topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
         notes.send(
             shard,
             Note::Drop {
@@ -225,7 +225,7 @@ impl Readers {
             readers.floors.add(floor);
             return;
         }
-        self.bytes += filter_bytes(topic_filter);
+        self.bytes += topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
         let readers = FilterReaders {
             floors: Floors::One(floor),
             ensured: Position::default(),
@@ -252,11 +252,6 @@ impl Readers {
     pub(super) fn mark_all(&mut self) {
         self.by_filter.keys().for_each(|name| self.changes.change(name.clone()));
     }
-}
-
-/// What a filter with readers is charged with at each shard, in bytes.
-pub(super) fn filter_bytes(topic_filter: &Bytes) -> u64 {
-    topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES
 }
 
 impl Floors {
@@ -304,5 +299,28 @@ impl Floors {
             Self::One(one) => *one,
             Self::Many(many) => many.first_key_value().map_or(Position::default(), |(floor, _)| *floor),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_are_counted_as_far_as_they_were_asked_for() {
+        let (mut readers, mut notes) = (Readers::default(), Effects::default());
+        let (shard, filter) = (ShardId(0), Bytes::from_static(b"a"));
+        let look = |readers: &Readers, most| {
+            let look = readers.look(shard, &filter, most).unwrap();
+            (look.count, look.at_least, look.least.0)
+        };
+        readers.add(shard, &filter, Position(7), Position(1), &mut notes);
+        assert_eq!(look(&readers, 1), (1, false, 7));
+        // Two have come as far as each other.
+        for floor in [5, 5, 9] {
+            readers.add(shard, &filter, Position(floor), Position(1), &mut notes);
+        }
+        assert_eq!(look(&readers, 3), (4, false, 5));
+        assert_eq!(look(&readers, 2), (3, true, 5));
     }
 }

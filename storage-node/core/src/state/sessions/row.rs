@@ -6,7 +6,7 @@ use freshet_storage_contract::{
     StoredSession, StoredSubscription, SubscriptionStart,
 };
 
-use super::readers::{Readers, filter_bytes};
+use super::readers::Readers;
 use crate::codec::{Code, DecodeError, Reader, code_fields};
 use crate::planted::planted;
 use crate::state::effects::Effects;
@@ -411,7 +411,8 @@ impl Code for SessionRow {
 /// What a change adds to a session, at most, in bytes.
 pub(super) fn cost_of(change: &SessionChange) -> u64 {
     match change {
-        SessionChange::Subscribe(subscription) => subscription_cost(subscription),
+        // A filter is charged where its readers are, too.
+        SessionChange::Subscribe(subscription) => subscription_bytes(subscription) * 2,
         SessionChange::Advance(cursor) => ENTRY_BYTES + cursor.beyond.len() as u64 * NUMBER_BYTES,
         SessionChange::Sending { shared, message, .. } => {
             ENTRY_BYTES * 2 + taken_bytes(shared.as_ref(), message.as_deref())
@@ -424,7 +425,11 @@ pub(super) fn cost_of(change: &SessionChange) -> u64 {
 pub(super) fn cost_of_stored(session: &StoredSession) -> u64 {
     let beyond: usize = session.cursors.iter().map(|c| c.beyond.len()).sum();
     let entries = session.cursors.len() + session.outbound.len();
-    session.subscriptions.iter().map(subscription_cost).sum::<u64>()
+    session
+        .subscriptions
+        .iter()
+        .map(|s| subscription_bytes(s) * 2)
+        .sum::<u64>()
         + session.outbound.iter().map(exchange_bytes).sum::<u64>()
         + entries as u64 * ENTRY_BYTES
         + beyond as u64 * NUMBER_BYTES
@@ -436,12 +441,6 @@ fn exchange_bytes(exchange: &OutboundExchange) -> u64 {
 
 fn taken_bytes(shared: Option<&Bytes>, message: Option<&Message>) -> u64 {
     shared.map_or(0, |name| name.len() as u64) + message.map_or(0, |message| message.charged_bytes() as u64)
-}
-
-/// What a subscription adds at most: at each of its shards it may begin a cursor, and be the first reader of its filter.
-fn subscription_cost(subscription: &StoredSubscription) -> u64 {
-    let at_each_shard = ENTRY_BYTES + filter_bytes(&subscription.topic_filter);
-    subscription_bytes(subscription) + subscription.starts.len() as u64 * at_each_shard
 }
 
 fn subscription_bytes(subscription: &StoredSubscription) -> u64 {

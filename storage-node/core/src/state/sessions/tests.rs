@@ -1,5 +1,7 @@
 //! Stored sessions by themselves: what changes do, and what other shards are told.
 
+mod prices;
+
 use freshet_storage_contract::{
     Cursor, Message, OutboundStage, PacketId, Position, PublisherId, QoS, StoredSubscription, SubscriptionOptions,
     SubscriptionStart, Term,
@@ -476,76 +478,4 @@ fn a_session_that_nobody_was_told_of_begins_anew() {
     assert!(!b.attach_untold("c", 5, true));
     b.sessions.has_packets(&name, epoch(5), T0, &mut b.notes);
     assert!(b.attach_untold("c", 6, false));
-}
-
-#[test]
-fn what_is_charged_is_given_back() {
-    let mut b = Bench::default();
-    for name in ["c", "d"] {
-        b.attach(name, 1, false);
-        b.update(
-            name,
-            1,
-            &[
-                subscribe("a/+", QoS::AtLeastOnce, &[(T0, 5), (T1, 6)]),
-                subscribe("b", QoS::AtMostOnce, &[]),
-                advance(T0, 8, &[10, 12]),
-                SessionChange::Sending {
-                    packet_id: packet(1),
-                    shard: T0,
-                    position: Position(9),
-                    qos: QoS::AtLeastOnce,
-                    shared: Some(client("$share/g/a")),
-                    message: Some(Box::new(message(Some(9)))),
-                },
-            ],
-        );
-        b.sessions.has_packets(&client(name), epoch(1), T1, &mut b.notes);
-    }
-    assert!(b.sessions.bytes() > 0);
-    b.attach("c", 2, true);
-    b.sessions.detach(&client("c"), epoch(2), 0, 0, &mut b.notes);
-    b.sessions.detach(&client("d"), epoch(1), 0, 0, &mut b.notes);
-    assert_eq!((b.sessions.bytes(), b.sessions.len()), (0, 0));
-    b.take_notes(T0);
-    b.take_notes(T1);
-    assert_eq!(b.notes.bytes(), 0);
-}
-
-#[test]
-fn a_session_is_charged_with_what_was_foreseen_for_it() {
-    let mut b = Bench::default();
-    b.attach("c", 1, false);
-    assert_eq!(b.sessions.bytes(), 385);
-    assert_eq!(StoredSessions::cost_of_new(&client("c")), 385);
-    let kept = message(None);
-    let kept_bytes = kept.charged_bytes() as u64;
-    let sending = SessionChange::Sending {
-        packet_id: packet(1),
-        shard: T0,
-        position: Position(9),
-        qos: QoS::AtLeastOnce,
-        shared: Some(client("$share/g/a")),
-        message: Some(Box::new(kept)),
-    };
-    let both = [(T0, 5), (T1, 6)];
-    for (change, added, foreseen) in [
-        // A filter at two shards, with a cursor and a first reader at each.
-        (subscribe("a/+", QoS::AtLeastOnce, &both), 841, 841),
-        (subscribe("a/+", QoS::AtMostOnce, &both), 0, 841),
-        (advance(T0, 8, &[10, 12]), 20, 68),
-        (sending, 10 + kept_bytes + 96, 10 + kept_bytes + 96),
-    ] {
-        let before = b.sessions.bytes();
-        let cost = StoredSessions::cost_of(std::slice::from_ref(&change));
-        b.update("c", 1, &[change]);
-        assert_eq!((b.sessions.bytes() - before, cost), (added, foreseen));
-    }
-    let held = b.stored("c", 1).clone();
-    let mut fresh = Bench::default();
-    let foreseen = StoredSessions::cost_of_stored(&client("c"), &held);
-    fresh
-        .sessions
-        .register(&client("c"), epoch(1), 60, Some(&held), &mut fresh.notes);
-    assert_eq!(foreseen - fresh.sessions.bytes(), 96, "its cursors were counted twice");
 }
