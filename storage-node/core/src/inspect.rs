@@ -385,3 +385,16 @@ pub struct GroupView {
     /// Messages that the windows of its members take together.
     pub window: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wide_number_is_written_to_the_last_digit() {
+        let text = String::from(Wide(u64::MAX));
+        assert_eq!(text, "18446744073709551615");
+        assert_eq!(Wide::try_from(text), Ok(Wide(u64::MAX)));
+        assert!(Wide::try_from("-1".to_owned()).is_err());
+    }
+}

@@ -150,6 +150,15 @@ impl World {
         attached
     }
 
+    /// A proxy comes that has seen a later term than the node's.
+    fn raise_term(&mut self, proxy: u128) {
+        let mut ahead = self.attach_frame(proxy);
+        ahead.highest_term = Term(TERM.0 + 50);
+        self.proxies.insert(proxy, Proxy::default());
+        self.core.attach(&ahead, self.now, &mut self.out).unwrap();
+        self.collect();
+    }
+
     fn credit(&mut self, proxy: u128, bytes: u64) {
         self.control(proxy, DeliveryControl::Credit { bytes });
     }

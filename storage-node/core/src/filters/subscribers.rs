@@ -45,3 +45,24 @@ impl<S: Copy + Eq> Subscribers<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_registers_again_is_there_once() {
+        let mut all = Subscribers::None;
+        for subscriber in [1, 1, 2, 2, 1] {
+            all.insert(subscriber);
+        }
+        assert_eq!(all.as_slice(), [1, 2]);
+        all.remove(3);
+        all.remove(1);
+        assert_eq!(all.as_slice(), [2]);
+        all.remove(1);
+        assert!(!all.is_empty());
+        all.remove(2);
+        assert!(all.is_empty());
+    }
+}

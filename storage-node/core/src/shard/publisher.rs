@@ -267,4 +267,18 @@ mod tests {
         take(&mut p, 1..=MAX_UNDER_WAY as u64);
         assert_eq!(p.take(PublishSeq(MAX_UNDER_WAY as u64 + 1)), Number::TooMany);
     }
+    #[test]
+    fn a_busy_publisher_gives_its_memory_back_when_it_is_idle() {
+        let mut p = Publisher::default();
+        let last = 20 * IDLE_CAPACITY as u64;
+        take(&mut p, 1..=last);
+        for seq in 1..=last {
+            p.routed(PublishSeq(seq), 0, Delivered);
+        }
+        answers(&mut p);
+        assert!(p.waiting.capacity() <= 2 * IDLE_CAPACITY, "{}", p.waiting.capacity());
+        p.renewed();
+        p.renewed();
+        assert!(p.answered.capacity() <= 2 * IDLE_CAPACITY, "{}", p.answered.capacity());
+    }
 }

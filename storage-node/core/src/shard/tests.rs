@@ -368,3 +368,27 @@ fn a_publication_that_comes_again_before_the_first_is_committed_is_known() {
     b.commit(2);
     assert_eq!(b.take_payloads(), ["once"]);
 }
+
+#[test]
+fn what_is_queued_waits_for_room_in_memory_as_for_room_on_disk() {
+    let mut b = bench();
+    b.settings.disk_bytes = 1 << 40;
+    b.run(|shard, key, turn| shard.ensure_durable(key, ensure("t"), turn));
+    b.commit(1);
+    b.publish(1, "first", QoS::AtLeastOnce, false);
+    b.commit(1);
+    let one = b.usage.queued_bytes;
+    assert_eq!(b.usage.queue_memory_bytes, one);
+    let (disk, memory) = (b.settings.most_queued_bytes(), b.settings.most_queue_memory_bytes());
+    // Other shards have the rest.
+    b.usage.queued_bytes = disk - one + 1;
+    b.publish(2, "other", QoS::AtLeastOnce, false);
+    assert_eq!(b.shard.log.proposed.len(), 0);
+    b.usage.queued_bytes = disk - one;
+    b.usage.queue_memory_bytes = memory - one + 1;
+    b.run(|shard, _, turn| shard.submit_held(turn));
+    assert_eq!(b.shard.log.proposed.len(), 0);
+    b.usage.queue_memory_bytes = memory - one;
+    b.run(|shard, _, turn| shard.submit_held(turn));
+    assert_eq!(b.shard.log.proposed.len(), 1);
+}

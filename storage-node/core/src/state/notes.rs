@@ -39,3 +39,42 @@ impl Charged for Note {
         bytes + OVERHEAD_BYTES
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_charged_for_what_it_names() {
+        let (name, position) = (Bytes::from_static(b"four"), Position(1));
+        let generation = SessionEpoch::default();
+        let named = [
+            Note::Confirm {
+                topic_filter: name.clone(),
+                ensured: position,
+            },
+            Note::Drop {
+                topic_filter: name.clone(),
+                ensured: position,
+            },
+            Note::HasPackets {
+                client_id: name.clone(),
+                generation,
+            },
+            Note::ForgetPackets {
+                client_id: name.clone(),
+                generation,
+            },
+            Note::Keep {
+                group: name.clone(),
+                position,
+            },
+        ];
+        for note in named {
+            assert_eq!(note.charged_bytes(), 4 + 64, "{note:?}");
+        }
+        let filters = vec![(name, position); 2];
+        assert_eq!(Note::Trim { filters }.charged_bytes(), 64 + 2 * (4 + 64));
+        assert_eq!(Note::ReleaseKept { position }.charged_bytes(), 64);
+    }
+}

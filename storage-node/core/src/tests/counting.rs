@@ -63,7 +63,8 @@ fn what_is_queued_and_read_is_counted() {
         pulled_messages_total: 3,
         attaches_total: 2,
         sessions_resumed_total: 1,
-        session_updates_total: 1,
+        // One of them says that the client knows of its session.
+        session_updates_total: 2,
         ..ShardCounters::default()
     };
     assert_eq!(counters(&w), expected);
@@ -101,9 +102,80 @@ fn what_limits_and_a_full_disk_refuse_or_drop_is_counted_by_its_cause() {
         disk_full_refused_total: 1,
         retained_refused_total: 1,
         attaches_total: 1,
-        session_updates_total: 1,
+        // One of them says that the client knows of its session.
+        session_updates_total: 2,
         ..ShardCounters::default()
     };
     assert_eq!(counters(&w), expected);
     assert_eq!((gauges(&w).queued_rows, gauges(&w).queued_bytes), (0, 0));
+}
+
+#[test]
+fn what_a_shard_holds_is_shown_with_what_it_is_charged() {
+    let mut w = world();
+    w.attach(A);
+    w.subscribe(A, 1, "a/+");
+    w.subscribe(A, 2, "b");
+    w.attach_session(A, 1, "c", None);
+    let (kept, sent, queued) = (retained("r", "1"), qos_1("b", "22"), qos_1("q", "333"));
+    let [kept_bytes, sent_bytes, queued_bytes] = [&kept, &sent, &queued].map(|m| m.charged_bytes() as u64);
+    w.publish(A, kept);
+    w.publish(A, sent);
+    let expected = ShardGauges {
+        filters_one_shard: 1,
+        filters_all_shards: 1,
+        // Two levels, and a filter without wildcards.
+        interest_bytes: (3 + 2 * 176) + (1 + 160),
+        sessions: 1,
+        sessions_stored: 1,
+        // Connected, and stored.
+        session_bytes: (320 + 1) + (384 + 1),
+        retained_messages: 1,
+        retained_bytes: kept_bytes,
+        ring_deliveries: 1,
+        // With the one filter that it is sent for.
+        ring_bytes: sent_bytes + 4,
+        publications_waiting: 1,
+        ..ShardGauges::default()
+    };
+    assert_eq!(gauges(&w), expected);
+    w.acknowledge(A);
+    let epoch = w.begin(A, 2, "s");
+    let starts = w.ensure(A, "s", "q");
+    w.change(A, "s", epoch, vec![stored::subscription("q", starts)]);
+    w.disconnect(A, "s", epoch, None);
+    w.publish(A, queued);
+    let expected = ShardGauges {
+        interest_bytes: expected.interest_bytes + (1 + 160) + 1 + 240,
+        sessions_stored: 2,
+        sessions_offline: 1,
+        // The session, its subscription at a shard, its cursor, and the filter that it is the first to read.
+        session_bytes: expected.session_bytes + (384 + 1) + (1 + 128 + 48) + 48 + (1 + 256),
+        durable_filters: 1,
+        queued_rows: 1,
+        queued_messages: 1,
+        queued_bytes: queued_bytes + 16,
+        queued_resident_bytes: queued_bytes,
+        ring_deliveries: 0,
+        ring_bytes: 0,
+        publications_waiting: 0,
+        ..expected
+    };
+    assert_eq!(gauges(&w), expected);
+}
+
+#[test]
+fn more_filters_than_can_be_remembered_as_missing_end_the_link() {
+    let mut w = World::new(StorageSettings {
+        interest_bytes: 0,
+        ..settings(1)
+    });
+    w.attach(A);
+    let changes = (0..=65_536).map(|id| InterestChange::Add {
+        filter_id: FilterId(id),
+        topic_filter: Bytes::from_static(b"a"),
+    });
+    w.change_interest(A, S0, changes.collect());
+    assert!(matches!(w.closed(A), Some(LinkFault::TooMuchUnderWay { .. })));
+    assert_eq!(counters(&w).filters_refused_total, 65_537);
 }

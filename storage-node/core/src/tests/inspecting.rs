@@ -1,9 +1,11 @@
 //! What people are shown of a node: it is what there is, it comes in pages, and it ends at its bounds.
 
-use freshet_storage_contract::{Cursor, ExactlyOnce, PacketId, Position, SessionChange};
+use std::collections::BTreeSet;
+
+use freshet_storage_contract::{Cursor, ExactlyOnce, PacketId, Position, SessionChange, SubscriptionStart};
 
 use super::*;
-use crate::inspect::{MOST_COUNTED, QueueView, SessionView, WaitsFor};
+use crate::inspect::{MOST_COUNTED, MOST_ENTRIES, QueueView, SessionView, WaitsFor};
 
 const OTHER: u128 = B;
 
@@ -86,7 +88,7 @@ fn a_session_is_shown_with_what_it_has_subscribed_to_and_missed() {
         (2, false),
         "each message once"
     );
-    assert!(stored.queued.bytes > 0);
+    assert_eq!(stored.queued.bytes, 2 * qos_1("a/1", "one").charged_bytes() as u64);
     assert_eq!(stored.queued.oldest_age_ms, Some(5_000));
     assert_eq!((stored.expiry_interval_s, stored.ends_in_ms), (60, Some(55_000)));
     assert_eq!(stored.cursors.len(), 4);
@@ -259,7 +261,8 @@ fn the_queues_of_a_filter_say_who_reads_them_and_how_old_they_are() {
         );
         assert_eq!(queue.oldest.as_ref().unwrap().age_ms, 3_000);
         assert!(queue.least_acknowledged.unwrap() < queue.oldest.as_ref().unwrap().position);
-        assert!(queue.bytes > 0 && queue.group.is_none());
+        assert_eq!(queue.bytes, 2 * qos_1("a", "1").charged_bytes() as u64);
+        assert!(queue.group.is_none());
     }
     assert_eq!(w.queues("b"), []);
     // Live interest queues nothing.
@@ -330,5 +333,90 @@ fn shards_say_what_they_hold_and_which_proxies_there_are() {
             "there is no disk"
         );
         assert_eq!(shard.positions.applied, shard.positions.proposed);
+    }
+}
+
+#[test]
+fn the_queues_of_a_filter_come_in_pages_of_whole_shards() {
+    let shards = 40;
+    let mut w = two_proxies(shards);
+    let mut covered = BTreeSet::new();
+    for client in (0..).map(|number| format!("c{number}")) {
+        if covered.insert(w.session_shard(&client)) {
+            w.begin_with(&client, &["#"]);
+        }
+        if covered.len() == usize::from(shards) {
+            break;
+        }
+    }
+    // One at each shard for each shard of sessions.
+    let first = w.core.inspect_queues("#", S0, w.now);
+    assert_eq!((first.queues.len(), first.next), (1_000, Some(25)));
+    let rest = w.core.inspect_queues("#", ShardId(25), w.now);
+    assert_eq!((rest.queues.len(), rest.next), (600, None));
+    assert!(rest.queues.iter().all(|queue| queue.shard >= 25));
+}
+
+#[test]
+fn a_filter_of_one_shard_is_looked_for_there_alone() {
+    let mut w = two_proxies(4);
+    w.begin_with("c", &["a"]);
+    let [only] = w.shards_of("a")[..] else { panic!() };
+    let queues = |from| w.core.inspect_queues("a", ShardId(from), w.now).queues.len();
+    assert_eq!((queues(0), queues(only.0), queues(only.0 + 1)), (1, 1, 0));
+    assert_eq!(
+        w.core.inspect_sessions("", None, 0, w.now).sessions.len(),
+        1,
+        "one at least"
+    );
+}
+
+#[test]
+fn a_session_that_is_being_taken_over_says_by_whom() {
+    let mut w = two_proxies(4);
+    w.begin_with("c", &["a"]);
+    w.ask_session(OTHER, 2, "c", false, None);
+    let view = w.look_at("c");
+    let connection = view.connection.unwrap();
+    assert_eq!(
+        (connection.proxy.as_str(), connection.expiry_interval_s),
+        ("proxy-a", 1_000)
+    );
+    assert_eq!(connection.epoch, "100.1");
+    assert_eq!(connection.taken_over_by.as_deref(), Some("proxy-b"));
+}
+
+#[test]
+fn a_will_that_waits_says_when_it_is_due() {
+    let mut w = two_proxies(4);
+    let will = Will {
+        message: message("gone", "secret", QoS::AtLeastOnce),
+        delay_interval_s: 30,
+    };
+    let epoch = w.attach_session(A, 1, "c", Some(will));
+    w.detach_session(A, "c", epoch, DetachReason::WillDue);
+    w.pass_ms_with(5_000, &[A, OTHER]);
+    let view = w.look_at("c");
+    let will = view.will.unwrap();
+    assert_eq!(view.connection, None);
+    assert_eq!((will.delay_interval_s, will.due_in_ms), (None, Some(25_000)));
+    assert_eq!((will.topic_name.as_str(), will.payload_bytes), ("gone", 6));
+}
+
+#[test]
+fn what_is_listed_of_a_session_is_cut_and_counted() {
+    for count in [MOST_ENTRIES, MOST_ENTRIES + 1] {
+        let mut w = two_proxies(1);
+        let epoch = w.begin(A, 1, "c");
+        let start = SubscriptionStart {
+            shard: S0,
+            position: Position(1),
+        };
+        let filters = (0..count).map(|number| stored::subscription(&format!("f/{number}"), vec![start]));
+        w.change(A, "c", epoch, filters.collect());
+        let stored = w.look_at("c").stored.unwrap();
+        assert_eq!(stored.subscriptions.len(), MOST_ENTRIES);
+        assert_eq!(stored.subscriptions_total, count as u64);
+        assert_eq!(stored.queued.at_least, count > MOST_ENTRIES);
     }
 }

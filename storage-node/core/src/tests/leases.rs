@@ -14,6 +14,8 @@ fn a_renewed_lease_holds_and_one_that_is_not_renewed_ends() {
     let stats = w.core.stats();
     assert_eq!((stats.incarnations, stats.leases_expired_total), (0, 1));
     assert!(w.facts.iter().any(|f| matches!(f, StorageFact::IncarnationGone { .. })));
+    let leases = w.core.proxy_leases();
+    assert_eq!((leases.held.len(), leases.lost.contains("proxy-a")), (0, true));
     assert_eq!(w.closed(A), Some(&LinkFault::LeaseExpired));
     assert_eq!(
         w.try_attach(A),

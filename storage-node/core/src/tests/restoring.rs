@@ -122,3 +122,42 @@ fn a_log_that_does_not_reach_back_to_the_checkpoint_is_refused() {
     let refused = replay(&mut from_rows(), &records[covered + 1..]);
     assert_eq!(refused, Err(RestoreError::Missing { shard, known, found }));
 }
+
+#[test]
+fn what_is_flushed_is_shown_beside_what_was_proposed() {
+    let (mut w, mut records) = node_with_records();
+    let positions = |w: &World| {
+        let (shard, positions) = w.core.inspect_positions().next().unwrap();
+        assert_eq!(shard, S0);
+        (positions.proposed.0, positions.flushed.unwrap().0, positions.applied.0)
+    };
+    let last = records.last().unwrap().1.0;
+    assert_eq!(positions(&w), (last, last, last));
+    w.ask_session(A, 1, "d", false, None);
+    let (proposed, ..) = positions(&w);
+    assert!(proposed > last);
+    assert_eq!(positions(&w), (proposed, last, last));
+    flush(&mut w, &mut records);
+    assert_eq!(positions(&w), (proposed, proposed, proposed));
+}
+
+#[test]
+fn a_renewal_is_answered_when_what_came_before_it_is_safe() {
+    let (mut w, mut records) = node_with_records();
+    w.attach(B);
+    w.ask_session(A, 1, "d", false, None);
+    records.extend(w.core.take_records());
+    let earlier = records.last().unwrap().1;
+    w.ask_session(A, 1, "e", false, None);
+    for proxy in [A, B] {
+        w.operate(proxy, Operation::RenewLease);
+    }
+    w.core.flushed(&[(S0, earlier)], w.now, &mut w.out);
+    w.collect();
+    assert_eq!(w.take_answers(B), []);
+    w.lose_link(A);
+    w.take_answers(A);
+    flush(&mut w, &mut records);
+    assert_eq!(w.take_answers(B), [Answer::LeaseRenewed]);
+    assert_eq!(w.take_answers(A), [], "nobody is there who waits for it");
+}

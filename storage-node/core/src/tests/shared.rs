@@ -467,3 +467,33 @@ fn a_thousand_groups_of_the_same_clients_take_each_message_once_and_cost_little(
     }
     assert_eq!((gauges(&w).queued_rows, gauges(&w).queued_bytes), (0, 0));
 }
+
+#[test]
+fn a_group_that_nobody_names_to_a_later_leader_ends() {
+    let mut w = world();
+    w.attach(A);
+    w.share(A, 1, ("g", "a"), 1, 10);
+    w.publish(A, qos_1("a", "1"));
+    w.raise_term(B);
+    let left = gauges(&w);
+    assert_eq!((left.shared_groups, left.queued_rows), (0, 0));
+}
+
+#[test]
+fn a_message_whose_time_has_just_come_is_passed_over() {
+    let mut w = world();
+    w.attach(A);
+    w.share(A, 1, ("g", "a"), 1, 1);
+    let brief = Message {
+        message_expiry_interval_s: Some(1),
+        ..qos_1("a", "2")
+    };
+    for message in [qos_1("a", "1"), brief, qos_1("a", "3")] {
+        w.publish(A, message);
+    }
+    let first = w.take_leased(A);
+    // Nobody has looked since.
+    w.now.0 += 2_000;
+    w.settle_all(A, &first, Settlement::Done);
+    assert_eq!(payloads(&w.take_leased(A)), ["3"]);
+}

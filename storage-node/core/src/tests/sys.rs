@@ -183,3 +183,29 @@ fn without_an_interval_nothing_is_published_and_what_was_is_taken_back() {
     w.pass_ms_with(30_000, &[A, B]);
     assert_eq!(retained_below_sys(&mut w), 0);
 }
+
+#[test]
+fn what_is_stored_is_said_in_messages_and_in_bytes() {
+    let mut w = sys_world(|_| {});
+    w.subscribe(A, 1, "$SYS/#");
+    let epoch = w.begin(A, 1, "away");
+    let starts = w.ensure(A, "away", "a");
+    w.change(A, "away", epoch, vec![stored::subscription("a", starts)]);
+    w.disconnect(A, "away", epoch, None);
+    w.attach_session(A, 2, "here", None);
+    let (queued, kept) = (qos_1("a", "1"), retained("b", "2"));
+    // Beside its bytes a message costs a row of each queue.
+    let bytes = queued.charged_bytes() + 16 + kept.charged_bytes();
+    w.publish(A, queued);
+    w.publish(A, kept);
+    w.pass_ms(2_000);
+    let topics = take_topics(&mut w, A);
+    assert_eq!(topics["store/messages/count"], "2");
+    assert_eq!(topics["store/messages/bytes"], bytes.to_string());
+    assert_eq!(topics["retained messages/count"], "1");
+    let clients = ["connected", "disconnected", "total", "maximum"];
+    assert_eq!(
+        clients.map(|of| topics[&format!("clients/{of}")].as_str()),
+        ["1", "1", "2", "1"]
+    );
+}

@@ -442,3 +442,15 @@ fn of_two_proxies_that_name_a_client_the_will_of_the_older_is_published() {
     }
     assert_eq!(published(&mut w), 1);
 }
+
+#[test]
+fn a_will_whose_topic_is_no_text_is_dropped() {
+    let mut w = world();
+    w.attach(A);
+    let mut will = will(0).unwrap();
+    will.message.topic_name = Bytes::from_static(b"will/\xff");
+    let epoch = w.attach_session(A, 1, "c", Some(will));
+    w.detach_session(A, "c", epoch, DetachReason::WillDue);
+    let counters = w.core.stats().shards[0].counters;
+    assert_eq!((counters.wills_dropped_total, counters.wills_published_total), (1, 0));
+}

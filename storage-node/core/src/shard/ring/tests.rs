@@ -1,7 +1,9 @@
 //! The ring by itself.
 
 use bytes::Bytes;
-use freshet_storage_contract::{PublisherId, QoS, RequestId};
+use freshet_storage_contract::{
+    FetchedMessage, PublisherId, PulledMessage, QoS, RequestId, RetainedMessage, SharedMessage,
+};
 
 use super::*;
 
@@ -165,4 +167,111 @@ fn a_busy_ring_gives_its_memory_back_when_it_is_empty() {
     send_all(&mut ring);
     ring.acknowledge(DeliverySeq(10_000), NOW, &mut Vec::new());
     assert!(ring.items.capacity() <= 2 * IDLE_CAPACITY, "{}", ring.items.capacity());
+}
+
+#[test]
+fn messages_within_answers_age_while_they_wait() {
+    let message = Message {
+        message_expiry_interval_s: Some(10),
+        ..Message::clone(&message(1))
+    };
+    let (request, position) = (RequestId(1), Position(1));
+    let retained = RetainedMessage {
+        message: message.clone(),
+    };
+    let pulled = PulledMessage {
+        position,
+        filter_ids: Vec::new(),
+        message: message.clone(),
+    };
+    let fetched = FetchedMessage {
+        position,
+        message: message.clone(),
+    };
+    let shared = SharedMessage {
+        filter_id: FilterId(1),
+        message: Arc::new(message),
+        lease: None,
+    };
+    for answer in [
+        Delivery::Retained {
+            request,
+            messages: vec![retained],
+            up_to: position,
+            next: None,
+        },
+        Delivery::Pulled {
+            request,
+            messages: vec![pulled],
+            up_to: position,
+            caught_up: true,
+        },
+        Delivery::Fetched {
+            request,
+            messages: vec![fetched],
+            answered: 1,
+        },
+        Delivery::Shared(shared),
+    ] {
+        for (waited_ms, left_s) in [(0, 10), (3_999, 7), (60_000, 0)] {
+            let mut ring = Ring::new(1 << 20, DeliverySeq(0), NOW);
+            ring.push_answer(answer.clone(), 1, NOW);
+            let (_, sent, _) = ring.send_next(MonotonicMs(waited_ms), |_| true).unwrap();
+            let message: &Message = match &sent {
+                Delivery::Retained { messages, .. } => &messages[0].message,
+                Delivery::Pulled { messages, .. } => &messages[0].message,
+                Delivery::Fetched { messages, .. } => &messages[0].message,
+                Delivery::Shared(shared) => &shared.message,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(message.message_expiry_interval_s, Some(left_s), "{sent:?}");
+        }
+    }
+}
+
+#[test]
+fn answers_wait_at_the_bound_and_what_does_not_wait_may_fill_it_twice() {
+    let mut ring = Ring::new(2 * SMALL_DELIVERY_BYTES, DeliverySeq(0), NOW);
+    let mut added = |count| {
+        (0..count).for_each(|_| ring.push_overrun(false, NOW));
+        (ring.has_room(), ring.takes_leased(), ring.is_beyond_bound())
+    };
+    assert_eq!(added(1), (true, true, false));
+    assert_eq!(added(1), (false, false, false));
+    assert_eq!(added(2), (false, false, false));
+    assert_eq!(added(1), (false, false, true));
+}
+
+#[test]
+fn what_is_leased_or_may_be_shed_goes_to_proxies_that_keep_up() {
+    let mut ring = Ring::new(500, DeliverySeq(0), NOW);
+    assert!(ring.takes_qos_0(&message(1_000)), "one always fits");
+    push(&mut ring, &[1], 1);
+    assert!(!ring.takes_qos_0(&message(1)), "something has not left");
+    send_all(&mut ring);
+    assert!(ring.takes_qos_0(&message(1)));
+    assert!(!ring.takes_qos_0(&message(1_000)));
+    ring.fall_silent(&mut Vec::new());
+    assert!(!ring.takes_leased());
+    ring.acknowledge(DeliverySeq(1), NOW, &mut Vec::new());
+    assert!(ring.takes_leased());
+    push(&mut ring, &[1], 2);
+    ring.push_answer(Delivery::Overrun { queues_lost: false }, 300, NOW);
+    assert_eq!(push(&mut ring, &[1], 3), Pushed::BecameFull);
+    assert_eq!(send_all(&mut ring), [2, 3]);
+    assert!(!ring.takes_leased() && !ring.takes_qos_0(&message(0)));
+}
+
+#[test]
+fn numbers_go_on_from_what_a_proxy_has_and_not_from_what_none_can_have() {
+    for (received, first) in [(0, 1), (5, 6), (u64::MAX >> 1, (u64::MAX >> 1) + 1), (u64::MAX, 1)] {
+        let mut ring = Ring::new(1 << 20, DeliverySeq(received), NOW);
+        assert_eq!(ring.last_given(), DeliverySeq(first - 1));
+        push(&mut ring, &[1], 1);
+        assert_eq!(send_all(&mut ring), [first]);
+        assert_eq!(ring.last_given(), DeliverySeq(first));
+        // What it says on its next link was not sent to it.
+        assert!(!ring.resume(DeliverySeq(99)));
+        assert_eq!(send_all(&mut ring), [100]);
+    }
 }

@@ -25,6 +25,25 @@ fn name(filter: &'static str) -> Bytes {
     Bytes::from_static(filter.as_bytes())
 }
 
+fn pull_of(filters: &[(&'static str, u64)], after: u64, max_messages: u32) -> Pull {
+    Pull {
+        request: RequestId(1),
+        shard: ShardId(0),
+        session_shard: S,
+        after: Position(after),
+        filters: (1..)
+            .zip(filters)
+            .map(|(id, (filter, start))| PullFilter {
+                filter_id: FilterId(id),
+                topic_filter: name(filter),
+                start: Position(*start),
+            })
+            .collect(),
+        max_messages,
+        max_bytes: u32::MAX,
+    }
+}
+
 impl Queues {
     fn publish(&mut self, position: u64, topic: &str, limits: QueueLimits, log_time_ms: u64) -> (Taken, Dropped) {
         let matched = self.find(topic.as_bytes());
@@ -33,23 +52,7 @@ impl Queues {
 
     /// Positions and filters that a pull of all `filters` finds, and where more begins.
     fn pull_all(&self, filters: &[(&'static str, u64)], after: u64, max_messages: u32) -> (Vec<(u64, Vec<u32>)>, bool) {
-        let pull = Pull {
-            request: RequestId(1),
-            shard: ShardId(0),
-            session_shard: S,
-            after: Position(after),
-            filters: (1..)
-                .zip(filters)
-                .map(|(id, (filter, start))| PullFilter {
-                    filter_id: FilterId(id),
-                    topic_filter: name(filter),
-                    start: Position(*start),
-                })
-                .collect(),
-            max_messages,
-            max_bytes: u32::MAX,
-        };
-        let pulled = self.pull(&pull, usize::MAX, 0);
+        let pulled = self.pull(&pull_of(filters, after, max_messages), usize::MAX, 0);
         let found = pulled.messages.into_iter().map(|m| {
             let ids = m.filter_ids.iter().map(|id| id.0).collect();
             (m.position.0, ids)
@@ -231,4 +234,87 @@ fn filters_of_other_session_shards_are_others() {
     assert_eq!((q.rows(), q.messages()), (1, 1));
     q.drop_filter(ShardId(4), &name("a"), Position(5), 0);
     assert_eq!((q.rows(), q.messages(), q.len()), (0, 0, 1));
+}
+
+#[test]
+fn what_a_session_has_taken_is_charged_until_it_has_done_with_it_wherever_its_content_is() {
+    let group = name("$share/g/a");
+    let one = message("a", "x").charged_bytes() as u64;
+    for is_on_disk in [false, true] {
+        let mut q = Queues::new(KeyedHash::new(5));
+        q.set_live(&group, true);
+        q.publish(10, "a", NO_LIMITS, 0);
+        let charged = |q: &Queues| (q.bytes(), q.resident_bytes(), q.memory_bytes());
+        assert_eq!(charged(&q), (one + ROW_BYTES, one, one + ROW_BYTES));
+        if is_on_disk {
+            q.checkpointed(Position(10));
+            q.give_up_through(Position(10));
+            assert_eq!(charged(&q), (one + ROW_BYTES, 0, 128 + ROW_BYTES));
+        }
+        q.keep(&group, Position(10));
+        let (resident, memory) = if is_on_disk { (0, 128) } else { (one + 64, one + 64) };
+        assert_eq!(charged(&q), (one + 64, resident, memory));
+        assert_eq!((q.kept(), q.rows()), (1, 0));
+        q.release_kept(Position(10));
+        assert_eq!(charged(&q), (0, 0, 0));
+        assert_eq!(q.kept(), 0);
+    }
+}
+
+/// A queue with four messages of this size, at positions from 10 on.
+fn four() -> (Queues, u64) {
+    let mut q = queues(&["a"]);
+    for position in 10..14 {
+        q.publish(position, "a", NO_LIMITS, 0);
+    }
+    (q, message("a", "x").charged_bytes() as u64)
+}
+
+#[test]
+fn a_chunk_ends_before_the_message_that_would_go_beyond_its_bytes() {
+    let (q, one) = four();
+    for (bytes, count) in [(0, 1), (one, 1), (2 * one - 1, 1), (2 * one, 2), (4 * one, 4)] {
+        let bytes = usize::try_from(bytes).unwrap();
+        let pulled = q.pull(&pull_of(&[("a", 0)], 0, 100), bytes, 0);
+        assert_eq!(pulled.messages.len(), count);
+        let last = pulled.messages.last().map(|message| message.position);
+        assert_eq!(pulled.more_behind, last.filter(|_| count < 4));
+        let fetched = q.fetch(&[10, 11, 12, 13].map(Position), bytes, 0);
+        assert_eq!((fetched.messages.len(), fetched.looked_at), (count, count));
+    }
+}
+
+#[test]
+fn a_chunk_ends_before_what_is_on_disk_and_one_that_begins_there_says_what_it_needs() {
+    let (mut q, one) = four();
+    let row = q.messages.row(Position(10));
+    q.checkpointed(Position(11));
+    q.give_up_through(Position(11));
+    let on_disk = [(Position(10), one), (Position(11), one)];
+    let pulled = q.pull(&pull_of(&[("a", 0)], 0, 100), usize::MAX, 0);
+    assert_eq!((pulled.messages.len(), &pulled.missing.messages[..]), (0, &on_disk[..]));
+    let few = usize::try_from(one).unwrap();
+    let pulled = q.pull(&pull_of(&[("a", 0)], 0, 100), few, 0);
+    assert_eq!(
+        (&pulled.missing.messages[..], pulled.more_behind),
+        (&on_disk[..1], Some(Position(10)))
+    );
+    let fetched = q.fetch(&[10, 12, 11].map(Position), usize::MAX, 0);
+    assert_eq!(
+        (fetched.messages.len(), &fetched.missing.messages[..]),
+        (0, &on_disk[..])
+    );
+    let fetched = q.fetch(&[10, 11].map(Position), few, 0);
+    assert_eq!((&fetched.missing.messages[..], fetched.looked_at), (&on_disk[..1], 1));
+    let fetched = q.fetch(&[12, 10].map(Position), usize::MAX, 0);
+    assert_eq!((fetched.messages.len(), fetched.looked_at), (1, 1));
+    // However often it is brought, it is there once.
+    for _ in 0..2 {
+        q.bring(Position(10), row.clone()).unwrap();
+        assert_eq!(q.resident_bytes(), 3 * one);
+    }
+    let pulled = q.pull(&pull_of(&[("a", 0)], 0, 100), usize::MAX, 0);
+    assert_eq!((pulled.messages.len(), pulled.more_behind), (1, Some(Position(10))));
+    q.let_go(Position(10));
+    assert_eq!(q.resident_bytes(), 2 * one);
 }

@@ -369,3 +369,23 @@ fn a_row_that_is_missing_or_none_is_named() {
         "{damaged:?}"
     );
 }
+
+#[test]
+fn what_others_wait_for_outlives_a_proxy_that_has_gone() {
+    let few = StorageSettings {
+        queued_resident_bytes: 8_000,
+        ..settings(1)
+    };
+    let mut w = waiting(few, numbered(60));
+    w.ask_pull(A, Position(0));
+    let first = position(&w.take_asked()[0]);
+    for proxy in [A, B] {
+        w.ask_pull(proxy, Position(first + 40));
+    }
+    assert_eq!(w.gauge(|g| g.reads_waiting), 3);
+    w.pass_ms_with(8_000, &[B]);
+    assert_eq!(w.gauge(|g| g.reads_waiting), 1);
+    let asked = w.take_asked();
+    w.answer_loads(&asked);
+    assert_eq!(w.chunks(B)[0].0[0], "42");
+}

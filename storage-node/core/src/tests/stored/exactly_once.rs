@@ -242,3 +242,23 @@ fn what_is_written_down_for_nobody_needs_no_number() {
     assert_eq!(w.take_payloads(A), ["x"]);
     assert_eq!((w.gauge(|g| g.packets), w.gauge(|g| g.queued_bytes)), (0, 0));
 }
+
+#[test]
+fn what_an_earlier_leader_had_goes_once_more_to_who_is_there() {
+    let mut w = world();
+    w.attach(A);
+    w.attach(B);
+    let epoch = w.begin(B, 1, "s");
+    w.subscribe_stored(B, "s", epoch, "a");
+    publish_numbered(&mut w, A, 1, qos_1("a", "x"), (7, 7));
+    w.raise_term(C);
+    w.attach(A);
+    w.attach(B);
+    w.subscribe(B, 1, "a");
+    // Nobody knows whether the one before had told anybody.
+    for seq in [1, 2] {
+        publish_numbered(&mut w, A, seq, qos_1("a", "x"), (7, 7));
+    }
+    assert_eq!(w.take_payloads(B), ["x"]);
+    assert_eq!(w.gauge(|g| g.queued_rows), 1, "where it waits it is known");
+}

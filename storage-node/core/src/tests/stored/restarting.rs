@@ -208,3 +208,17 @@ fn a_session_that_could_miss_nothing_is_taken_behind_the_hold() {
     w.disconnect(A, "c", epoch, None);
     w.resume(B, 3, "c");
 }
+
+#[test]
+fn a_connection_that_ends_before_it_was_named_begins_the_interval_that_it_says() {
+    let mut w = world();
+    w.attach(A);
+    let epoch = w.begin(A, 1, "c");
+    w.raise_term(B);
+    w.attach(A);
+    w.disconnect(A, "c", epoch, Some(5));
+    w.pass_ms_with(4_000, &[A]);
+    assert_eq!(w.gauge(|g| g.sessions_stored), 1);
+    w.pass_ms_with(1_000, &[A]);
+    assert_eq!(w.gauge(|g| g.sessions_stored), 0);
+}
