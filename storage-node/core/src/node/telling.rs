@@ -39,7 +39,7 @@ impl StorageCore {
         let stats = self.stats();
         for change in self.sys.next_changes(interval_ms, &stats, now) {
             let (shards, mut turn) = self.turn(now, out);
-            let at = turn.placement.shard_of_topic(&change.topic_name());
+            let at = turn.placement.shard_of_topic(change.topic_name());
             let is_taken = shards
                 .get_mut(usize::from(at.0))
                 .is_some_and(|shard| shard.publish_own(change.message(), &mut turn));
