@@ -14,7 +14,7 @@ use freshet_simulation::Random;
 use crate::cast::{Habits, auditor, cast};
 use crate::client::Client;
 use crate::history::{History, What};
-use crate::judge::{Rule, Thresholds, Verdict, judge};
+use crate::judge::{Rule, Thresholds, Verdict, judge, shortfalls};
 use crate::life::{Phase, Stage, live};
 use crate::pause::pause;
 use crate::recorder::Recorder;
@@ -105,6 +105,14 @@ impl Crowd {
     #[must_use]
     pub fn events(&self) -> usize {
         self.recorder.len()
+    }
+
+    /// What of `thresholds` there would be too little of, were this the end.
+    #[must_use]
+    pub fn lacks(&self, thresholds: &Thresholds) -> Vec<String> {
+        let mut history = self.recorder.history();
+        history.rest_all();
+        shortfalls(&history, thresholds)
     }
 
     pub(crate) fn recorder(&self) -> &Recorder {

@@ -140,6 +140,12 @@ impl fmt::Display for Violation {
     }
 }
 
+/// What of `thresholds` a history falls short of so far.
+#[must_use]
+pub fn shortfalls(history: &History, thresholds: &Thresholds) -> Vec<String> {
+    Coverage::of(&Index::of(history)).shortfalls(thresholds)
+}
+
 /// Judges a history, which says nothing if it falls short of `thresholds`.
 #[must_use]
 pub fn judge(history: &History, thresholds: &Thresholds) -> Verdict {

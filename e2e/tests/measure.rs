@@ -11,6 +11,8 @@ mod broker;
 mod client;
 #[path = "product/device.rs"]
 mod device;
+#[path = "product/node_drain.rs"]
+mod node_drain;
 #[path = "product/operator_process.rs"]
 #[allow(dead_code, reason = "the cases of `product` use the rest")]
 mod operator_process;

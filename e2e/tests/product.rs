@@ -28,6 +28,8 @@ mod losses;
 mod messages;
 #[path = "product/moves.rs"]
 mod moves;
+#[path = "product/node_drain.rs"]
+mod node_drain;
 #[path = "product/operator.rs"]
 mod operator;
 #[path = "product/operator_process.rs"]
@@ -49,8 +51,12 @@ mod scaling;
 mod sessions;
 #[path = "product/sys.rs"]
 mod sys;
+#[path = "product/trial.rs"]
+mod trial;
 #[path = "product/turns.rs"]
 mod turns;
+#[path = "product/volume.rs"]
+mod volume;
 #[path = "product/volume_claims.rs"]
 mod volume_claims;
 #[path = "product/volume_moves.rs"]

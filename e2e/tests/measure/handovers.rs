@@ -1,15 +1,15 @@
 //! Row 7: two thousand clients whose proxies leave, by scale-in, by a new revision, and by a node that is drained.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use freshet_e2e::condition::{Observed, await_condition};
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, DEADLINE, STORAGE_POD, with_broker_alone};
+use crate::broker::{Broker, DEADLINE, with_broker_alone};
 use crate::device::{Outcome, Report};
 use crate::loads::Devices;
+use crate::node_drain::{await_end, begin_drain, other_node};
 use crate::operators;
 use crate::stage::{PROXY_CPU, proxies, resources};
 use crate::table::{Figures, Row, Sheet, ms};
@@ -179,34 +179,6 @@ async fn handover_rollout() -> Result<()> {
     .await
 }
 
-/// The node that the storage node is not on.
-async fn other_node(broker: &Broker<'_>) -> Result<String> {
-    let storage = broker.get(&["pod", STORAGE_POD]).await?;
-    let storage = storage["spec"]["nodeName"].as_str().context("storage is on no node")?;
-    let nodes = broker.cluster.nodes();
-    let other = nodes.into_iter().find(|node| node.name != storage);
-    Ok(other.context("there is one node alone")?.name)
-}
-
-/// `kubectl drain` of a node, as a process that is waited for later.
-fn begin_drain(broker: &Broker<'_>, node: &str) -> Result<tokio::process::Child> {
-    let mut drain = broker.kubectl().command();
-    drain
-        .args([
-            "drain",
-            node,
-            "--ignore-daemonsets",
-            "--delete-emptydir-data",
-            "--force",
-        ])
-        .args(["--pod-selector", "freshet.dev/cluster=mqtt"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true);
-    drain.spawn().context("cannot start kubectl drain")
-}
-
 /// Drains the node while clients are at work; returns what became of them, and notes.
 async fn drained(broker: &Broker<'_>, node: &str, without_operator: bool) -> Result<(Outcome, Vec<String>)> {
     let address = broker.address().await?;
@@ -235,14 +207,6 @@ async fn drained(broker: &Broker<'_>, node: &str, without_operator: bool) -> Res
     }
     devices.all_there(broker).await?;
     Ok((devices.end().await?, notes))
-}
-
-async fn await_end(drain: &mut tokio::process::Child) -> Result<()> {
-    let status = tokio::time::timeout(DEADLINE, drain.wait())
-        .await
-        .context("the drain does not end")??;
-    ensure!(status.success(), "kubectl drain: {status}");
-    Ok(())
 }
 
 async fn drain_case(part: u8, name: &str, what: &str, without_operator: bool) -> Result<()> {

@@ -34,42 +34,56 @@ pub(crate) fn four_proxies(moves_per_second: u32) -> Value {
 
 /// Takes two of four proxies away while devices publish, and does `midway` as soon as both are known to leave.
 pub(crate) async fn scale_in(broker: &Broker<'_>, midway: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
-    let address = broker.address().await?;
     broker.await_all_reached(4).await?;
+    while_devices_publish(broker, 0, async || {
+        broker.run(&["scale", "mqc/mqtt", "--replicas=2"]).await?;
+        // Two drain at once, and say so.
+        await_condition("two drains are shown", DEADLINE, async || {
+            let resource = broker.resource().await?;
+            let proxy = &resource["status"]["proxy"];
+            Ok(if proxy["drainsTotal"] == 2 {
+                Observed::Met(())
+            } else {
+                Observed::NotYet(proxy.to_string())
+            })
+        })
+        .await?;
+        midway().await?;
+        await_condition("two proxies are left", DEADLINE, async || {
+            let left = broker
+                .pods("freshet.dev/cluster=mqtt,app.kubernetes.io/component=proxy")
+                .await?;
+            Ok(if left.len() == 2 {
+                Observed::Met(())
+            } else {
+                Observed::NotYet(format!("{left:?}"))
+            })
+        })
+        .await?;
+        let note = broker.await_event("ProxyDrained").await?;
+        ensure!(note.ends_with("has handed over all clients"), "{note}");
+        Ok(())
+    })
+    .await
+}
+
+/// Does `act`, which moves clients, while devices publish, numbered from `first` on: nothing of theirs is lost, nobody is
+/// interrupted twice, and no will fires.
+pub(crate) async fn while_devices_publish(
+    broker: &Broker<'_>,
+    first: u16,
+    act: impl AsyncFnOnce() -> Result<()>,
+) -> Result<()> {
+    let address = broker.address().await?;
     let ends = Arc::new(AtomicBool::new(false));
     let watcher = Watcher::subscribed(address).await?;
     let watcher = tokio::spawn(watcher.run(Arc::clone(&ends)));
     let mut devices = JoinSet::new();
-    for number in 0..DEVICES {
+    for number in first..first + DEVICES {
         devices.spawn(Device::new(number).run(address, Arc::clone(&ends)));
     }
     await_clients(broker, usize::from(DEVICES) + 1).await?;
-    broker.run(&["scale", "mqc/mqtt", "--replicas=2"]).await?;
-    // Two drain at once, and say so.
-    await_condition("two drains are shown", DEADLINE, async || {
-        let resource = broker.resource().await?;
-        let proxy = &resource["status"]["proxy"];
-        Ok(if proxy["drainsTotal"] == 2 {
-            Observed::Met(())
-        } else {
-            Observed::NotYet(proxy.to_string())
-        })
-    })
-    .await?;
-    midway().await?;
-    await_condition("two proxies are left", DEADLINE, async || {
-        let left = broker
-            .pods("freshet.dev/cluster=mqtt,app.kubernetes.io/component=proxy")
-            .await?;
-        Ok(if left.len() == 2 {
-            Observed::Met(())
-        } else {
-            Observed::NotYet(format!("{left:?}"))
-        })
-    })
-    .await?;
-    let note = broker.await_event("ProxyDrained").await?;
-    ensure!(note.ends_with("has handed over all clients"), "{note}");
+    act().await?;
     await_clients(broker, usize::from(DEVICES) + 1).await?;
     ends.store(true, Ordering::Relaxed);
     ensure_all_arrived(devices, watcher).await
