@@ -26,6 +26,8 @@ mod absences;
 mod capacity;
 #[path = "measure/deaths.rs"]
 mod deaths;
+#[path = "measure/faulty_image.rs"]
+mod faulty_image;
 #[path = "measure/handovers.rs"]
 mod handovers;
 #[path = "measure/loads.rs"]

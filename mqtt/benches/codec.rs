@@ -37,7 +37,7 @@ fn main() {
     for (name, version) in [("3.1.1", ProtocolVersion::V311), ("5.0", ProtocolVersion::V5)] {
         let head = PublishHead {
             qos: QoS::AtLeastOnce,
-            topic_name: "devices/0042/telemetry",
+            topic_name: b"devices/0042/telemetry",
             packet_id: PacketId::new(1),
             ..PublishHead::default()
         };

@@ -379,7 +379,9 @@ impl Reconciler {
             offered: &self.images,
             version: VERSION,
         });
-        let nodes = self.rooms.known(observed, self.writer.client());
+        let mut nodes = self.rooms.known(observed, self.writer.client());
+        let cordoned = self.stores.cordons.known().unwrap_or_default();
+        nodes.closed.extend(cordoned.iter().cloned());
         let moves = self.moves.plan(resource, observed);
         let settings = &cluster.proxy.rollout;
         let is_rollback = roll_back(&mut keep, settings, observed, served_last);
@@ -408,6 +410,7 @@ impl Reconciler {
             }),
             rooms: &nodes.rooms,
             closed_nodes: &nodes.closed,
+            cordoned_nodes: &cordoned,
             moves: &moves,
             pace: &pace,
             served_last,

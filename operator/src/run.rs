@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::moves::Moves;
 use crate::reconcile::{Reconciler, on_error, reconcile};
 use crate::scaling::Scalings;
-use crate::watch::{nudged, watch};
+use crate::watch::{Cordons, cordoned, nudged, watch};
 use crate::write::Writer;
 
 /// How long reconciles that are under way may take after SIGTERM, before the lease is given back over their heads.
@@ -146,9 +146,12 @@ fn start_controllers(
         named => named.iter().cloned().map(Some).collect(),
     };
     let mut controllers = JoinSet::new();
+    let cordons = Cordons::default();
+    controllers.spawn(until(stop.clone(), cordons.clone().run(client.clone())));
     for namespace in namespaces {
-        let (stores, mut requests) = watch(client, namespace.as_deref());
+        let (stores, mut requests) = watch(client, namespace.as_deref(), cordons.clone());
         let stores = Arc::new(stores);
+        requests.push(cordoned(Arc::clone(&stores)));
         let moves = Moves::new();
         let (scalings, nudges) = Scalings::new(moves.clone());
         requests.push(nudged(nudges));

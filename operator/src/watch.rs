@@ -3,7 +3,11 @@
 //! Children and pods are found by label, so that the operator reads nothing that is not its own. Whatever changes leads to
 //! a reconcile of the cluster it belongs to; [`Stores`] has the newest of what was watched and of what this process wrote.
 
+mod cordons;
 mod newest;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use freshet_operator_api::MqttCluster;
 use freshet_operator_core::labels;
@@ -22,6 +26,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
+pub(crate) use cordons::Cordons;
 pub(crate) use newest::Newest;
 
 use crate::scaling::Nudges;
@@ -49,12 +54,14 @@ pub(crate) struct Stores {
     pub(crate) service_accounts: Newest<ServiceAccount>,
     /// Disruption budgets.
     pub(crate) budgets: Newest<PodDisruptionBudget>,
+    /// Nodes that are cordoned. Nobody waits for them: they may not be known.
+    pub(crate) cordons: Cordons,
     /// Set once every watch has delivered what there was.
     ready: OnceCell<()>,
 }
 
-/// Begins all watches of one namespace, or of all. The stores fill as the requests are polled.
-pub(crate) fn watch(client: &Client, namespace: Option<&str>) -> (Stores, Requests) {
+/// Begins all watches of one namespace, or of all; `cordons` is of all. The stores fill as the requests are polled.
+pub(crate) fn watch(client: &Client, namespace: Option<&str>, cordons: Cordons) -> (Stores, Requests) {
     let (clusters, cluster_requests) = watch_clusters(client, namespace);
     let (pods, pod_requests) = watch_labelled(client, namespace);
     let (deployments, deployment_requests) = watch_children(client, namespace);
@@ -74,6 +81,7 @@ pub(crate) fn watch(client: &Client, namespace: Option<&str>) -> (Stores, Reques
         config_maps,
         service_accounts,
         budgets,
+        cordons,
         ready: OnceCell::new(),
     };
     let requests = select_all([
@@ -94,6 +102,17 @@ impl Stores {
     /// Whether every watch has delivered what there was, as the first reconcile found.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.initialized()
+    }
+
+    /// Clusters with proxies on one of these nodes.
+    fn clusters_on(&self, nodes: &BTreeSet<String>) -> BTreeSet<(String, String)> {
+        let pods = self.pods.watched();
+        let is_there = |pod: &&Arc<Pod>| {
+            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+            node.is_some_and(|node| nodes.contains(node))
+        };
+        let cluster = |pod: &Arc<Pod>| Some((pod.namespace()?, pod.labels().get(labels::CLUSTER)?.clone()));
+        pods.iter().filter(is_there).filter_map(cluster).collect()
     }
 
     /// Waits until every watch has delivered what there was: before that, what is missing may only not have been seen. For
@@ -215,6 +234,21 @@ pub(crate) fn nudged(mut nudges: Nudges) -> RequestStream {
     named.map(move |of| Ok(request(of, reason()))).boxed()
 }
 
+/// Requests for clusters with pods on a node that is cordoned, or is not any more.
+pub(crate) fn cordoned(stores: Arc<Stores>) -> RequestStream {
+    let changes = stores.cordons.changes();
+    let requests = changes.flat_map(move |nodes| {
+        let clusters = stores.clusters_on(&nodes).into_iter();
+        stream::iter(clusters.map(|(namespace, name)| {
+            let reason = ReconcileReason::Custom {
+                reason: "a node is cordoned, or is not any more".into(),
+            };
+            Ok(request(ObjectRef::new(&name).within(&namespace), reason))
+        }))
+    });
+    requests.boxed()
+}
+
 fn about<K: Resource<DynamicType = ()>>(object: &K) -> ReconcileReason {
     ReconcileReason::RelatedObjectUpdated {
         obj_ref: Box::new(ObjectRef::from_obj(object).erase()),
@@ -223,7 +257,6 @@ fn about<K: Resource<DynamicType = ()>>(object: &K) -> ReconcileReason {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use kube::runtime::reflector::store::Writer;
@@ -268,6 +301,7 @@ mod tests {
             config_maps,
             service_accounts,
             budgets,
+            cordons: Cordons::default(),
             ready: OnceCell::new(),
         });
         let waiting: Vec<_> = (0..3)

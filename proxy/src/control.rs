@@ -79,6 +79,20 @@ impl WorkerDoor {
         }
     }
 
+    /// Puts a letter behind the door without waking the worker, unless there is no room for it: [`Self::ring`] follows when
+    /// all of several have been put there.
+    pub(crate) async fn put(&self, control: Control) {
+        if let Err(mpsc::error::TrySendError::Full(control)) = self.letters.try_send(control) {
+            self.ring();
+            self.tell(control).await;
+        }
+    }
+
+    /// Wakes the worker if it waits.
+    pub(crate) fn ring(&self) {
+        self.sleeper.ring();
+    }
+
     /// Asks the worker how it is; none: it has ended or does not answer within `patience`.
     pub(crate) async fn ask(&self, patience: Duration) -> Option<WorkerReport> {
         let (reply, answer) = oneshot::channel();

@@ -13,6 +13,10 @@ use freshet_proxy::{BindAddress, Proxy, ProxySettings, StorageStreams, raise_fil
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// Its settings are in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,7 +14,6 @@ use freshet_storage_contract::MonotonicMs;
 use tokio::sync::watch;
 
 use crate::control::Control;
-use crate::driver::WorkerReport;
 use crate::proxy::Proxy;
 
 /// How often the file is looked at.
@@ -83,8 +82,8 @@ impl Proxy {
             }
             return;
         };
-        let reports = self.metrics.gather().await;
-        let clients: Vec<u64> = reports.iter().map(clients_of).collect();
+        // Counted at the door: one that is too busy to answer would be taken for one without clients, and keep none.
+        let clients: Vec<u64> = self.workers.iter().map(|worker| u64::from(worker.open())).collect();
         let all: u64 = clients.iter().sum();
         tracing::info!(
             reason = ?order.reason,
@@ -100,26 +99,25 @@ impl Proxy {
     }
 }
 
-fn clients_of(report: &WorkerReport) -> u64 {
-    report.worker.clients_now
-}
-
-/// Each worker's part of an order, by the clients that it has. `now_ms` is since the Unix epoch, `now` the same moment on
+/// Each worker's part of an order, by the clients that it has; what it keeps is kept of all that come until then, too. `now_ms` is since the Unix epoch, `now` the same moment on
 /// the workers' clock.
 fn paces(order: &MoveOrder, clients: &[u64], now_ms: u64, now: MonotonicMs) -> Vec<MovePace> {
     let all: u64 = clients.iter().sum();
-    let keep = order.keep.min(all);
+    let keep = order.keep;
+    let workers = clients.len().max(1) as u64;
     let share = |whole: u64, own: u64| {
         let part = u128::from(whole) * u128::from(own) / u128::from(all.max(1));
         u64::try_from(part).unwrap_or(u64::MAX)
     };
-    let mut left = keep - clients.iter().map(|own| share(keep, *own)).sum::<u64>();
+    // Of what all have, each keeps its share of `keep`, and of what is still to come an equal one.
+    let kept = keep.min(all);
+    let mut left = kept - clients.iter().map(|own| share(kept, *own)).sum::<u64>();
+    let to_come = keep.saturating_sub(all).div_ceil(workers);
     let at = |ms: u64| now.plus(Duration::from_millis(ms.saturating_sub(now_ms)));
     let references: Arc<[Box<str>]> = order.server_references.iter().map(|r| r.as_str().into()).collect();
     let rate = u64::from(order.clients_per_second);
-    let workers = clients.len().max(1) as u64;
     let pace_of = |own: &u64| {
-        let mut own_keep = share(keep, *own);
+        let mut own_keep = share(kept, *own);
         if left > 0 && own_keep < *own {
             left -= 1;
             own_keep += 1;
@@ -135,7 +133,7 @@ fn paces(order: &MoveOrder, clients: &[u64], now_ms: u64, now: MonotonicMs) -> V
                 MoveReason::Drain => MoveKind::Drain,
                 MoveReason::Rebalance => MoveKind::Rebalance,
             },
-            keep: own_keep,
+            keep: own_keep.saturating_add(to_come),
             moves_per_second: u32::try_from(own_rate).unwrap_or(u32::MAX),
             from: at(order.from_ms),
             until: at(order.until_ms),
@@ -165,11 +163,29 @@ mod tests {
             let all: u64 = clients.iter().sum();
             for keep in 0..=all + 1 {
                 let paces = paces(&order(keep, 10), &clients, 1_000_000, MonotonicMs(50));
-                let kept: u64 = paces.iter().map(|pace| pace.keep).sum();
-                assert_eq!(kept, keep.min(all), "{clients:?}");
-                assert!(paces.iter().zip(&clients).all(|(pace, own)| pace.keep <= *own));
+                let kept = |own: &dyn Fn(u64) -> u64| -> u64 {
+                    paces
+                        .iter()
+                        .zip(&clients)
+                        .map(|(pace, has)| pace.keep.min(own(*has)))
+                        .sum()
+                };
+                assert_eq!(kept(&|has| has), keep.min(all), "{clients:?}");
+                assert!(kept(&|_| u64::MAX / 4) >= keep, "{clients:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_an_order_keeps_is_kept_of_clients_that_come_behind_it() {
+        let keep_of = |keep, clients: &[u64]| -> Vec<u64> {
+            let paces = paces(&order(keep, 10), clients, 1_000_000, MonotonicMs(50));
+            paces.iter().map(|pace| pace.keep).collect()
+        };
+        assert_eq!(keep_of(500, &[0]), [500]);
+        assert_eq!(keep_of(500, &[100, 300]), [150, 350]);
+        assert_eq!(keep_of(u64::MAX, &[5, 0]), [u64::MAX / 2 + 3, u64::MAX / 2 - 2]);
+        assert_eq!(keep_of(0, &[5, 0]), [0, 0]);
     }
 
     #[test]

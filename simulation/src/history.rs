@@ -272,6 +272,19 @@ impl History {
         self.was_away(|b| b == Broken::StorageRestarted, proxy, from, to)
     }
 
+    /// Whether a connection began and ended, as its proxy knows, while that could not reach storage.
+    pub(crate) fn was_unanswerable(&self, connection: &Connection) -> bool {
+        let proxy = connection.proxy;
+        // The process that follows one that died reaches storage.
+        let ends = |b| b == Broken::StreamsMended { proxy } || b == Broken::Proxy { proxy };
+        let is_before = |f: &&Fault| f.what == Broken::StreamsBlocked { proxy } && f.at < connection.opened;
+        let last = self.faults.iter().rfind(is_before);
+        let all_read = connection.all_read.filter(|_| connection.accepted.is_none());
+        all_read
+            .zip(last)
+            .is_some_and(|(at, last)| !self.has_broken(ends, last.at, at))
+    }
+
     /// Whether storage restarted between `from` and `to` while a proxy could not be reached.
     fn was_away(&self, is_restart: impl Fn(Broken) -> bool, proxy: usize, from: At, to: At) -> bool {
         let blocked = self

@@ -13,6 +13,10 @@ use clap::Parser as _;
 
 use arguments::{Arguments, Command};
 
+/// Its settings are in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Standalone(standalone) => broker::run(&standalone),

@@ -71,10 +71,10 @@ impl Item for Operation {
                 Self::RenewLease => 0,
                 Self::Interest(delta) => delta.changes.iter().map(change_bytes).sum(),
                 Self::Publish(batch) => {
-                    let messages: usize = batch.messages.iter().map(message_bytes).sum();
+                    let messages: usize = batch.messages.iter().map(|m| message_bytes(m)).sum();
                     messages + batch.lasting.map_or(0, |_| LASTING_BYTES)
                 }
-                Self::AttachSession(attach) => attach.client_id.len() + will_bytes(attach.will.as_ref()),
+                Self::AttachSession(attach) => attach.client_id.len() + will_bytes(attach.will.as_deref()),
                 Self::RegisterSessions { sessions, .. } => sessions.iter().map(session_bytes).sum(),
                 Self::DetachSession { client_id, .. } => client_id.len(),
                 Self::ReadRetained(read) => read.topic_filter.len() + read.after.as_ref().map_or(0, |a| a.len()),
@@ -97,7 +97,7 @@ impl Item for Operation {
                 mut first,
                 messages,
                 mut lasting,
-            }) => cut(messages, MAX_ITEM_BYTES - LASTING_BYTES, message_bytes)
+            }) => cut(messages, MAX_ITEM_BYTES - LASTING_BYTES, |m| message_bytes(m))
                 .into_iter()
                 .map(|messages| {
                     let batch = PublishBatch {
@@ -224,7 +224,7 @@ impl Item for NumberedDelivery {
             + match &self.delivery {
                 Delivery::Message {
                     filter_ids, message, ..
-                } => message.charged_bytes() + FILTER_ID_BYTES * filter_ids.len(),
+                } => message.charged_bytes() + FILTER_ID_BYTES * filter_ids.as_slice().len(),
                 Delivery::Marker { .. } | Delivery::Overrun { .. } | Delivery::Started { .. } => 0,
                 Delivery::Pulled { messages, .. } => pulled_bytes(messages),
                 Delivery::Fetched { messages, .. } => fetched_bytes(messages),

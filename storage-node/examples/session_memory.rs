@@ -199,7 +199,7 @@ impl Bench {
             let batch = PublishBatch {
                 shard: at,
                 first: PublishSeq(*published),
-                messages: vec![message(topic)],
+                messages: vec![message(topic).into()],
                 lasting: None,
             };
             self.operate(Operation::Publish(batch));

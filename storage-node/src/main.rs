@@ -61,6 +61,10 @@ struct Arguments {
     pod_name: String,
 }
 
+/// Its settings are in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> Result<()> {
     #[cfg(feature = "planted-faults")]
     if !freshet_storage_node::for_tests::prepare()? {

@@ -122,6 +122,7 @@ pub(crate) async fn mutants(args: &MutantsArgs) -> Result<ExitCode> {
         compiled: &compiled,
         reach: &reach,
         explained: &explained,
+        own_tests: args.own_tests,
     };
     let mut totals = Totals::default();
     let mut alone = Vec::new();
@@ -184,6 +185,7 @@ struct Run<'a> {
     compiled: &'a Compiled,
     reach: &'a Reach,
     explained: &'a Explained,
+    own_tests: bool,
 }
 
 impl Run<'_> {
@@ -207,25 +209,70 @@ impl Run<'_> {
                 switched.push(number);
             }
         }
-        let verdicts = child::side_by_side(switched, |number| {
-            let tests = self.reach.of(number, core.name);
-            async move { Ok((number, trial::try_mutant(number, tests).await?)) }
-        });
-        let verdicts: Vec<(u32, Verdict)> = tokio::select! {
-            verdicts = verdicts => verdicts?,
-            () = interrupt.wait() => anyhow::bail!("interrupted"),
-        };
-        for (number, verdict) in verdicts {
+        let tried = switched.len();
+        let unnoticed = self.tried(core, switched, interrupt).await?;
+        ran.noticed += tried - unnoticed.len();
+        for (number, verdict) in unnoticed {
             let Some(mutant) = core.mutant(number) else { continue };
-            match verdict {
-                Verdict::Noticed => ran.noticed += 1,
-                Verdict::NotReached if self.sources.in_const_fn.contains(&number) => alone.push(mutant),
-                Verdict::NotReached => ran.survived.push(format!("{}{NOT_REACHED}", mutant.name)),
-                Verdict::Survived => ran.survived.push(mutant.name.clone()),
+            match self.survivor(mutant, number, verdict) {
+                Some(name) => ran.survived.push(name),
+                None => alone.push(mutant),
             }
         }
         totals.add(core, &ran, self.explained, started);
         Ok(alone)
+    }
+
+    /// Tries mutants by the tests of their core, and those that are left by the simulation; returns what is left then.
+    async fn tried(&self, core: &Core, numbers: Vec<u32>, interrupt: &mut Interrupt) -> Result<Vec<(u32, Verdict)>> {
+        let packages: &[&str] = if self.own_tests {
+            &[core.name]
+        } else {
+            &[core.name, SIMULATION]
+        };
+        let mut left: Vec<(u32, Verdict)> = numbers
+            .into_iter()
+            .map(|number| (number, Verdict::NotReached))
+            .collect();
+        for (at, package) in (1..).zip(packages) {
+            let started = Instant::now();
+            let tried = left.len();
+            let again = |(number, former): (u32, Verdict)| {
+                let tests = self.reach.of(number, package);
+                async move { Ok((number, former.and(trial::try_mutant(number, tests).await?))) }
+            };
+            let seen = |(number, verdict): &(u32, Verdict)| {
+                if at == packages.len()
+                    && *verdict != Verdict::Noticed
+                    && let Some(mutant) = core.mutant(*number)
+                    && let Some(name) = self.survivor(mutant, *number, *verdict)
+                    && !self.explained.has(&name)
+                {
+                    println!("    {name}");
+                }
+            };
+            left = tokio::select! {
+                verdicts = child::side_by_side(left, again, seen) => verdicts?,
+                () = interrupt.wait() => anyhow::bail!("interrupted"),
+            };
+            left.retain(|(_, verdict)| *verdict != Verdict::Noticed);
+            println!(
+                "{}: {} of {tried} pass the tests of {package}; {} s",
+                core.name,
+                left.len(),
+                started.elapsed().as_secs()
+            );
+        }
+        Ok(left)
+    }
+
+    /// What a mutant that was not noticed is called, unless it has to be compiled by itself.
+    fn survivor(&self, mutant: &Mutant, number: u32, verdict: Verdict) -> Option<String> {
+        match verdict {
+            Verdict::NotReached if self.sources.in_const_fn.contains(&number) => None,
+            Verdict::NotReached => Some(format!("{}{NOT_REACHED}", mutant.name)),
+            Verdict::Noticed | Verdict::Survived => Some(mutant.name.clone()),
+        }
     }
 
     /// Tries those mutants of a core that are compiled by themselves.

@@ -1,7 +1,8 @@
 //! Session present: true when a session must be there, false when none can be (MQTT 5.0, 3.2.2.1.1).
 //!
 //! Time is uncertain by what the network and a restart take: a session must be there while its interval has clearly not
-//! passed, and must be gone when it clearly has and nothing was done to the broker meanwhile.
+//! passed, and must be gone when it clearly has and nothing was done to the broker meanwhile. One that nothing
+//! is in may be gone when something was done to the broker just after it began: nobody may have kept that its client knows.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,8 @@ enum Known {
         expiry_s: u32,
         last_heard: Line,
         ended: Option<Line>,
+        /// It began there, and nothing is in it.
+        begun: Option<Line>,
         /// Somebody was not told whether the broker let them in later.
         is_vague: bool,
     },
@@ -75,7 +78,7 @@ fn wrong<'i, 'h>(index: &'i Index<'h>) -> Vec<Wrong<'i, 'h>> {
                 before: *session,
             });
         }
-        *known = after(connection, *known);
+        *known = after(index, connection, *known);
         *session = connection.session.or(*session);
     }
     found
@@ -93,6 +96,7 @@ fn expected(index: &Index<'_>, connection: &Connection<'_>, known: Option<Known>
         expiry_s,
         last_heard,
         ended,
+        begun,
         is_vague,
     } = known
     else {
@@ -100,6 +104,11 @@ fn expected(index: &Index<'_>, connection: &Connection<'_>, known: Option<Known>
     };
     let (accepted, _) = connection.accepted?;
     let expiry_us = u64::from(expiry_s) * 1_000_000;
+    if let Some(begun_us) = begun.map(|line| index.at_us(line))
+        && index.has_trouble(begun_us, begun_us + DOUBT_US)
+    {
+        return None;
+    }
     if index.at_us(accepted).saturating_sub(index.at_us(last_heard)) + DOUBT_US < expiry_us {
         return Some((true, "its interval has not passed"));
     }
@@ -109,12 +118,13 @@ fn expected(index: &Index<'_>, connection: &Connection<'_>, known: Option<Known>
 }
 
 /// What is known behind a connection.
-fn after(connection: &Connection<'_>, known: Option<Known>) -> Option<Known> {
-    if connection.accepted.is_some() {
+fn after(index: &Index<'_>, connection: &Connection<'_>, known: Option<Known>) -> Option<Known> {
+    if let Some((accepted, present)) = connection.accepted {
         return Some(Known::There {
             expiry_s: connection.expiry_s,
             last_heard: connection.last_heard,
             ended: connection.ended(),
+            begun: Some(accepted).filter(|_| !present && !keeps_something(index, connection)),
             is_vague: false,
         });
     }
@@ -123,13 +133,27 @@ fn after(connection: &Connection<'_>, known: Option<Known>) -> Option<Known> {
             expiry_s,
             last_heard,
             ended,
+            begun,
             ..
         }) if !connection.clean_start => Some(Known::There {
             expiry_s,
             last_heard,
             ended,
+            begun,
             is_vague: true,
         }),
         _ => Some(Known::Perhaps),
     }
+}
+
+/// Whether a subscription was confirmed on a connection.
+fn keeps_something(index: &Index<'_>, connection: &Connection<'_>) -> bool {
+    let session = connection.session.and_then(|at| index.sessions.get(at));
+    session.is_some_and(|session| {
+        let mut own = session
+            .subscriptions
+            .iter()
+            .filter(|s| s.connection == connection.number);
+        own.any(|s| s.acknowledged.is_some())
+    })
 }

@@ -24,14 +24,38 @@ struct CargoTarget {
     name: String,
 }
 
+/// What programs that can make mistakes are built with, and which: as `xtask` builds them for the history checker.
+const PLANTED: &str = "freshet/planted-faults,freshet-proxy/planted-faults,freshet-storage-node/planted-faults";
+const PLANTED_BINARIES: [&str; 3] = ["freshet", "freshet-proxy", "freshet-storage-node"];
+
 /// Builds the named programs, and returns their files in the same order. Cargo's own progress goes to standard error.
 pub(super) async fn build(binaries: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // All programs, as the tests build them: another selection would be another set of features of the dependencies,
     // and compile those again, which takes minutes.
+    run(&["--workspace", "--bins"], binaries).await
+}
+
+/// Builds one of the programs so that it can make mistakes, in a folder of its own beside those of the product.
+pub(super) async fn build_with_mistakes(binary: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("the path of this program")?;
+    let target = own
+        .ancestors()
+        .nth(3)
+        .context("this program is in no folder of cargo")?;
+    let folder = target.join("planted");
+    let folder = folder.to_str().context("the folder of cargo is no text")?;
+    let mut arguments = vec!["--features", PLANTED, "--target-dir", folder];
+    arguments.extend(PLANTED_BINARIES.iter().flat_map(|name| ["--bin", name]));
+    let built = run(&arguments, &[binary]).await?;
+    built.into_iter().next().context("cargo built nothing")
+}
+
+async fn run(what: &[&str], binaries: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(repository())
-        .args(["build", "--release", "--workspace", "--bins"])
+        .args(["build", "--release"])
+        .args(what)
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -118,6 +118,26 @@ pub async fn build(step: &Step) -> anyhow::Result<Images> {
     Ok(Images::Built(archives))
 }
 
+/// Builds a proxy that makes a mistake when `FRESHET_PLANTED_FAULT` says so, and writes an archive for it. No product has
+/// that variable.
+///
+/// # Errors
+/// As [`build`].
+pub async fn build_proxy_with_mistakes() -> anyhow::Result<Archive> {
+    let [_, role, _] = &ROLES;
+    let program = cargo::build_with_mistakes(role.binary).await?;
+    let path_in_image = format!("/usr/bin/{}", role.binary);
+    let image = Image {
+        name: format!("{REGISTRY}/freshet/{}-with-mistakes:{VERSION}", role.name),
+        entrypoint: vec![path_in_image.clone()],
+        user: oci::NON_ROOT.to_owned(),
+        labels: labels(role),
+        entries: oci::files_of_program(&program, &path_in_image).await?,
+    };
+    let folder = cache_folder()?.join("images");
+    image.write(&folder.join(format!("freshet-{}-with-mistakes-{VERSION}.tar", role.name)))
+}
+
 /// The version of the workspace, which all images carry.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -55,6 +55,8 @@ struct Rise {
     /// From the rise until the last publications whose P99 misses the objective.
     calm: Duration,
     load_cpus: f64,
+    /// How often containers of proxies were started again.
+    restarts: i32,
     samples: Vec<Sample>,
     counts: Vec<(Duration, BTreeMap<String, u64>)>,
     began: Instant,
@@ -96,7 +98,12 @@ async fn rise(broker: &Broker<'_>) -> Result<Rise> {
     }
     let load_cpus = (own_cpu_seconds() - cpu) / began.elapsed().as_secs_f64();
     let samples = publishers.take_samples();
+    let pods = proxies(broker).await?;
+    let statuses = pods
+        .iter()
+        .filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref());
     Ok(Rise {
+        restarts: statuses.flatten().map(|status| status.restart_count).sum(),
         even,
         calm: calm_after(&samples, began),
         load_cpus,
@@ -219,6 +226,10 @@ fn write(sheet: &Sheet, rises: &[Rise]) -> Result<()> {
             |figures| figures.max <= GOAL_S && load <= LOAD_CPUS,
         )
         .note(setting)
+        .note(format!(
+            "containers of proxies that were started again: {}",
+            rises.iter().map(|rise| rise.restarts).sum::<i32>()
+        ))
         .note(format!("the load used {load:.2} CPUs")),
         Row::new(
             (3, 2),

@@ -17,8 +17,8 @@ use crate::turns;
 
 /// How long a cluster may take to become what was asked for.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
-/// How long a message may take.
-pub(crate) const MESSAGE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a message may take; longer than a proxy holds anything for storage that is away.
+pub(crate) const MESSAGE_DEADLINE: Duration = Duration::from_secs(45);
 /// The container of a proxy's pod.
 pub(crate) const PROXY: &str = "proxy";
 /// The container of a storage node's pod.

@@ -116,7 +116,7 @@ impl<'a> Publish<'a> {
             dup: self.dup,
             qos: self.qos,
             retain: self.retain,
-            topic_name: self.topic_name,
+            topic_name: self.topic_name.as_bytes(),
             packet_id: self.packet_id,
             topic_alias: self.properties.topic_alias,
             subscription_identifiers: self.properties.subscription_identifiers,

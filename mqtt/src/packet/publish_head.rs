@@ -24,8 +24,8 @@ pub struct PublishHead<'a> {
     pub qos: QoS,
     /// Whether the message comes from the retained ones, or is forwarded with its RETAIN flag kept.
     pub retain: bool,
-    /// Empty when the receiver knows the topic alias.
-    pub topic_name: &'a str,
+    /// UTF-8 that was checked when it came in, and is not checked again. Empty when the receiver knows the topic alias.
+    pub topic_name: &'a [u8],
     /// `None` at QoS 1 and 2 writes 0 in its place, which [`PublishLayout::set_packet_id`] replaces.
     pub packet_id: Option<PacketId>,
     /// The alias that stands for the topic name, or is defined together with it.
@@ -146,7 +146,7 @@ pub(super) struct HeadFields<'h, F> {
     pub(super) dup: bool,
     pub(super) qos: QoS,
     pub(super) retain: bool,
-    pub(super) topic_name: &'h str,
+    pub(super) topic_name: &'h [u8],
     pub(super) packet_id: Option<PacketId>,
     pub(super) topic_alias: Option<NonZeroU16>,
     pub(super) subscription_identifiers: SubscriptionIdentifiers<'h>,
@@ -224,7 +224,7 @@ const fn first_byte(dup: bool, qos: QoS, retain: bool) -> u8 {
 impl<F: Write> Write for HeadFields<'_, F> {
     #[inline]
     fn write<S: Sink>(&self, peer: &Peer, detail: Detail, sink: &mut S) -> Result<(), EncodeError> {
-        sink.put_prefixed(self.topic_name.as_bytes())?;
+        sink.put_prefixed(self.topic_name)?;
         if self.qos.is_acknowledged() {
             sink.put_u16(self.packet_id.map_or(0, PacketId::get));
         }
@@ -274,7 +274,7 @@ mod tests {
     fn one_encoding_serves_many_packet_ids() {
         let head = PublishHead {
             qos: QoS::AtLeastOnce,
-            topic_name: "a/b",
+            topic_name: b"a/b",
             ..PublishHead::default()
         };
         let mut shared = Vec::new();
@@ -297,7 +297,7 @@ mod tests {
     fn the_first_byte_of_a_head_that_differs_in_flags_can_be_put_in_the_place_of_another() {
         let head = PublishHead {
             qos: QoS::AtLeastOnce,
-            topic_name: "a/b",
+            topic_name: b"a/b",
             packet_id: Some(packet_id(7)),
             ..PublishHead::default()
         };
@@ -320,7 +320,7 @@ mod tests {
         let mut out = vec![0xC0, 0x00];
         let head = PublishHead {
             qos: QoS::AtLeastOnce,
-            topic_name: "a",
+            topic_name: b"a",
             ..PublishHead::default()
         };
         let layout = encode_publish_head(&mut out, ProtocolVersion::V311, &head, 200).expect("valid");
@@ -342,7 +342,7 @@ mod tests {
     fn qos_0_has_neither_packet_id_nor_dup() {
         let head = PublishHead {
             dup: true,
-            topic_name: "a",
+            topic_name: b"a",
             ..PublishHead::default()
         };
         let mut out = Vec::new();
@@ -378,7 +378,7 @@ mod tests {
     fn what_is_too_long_leaves_the_buffer_as_it_was() {
         let topic_name = "a".repeat(65_536);
         let head = PublishHead {
-            topic_name: &topic_name,
+            topic_name: topic_name.as_bytes(),
             ..PublishHead::default()
         };
         let mut out = vec![1, 2, 3];
@@ -387,7 +387,7 @@ mod tests {
             Err(EncodeError::FieldTooLong)
         );
         let head = PublishHead {
-            topic_name: "a",
+            topic_name: b"a",
             ..PublishHead::default()
         };
         let size = encode_publish_head(&mut out, ProtocolVersion::V5, &head, 268_435_456);

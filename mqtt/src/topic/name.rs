@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::{TopicError, check_common, level_count};
 
+/// Up to here a look at each byte is cheaper than preparing to look at many at once.
+const SHORT_BYTES: usize = 24;
+
 /// A valid topic name: not empty, without wildcards and without U+0000 (MQTT 5.0, 4.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicName<'a>(&'a str);
@@ -16,7 +19,13 @@ impl<'a> TopicName<'a> {
     #[inline]
     pub fn parse(name: &'a str) -> Result<Self, TopicError> {
         check_common(name)?;
-        match memchr::memchr3(b'#', b'+', 0, name.as_bytes()).and_then(|at| name.as_bytes().get(at)) {
+        let bytes = name.as_bytes();
+        let refused = if bytes.len() <= SHORT_BYTES {
+            bytes.iter().find(|byte| matches!(byte, b'#' | b'+' | 0))
+        } else {
+            memchr::memchr3(b'#', b'+', 0, bytes).and_then(|at| bytes.get(at))
+        };
+        match refused {
             None => Ok(Self(name)),
             Some(0) => Err(TopicError::NulCharacter),
             Some(_) => Err(TopicError::Wildcard),

@@ -105,7 +105,7 @@ proptest! {
             dup: packet.dup,
             qos: packet.qos,
             retain: packet.retain,
-            topic_name: packet.topic_name,
+            topic_name: packet.topic_name.as_bytes(),
             packet_id: packet.packet_id,
             topic_alias: packet.properties.topic_alias,
             subscription_identifiers: packet.properties.subscription_identifiers,

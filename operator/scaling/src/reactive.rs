@@ -78,7 +78,7 @@ pub(crate) fn find_demand(
         .into_iter()
         .filter_map(|signal| {
             let load = loads[signal]?;
-            let value = load.deciding(in_panic || signal.is_level());
+            let value = load.deciding(in_panic, signal);
             let utilisation = value / (load.capacity * f64::from(current.max(1)));
             Some(Demand {
                 proxies: count_up(value / load.capacity),
@@ -103,6 +103,8 @@ pub(crate) fn find_present(recent: &Recent, signal: Signal, settings: &Settings,
 struct Load {
     stable: f64,
     short: f64,
+    /// What the two newest samples agree on.
+    agreed: f64,
     capacity: f64,
 }
 
@@ -123,13 +125,18 @@ impl Load {
         Some(Self {
             stable,
             short,
+            agreed: recent.agreed(signal, windows.panic, now).unwrap_or(short),
             capacity: capacity?,
         })
     }
 
-    /// The greater one where the short window counts: it adds at once, and takes away as slowly as the stable one.
-    fn deciding(self, short_counts: bool) -> f64 {
-        if short_counts {
+    /// The greater one where the short window counts: it adds at once, and takes away as slowly as the stable one. In a
+    /// panic also what two samples agree on: the mean of a rise reaches its height only when the window is full of it, and
+    /// each step on the way there would be a decision.
+    fn deciding(self, in_panic: bool, signal: Signal) -> f64 {
+        if in_panic {
+            self.stable.max(self.short).max(self.agreed)
+        } else if signal.is_level() {
             self.stable.max(self.short)
         } else {
             self.stable

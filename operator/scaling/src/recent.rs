@@ -54,6 +54,13 @@ impl Recent {
         self.within(window, now).rev().find_map(|sample| sample.values[signal])
     }
 
+    /// What the two newest values within the window agree on: the lesser one. One value alone is that.
+    pub(crate) fn agreed(&self, signal: Signal, window: Duration, now: Duration) -> Option<f64> {
+        let newest = self.within(window, now).rev();
+        let values = newest.filter_map(|sample| sample.values[signal]).take(2);
+        values.reduce(f64::min)
+    }
+
     /// Whether the signal has a value, of all proxies, that says what is there now.
     pub(crate) fn is_fresh(&self, signal: Signal, now: Duration) -> bool {
         self.within(FRESH, now)

@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use freshet_operator_core::build::{build_disruption_budget, min_available};
+use freshet_operator_core::build::{build_disruption_budget, min_available, share_a_node};
 use freshet_operator_core::observe::Observed;
 use freshet_operator_core::status::Blocked;
 use freshet_operator_core::volume::medium_mismatch;
@@ -76,7 +76,8 @@ impl Reconciler {
         let Work { cluster, children, .. } = work;
         let active = observed.proxies.iter().filter(|proxy| proxy.is_active()).count();
         let active = u32::try_from(active).unwrap_or(u32::MAX);
-        let min_available = min_available(cluster.proxy.replicas, active, observed.min_available);
+        let share_a_node = self.stores.cordons.known().is_some() && share_a_node(observed);
+        let min_available = min_available(cluster.proxy.replicas, active, share_a_node, observed.min_available);
         let budget = build_disruption_budget(cluster, min_available);
         let stores = &self.stores;
         let accounts = &stores.service_accounts;

@@ -11,8 +11,10 @@ pub(crate) mod durable;
 pub(crate) mod explanation;
 mod inbound;
 mod inflight;
+mod input;
 pub(crate) mod leases;
 pub(crate) mod message;
+mod origin;
 pub(crate) mod outbound;
 mod packet;
 mod packet_ids;
@@ -32,6 +34,8 @@ use freshet_mqtt::{DecodeError, EncodeError, Peer, ProtocolVersion, ReasonCode};
 use freshet_storage_contract::MonotonicMs;
 
 use self::inbound::Inbound;
+use self::input::Input;
+use self::origin::Origin;
 use self::outbound::Outbound;
 use self::session::{Attaching, Session};
 use crate::reason::DisconnectReason;
@@ -93,7 +97,7 @@ pub(crate) struct Connection {
     /// Earliest deadline in the timers; the end of time: none.
     pub(crate) timer_at: MonotonicMs,
     /// An incomplete packet, or packets that wait.
-    pub(crate) input: Vec<u8>,
+    pub(crate) input: Input,
     pub(crate) outbound: Option<Box<Outbound>>,
     pub(crate) inbound: Option<Box<Inbound>>,
     pub(crate) cold: Box<Cold>,
@@ -102,8 +106,7 @@ pub(crate) struct Connection {
 /// What a packet seldom touches.
 #[derive(Debug)]
 pub(crate) struct Cold {
-    pub(crate) peer: SocketAddr,
-    pub(crate) listener: ListenerIndex,
+    pub(crate) origin: Origin,
     pub(crate) accepted: MonotonicMs,
     /// The configuration when the connection was accepted: what was announced to the client stays true.
     pub(crate) config: Arc<ProxyConfig>,
@@ -174,12 +177,11 @@ impl Connection {
             outbound_limit: config.client_limits.outbound_buffer_bytes,
             last_received: now,
             timer_at: MonotonicMs(u64::MAX),
-            input: Vec::new(),
+            input: Input::default(),
             outbound: None,
             inbound: None,
             cold: Box::new(Cold {
-                peer,
-                listener,
+                origin: Origin::new(peer, listener),
                 accepted: now,
                 config,
                 attaching: None,

@@ -11,43 +11,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    DeliverySeq, DetachReason, ExactlyOnce, Fetch, FetchedMessage, FilterId, FilterShards, Lease, Message, Placement,
-    Position, PublishOutcome, Pull, PulledMessage, RegisteredSession, RequestId, RetainedMessage, SessionEpoch,
-    SessionRefusal, Settlement, ShardId, SharedMessage, StoredSession, Term, UpdateSession, Will,
+    DeliverySeq, DetachReason, ExactlyOnce, Fetch, FetchedMessage, FilterId, FilterIds, FilterShards, Lease, Message,
+    Placement, Position, PublishOutcome, Pull, PulledMessage, RegisteredSession, RequestId, RetainedMessage,
+    SessionEpoch, SessionRefusal, Settlement, ShardId, SharedMessage, StoredSession, Term, UpdateSession, Will,
 };
 
 /// Index of a worker within its proxy, 0 to `workers - 1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub u16);
-
-/// Filters that a message matches, shared between workers. Most messages match one, which needs no memory of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FilterIds {
-    /// This one.
-    One(FilterId),
-    /// These.
-    Many(Arc<[FilterId]>),
-}
-
-impl FilterIds {
-    /// All of them.
-    #[must_use]
-    pub fn as_slice(&self) -> &[FilterId] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(all) => all,
-        }
-    }
-}
-
-impl From<Vec<FilterId>> for FilterIds {
-    fn from(filter_ids: Vec<FilterId>) -> Self {
-        match filter_ids[..] {
-            [one] => Self::One(one),
-            _ => Self::Many(filter_ids.into()),
-        }
-    }
-}
 
 /// Names a request of a worker, unique within an incarnation; each is answered exactly once unless withdrawn.
 ///
@@ -99,7 +70,7 @@ pub enum ToLink {
         /// To be given back.
         ticket: PublishTicket,
         /// The message.
-        message: Message,
+        message: Arc<Message>,
     },
     /// A client of this worker wants `topic_filter`. Answered at once by [`ToWorker::Subscribed`], then by one
     /// [`ToWorker::Joined`] per shard of the filter. Sent for every subscription, also when the worker already has
@@ -166,7 +137,7 @@ pub enum ToLink {
         /// Granted Session Expiry Interval, seconds.
         session_expiry_interval_s: u32,
         /// The will.
-        will: Option<Will>,
+        will: Option<Box<Will>>,
     },
     /// A session's connection has ended (also in answer to [`ToWorker::TakeOver`], after the publications it had sent
     /// before were answered).
@@ -271,7 +242,7 @@ pub enum ToWorker {
         /// Ascending; only filters that this worker has.
         filter_ids: FilterIds,
         /// The message.
-        message: Message,
+        message: Arc<Message>,
         /// Its position, when a durable filter has queued it.
         position: Option<Position>,
     },

@@ -59,6 +59,8 @@ mod switch {
         PublishBeforeSending,
         /// What a member of a group was sent at QoS 2 goes to another one when it leaves.
         SentQos2Returned,
+        /// One CONNECT in ten is refused. Right by the specification, and for a rollout to notice.
+        OneInTenRefused,
     }
 
     impl Fault {
@@ -80,6 +82,7 @@ mod switch {
             Self::CursorResetOnResubscribe,
             Self::PublishBeforeSending,
             Self::SentQos2Returned,
+            Self::OneInTenRefused,
         ];
     }
 

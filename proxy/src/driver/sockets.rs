@@ -11,7 +11,7 @@ use freshet_storage_contract::MonotonicMs;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::lingering::Lingering;
 use crate::capacity::ConnectionPermit;
@@ -219,14 +219,24 @@ impl Socket {
     }
 
     /// Writes once.
-    pub(super) fn write(&self, slices: &[IoSlice<'_>]) -> Written {
-        loop {
-            return match rustix::io::writev(&self.descriptor, slices) {
-                Ok(count) => Written::Bytes(count),
-                Err(Errno::AGAIN) => Written::Blocked,
-                Err(Errno::INTR) => continue,
-                Err(_) => Written::Broken,
-            };
-        }
+    pub(super) fn write(&self, bytes: &[u8]) -> Written {
+        written(|| send(&self.descriptor, bytes, SendFlags::NOSIGNAL))
+    }
+
+    /// Writes several pieces at once, which costs the system more than one does.
+    pub(super) fn write_slices(&self, slices: &[IoSlice<'_>]) -> Written {
+        written(|| rustix::io::writev(&self.descriptor, slices))
+    }
+}
+
+/// Writes again when a signal came in between.
+fn written(write: impl Fn() -> rustix::io::Result<usize>) -> Written {
+    loop {
+        return match write() {
+            Ok(count) => Written::Bytes(count),
+            Err(Errno::AGAIN) => Written::Blocked,
+            Err(Errno::INTR) => continue,
+            Err(_) => Written::Broken,
+        };
     }
 }

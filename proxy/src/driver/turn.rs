@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::report::{TurnSeconds, WorkerReport};
 use super::seat::{Seat, earliest};
-use super::sockets::{Read, Ready, Sockets, Written};
+use super::sockets::{Read, Ready, Socket, Sockets, Written};
 use crate::control::{AcceptedConnection, Control};
 use crate::facts::FactLog;
 use crate::listeners::ListenerNames;
@@ -330,13 +330,13 @@ impl Turn {
             if offered == 0 {
                 return wrote;
             }
-            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-            let mut used = 0;
-            for (slot, bytes) in slices.iter_mut().zip(output.slices()) {
-                *slot = IoSlice::new(bytes);
-                used += 1;
-            }
-            let written = socket.write(slices.get(..used).unwrap_or_default());
+            let written = {
+                let mut slices = output.slices();
+                match (slices.next(), slices.next()) {
+                    (Some(only), None) => socket.write(only),
+                    _ => write_slices(socket, output.slices()),
+                }
+            };
             match written {
                 Written::Bytes(count) => {
                     wrote = true;
@@ -385,4 +385,15 @@ impl Turn {
             link,
         }
     }
+}
+
+/// Hands several pieces to a socket at once.
+fn write_slices<'a>(socket: &Socket, pieces: impl Iterator<Item = &'a [u8]>) -> Written {
+    let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+    let mut used = 0;
+    for (slot, bytes) in slices.iter_mut().zip(pieces) {
+        *slot = IoSlice::new(bytes);
+        used += 1;
+    }
+    socket.write_slices(slices.get(..used).unwrap_or_default())
 }

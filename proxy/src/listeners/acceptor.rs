@@ -47,12 +47,15 @@ pub(super) async fn accept_connections(
                     if !std::mem::replace(&mut was_short, true) {
                         tracing::error!(listener = count.name, %error, "connections wait: the system is short");
                     }
+                    workers.iter().for_each(WorkerDoor::ring);
                     tokio::time::sleep(SHORTAGE_PAUSE).await;
                 }
                 // What went wrong with one connection before it was accepted.
                 Err(_) => {}
             }
         }
+        // Once for all: a worker that wakes for each of them costs more than they do.
+        workers.iter().for_each(WorkerDoor::ring);
         tokio::task::yield_now().await;
     }
 }
@@ -69,7 +72,7 @@ async fn deal(descriptor: OwnedFd, peer: SocketAddr, count: &Arc<ListenerCount>,
         peer,
         permit,
     };
-    worker.tell(Control::Connection(connection)).await;
+    worker.put(Control::Connection(connection)).await;
 }
 
 /// Stands for a peer that has no address of the internet; a TCP listener has no such peers.

@@ -73,7 +73,7 @@ impl Client {
     }
 
     /// Whether the session that is present is the one that the client remembers: what came between may have begun
-    /// another.
+    /// another. Not what ended before anybody could have answered it: its client was told of none.
     fn knows_its_session(&self, history: &History) -> bool {
         let session = self.session.and_then(|session| history.sessions.get(session));
         let Some(session) = session.filter(|session| !session.is_unknown) else {
@@ -94,7 +94,10 @@ impl Client {
         // Storage without memory knows the sessions of those who are connected.
         let is_kept = !history.has_broken(|b| b == Broken::Storage, before.opened, u32::MAX);
         let outlives = before.expiry_s >= SESSION_EXPIRY_311_S;
-        between.peek().is_none() || is_kept && outlives && between.all(keeps_it)
+        if between.peek().is_none() {
+            return true;
+        }
+        is_kept && (outlives && between.clone().all(keeps_it) || between.all(|c| history.was_unanswerable(c)))
     }
 
     fn on_connack(&mut self, connack: &ConnAck<'_>, history: &mut History) -> Result<(), Violation> {

@@ -2,7 +2,7 @@
 
 use freshet_mqtt::ReasonCode;
 
-use crate::history::{At, Broken, Connection, Fault, History, How};
+use crate::history::{At, Broken, Connection, Fault, History, How, Request};
 use crate::violation::Violation;
 
 /// How long an answer is held while storage cannot give it, ms.
@@ -91,15 +91,17 @@ fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -
     let is_certain = !connection.clean_start
         && accepted.ms.saturating_sub(gone_ms) < u64::from(last.expiry_s) * 1_000
         && !history.has_broken(forgotten, last.opened, accepted.at)
+        && is_surely_told(history, last)
         // A proxy that was given up may have had the session for this connection already.
         && (connection.expiry_s >= last.expiry_s || !history.has_any_broken())
         // Another device may have come first.
         && !history.connections.iter().any(|c| {
             c.identity == connection.identity && c.opened > connection.opened && c.opened < accepted.at
         })
-        // A connection of another device may still be under way, and shorten the session when it comes.
+        // A connection of another device may still be under way, and shorten the session, or end it, when it comes.
         && earlier.all(|c| {
-            c.accepted.is_some() && c.all_read.is_some_and(|at| at < last.opened) || c.expiry_s >= last.expiry_s
+            c.accepted.is_some() && c.all_read.is_some_and(|at| at < last.opened)
+                || !c.clean_start && c.expiry_s >= last.expiry_s
         });
     if is_certain {
         return Err((
@@ -108,6 +110,16 @@ fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -
         ));
     }
     Ok(())
+}
+
+/// Whether storage knows that the client was told of its session, or nothing has kept that from it. A session that nothing is
+/// in may be none to the next connection until then.
+fn is_surely_told(history: &History, connection: &Connection) -> bool {
+    let Some(accepted) = connection.accepted.filter(|accepted| !accepted.session_present) else {
+        return true;
+    };
+    let is_kept = |r: &Request| r.options.is_some() && r.answered.is_some_and(|a| !a.code.is_error());
+    history.requests_of(accepted.session).any(is_kept) || !history.has_any_broken()
 }
 
 /// Whether each connection was accepted before the next one began, so that all know which was the last.

@@ -1,5 +1,7 @@
 //! The stream of deliveries: messages and in-stream answers, numbered, acknowledged, under byte credits.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
@@ -26,9 +28,9 @@ pub enum Delivery {
     /// One copy of a message for all of the proxy's subscribers.
     Message {
         /// The proxy's own names of all filters that matched, ascending.
-        filter_ids: Vec<FilterId>,
+        filter_ids: FilterIds,
         /// The message.
-        message: Message,
+        message: Arc<Message>,
         /// Its position, when a durable filter has queued it: it can be pulled and fetched by that. Positions of a
         /// shard's deliveries ascend.
         position: Option<Position>,
@@ -87,6 +89,35 @@ pub enum Delivery {
         /// the rest is to be asked for again.
         answered: u32,
     },
+}
+
+/// Filters that a message matches. Most messages match one, which needs no memory of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilterIds {
+    /// This one.
+    One(FilterId),
+    /// These.
+    Many(Arc<[FilterId]>),
+}
+
+impl FilterIds {
+    /// All of them.
+    #[must_use]
+    pub fn as_slice(&self) -> &[FilterId] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(all) => all,
+        }
+    }
+}
+
+impl From<Vec<FilterId>> for FilterIds {
+    fn from(filter_ids: Vec<FilterId>) -> Self {
+        match filter_ids[..] {
+            [one] => Self::One(one),
+            _ => Self::Many(filter_ids.into()),
+        }
+    }
 }
 
 /// A retained message as it is read.

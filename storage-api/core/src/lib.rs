@@ -9,6 +9,7 @@
 //! credits, so that a proxy full of slow subscribers never delays an acknowledgement.
 
 mod attach;
+mod client_id;
 mod delivery;
 mod ids;
 mod message;
@@ -20,7 +21,8 @@ mod shared;
 mod time;
 
 pub use attach::{AttachProxy, AttachRefusal, Attached, Feature, PROTOCOL_VERSION, ShardAttachment, ShardResume};
-pub use delivery::{Delivery, DeliveryControl, NumberedDelivery, RetainedMessage};
+pub use client_id::ClientId;
+pub use delivery::{Delivery, DeliveryControl, FilterIds, NumberedDelivery, RetainedMessage};
 pub use freshet_mqtt::{PacketId, QoS, RetainHandling, SubscriptionOptions};
 pub use ids::{
     ClusterUid, DeliverySeq, FilterId, IncarnationId, InterestVersion, Position, PublishSeq, PublisherId, RequestId,

@@ -1,5 +1,7 @@
 //! The stream of operations: what a proxy asks, what storage answers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
@@ -171,7 +173,7 @@ pub struct PublishBatch {
     /// is answered again and not routed again.
     pub first: PublishSeq,
     /// The messages, in the order of their clients.
-    pub messages: Vec<Message>,
+    pub messages: Vec<Arc<Message>>,
     /// Numbers of the messages of QoS 1 and 2 among them, if there are any: [`PublishSeq`] begins anew with each leader.
     pub lasting: Option<LastingNumbers>,
 }
@@ -211,7 +213,7 @@ pub struct AttachSession {
     /// Session Expiry Interval in seconds that was granted; 0: the session ends with the connection.
     pub session_expiry_interval_s: u32,
     /// The will.
-    pub will: Option<Will>,
+    pub will: Option<Box<Will>>,
 }
 
 /// A session that a proxy holds while storage has forgotten it.

@@ -98,13 +98,13 @@ impl PlacementRule {
     }
 
     /// The key of `topic` when the rule matches it.
-    fn key_of<'t>(&self, topic: &'t str) -> Option<&'t str> {
+    fn key_of<'t>(&self, topic: &'t [u8]) -> Option<&'t [u8]> {
         let mut key = None;
-        let mut found = topic.split('/');
+        let mut found = topic.split(|byte| *byte == b'/');
         for level in &self.levels {
             let text = found.next()?;
             match level {
-                RuleLevel::Literal(l) if l == text => {}
+                RuleLevel::Literal(l) if l.as_bytes() == text => {}
                 RuleLevel::Literal(_) => return None,
                 RuleLevel::Key => key = Some(text),
             }
@@ -199,15 +199,16 @@ impl Placement {
         self.shards
     }
 
-    /// Shard of a topic name.
+    /// Shard of a topic name, UTF-8.
     #[must_use]
-    pub fn shard_of_topic(&self, topic_name: &str) -> ShardId {
+    pub fn shard_of_topic(&self, topic_name: impl AsRef<[u8]>) -> ShardId {
+        let topic_name = topic_name.as_ref();
         let key = self
             .rules
             .iter()
             .find_map(|r| r.key_of(topic_name))
             .unwrap_or(topic_name);
-        self.shard_of_key(key.as_bytes())
+        self.shard_of_key(key)
     }
 
     /// Shards that hold what a topic filter (without `$share` prefix) matches.

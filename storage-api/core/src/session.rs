@@ -97,7 +97,7 @@ pub struct UpdateSession {
     pub client_id: Bytes,
     /// Epoch of the attach; of another one than the present the changes are refused.
     pub epoch: SessionEpoch,
-    /// The changes, in order.
+    /// The changes, in order. None: the client was told of a session that begins with this connection, as any change says.
     pub changes: Vec<SessionChange>,
 }
 

@@ -5,6 +5,8 @@
 //! group lives as long as some proxy has members, or a stored session has the subscription
 //! ([`crate::EnsureDurable`] with the whole `$share/name/filter`); with neither, nothing is queued.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{FilterId, Message, Position, RequestId, ShardId};
@@ -46,7 +48,7 @@ pub struct SharedMessage {
     /// The proxy's name for the group.
     pub filter_id: FilterId,
     /// The message.
-    pub message: Message,
+    pub message: Arc<Message>,
     /// None at QoS 0: whoever gets it, nobody says what became of it.
     pub lease: Option<Lease>,
 }

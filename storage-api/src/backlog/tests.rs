@@ -1,5 +1,7 @@
 //! A backlog as its sender and the transport see it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use freshet_storage_contract::{
     FilterId, IncarnationId, InterestChange, InterestDelta, InterestVersion, LastingNumbers, Message, Operation,
@@ -24,7 +26,7 @@ fn message(payload_bytes: usize) -> Message {
 }
 
 fn publish(first: u64, payloads: &[usize]) -> Operation {
-    let messages = payloads.iter().map(|&bytes| message(bytes)).collect();
+    let messages = payloads.iter().map(|&bytes| message(bytes).into()).collect();
     Operation::Publish(PublishBatch {
         shard: ShardId(0),
         first: PublishSeq(first),
@@ -109,7 +111,9 @@ fn a_batch_that_is_split_keeps_the_lasting_numbers_of_its_messages() {
     let batch = PublishBatch {
         shard: ShardId(0),
         first: PublishSeq(7),
-        messages: vec![qos_2(1), message(3 << 20), qos_2(1), qos_2(1 << 20)],
+        messages: [qos_2(1), message(3 << 20), qos_2(1), qos_2(1 << 20)]
+            .map(Arc::new)
+            .to_vec(),
         lasting: Some(lasting(40)),
     };
     sender.try_send(&mut vec![Operation::Publish(batch)]).unwrap();

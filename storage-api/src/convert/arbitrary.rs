@@ -168,7 +168,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
                 Operation::Publish(PublishBatch {
                     shard,
                     first: PublishSeq(first),
-                    messages,
+                    messages: messages.into_iter().map(Into::into).collect(),
                     lasting,
                 })
             }
@@ -180,7 +180,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
                     client_id,
                     clean_start,
                     session_expiry_interval_s,
-                    will,
+                    will: will.map(Box::new),
                 })
             }
         ),
@@ -267,8 +267,8 @@ fn delivery() -> impl Strategy<Value = Delivery> {
         )
             .prop_map(|(ids, message, position)| {
                 Delivery::Message {
-                    filter_ids: ids.into_iter().map(FilterId).collect(),
-                    message,
+                    filter_ids: ids.into_iter().map(FilterId).collect::<Vec<_>>().into(),
+                    message: message.into(),
                     position: position.map(Position),
                 }
             }),

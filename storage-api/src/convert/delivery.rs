@@ -1,5 +1,7 @@
 //! Deliveries, and what a proxy grants for them.
 
+use std::sync::Arc;
+
 use freshet_storage_contract::{
     Delivery, DeliveryControl, DeliverySeq, FetchedMessage, FilterId, InterestVersion, NumberedDelivery, Position,
     PulledMessage, RequestId, RetainedMessage, Term,
@@ -79,8 +81,8 @@ impl From<Delivery> for proto::Delivery {
                 message,
                 position,
             } => Member::Message(proto::MessageDelivery {
-                filter_ids: filter_ids.into_iter().map(|id| id.0).collect(),
-                message: Some(message.into()),
+                filter_ids: filter_ids.as_slice().iter().map(|id| id.0).collect(),
+                message: Some(Arc::unwrap_or_clone(message).into()),
                 position: position.map(|p| p.0),
             }),
             Delivery::Marker { version } => Member::Marker(proto::Marker {
@@ -155,8 +157,8 @@ impl TryFrom<proto::Delivery> for Delivery {
                     });
                 }
                 Self::Message {
-                    filter_ids: delivery.filter_ids.into_iter().map(FilterId).collect(),
-                    message: required(delivery.message, "MessageDelivery.message")?.try_into()?,
+                    filter_ids: delivery.filter_ids.into_iter().map(FilterId).collect::<Vec<_>>().into(),
+                    message: Arc::new(required(delivery.message, "MessageDelivery.message")?.try_into()?),
                     position: delivery.position.map(Position),
                 }
             }

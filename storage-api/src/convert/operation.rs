@@ -1,5 +1,7 @@
 //! What a proxy asks.
 
+use std::sync::Arc;
+
 use freshet_storage_contract::{
     AttachSession, DetachReason, FilterId, InterestChange, InterestDelta, InterestVersion, LastingNumbers, Operation,
     Position, PublishBatch, PublishSeq, ReadRetained, RegisteredSession, RequestId,
@@ -156,7 +158,11 @@ impl From<PublishBatch> for proto::PublishBatch {
         Self {
             shard: Some(batch.shard.0.into()),
             first: batch.first.0,
-            messages: batch.messages.into_iter().map(Into::into).collect(),
+            messages: batch
+                .messages
+                .into_iter()
+                .map(|m| Arc::unwrap_or_clone(m).into())
+                .collect(),
             lasting: batch.lasting.map(Into::into),
         }
     }
@@ -168,7 +174,7 @@ impl TryFrom<proto::PublishBatch> for PublishBatch {
     fn try_from(batch: proto::PublishBatch) -> Result<Self, WireError> {
         let field = "PublishBatch.first";
         let first = counted(batch.first, field)?;
-        let messages = list(batch.messages, "PublishBatch.messages", TryInto::try_into)?;
+        let messages = list(batch.messages, "PublishBatch.messages", |m| m.try_into().map(Arc::new))?;
         // So that nobody has to wonder about it when the messages are counted.
         if first.checked_add(messages.len() as u64).is_none() {
             return Err(WireError::Invalid {
@@ -222,7 +228,7 @@ impl From<AttachSession> for proto::AttachSession {
             client_id: attach.client_id,
             clean_start: attach.clean_start,
             session_expiry_interval_s: Some(attach.session_expiry_interval_s),
-            will: attach.will.map(Into::into),
+            will: attach.will.map(|will| (*will).into()),
         }
     }
 }
@@ -239,7 +245,7 @@ impl TryFrom<proto::AttachSession> for AttachSession {
                 attach.session_expiry_interval_s,
                 "AttachSession.session_expiry_interval_s",
             )?,
-            will: attach.will.map(TryInto::try_into).transpose()?,
+            will: attach.will.map(|will| will.try_into().map(Box::new)).transpose()?,
         })
     }
 }

@@ -143,7 +143,7 @@ fn operations() -> Vec<Operation> {
         Operation::Publish(PublishBatch {
             shard: ShardId(1_023),
             first: PublishSeq(5),
-            messages: vec![message(QoS::AtLeastOnce), bare_message()],
+            messages: vec![message(QoS::AtLeastOnce).into(), bare_message().into()],
             lasting: None,
         }),
         Operation::AttachSession(AttachSession {
@@ -151,7 +151,7 @@ fn operations() -> Vec<Operation> {
             client_id: CLIENT_ID,
             clean_start: true,
             session_expiry_interval_s: 0,
-            will: will.clone(),
+            will: will.clone().map(Box::new),
         }),
         Operation::RegisterSessions {
             shard: ShardId(0),
@@ -223,8 +223,8 @@ fn deliveries() -> Vec<NumberedDelivery> {
             0,
             1,
             Delivery::Message {
-                filter_ids: vec![FilterId(0), FilterId(300)],
-                message: message(QoS::AtLeastOnce),
+                filter_ids: vec![FilterId(0), FilterId(300)].into(),
+                message: message(QoS::AtLeastOnce).into(),
                 position: None,
             },
         ),

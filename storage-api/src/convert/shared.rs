@@ -1,5 +1,7 @@
 //! Shared subscriptions: a proxy's part of a group, leased messages, and what became of them.
 
+use std::sync::Arc;
+
 use freshet_storage_contract::{
     FilterId, Lease, RequestId, SettleShared, Settlement, SharedGroup, SharedMessage, SharedStrategy,
 };
@@ -78,7 +80,7 @@ impl From<SharedMessage> for proto::SharedMessage {
     fn from(shared: SharedMessage) -> Self {
         Self {
             filter_id: Some(shared.filter_id.0),
-            message: Some(shared.message.into()),
+            message: Some(Arc::unwrap_or_clone(shared.message).into()),
             lease: shared.lease.map(Into::into),
         }
     }
@@ -90,7 +92,7 @@ impl TryFrom<proto::SharedMessage> for SharedMessage {
     fn try_from(shared: proto::SharedMessage) -> Result<Self, WireError> {
         Ok(Self {
             filter_id: FilterId(required(shared.filter_id, "SharedMessage.filter_id")?),
-            message: required(shared.message, "SharedMessage.message")?.try_into()?,
+            message: Arc::new(required(shared.message, "SharedMessage.message")?.try_into()?),
             lease: shared.lease.map(TryInto::try_into).transpose()?,
         })
     }

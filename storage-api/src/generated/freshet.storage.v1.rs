@@ -387,6 +387,7 @@ pub struct UpdateSession {
     pub client_id: ::prost::bytes::Bytes,
     #[prost(message, optional, tag = "3")]
     pub epoch: ::core::option::Option<SessionEpoch>,
+    /// None: the client was told of a session that begins with this connection, as any change says.
     #[prost(message, repeated, tag = "4")]
     pub changes: ::prost::alloc::vec::Vec<SessionChange>,
 }

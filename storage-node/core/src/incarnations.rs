@@ -290,4 +290,28 @@ mod tests {
         assert_eq!(first.slot, second.slot);
         assert!(all.get(first).is_none() && all.get(second).is_some());
     }
+    #[test]
+    fn what_is_freed_before_its_lease_has_ended_leaves_nothing_behind() {
+        let mut all = Incarnations::default();
+        let first = all.begin(A, "proxy-a", MonotonicMs(1));
+        all.free(first);
+        assert_eq!(all.find(A), None);
+        let second = all.begin(IncarnationId(2), "proxy-b", MonotonicMs(9));
+        all.free(first);
+        assert_eq!((first.slot, all.find(IncarnationId(2))), (second.slot, Some(second)));
+        assert!(all.get(second).is_some(), "an earlier key frees nothing of it");
+    }
+
+    #[test]
+    fn a_thousand_that_have_ended_are_remembered() {
+        let mut all = Incarnations::default();
+        let last = REMEMBERED_AFTER_END as u128 + 1;
+        for id in (1..=last).map(IncarnationId) {
+            let key = all.begin(id, "proxy", MonotonicMs(1));
+            all.expire(MonotonicMs(1));
+            all.free(key);
+        }
+        let remembered: Vec<bool> = [1, 2, last].map(|id| all.has_ended(IncarnationId(id))).into();
+        assert_eq!(remembered, [false, true, true]);
+    }
 }

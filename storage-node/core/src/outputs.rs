@@ -11,6 +11,10 @@ use crate::facts::{LinkFault, StorageFact};
 
 /// Outcomes in one [`Answer::Published`]; more make a second one.
 const OUTCOMES_PER_ANSWER: usize = 16_384;
+/// Outcomes of an answer that are made room for at once.
+const OUTCOMES_EXPECTED: usize = 32;
+/// Most deliveries of a frame that are made room for at once.
+const DELIVERIES_EXPECTED: usize = 64;
 /// How far back a turn looks for an answer that outcomes can be added to.
 const ANSWERS_LOOKED_BACK: usize = 16;
 
@@ -20,6 +24,8 @@ pub struct Outputs {
     frames: Vec<ProxyOutput>,
     /// Index into `frames` plus one, by slot of the incarnation; 0: none.
     frame_of_slot: Vec<u32>,
+    /// Deliveries of the largest frame of the last turn: the next one is likely to have as many.
+    deliveries_expected: usize,
     facts: Vec<StorageFact>,
 }
 
@@ -52,6 +58,8 @@ impl Outputs {
 
     /// Takes the frames of this turn, one per proxy that gets something.
     pub fn drain_proxies(&mut self) -> impl Iterator<Item = ProxyOutput> + '_ {
+        let largest = self.frames.iter().map(|frame| frame.deliveries.len()).max();
+        self.deliveries_expected = largest.unwrap_or_default().min(DELIVERIES_EXPECTED);
         for frame in &self.frames {
             if let Some(index) = self.frame_of_slot.get_mut(frame.slot as usize) {
                 *index = 0;
@@ -83,7 +91,7 @@ impl Outputs {
                 let frame = ProxyOutput {
                     incarnation,
                     answers: Vec::new(),
-                    deliveries: Vec::new(),
+                    deliveries: Vec::with_capacity(self.deliveries_expected),
                     close: None,
                     slot,
                 };
@@ -135,10 +143,12 @@ impl ProxyOutput {
                 break;
             }
         }
+        let mut outcomes = Vec::with_capacity(OUTCOMES_EXPECTED);
+        outcomes.push(outcome);
         self.answers.push(Answer::Published {
             shard: of_shard,
             first: seq,
-            outcomes: vec![outcome],
+            outcomes,
         });
     }
 }

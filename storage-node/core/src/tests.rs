@@ -1,6 +1,7 @@
 //! The node as its proxies see it: small worlds of a core and proxies that keep to the contract.
 
 mod attaching;
+mod counting;
 mod disk;
 mod flapping;
 mod inspecting;
@@ -281,7 +282,7 @@ impl World {
             Operation::Publish(PublishBatch {
                 shard,
                 first: PublishSeq(first),
-                messages,
+                messages: messages.into_iter().map(Into::into).collect(),
                 lasting: None,
             }),
         );
@@ -337,7 +338,7 @@ impl World {
             client_id: Bytes::copy_from_slice(client.as_bytes()),
             clean_start,
             session_expiry_interval_s: 1_000,
-            will,
+            will: will.map(Box::new),
         };
         self.operate(proxy, Operation::AttachSession(attach));
     }

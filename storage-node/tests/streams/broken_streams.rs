@@ -65,7 +65,7 @@ async fn publications_cut_off_in_mid_frame_are_routed_once_when_they_are_sent_ag
         let publish = Operation::Publish(PublishBatch {
             shard,
             first: PublishSeq(first),
-            messages,
+            messages: messages.into_iter().map(Into::into).collect(),
             lasting: None,
         });
         // Refused once the connection is known to be broken.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    Answer, AttachSession, Delivery, DetachReason, FilterId, InterestChange, Operation, PublishOutcome, QoS,
+    Answer, AttachSession, Delivery, DetachReason, FilterId, FilterIds, InterestChange, Operation, PublishOutcome, QoS,
     ReadRetained, RequestId, RetainedMessage,
 };
 
@@ -24,8 +24,8 @@ async fn a_message_crosses_from_one_proxy_to_another_and_is_answered_once_it_was
     assert_eq!(
         delivery.delivery,
         Delivery::Message {
-            filter_ids: vec![FilterId(7)],
-            message: sent,
+            filter_ids: FilterIds::One(FilterId(7)),
+            message: sent.into(),
             position: None,
         }
     );
@@ -88,8 +88,8 @@ async fn an_interest_of_a_hundred_thousand_filters_acts_as_a_whole() {
     assert_eq!(
         delivery,
         Delivery::Message {
-            filter_ids: vec![FilterId(99_999)],
-            message: message(last, "x"),
+            filter_ids: FilterIds::One(FilterId(99_999)),
+            message: message(last, "x").into(),
             position: None,
         }
     );

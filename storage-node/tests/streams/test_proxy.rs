@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -122,7 +125,7 @@ impl TestProxy {
         self.operate(Operation::Publish(PublishBatch {
             shard,
             first: PublishSeq(first),
-            messages,
+            messages: messages.into_iter().map(Into::into).collect(),
             lasting: None,
         }));
         shard
@@ -165,7 +168,7 @@ impl TestProxy {
     }
 
     /// Waits for a message, acknowledges and returns it.
-    pub(crate) async fn next_message(&mut self) -> Message {
+    pub(crate) async fn next_message(&mut self) -> Arc<Message> {
         let delivery = self.next_delivery().await;
         self.acknowledge(&delivery);
         match delivery.delivery {

@@ -72,11 +72,16 @@ pub(super) async fn run(
     }
 }
 
-/// Does something with each item, with as many at a time as there are processors, and returns the results in order.
+/// Does something with each item, with as many at a time as there are processors, shows each result when it is there, and
+/// returns all of them in order.
 ///
 /// # Errors
 /// The first one.
-pub(super) async fn side_by_side<I, T, W>(items: Vec<I>, work: impl Fn(I) -> W) -> Result<Vec<T>>
+pub(super) async fn side_by_side<I, T, W>(
+    items: Vec<I>,
+    work: impl Fn(I) -> W,
+    mut seen: impl FnMut(&T),
+) -> Result<Vec<T>>
 where
     T: Send + 'static,
     W: Future<Output = Result<T>> + Send + 'static,
@@ -94,7 +99,9 @@ where
     }
     let mut results = Vec::new();
     while let Some(result) = tasks.join_next().await {
-        results.push(result??);
+        let (at, result) = result??;
+        seen(&result);
+        results.push((at, result));
     }
     results.sort_by_key(|(at, _)| *at);
     Ok(results.into_iter().map(|(_, result)| result).collect())

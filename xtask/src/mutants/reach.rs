@@ -11,7 +11,6 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    SIMULATION,
     child::{self, Ended, side_by_side},
     compile::TestProgram,
 };
@@ -65,12 +64,13 @@ impl Reach {
             }
         }
         let folder = Arc::new(folder.to_owned());
-        let tests = side_by_side(names, |(number, program, name)| {
+        let learn = |(number, program, name)| {
             let path = folder.join(format!("reached-{number}"));
             learn_one(program, name, path)
-        });
+        };
+        let tests = side_by_side(names, learn, |_| ());
         let mut tests = tests.await?;
-        tests.sort_by_key(|test| (test.program.package == SIMULATION, test.took));
+        tests.sort_by_key(|test| test.took);
         let mut reach = Self::default();
         for test in tests.into_iter().map(Arc::new) {
             for number in &test.reached {
@@ -80,12 +80,10 @@ impl Reach {
         Ok(reach)
     }
 
-    /// The tests of a package and of the simulation that reach a mutant, the quick ones first.
+    /// The tests of a package that reach a mutant, the quick ones first.
     pub(super) fn of(&self, number: u32, package: &str) -> Vec<Arc<Test>> {
         let all = self.0.get(&number).into_iter().flatten();
-        all.filter(|test| [package, SIMULATION].contains(&test.program.package.as_str()))
-            .cloned()
-            .collect()
+        all.filter(|test| test.program.package == package).cloned().collect()
     }
 }
 

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Result;
 
 use super::{
-    SIMULATION,
     child::{self, Ended},
     reach::{Test, environment},
 };
@@ -17,6 +16,17 @@ pub(super) enum Verdict {
     Survived,
     /// No test runs the place, so that none can notice it.
     NotReached,
+}
+
+impl Verdict {
+    /// What became of a mutant after further tests.
+    pub(super) fn and(self, further: Self) -> Self {
+        match (self, further) {
+            (Self::Noticed, _) | (_, Self::Noticed) => Self::Noticed,
+            (Self::Survived, _) | (_, Self::Survived) => Self::Survived,
+            (Self::NotReached, Self::NotReached) => Self::NotReached,
+        }
+    }
 }
 
 /// The first tests of a mutant that are run by one process take so long together; the next ones four times as long.
@@ -58,7 +68,7 @@ pub(super) async fn try_mutant(number: u32, tests: Vec<Arc<Test>>) -> Result<Ver
     Ok(Verdict::Survived)
 }
 
-/// Tests that can share a process, in batches that grow, the quick ones first and the simulation last.
+/// Tests that can share a process, in batches that grow, the quick ones first.
 fn batches(tests: Vec<Arc<Test>>) -> Vec<Batch> {
     let mut groups: Vec<Vec<Batch>> = Vec::new();
     for test in tests {
@@ -87,12 +97,6 @@ fn batches(tests: Vec<Arc<Test>>) -> Vec<Batch> {
         }
     }
     let mut batches: Vec<Batch> = groups.into_iter().flatten().collect();
-    batches.sort_by_key(|batch| (batch.is_last(), batch.takes));
+    batches.sort_by_key(|batch| batch.takes);
     batches
-}
-
-impl Batch {
-    fn is_last(&self) -> bool {
-        self.tests.iter().any(|test| test.program.package == SIMULATION)
-    }
 }

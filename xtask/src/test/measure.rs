@@ -11,7 +11,7 @@ use super::parts::{Part, Step, cargo_test, no_kubernetes, programs};
 const TEST: &str = "measure";
 
 /// What is measured, by the names of the test program's modules.
-const ROWS: [&str; 9] = [
+const ROWS: [&str; 10] = [
     "promotions",
     "handovers",
     "rise",
@@ -21,6 +21,7 @@ const ROWS: [&str; 9] = [
     "capacity",
     "absences",
     "deaths",
+    "faulty_image",
 ];
 
 /// Programs, images, a Kubernetes, and all rows.

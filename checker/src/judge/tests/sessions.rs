@@ -15,11 +15,27 @@ fn a_session_is_there_until_its_interval_has_passed() {
     let mut wrong = Story::default();
     wrong
         .connect(1, "s", false)
+        .after_s(1)
         .kill()
         .then(1, What::Closed { reason: None })
         .connect(2, "s", false)
         .rest(2);
     wrong.is_wrong(Rule::SessionPresent, &[5, 6]);
+}
+
+#[test]
+fn a_session_that_had_just_begun_is_there_after_a_kill_if_something_was_in_it() {
+    for session_present in [false, true] {
+        let mut story = Story::default();
+        story.connect(1, "s", false).kill();
+        story.then(1, What::Closed { reason: None });
+        story.connect(2, "s", session_present).rest(2).is_right();
+    }
+    let mut wrong = Story::default();
+    wrong.connect(1, "s", false).subscribe(1, "t", 1).kill();
+    wrong.then(1, What::Closed { reason: None });
+    wrong.connect(2, "s", false).rest(2);
+    wrong.is_wrong(Rule::SessionPresent, &[7, 8]);
 }
 
 #[test]

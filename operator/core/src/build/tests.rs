@@ -27,7 +27,7 @@ fn cluster(resource: &str) -> ValidatedCluster {
 fn rendered(cluster: &ValidatedCluster) -> String {
     let children = build_children(cluster);
     let deployment = proxy_deployment(cluster, &children.proxy_revision, cluster.proxy.replicas);
-    let budget = build_disruption_budget(cluster, min_available(cluster.proxy.replicas, u32::MAX, None));
+    let budget = build_disruption_budget(cluster, min_available(cluster.proxy.replicas, u32::MAX, false, None));
     let objects: [Value; 9] = [
         json!(children.proxy_account),
         json!(children.storage_account),

@@ -45,9 +45,14 @@ pub struct MoveSettings {
 }
 
 impl MoveSettings {
-    /// Clients per second that move at most, whatever for.
-    fn max_per_second(&self) -> u32 {
-        self.drain_max_per_second.max(self.rebalance_max_per_second)
+    /// Clients per second that move at most: while proxies leave, nobody else moves. A pace that was found beyond its bound
+    /// could be halved without a client moving more slowly.
+    fn max_per_second(&self, observed: &Observed) -> u32 {
+        if observed.proxies.iter().any(hands_over) {
+            self.drain_max_per_second
+        } else {
+            self.rebalance_max_per_second
+        }
     }
 }
 
@@ -199,7 +204,12 @@ fn is_moving(observed: &Observed) -> bool {
     let alive = observed.proxies.iter().filter(|proxy| !proxy.pod.is_deleting);
     alive
         .into_iter()
-        .any(|proxy| proxy.order.is_some() || proxy.role == Some(Role::Draining))
+        .any(|proxy| proxy.order.is_some() || hands_over(proxy))
+}
+
+/// Whether a proxy leaves, by an order or on its way to one.
+fn hands_over(proxy: &ProxyPod) -> bool {
+    proxy.role == Some(Role::Draining) && !proxy.pod.is_deleting
 }
 
 /// What those that take clients say, for the pace.
@@ -239,7 +249,7 @@ const REWRITE_MS: u64 = 1_500;
 /// pause, or half of what was, is not put off.
 fn next_pace(order: &MoveOrder, wanted: u32, now_ms: u64) -> u32 {
     let was = order.clients_per_second;
-    let is_urgent = wanted < was.div_ceil(2);
+    let is_urgent = wanted <= was / 2;
     let differs = wanted.abs_diff(was) > was / 4;
     let is_time = now_ms.saturating_sub(order.written_ms) >= REWRITE_MS;
     if is_urgent || differs && is_time { wanted } else { was }

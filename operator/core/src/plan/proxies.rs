@@ -8,6 +8,8 @@
 //!   the pool is short, one that has done so waits in it and reserves again what it was born with ([`demotion`]); `replicas`
 //!   is lowered for each of the others. Those have the lowest deletion cost, so that the pool stays. A victim that is needed
 //!   again before becomes active again, with the clients that it still has.
+//! - Proxies on a cordoned node are victims of one action, too: they leave together once as many others serve, or wait to.
+//!   Where too few do, others are started for them.
 //! - A new revision comes up beside the others, and as many of it serve as its [`Pace`] allows. When as many serve as are
 //!   asked for, and have stayed ready, *all* proxies of the others leave the Service together, so that no client is moved
 //!   twice; then their Deployments go to zero once they are empty, and are deleted when their last pod is gone.
@@ -55,6 +57,8 @@ pub struct ProxyTarget<'a> {
     pub rooms: &'a Rooms,
     /// Nodes that take no pods, as far as they are known: nobody comes back there to wait.
     pub closed_nodes: &'a BTreeSet<String>,
+    /// Of these, those that are cordoned: who serves there leaves as soon as others can take over.
+    pub cordoned_nodes: &'a BTreeSet<String>,
     /// What clients do next.
     pub moves: &'a MovesPlan,
     /// How far the target may go.
@@ -232,12 +236,18 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
         closed_nodes: target.closed_nodes,
         moves: target.moves,
     };
-    let assigned = roles::assign(&of_target, places, target.warm, &mut room, demotion);
+    let cordoned = target.cordoned_nodes;
+    let assigned = roles::assign(&of_target, places, target.warm, &mut room, demotion, cordoned);
     for &(proxy, role) in &assigned {
         roles::push(&mut actions, proxy, role, config_hash, target.moves);
     }
     actions.extend(resizes(&assigned, target.active_requests, deployment));
-    let target_replicas = pool::next_replicas(&assigned, deployment, target.replicas, target.warm, demotion);
+    let asked = pool::Asked {
+        replicas: target.replicas,
+        warm: target.warm,
+        cordoned,
+    };
+    let target_replicas = pool::next_replicas(&assigned, deployment, asked, demotion);
     match deployment.filter(|_| target.is_kept) {
         Some(kept) if kept.replicas == target_replicas => {}
         Some(kept) => actions.push(ProxyAction::ScaleTarget {

@@ -118,6 +118,16 @@ impl World {
         leaves.map(|proxy| proxy.pod.uid.clone()).collect()
     }
 
+    /// Names of the active proxies on nodes that are cordoned.
+    fn active_on_cordoned(&self) -> Vec<String> {
+        let on_cordoned = |proxy: &&ProxyPod| {
+            let node = proxy.pod.node.as_ref();
+            proxy.is_active() && node.is_some_and(|node| self.closed_nodes.contains(node))
+        };
+        let active = self.observed.proxies.iter().filter(on_cordoned);
+        active.map(|proxy| proxy.pod.name.clone()).collect()
+    }
+
     fn active(&self) -> Vec<String> {
         self.of_role(Role::Active)
     }
@@ -200,7 +210,11 @@ impl World {
             let mut count = pods.iter().filter(|p| alive(p)).count();
             while count < deployment.replicas as usize {
                 self.next_id += 1;
-                pods.push(new_pod(self.next_id, &deployment.revision));
+                let mut pod = new_pod(self.next_id, &deployment.revision);
+                // The scheduler passes over nodes that are cordoned.
+                let nodes = (0..3).map(|node| format!("node-{}", (self.next_id + node) % 3));
+                pod.pod.node = nodes.into_iter().find(|node| !self.closed_nodes.contains(node));
+                pods.push(pod);
                 count += 1;
             }
             while count > deployment.replicas as usize {
@@ -273,6 +287,7 @@ impl World {
             active_requests: ACTIVE_REQUESTS,
             rooms: &self.rooms,
             closed_nodes: &self.closed_nodes,
+            cordoned_nodes: &self.closed_nodes,
             moves: &moves,
             served_last: self.served_last.as_deref(),
         };

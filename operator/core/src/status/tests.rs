@@ -184,6 +184,7 @@ impl<'a> Given<'a> {
             active_requests: self.active_requests,
             rooms: &Rooms::new(),
             closed_nodes: &BTreeSet::new(),
+            cordoned_nodes: &BTreeSet::new(),
             moves: &NO_MOVES,
             pace: &self.pace,
             served_last: None,

@@ -61,6 +61,47 @@ fn load_beyond_the_tolerance_adds_at_once_and_load_within_it_nothing() {
     assert_eq!(cluster.count, 5);
 }
 
+/// Counts after each second of a rate, behind a minute of 500 a second on one proxy that is to carry 600.
+fn counts_of_a_rise(per_second: &[f64]) -> Vec<u32> {
+    let mut settings = Settings {
+        min: 1,
+        ..Settings::default()
+    };
+    settings.targets[Signal::PublishesInPerSecond] = Some(600.0);
+    settings.predict.enabled = false;
+    let mut scaler = Scaler::new(settings);
+    let mut count = 1;
+    let mut counts = Vec::new();
+    let seconds = std::iter::repeat_n(500.0, 60).chain(per_second.iter().copied());
+    for (second, publishes) in (START..).zip(seconds) {
+        let at = Duration::from_secs(second);
+        let mut sample = Sample {
+            at,
+            proxies: Some(count),
+            ..Sample::default()
+        };
+        sample.values[Signal::PublishesInPerSecond] = Some(publishes);
+        scaler.observe(&sample);
+        count = scaler.decide(at, count).to;
+        counts.push(count);
+    }
+    counts.split_off(60)
+}
+
+#[test]
+fn a_rate_that_rises_at_once_gets_what_it_needs_as_soon_as_two_samples_say_so() {
+    assert_eq!(counts_of_a_rise(&[2_000.0; 3]), [2, 4, 4]);
+    // The rise comes within a sample.
+    assert_eq!(counts_of_a_rise(&[1_250.0, 2_000.0, 2_000.0]), [1, 3, 4]);
+}
+
+#[test]
+fn a_rate_that_flickers_gets_what_its_mean_needs() {
+    assert_eq!(counts_of_a_rise(&[2_000.0, 500.0, 500.0]), [2, 2, 2]);
+    let to_and_fro = [2_000.0, 0.0, 2_000.0, 0.0, 2_000.0, 0.0];
+    assert_eq!(counts_of_a_rise(&to_and_fro).last(), Some(&2));
+}
+
 #[test]
 fn fewer_are_believed_after_the_delay_and_go_step_by_step() {
     let mut cluster = Cluster::new(Settings::default());

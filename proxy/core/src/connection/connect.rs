@@ -2,20 +2,22 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
-use bytes::Bytes;
 use freshet_mqtt::{
     ConnAck, ConnAckProperties, Connect, DecodeError, DecodeErrorKind, DecodeLimits, MAX_PACKET_BYTES, Peer, Protocol,
     ProtocolVersion, QoS, ReasonCode, UserProperties, Will as ConnectWill,
 };
-use freshet_storage_contract::{Message, Placement, PublisherId, SessionEpoch, SessionRefusal, StoredSession, Will};
+use freshet_storage_contract::{
+    ClientId, Message, Placement, PublisherId, SessionEpoch, SessionRefusal, StoredSession, Will,
+};
 
-use super::alias::{InboundAliases, OutboundAliases};
+use super::alias::OutboundAliases;
 use super::durable::Durable;
 use super::inflight::Inflight;
 use super::publish::{is_server_topic, pack};
 use super::session::{Attaching, Session};
 use super::{Connection, Context, Ending, Phase, Step};
 use crate::exchange::ToLink;
+use crate::planted::planted;
 use crate::reason::DisconnectReason;
 use crate::worker::{Fact, Request};
 
@@ -38,7 +40,7 @@ impl Connection {
         let client_id = if assigned {
             cx.shared.assign_client_id()
         } else {
-            Bytes::copy_from_slice(connect.client_id.as_bytes())
+            ClientId::from(connect.client_id.as_bytes())
         };
         let properties = &connect.properties;
         self.keep_alive_s = self.effective_keep_alive_s(connect.keep_alive_seconds);
@@ -52,7 +54,7 @@ impl Connection {
             granted_expiry_s: self.granted_expiry_s(&connect),
             session_present: None,
             requested_keep_alive_s: connect.keep_alive_seconds,
-            will: connect.will.as_ref().map(will_of),
+            will: connect.will.as_ref().map(|will| Box::new(will_of(will))),
         }));
         self.phase = Phase::Attaching;
         cx.shared.stats.attaching_now += 1;
@@ -99,6 +101,9 @@ impl Connection {
         if cx.shared.is_shutting_down() {
             return Err(DisconnectReason::ServerShutdown);
         }
+        if planted!(OneInTenRefused) && cx.shared.stats.connections_accepted.is_multiple_of(10) {
+            return Err(DisconnectReason::ServerBusy);
+        }
         let attaches = cx.shared.stats.attaching_now + cx.shared.leaving.unattached();
         if attaches >= ATTACHES_PER_CONNECTION * u64::from(cx.shared.settings.max_connections) {
             return Err(DisconnectReason::ServerBusy);
@@ -106,7 +111,7 @@ impl Connection {
         Ok(())
     }
 
-    fn new_session(&self, connect: &Connect<'_>, client_id: Bytes) -> Session {
+    fn new_session(&self, connect: &Connect<'_>, client_id: ClientId) -> Session {
         let config = &self.cold.config;
         let properties = &connect.properties;
         // A 3.1.1 client cannot say how much it takes.
@@ -126,8 +131,7 @@ impl Connection {
             is_bridge: connect.protocol.bridge,
             subscriptions: Vec::new(),
             inflight: Inflight::new(receive_maximum.min(config.client_limits.inflight).max(1)),
-            inbound_aliases: (config.mqtt.topic_alias_maximum > 0 && self.version.has_properties())
-                .then(|| Box::new(InboundAliases::new(config.mqtt.topic_alias_maximum))),
+            inbound_aliases: None,
             outbound_aliases: (alias_max > 0).then(|| Box::new(OutboundAliases::new(alias_max))),
             requests: None,
             durable: None,
@@ -176,7 +180,7 @@ impl Connection {
             will.message.publisher = session.publisher;
             will
         });
-        session.will = will.clone().map(Box::new);
+        session.will = will.clone();
         let request = cx.shared.requests.add(Request::Attach(cx.token, cx.now));
         cx.shared.attaches.asked(cx.now);
         attaching.request = Some(request);
@@ -185,8 +189,7 @@ impl Connection {
         }
         cx.out.to_link.push(ToLink::AttachSession {
             request,
-            // A clone would make both of them larger for as long as the connection lasts.
-            client_id: Bytes::copy_from_slice(&session.client_id),
+            client_id: session.client_id.to_bytes(),
             clean_start: attaching.clean_start,
             session_expiry_interval_s: attaching.granted_expiry_s,
             will,
@@ -211,7 +214,7 @@ impl Connection {
         session.epoch = Some(epoch);
         attaching.session_present = Some(session_present);
         let expiry_s = attaching.granted_expiry_s;
-        cx.shared.clients.insert(&session.client_id, cx.token);
+        cx.shared.clients.insert(&session.client_id, cx.token.slot());
         let shard = cx
             .shared
             .placement
@@ -238,6 +241,9 @@ impl Connection {
         };
         let (client_id, is_bridge) = (session.client_id.clone(), session.is_bridge);
         let is_durable = session.durable.is_some();
+        if let Some(durable) = session.durable.as_mut().filter(|durable| !durable.is_resumed) {
+            durable.tell_begun();
+        }
         // One that does not fit ends a connection that was never accepted: no other packet may come first (MQTT-3.2.0-1).
         self.send_connack(&attaching, &client_id, attaching.session_present.unwrap_or(false), cx)?;
         if is_durable {
@@ -247,8 +253,8 @@ impl Connection {
             token: cx.token,
             client_id,
             assigned: attaching.assigned,
-            peer: self.cold.peer,
-            listener: self.cold.listener,
+            peer: self.cold.origin.peer(),
+            listener: self.cold.origin.listener(),
             version: self.version,
             bridge: is_bridge,
             keep_alive_s: self.keep_alive_s,
@@ -262,6 +268,7 @@ impl Connection {
         self.phase = Phase::Connected;
         self.last_received = cx.now;
         self.resume_exchanges(cx)?;
+        self.schedule_update(cx);
         self.arm(cx);
         // What came behind CONNECT waits.
         cx.shared.to_resume.push(cx.token);

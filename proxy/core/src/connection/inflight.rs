@@ -54,7 +54,7 @@ pub(crate) enum Acknowledged {
 }
 
 /// Slots that are kept when nothing is in flight.
-const KEPT_SLOTS: usize = 8;
+const KEPT_SLOTS: usize = 32;
 
 impl Inflight {
     pub(crate) fn new(window: u16) -> Self {

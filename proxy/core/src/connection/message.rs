@@ -10,7 +10,7 @@ use freshet_storage_contract::{Message, MonotonicMs};
 /// A message that one or more clients of a worker are to get.
 #[derive(Debug)]
 pub(crate) struct OutMessage {
-    pub(crate) message: Message,
+    pub(crate) message: Arc<Message>,
     /// From when on nobody gets it any more.
     pub(crate) expires: Option<MonotonicMs>,
     is_part: bool,
@@ -34,7 +34,7 @@ const OVERHEAD_BYTES: usize = 200;
 
 impl OutMessage {
     /// A message that storage handed over at `now`. `is_part`: its bytes are parts of a larger buffer.
-    pub(crate) fn new(message: Message, is_part: bool, now: MonotonicMs) -> Self {
+    pub(crate) fn new(message: Arc<Message>, is_part: bool, now: MonotonicMs) -> Self {
         let expires = message
             .message_expiry_interval_s
             .map(|s| now.plus(Duration::from_secs(u64::from(s))));
@@ -55,7 +55,7 @@ impl OutMessage {
     /// The same message with bytes of its own, for a queue in which it stays; copied once for all who wait for it.
     pub(crate) fn own(&self) -> Arc<Self> {
         let copied = || {
-            let mut message = self.message.clone();
+            let mut message = Message::clone(&self.message);
             let (topic, properties) = (message.topic_name.len(), message.forwarded_properties.len());
             let mut own = Vec::with_capacity(topic + properties + message.payload.len());
             own.extend_from_slice(&message.topic_name);
@@ -67,7 +67,7 @@ impl OutMessage {
             message.payload = own.slice(topic + properties..);
             let (own, encodings) = (OnceLock::new(), OnceLock::new());
             Arc::new(Self {
-                message,
+                message: Arc::new(message),
                 expires: self.expires,
                 is_part: false,
                 own,
@@ -79,7 +79,7 @@ impl OutMessage {
 
     /// Topic Name.
     pub(crate) fn topic_name(&self) -> &str {
-        // Checked where the message came in. If it were not so, an empty name is refused by the encoder.
+        // Checked where the message came in.
         str::from_utf8(&self.message.topic_name).unwrap_or_default()
     }
 
@@ -107,7 +107,7 @@ impl OutMessage {
             };
             let head = PublishHead {
                 qos,
-                topic_name: self.topic_name(),
+                topic_name: &self.message.topic_name,
                 forwarded_properties: &self.message.forwarded_properties,
                 ..PublishHead::default()
             };

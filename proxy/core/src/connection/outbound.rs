@@ -89,7 +89,7 @@ impl Queued {
         Some(Box::new(Message {
             retain: self.retain,
             message_expiry_interval_s: self.message.remaining_s(now).ok()?,
-            ..self.message.message.clone()
+            ..Message::clone(&self.message.message)
         }))
     }
 }

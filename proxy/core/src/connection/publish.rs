@@ -1,12 +1,13 @@
 //! PUBLISH of a client, its outcome and its release (MQTT 5.0, 3.3 to 3.7, 4.3).
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use freshet_mqtt::{EncodeError, PubComp, PubRec, Publish, QoS, ReasonCode};
 use freshet_storage_contract::{ExactlyOnce, Message, PublishOutcome};
 
-use super::alias::AliasError;
+use super::alias::{AliasError, InboundAliases};
 use super::connect::topic_is_allowed;
 use super::inbound::Arrival;
 use super::{Connection, Context, Ending, Pause, Step, explanation};
@@ -112,6 +113,7 @@ impl Connection {
         };
         self.unanswered += 1;
         let ticket = cx.shared.add_publication(cx.token, number, &message, cx.now);
+        let message = Arc::new(message);
         cx.out.to_link.push(ToLink::Publish { ticket, message });
         Ok(Step::Next)
     }
@@ -161,10 +163,13 @@ impl Connection {
         let Some(alias) = publish.properties.topic_alias else {
             return Ok(());
         };
-        let session = self.cold.session.as_mut();
-        let Some(aliases) = session.and_then(|s| s.inbound_aliases.as_mut()) else {
+        let max = self.cold.config.mqtt.topic_alias_maximum;
+        let Some(session) = self.cold.session.as_mut().filter(|_| max > 0) else {
             return Err(DisconnectReason::TopicAliasInvalid.into());
         };
+        let aliases = session
+            .inbound_aliases
+            .get_or_insert_with(|| Box::new(InboundAliases::new(max)));
         let defined = if publish.topic_name.is_empty() {
             aliases.resolve(alias).map(|_| ())
         } else {
@@ -225,15 +230,15 @@ impl Connection {
             return message;
         };
         message.exactly_once = Some(Box::new(ExactlyOnce {
-            client_id: session.client_id.clone(),
+            client_id: session.client_id.to_bytes(),
             generation: durable.generation,
             packet_id,
             epoch: session.epoch,
         }));
-        if let (Some(placement), Ok(topic_name)) = (&cx.shared.placement, str::from_utf8(&message.topic_name)) {
+        if let Some(placement) = &cx.shared.placement {
             durable
                 .releases
-                .remember(packet_id, placement.shard_of_topic(topic_name));
+                .remember(packet_id, placement.shard_of_topic(&message.topic_name));
         }
         message
     }
@@ -360,7 +365,7 @@ impl Connection {
         let request = cx.shared.requests.add(Request::Release(cx.token));
         durable.releases.ask(request, packet_id, known, cx.now);
         let of = ExactlyOnce {
-            client_id: session.client_id.clone(),
+            client_id: session.client_id.to_bytes(),
             generation: durable.generation,
             packet_id,
             epoch: session.epoch,

@@ -1,8 +1,7 @@
 //! What a connection has from its CONNECT on. Epoch and will are storage's business and are carried for it; what only
 //! sessions have that outlive their connection is in [`super::durable`].
 
-use bytes::Bytes;
-use freshet_storage_contract::{MonotonicMs, PublisherId, RequestId, SessionEpoch, ShardId, Will};
+use freshet_storage_contract::{ClientId, MonotonicMs, PublisherId, RequestId, SessionEpoch, ShardId, Will};
 
 use super::alias::{InboundAliases, OutboundAliases};
 use super::durable::Durable;
@@ -14,7 +13,7 @@ use crate::filters::FilterKey;
 /// A client's session as its proxy has it.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) client_id: Bytes,
+    pub(crate) client_id: ClientId,
     /// None until storage has attached it.
     pub(crate) epoch: Option<SessionEpoch>,
     pub(crate) publisher: PublisherId,
@@ -28,6 +27,7 @@ pub(crate) struct Session {
     pub(crate) is_bridge: bool,
     pub(crate) subscriptions: Vec<FilterKey>,
     pub(crate) inflight: Inflight,
+    /// There from the first alias on.
     pub(crate) inbound_aliases: Option<Box<InboundAliases>>,
     pub(crate) outbound_aliases: Option<Box<OutboundAliases>>,
     pub(crate) requests: Option<Box<Requests>>,
@@ -69,7 +69,7 @@ pub(crate) struct Attaching {
     /// Keep-alive of the CONNECT.
     pub(crate) requested_keep_alive_s: u16,
     /// Will as it came: its message's publisher is known once the placement is.
-    pub(crate) will: Option<Will>,
+    pub(crate) will: Option<Box<Will>>,
 }
 
 impl Session {

@@ -254,10 +254,10 @@ fn append(
     out: &mut Vec<u8>,
 ) -> Option<PublishLayout> {
     let message: &OutMessage = &queued.message;
-    let (topic_name, topic_alias): (&str, Option<NonZeroU16>) = match alias {
-        Aliased::Known(alias) => ("", Some(alias)),
-        Aliased::New(alias) => (message.topic_name(), Some(alias)),
-        Aliased::Unaliased => (message.topic_name(), None),
+    let (topic_name, topic_alias): (&[u8], Option<NonZeroU16>) = match alias {
+        Aliased::Known(alias) => (&[], Some(alias)),
+        Aliased::New(alias) => (&message.message.topic_name, Some(alias)),
+        Aliased::Unaliased => (&message.message.topic_name, None),
     };
     let head = PublishHead {
         dup: queued.is_repeated && !planted!(DupDropped),

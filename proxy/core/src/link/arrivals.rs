@@ -1,7 +1,10 @@
 //! What storage says: answers to operations, and deliveries.
 
+use std::sync::Arc;
+
 use freshet_storage_contract::{
-    Answer, Delivery, DetachReason, FilterId, NumberedDelivery, Position, RequestId, SessionEpoch, StoredSession,
+    Answer, Delivery, DetachReason, FilterId, FilterIds, NumberedDelivery, Position, RequestId, SessionEpoch,
+    StoredSession,
 };
 
 use super::acceptance::Arrival;
@@ -9,7 +12,7 @@ use super::publications::Answered;
 use super::sessions::{Ended, Granted};
 use super::workers::WorkerSet;
 use super::{Link, LinkOutputs, Violation, published};
-use crate::exchange::{FilterIds, QueuedFor, ToWorker, WorkerId, worker_of};
+use crate::exchange::{QueuedFor, ToWorker, WorkerId, worker_of};
 
 impl Link {
     /// Takes an answer from the stream of operations.
@@ -158,12 +161,11 @@ impl Link {
                 position,
             } => {
                 let bytes = message.charged_bytes() as u64;
-                let workers = self.filters.workers_of(&filter_ids);
+                let workers = self.filters.workers_of(filter_ids.as_slice());
                 link.acceptance.handed_over(workers, bytes);
-                let filter_ids = FilterIds::from(filter_ids);
                 for worker in workers.iter() {
                     let filter_ids = self.filters_of_worker(worker, &filter_ids);
-                    let message = message.clone();
+                    let message = Arc::clone(&message);
                     out.tell(
                         worker,
                         ToWorker::Deliver {

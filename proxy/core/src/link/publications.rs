@@ -6,6 +6,7 @@
 //! outstanding. Leaves out routing: one value per shard.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use freshet_storage_contract::{
     IncarnationId, LastingNumbers, Message, PublishBatch, PublishOutcome, PublishSeq, QoS, ShardId,
@@ -13,6 +14,9 @@ use freshet_storage_contract::{
 
 use super::Violation;
 use crate::exchange::{PublishTicket, WorkerId};
+
+/// Messages of a batch that are made room for at once.
+const MESSAGES_EXPECTED: usize = 64;
 
 /// Publications of one shard, oldest first.
 #[derive(Debug)]
@@ -37,7 +41,7 @@ struct Outstanding {
     ticket: PublishTicket,
     /// Its own; at QoS 0 that of the next one that has one.
     lasting: u64,
-    message: Message,
+    message: Arc<Message>,
 }
 
 /// An outcome on its way to the worker that waits for it.
@@ -62,7 +66,7 @@ impl Publications {
         }
     }
 
-    pub(super) fn push(&mut self, worker: WorkerId, ticket: PublishTicket, message: Message) {
+    pub(super) fn push(&mut self, worker: WorkerId, ticket: PublishTicket, message: Arc<Message>) {
         let lasting = self.next_lasting;
         self.next_lasting += u64::from(message.qos != QoS::AtMostOnce);
         self.window.push_back(Outstanding {
@@ -88,14 +92,14 @@ impl Publications {
     pub(super) fn next_batch(&mut self, max_bytes: usize) -> Option<PublishBatch> {
         let first = PublishSeq(self.first + self.sent as u64);
         let mut bytes = 0;
-        let mut messages = Vec::new();
+        let mut messages = Vec::with_capacity((self.window.len() - self.sent).min(MESSAGES_EXPECTED));
         for waiting in self.window.iter().skip(self.sent) {
             let size = waiting.message.charged_bytes();
             if !messages.is_empty() && bytes + size > max_bytes {
                 break;
             }
             bytes += size;
-            messages.push(waiting.message.clone());
+            messages.push(Arc::clone(&waiting.message));
         }
         if messages.is_empty() {
             return None;
@@ -202,8 +206,8 @@ mod tests {
 
     use super::*;
 
-    fn message(qos: QoS) -> Message {
-        Message {
+    fn message(qos: QoS) -> Arc<Message> {
+        Arc::new(Message {
             topic_name: Bytes::from_static(b"a"),
             payload: Bytes::new(),
             qos,
@@ -212,7 +216,7 @@ mod tests {
             message_expiry_interval_s: None,
             forwarded_properties: Bytes::new(),
             exactly_once: None,
-        }
+        })
     }
 
     fn with(qos: &[QoS]) -> Publications {

@@ -1,9 +1,11 @@
 //! What workers ask of the link.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use freshet_storage_contract::{
-    AttachSession, ExactlyOnce, FilterShards, InterestChange, Message, Operation, Placement, PublishOutcome,
-    RegisteredSession, Release, RequestId, SettleShared, ShardId,
+    AttachSession, ExactlyOnce, FilterShards, InterestChange, Message, Operation, Placement, RegisteredSession,
+    Release, RequestId, SettleShared, ShardId,
 };
 
 use super::ensures::Ensure;
@@ -29,7 +31,7 @@ impl Link {
             return;
         };
         match asked {
-            ToLink::Publish { ticket, message } => self.publish(worker, ticket, message, &placement, out),
+            ToLink::Publish { ticket, message } => self.publish(worker, ticket, message, &placement),
             ToLink::Subscribe {
                 request,
                 topic_filter,
@@ -200,23 +202,8 @@ impl Link {
         }
     }
 
-    fn publish(
-        &mut self,
-        worker: WorkerId,
-        ticket: PublishTicket,
-        message: Message,
-        placement: &Placement,
-        out: &mut LinkOutputs,
-    ) {
-        let shard = match std::str::from_utf8(&message.topic_name) {
-            Ok(topic_name) => placement.shard_of_topic(topic_name),
-            // The worker has checked it. Nobody can be subscribed to such a topic.
-            Err(_) => {
-                let outcome = PublishOutcome::NoMatchingSubscribers;
-                out.tell(worker, ToWorker::Published { ticket, outcome });
-                return;
-            }
-        };
+    fn publish(&mut self, worker: WorkerId, ticket: PublishTicket, message: Arc<Message>, placement: &Placement) {
+        let shard = placement.shard_of_topic(&message.topic_name);
         if let Some(link) = self.shards.get_mut(usize::from(shard.0)) {
             link.publications.push(worker, ticket, message);
         }

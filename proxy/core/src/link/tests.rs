@@ -7,7 +7,7 @@ mod sessions;
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    Answer, Attached, Delivery, DeliverySeq, DetachReason, InterestVersion, Message, NumberedDelivery,
+    Answer, Attached, Delivery, DeliverySeq, DetachReason, FilterIds, InterestVersion, Message, NumberedDelivery,
     PROTOCOL_VERSION, Position, PublishOutcome, PublishSeq, PublisherId, QoS, RetainedMessage, SessionEpoch,
     ShardAttachment,
 };
@@ -167,8 +167,8 @@ fn a_delivery_reaches_only_workers_that_have_the_filter_and_is_then_acknowledged
     link.flush(&mut out);
     out.controls.clear();
     let copy = Delivery::Message {
-        filter_ids: vec![filter_id],
-        message: message("a/b"),
+        filter_ids: FilterIds::One(filter_id),
+        message: message("a/b").into(),
         position: None,
     };
     link.handle_delivery(delivery(1, copy), &mut out).unwrap();
@@ -208,7 +208,7 @@ fn publications_held_while_storage_is_away_are_sent_when_it_is_back() {
     assert!(matches!(out.to_workers[1].last(), Some(ToWorker::StorageAway)));
     let publish = ToLink::Publish {
         ticket: PublishTicket(5),
-        message: message("a"),
+        message: message("a").into(),
     };
     link.handle_worker(WORKER, publish, &mut out);
     link.flush(&mut out);
@@ -388,6 +388,7 @@ fn qos_0_that_storage_has_not_taken_in_is_sent_again_when_the_leader_is_the_same
         qos: QoS::AtMostOnce,
         ..message("a")
     };
+    let message = message.into();
     let ticket = PublishTicket(1);
     link.handle_worker(WORKER, ToLink::Publish { ticket, message }, &mut out);
     link.flush(&mut out);

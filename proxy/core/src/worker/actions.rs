@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use freshet_mqtt::{DecodeError, ProtocolVersion};
+use freshet_storage_contract::ClientId;
 
 use super::token::{ConnectionToken, ListenerIndex};
 use crate::exchange::ToLink;
@@ -78,7 +78,7 @@ pub enum Fact {
         /// The connection.
         token: ConnectionToken,
         /// Client Identifier.
-        client_id: Bytes,
+        client_id: ClientId,
         /// Whether the server chose it.
         assigned: bool,
         /// Address of the client.
@@ -99,7 +99,7 @@ pub enum Fact {
         /// The connection.
         token: ConnectionToken,
         /// Client Identifier; none: CONNECT was not understood.
-        client_id: Option<Bytes>,
+        client_id: Option<ClientId>,
         /// Address of the client.
         peer: SocketAddr,
         /// Where it had connected.

@@ -51,7 +51,7 @@ impl Worker {
         &mut self,
         shard: ShardId,
         filter_ids: &[FilterId],
-        message: Message,
+        message: Arc<Message>,
         position: Option<Position>,
         now: MonotonicMs,
         out: &mut Actions,

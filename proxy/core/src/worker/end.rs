@@ -36,7 +36,7 @@ impl Worker {
     pub fn close_listener(&mut self, listener: ListenerIndex, now: MonotonicMs, out: &mut Actions) {
         for at in 0..self.connections.slot_end() {
             if let Some((token, connection)) = self.connections.in_slot(at)
-                && connection.cold.listener == listener
+                && connection.cold.origin.listener() == listener
             {
                 self.end(token, DisconnectReason::ListenerRemoved.into(), now, out);
             }
@@ -88,7 +88,7 @@ impl Worker {
         }
         connection.phase = Phase::Closing;
         connection.paused = None;
-        let kept = std::mem::take(&mut connection.input);
+        let kept = connection.input.take();
         return_leases(connection, cx.shared);
         if let Some(outbound) = &mut connection.outbound {
             outbound.drop_messages();
@@ -102,8 +102,8 @@ impl Worker {
         cx.out.facts.push(Fact::Disconnected {
             token,
             client_id: session.as_ref().map(|s| s.client_id.clone()),
-            peer: connection.cold.peer,
-            listener: connection.cold.listener,
+            peer: connection.cold.origin.peer(),
+            listener: connection.cold.origin.listener(),
             reason: ending.reason,
             refused: ending.refused,
             lasted: now.since(connection.cold.accepted),
@@ -113,7 +113,7 @@ impl Worker {
         if let Some(session) = session
             && asked
         {
-            detach(session, unanswered, ending.reason, &mut cx);
+            detach(session, unanswered, detach_reason(ending.reason, was_accepted), &mut cx);
         }
         self.forget_input(kept.len());
     }
@@ -181,10 +181,19 @@ fn return_leases(connection: &mut Connection, shared: &mut Shared) {
     }
 }
 
+/// What the end means for the will. That of a client which gave up before its CONNACK came is not due (MQTT 5.0, 3.1.2.5):
+/// it may stand for a will that its CONNECT has called off, and waits as that did.
+fn detach_reason(reason: DisconnectReason, was_accepted: bool) -> DetachReason {
+    match reason.detach_reason() {
+        DetachReason::WillDue if !was_accepted => DetachReason::Moved,
+        reason => reason,
+    }
+}
+
 /// Tells storage, or lets that wait until what the client said before has been dealt with.
-fn detach(mut session: Session, unanswered: u32, reason: DisconnectReason, cx: &mut Context<'_>) {
+fn detach(mut session: Session, unanswered: u32, reason: DetachReason, cx: &mut Context<'_>) {
     if session.epoch.is_some() {
-        cx.shared.clients.remove(&session.client_id, cx.token);
+        cx.shared.clients.remove(&session.client_id, cx.token.slot());
     }
     let expiry_s = session.durable.as_ref().map_or(0, |durable| durable.expiry_s());
     let updates = session.last_updates(cx.token, cx.shared, cx.now);
@@ -192,10 +201,10 @@ fn detach(mut session: Session, unanswered: u32, reason: DisconnectReason, cx: &
     let reason = if planted!(WillOnDisconnect) {
         DetachReason::WillDue
     } else {
-        reason.detach_reason()
+        reason
     };
     let leaving = Leaving {
-        client_id: session.client_id,
+        client_id: session.client_id.to_bytes(),
         epoch: session.epoch,
         // Deleted by DISCONNECT (MQTT-3.1.2-10): storage that forgot it is not to be told of it again.
         will: session.will.filter(|_| reason != DetachReason::ByClient),

@@ -133,10 +133,11 @@ impl Worker {
             }
             ToWorker::TakeOver { client_id, epoch } => {
                 let connections = &self.connections;
-                let token = self.shared.clients.find(&client_id, |token| {
-                    let session = connections.get(token).and_then(|c| c.cold.session.as_ref());
-                    session.is_some_and(|s| s.client_id == client_id && s.epoch == Some(epoch))
+                let slot = self.shared.clients.find(&client_id, |slot| {
+                    let session = connections.at_slot(slot).and_then(|c| c.cold.session.as_ref());
+                    session.is_some_and(|s| *s.client_id == *client_id && s.epoch == Some(epoch))
                 });
+                let token = slot.and_then(|slot| Some(self.connections.in_slot(slot)?.0));
                 if let Some(token) = token.filter(|_| !planted!(TakeoverPassedOver)) {
                     self.end(token, DisconnectReason::TakenOver.into(), now, out);
                 }
@@ -299,7 +300,7 @@ impl Worker {
             let is_here = placement.shard_of_client(&session.client_id) == shard;
             let epoch = session.epoch.filter(|_| is_here)?;
             let stored = session.stored(filters, token.slot());
-            Some((&session.client_id, epoch, &session.will, expiry_s, stored))
+            Some((session.client_id.to_bytes(), epoch, &session.will, expiry_s, stored))
         });
         let leaving = self
             .shared
@@ -307,12 +308,12 @@ impl Worker {
             .iter()
             .filter(|l| placement.shard_of_client(&l.client_id) == shard)
             // Storage has been told all about it, and keeps it if it remembers that.
-            .filter_map(|l| Some((&l.client_id, l.epoch?, &l.will, l.expiry_s, None)));
+            .filter_map(|l| Some((l.client_id.clone(), l.epoch?, &l.will, l.expiry_s, None)));
         let sessions: Vec<RegisteredSession> = connected
             .chain(leaving)
             .map(
                 |(client_id, epoch, will, session_expiry_interval_s, session)| RegisteredSession {
-                    client_id: client_id.clone(),
+                    client_id,
                     epoch,
                     will: will.as_deref().cloned(),
                     session_expiry_interval_s,

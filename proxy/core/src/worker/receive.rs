@@ -65,7 +65,7 @@ impl Worker {
                 // The fixed header itself is incomplete: it takes five bytes at most.
                 Ok(None) => match rest.split_first() {
                     Some((first, behind)) => {
-                        connection.input.push(*first);
+                        connection.input.extend_from_slice(&[*first]);
                         rest = behind;
                     }
                     None => return self.kept(token, before, now, out),
@@ -82,7 +82,7 @@ impl Worker {
         if here.len() < missing {
             return self.kept(token, before, now, out);
         }
-        let packet = std::mem::take(&mut connection.input);
+        let packet = connection.input.take();
         self.forget_input(before);
         match self.pass(token, &packet, now, out) {
             Passed::Through(_) => {
@@ -238,7 +238,7 @@ impl Worker {
             // The keep-alive stood still.
             connection.last_received = now;
         }
-        let kept = std::mem::take(&mut connection.input);
+        let kept = connection.input.take();
         self.forget_input(kept.len());
         let received = self.take_all(token, &kept, now, out);
         let Some(connection) = self.connections.get_mut(token) else {

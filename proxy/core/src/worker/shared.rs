@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use freshet_config::ProxyConfig;
-use freshet_storage_contract::{Message, MonotonicMs, Placement};
+use freshet_storage_contract::{ClientId, Message, MonotonicMs, Placement};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::attaches::Attaches;
@@ -187,17 +186,17 @@ impl Shared {
     }
 
     /// A message for clients' queues.
-    pub(crate) fn out_message(&self, message: Message, now: MonotonicMs) -> OutMessage {
-        OutMessage::new(message, self.settings.copies_deliveries, now)
+    pub(crate) fn out_message(&self, message: impl Into<Arc<Message>>, now: MonotonicMs) -> OutMessage {
+        OutMessage::new(message.into(), self.settings.copies_deliveries, now)
     }
 
     /// A client id that nobody can guess or has (MQTT-3.2.2-16).
-    pub(crate) fn assign_client_id(&mut self) -> Bytes {
+    pub(crate) fn assign_client_id(&mut self) -> ClientId {
         self.assigned_client_ids += 1;
         let (k0, k1) = self.settings.random_keys;
         // Another key than that of the hash tables: these values are shown.
         let mut hasher = SipHasher13::new_with_keys(!k0, !k1);
         hasher.write_u64(self.assigned_client_ids);
-        Bytes::from(format!("freshet-{:032x}", hasher.finish128().as_u128()))
+        ClientId::from(format!("freshet-{:032x}", hasher.finish128().as_u128()).as_bytes())
     }
 }

@@ -70,8 +70,13 @@ impl Stage {
     /// Makes a segment of what was appended to the buffer.
     pub(crate) fn seal(&mut self) {
         if self.buffer.len() > self.sealed {
-            self.segments.push(Segment::Buffer(self.sealed..self.buffer.len()));
-            self.sealed = self.buffer.len();
+            let end = self.buffer.len();
+            match self.segments.last_mut() {
+                // It ends where this begins.
+                Some(Segment::Buffer(range)) => range.end = end,
+                _ => self.segments.push(Segment::Buffer(self.sealed..end)),
+            }
+            self.sealed = end;
         }
     }
 
@@ -149,12 +154,15 @@ mod tests {
         for is_part in [false, true] {
             let mut stage = Stage::default();
             stage.begin(ConnectionToken::from_u64(1));
-            stage.buffer.extend_from_slice(b"head");
+            stage.buffer.extend_from_slice(b"he");
+            stage.seal();
+            stage.buffer.extend_from_slice(b"ad");
             stage.push_shared(Bytes::from_static(b"payload"), is_part);
             stage.buffer.extend_from_slice(b"next");
             stage.seal();
             let whole: Vec<u8> = stage.slices().flatten().copied().collect();
             assert_eq!(whole, b"headpayloadnext");
+            assert_eq!(stage.slices().count(), 3, "what stands side by side is one slice");
             for written in 0..=whole.len() {
                 let mut rest = Vec::new();
                 stage.rest_after(written, |bytes| rest.extend_from_slice(&bytes));

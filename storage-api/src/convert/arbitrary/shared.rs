@@ -59,7 +59,7 @@ pub(super) fn delivery() -> impl Strategy<Value = Delivery> {
     (any::<u32>(), message(), option::of(lease())).prop_map(|(id, message, lease)| {
         Delivery::Shared(SharedMessage {
             filter_id: FilterId(id),
-            message,
+            message: message.into(),
             lease,
         })
     })

@@ -8,7 +8,7 @@ fn operations() -> Vec<Operation> {
     vec![Operation::Publish(PublishBatch {
         shard: ShardId(3),
         first: PublishSeq(5),
-        messages: vec![message(QoS::AtLeastOnce), message(QoS::ExactlyOnce)],
+        messages: vec![message(QoS::AtLeastOnce).into(), message(QoS::ExactlyOnce).into()],
         lasting: Some(LastingNumbers {
             origin: INCARNATION,
             first: 300,

@@ -1,8 +1,8 @@
 //! Recorded frames of the feature `sessions`.
 
 use freshet_storage_contract::{
-    Cursor, EnsureDurable, ExactlyOnce, Fetch, FetchedMessage, OutboundExchange, OutboundStage, PacketId, Pull,
-    PullFilter, PulledMessage, Release, RetainHandling, SessionChange, StoredSession, StoredSubscription,
+    Cursor, EnsureDurable, ExactlyOnce, Fetch, FetchedMessage, FilterIds, OutboundExchange, OutboundStage, PacketId,
+    Pull, PullFilter, PulledMessage, Release, RetainHandling, SessionChange, StoredSession, StoredSubscription,
     SubscriptionOptions, SubscriptionStart, UpdateSession,
 };
 
@@ -87,7 +87,7 @@ fn operations() -> Vec<Operation> {
         Operation::Publish(PublishBatch {
             shard: ShardId(0),
             first: PublishSeq(1),
-            messages: vec![known],
+            messages: vec![known.into()],
             lasting: None,
         }),
         Operation::RegisterSessions {
@@ -194,8 +194,8 @@ fn deliveries() -> Vec<NumberedDelivery> {
     let request = RequestId(0);
     let deliveries = [
         Delivery::Message {
-            filter_ids: vec![FilterId(0)],
-            message: bare_message(),
+            filter_ids: FilterIds::One(FilterId(0)),
+            message: bare_message().into(),
             position: Some(POSITION),
         },
         Delivery::Started {

@@ -106,7 +106,7 @@ fn deliveries() -> Vec<NumberedDelivery> {
         seq: DeliverySeq(seq),
         delivery: Delivery::Shared(SharedMessage {
             filter_id: FilterId(0),
-            message,
+            message: message.into(),
             lease,
         }),
     };

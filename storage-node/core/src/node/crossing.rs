@@ -5,7 +5,7 @@ use freshet_storage_contract::MonotonicMs;
 use super::{StorageCore, shard_id};
 use crate::outputs::Outputs;
 use crate::planted::reached;
-use crate::shard::Notes;
+use crate::shard::{Notes, Shard};
 
 /// How often notes that answer notes are carried within one call; what is left leaves with the next.
 const NOTE_ROUNDS: usize = 4;
@@ -14,6 +14,9 @@ impl StorageCore {
     /// Carries effects between shards until each has been taken over or waits for its target's hold to end, and
     /// confirmations back.
     pub(super) fn exchange_effects(&mut self, now: MonotonicMs, out: &mut Outputs) {
+        if !self.shards.iter().any(Shard::has_for_others) {
+            return;
+        }
         for source in 0..self.shards.len() {
             if !self.shards[source].has_effects() {
                 continue;

@@ -66,7 +66,7 @@ impl<L: CommitLog> Shard<L> {
     }
 
     fn attach_new(&mut self, key: PeerKey, attach: AttachSession, turn: &mut Turn<'_>) {
-        let bytes = session_bytes(&attach.client_id, attach.will.as_ref());
+        let bytes = session_bytes(&attach.client_id, attach.will.as_deref());
         let limit = turn.settings.session_limit;
         let is_stored = self.may_be_stored(&attach.client_id);
         if !self.has_room(bytes, turn) || (limit > 0 && turn.usage.sessions >= limit && !is_stored) {
@@ -86,8 +86,7 @@ impl<L: CommitLog> Shard<L> {
         let (request, held) = (attach.request, &client.held);
         if held.peer == key && held.request == Some(request) {
             // Asked again after a broken link. If it is to end by now, that is told again too, behind it.
-            let (epoch, client_id, is_to_end) =
-                (held.epoch, Bytes::copy_from_slice(&client.id), client.is_asked_to_end());
+            let (epoch, client_id, is_to_end) = (held.epoch, client.id.to_bytes(), client.is_asked_to_end());
             self.answer_attached_again(key, request, client_id.clone(), epoch, turn);
             if is_to_end {
                 self.tell_take_over(key, client_id, epoch, turn);
@@ -131,7 +130,7 @@ impl<L: CommitLog> Shard<L> {
     /// Has the present connection of a client ended for the one that waits.
     fn take_over(&mut self, at: u32, turn: &mut Turn<'_>) {
         let Some(client) = self.sessions.get(at) else { return };
-        let (client_id, epoch, old_peer) = (Bytes::copy_from_slice(&client.id), client.held.epoch, client.held.peer);
+        let (client_id, epoch, old_peer) = (client.id.to_bytes(), client.held.epoch, client.held.peer);
         if turn.proxies.is_linked(old_peer) {
             let wait = Duration::from_millis(turn.settings.takeover_wait_ms);
             self.sessions.ask_to_end(at, turn.now.plus(wait));
@@ -172,7 +171,7 @@ impl<L: CommitLog> Shard<L> {
         self.answer_attach(key, attach.request, &attach.client_id, epoch, session, turn);
         let mut held = Held::new(key, epoch, Some(attach.request));
         held.session_expiry_interval_s = attach.session_expiry_interval_s;
-        held.will = attach.will.map(Box::new);
+        held.will = attach.will;
         held
     }
 
@@ -387,7 +386,7 @@ impl<L: CommitLog> Shard<L> {
             .take_waiting(at)
             .filter(|w| self.peers.get_mut(w.peer).is_some());
         let Some(client) = self.sessions.get(at) else { return };
-        let (client_id, old_peer, epoch) = (Bytes::copy_from_slice(&client.id), client.held.peer, client.held.epoch);
+        let (client_id, old_peer, epoch) = (client.id.to_bytes(), client.held.peer, client.held.epoch);
         let (request, session_expiry_s) = (client.held.request, client.held.session_expiry_interval_s);
         if end == End::Unconfirmed {
             self.counters.takeovers_unconfirmed_total += 1;

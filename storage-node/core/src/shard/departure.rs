@@ -21,6 +21,7 @@ impl<L: CommitLog> Shard<L> {
         self.release();
         self.grant_without(key, turn);
         self.departing.push_back(key);
+        self.note_departure();
         self.wake_at(turn.now);
         self.settle(turn);
     }

@@ -79,6 +79,13 @@ impl<L: CommitLog> Shard<L> {
         self.state.effects.has_behind(&self.carried.effects.given)
     }
 
+    /// Whether anything is to be carried to another shard, or confirmed to one. Asked behind each operation of a session.
+    #[inline]
+    pub(crate) fn has_for_others(&self) -> bool {
+        let Carried { effects, notes } = &self.carried;
+        !effects.to_confirm.is_empty() || !notes.to_confirm.is_empty() || self.has_effects() || self.has_notes()
+    }
+
     /// `target` will confirm the will with this number.
     pub(crate) fn effect_given(&mut self, target: ShardId, number: u64) {
         Channel::raise(&mut self.carried.effects.given, target, number);

@@ -5,6 +5,7 @@
 //! for room, waits with it. Only QoS 0 overtakes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use freshet_storage_contract::{
     LastingNumbers, Message, Position, PublishBatch, PublishOutcome, PublishSeq, QoS, ShardId,
@@ -46,7 +47,7 @@ struct InFlight {
 #[derive(Debug)]
 pub(super) struct Publication {
     pub(super) source: Source,
-    pub(super) message: Message,
+    pub(super) message: Arc<Message>,
     /// What its proxy has numbered it, at QoS 1 and 2.
     pub(super) number: Option<LastingNumber>,
 }
@@ -92,7 +93,7 @@ impl<L: CommitLog> Shard<L> {
         let source = Source::Effect;
         let publication = Publication {
             source,
-            message,
+            message: Arc::new(message),
             number: None,
         };
         let is_taken = self.take_in(publication, turn);
@@ -267,13 +268,19 @@ impl<L: CommitLog> Shard<L> {
     /// Sends a publication through the log if it leaves something behind, else routes it in its turn. `matched` are the
     /// queues of one with QoS >= 1.
     fn submit(&mut self, mut publication: Publication, matched: Option<Matched>, turn: &mut Turn<'_>) {
-        let message = &mut publication.message;
+        let message = &publication.message;
         if message.retain && !self.has_room_to_retain(message, turn) {
             self.counters.retained_refused_total += 1;
             self.finish(publication.source, 0, PublishOutcome::QuotaExceeded);
             return;
         }
-        let exactly_once = message.exactly_once.take().filter(|_| message.qos == QoS::ExactlyOnce);
+        let exactly_once = if message.exactly_once.is_some() {
+            let message = Arc::make_mut(&mut publication.message);
+            message.exactly_once.take().filter(|_| message.qos == QoS::ExactlyOnce)
+        } else {
+            None
+        };
+        let message = &publication.message;
         let may_match = matched.as_ref().is_some_and(|matched| self.may_match(matched));
         if message.retain || exactly_once.is_some() || may_match {
             let known_by = match (exactly_once, publication.number) {
@@ -363,7 +370,7 @@ impl<L: CommitLog> Shard<L> {
         if !refused {
             let publication = Publication {
                 source: Source::Effect,
-                message,
+                message: Arc::new(message),
                 number: None,
             };
             self.intake.wait(Some(position), publication);

@@ -5,6 +5,10 @@
 //! connects waits, as publications do (`super::intake`), and is let in behind the hold, in the order of arrival. What
 //! would end while its client waits stays meanwhile: sessions and wills whose time has come. The hold begins with the
 //! first proxy that finds this leader: the others are about to find it, too, and nobody waits while there is none.
+//!
+//! Wills that wait are kept longer where the leases of all proxies have ended: it is more likely then that nobody could be
+//! heard than that all have died at once, and their clients cannot come back before one is heard again. From then on they
+//! have `willGraceOnMove`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -30,6 +34,18 @@ pub(super) struct Recovery {
     attaches: VecDeque<(PeerKey, AttachSession)>,
     /// Bytes that they are charged with.
     bytes: u64,
+    silence: Silence,
+}
+
+/// Whether proxies can be heard at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Silence {
+    #[default]
+    Over,
+    /// The last lease has ended, and no proxy has come since.
+    OfAll,
+    /// One has come: wills that wait stay until then.
+    Until(MonotonicMs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,7 +108,7 @@ impl Recovery {
 }
 
 fn bytes_of(attach: &AttachSession) -> u64 {
-    session_bytes(&attach.client_id, attach.will.as_ref())
+    session_bytes(&attach.client_id, attach.will.as_deref())
 }
 
 impl<L: CommitLog> Shard<L> {
@@ -111,8 +127,29 @@ impl<L: CommitLog> Shard<L> {
         self.is_holding() || !self.recovery.attaches.is_empty()
     }
 
+    /// The lease of a proxy has ended.
+    pub(super) fn note_departure(&mut self) {
+        if self.peers.living().next().is_none() {
+            self.recovery.silence = Silence::OfAll;
+        }
+    }
+
+    /// When wills that are due may be published, if not before; none: not while things are as they are.
+    pub(super) fn wills_from(&self, now: MonotonicMs) -> Option<MonotonicMs> {
+        match self.recovery.silence {
+            _ if self.is_recovering() => None,
+            Silence::Over => Some(now),
+            Silence::OfAll => None,
+            Silence::Until(until) => Some(until.max(now)),
+        }
+    }
+
     /// A proxy has found this leader.
     pub(super) fn found(&mut self, turn: &Turn<'_>) {
+        if self.recovery.silence == Silence::OfAll {
+            let grace = Duration::from_millis(turn.settings.will_grace_on_move_ms);
+            self.recovery.silence = Silence::Until(turn.now.plus(grace));
+        }
         if self.waits_to_be_found() {
             let until = turn.now.plus(Duration::from_millis(turn.settings.recovery_hold_ms));
             self.recovery.hold = Hold::Until(until);

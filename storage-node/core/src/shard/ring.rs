@@ -7,10 +7,11 @@
 //! Leaves out credits (`crate::incarnations`) and who waits for what (`super::publisher`).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_storage_contract::{
-    Delivery, DeliverySeq, FilterId, InterestVersion, Message, MonotonicMs, Position, PublishSeq,
+    Delivery, DeliverySeq, FilterId, FilterIds, InterestVersion, Message, MonotonicMs, Position, PublishSeq,
 };
 
 use crate::incarnations::PeerKey;
@@ -61,7 +62,7 @@ struct Item {
 #[derive(Debug)]
 enum Body {
     Message {
-        message: Message,
+        message: Arc<Message>,
         position: Option<Position>,
         filter_ids_at: u64,
         filter_ids: usize,
@@ -167,7 +168,7 @@ impl Ring {
     pub(crate) fn push_message(
         &mut self,
         filter_ids: impl ExactSizeIterator<Item = FilterId>,
-        message: &Message,
+        message: &Arc<Message>,
         position: Option<Position>,
         waiter: Option<Waiter>,
         now: MonotonicMs,
@@ -194,7 +195,7 @@ impl Ring {
     pub(crate) fn push_qos_0(
         &mut self,
         filter_ids: impl ExactSizeIterator<Item = FilterId>,
-        message: &Message,
+        message: &Arc<Message>,
         now: MonotonicMs,
     ) {
         let ring_bytes = message.charged_bytes() + filter_ids.len() * size_of::<FilterId>();
@@ -204,7 +205,7 @@ impl Ring {
     fn insert_message(
         &mut self,
         filter_ids: impl ExactSizeIterator<Item = FilterId>,
-        (message, position): (&Message, Option<Position>),
+        (message, position): (&Arc<Message>, Option<Position>),
         ring_bytes: usize,
         waiter: Option<Waiter>,
         now: MonotonicMs,
@@ -213,7 +214,7 @@ impl Ring {
         let count = filter_ids.len();
         self.filter_ids.extend(filter_ids);
         let body = Body::Message {
-            message: message.clone(),
+            message: Arc::clone(message),
             position,
             filter_ids_at,
             filter_ids: count,
@@ -304,10 +305,14 @@ impl Ring {
             } => {
                 // Less than what is in memory.
                 let at = usize::try_from(filter_ids_at - self.filter_ids_gone).unwrap_or(usize::MAX);
-                let filter_ids = self.filter_ids.range(at..at + filter_ids).copied().collect();
+                let mut of_message = self.filter_ids.range(at..at + filter_ids).copied();
+                let filter_ids = match (of_message.next(), *filter_ids) {
+                    (Some(one), 1) => FilterIds::One(one),
+                    (first, _) => FilterIds::Many(first.into_iter().chain(of_message).collect()),
+                };
                 Delivery::Message {
                     filter_ids,
-                    message: aged(message, waited),
+                    message: aged(Arc::clone(message), waited),
                     position: *position,
                 }
             }
@@ -439,12 +444,11 @@ fn first_behind(received: DeliverySeq) -> u64 {
 /// The answer after it has waited here.
 fn aged_answer(delivery: &Delivery, waited: Duration) -> Delivery {
     let mut delivery = delivery.clone();
-    let age = |message: &mut Message| *message = aged(message, waited);
     match &mut delivery {
-        Delivery::Retained { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
-        Delivery::Pulled { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
-        Delivery::Fetched { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message)),
-        Delivery::Shared(shared) => age(&mut shared.message),
+        Delivery::Retained { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message, waited)),
+        Delivery::Pulled { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message, waited)),
+        Delivery::Fetched { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message, waited)),
+        Delivery::Shared(shared) => shared.message = aged(Arc::clone(&shared.message), waited),
         Delivery::Message { .. } | Delivery::Marker { .. } | Delivery::Overrun { .. } | Delivery::Started { .. } => {}
     }
     delivery
@@ -452,12 +456,17 @@ fn aged_answer(delivery: &Delivery, waited: Duration) -> Delivery {
 
 /// The message after it has waited here: less of its expiry interval remains (MQTT 5.0, 3.3.2.3.3). One whose interval
 /// has passed keeps its number and says so with 0.
-fn aged(message: &Message, waited: Duration) -> Message {
-    let mut message = message.clone();
+fn aged(mut message: Arc<Message>, waited: Duration) -> Arc<Message> {
+    if message.message_expiry_interval_s.is_some() && waited.as_secs() > 0 {
+        age(Arc::make_mut(&mut message), waited);
+    }
+    message
+}
+
+fn age(message: &mut Message, waited: Duration) {
     if let Some(remaining_s) = &mut message.message_expiry_interval_s {
         *remaining_s = remaining_s.saturating_sub(u32::try_from(waited.as_secs()).unwrap_or(u32::MAX));
     }
-    message
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use freshet_storage_contract::{AttachSession, MonotonicMs, RequestId, SessionEpoch, Will};
+use freshet_storage_contract::{AttachSession, ClientId, MonotonicMs, RequestId, SessionEpoch, Will};
 use hashbrown::HashTable;
 use slab::Slab;
 
@@ -32,11 +32,12 @@ pub(super) struct Registry {
 /// A client id in use.
 #[derive(Debug)]
 pub(super) struct Client {
-    /// In an allocation of its own: what it was decoded from may be large.
-    pub(super) id: Box<[u8]>,
+    /// A copy: what it was decoded from may be large.
+    pub(super) id: ClientId,
     pub(super) held: Held,
     waiting: Option<Box<Waiting>>,
-    takeovers: Takeovers,
+    /// There from the first takeover on.
+    takeovers: Option<Box<Takeovers>>,
 }
 
 /// The present connection.
@@ -101,7 +102,7 @@ impl Registry {
             id: client_id.into(),
             held,
             waiting: None,
-            takeovers: Takeovers::default(),
+            takeovers: None,
         };
         // Four billion sessions go far beyond their bound.
         let at = u32::try_from(self.clients.insert(client)).unwrap_or(u32::MAX);
@@ -174,7 +175,7 @@ impl Registry {
     pub(super) fn wait(&mut self, at: u32, waiting: Waiting) -> Option<Waiting> {
         let former = self.take_waiting(at);
         if let Some(client) = self.clients.get_mut(at as usize) {
-            self.bytes += will_bytes(waiting.attach.will.as_ref());
+            self.bytes += will_bytes(waiting.attach.will.as_deref());
             self.waits.insert((waiting.until, at));
             client.waiting = Some(Box::new(waiting));
         }
@@ -183,7 +184,8 @@ impl Registry {
 
     /// Counts a takeover. How long it is to be held; none: there have not been many of late.
     pub(super) fn count_takeover(&mut self, at: u32, now: MonotonicMs) -> Option<Duration> {
-        self.clients.get_mut(at as usize)?.takeovers.add(now)
+        let takeovers = &mut self.clients.get_mut(at as usize)?.takeovers;
+        takeovers.get_or_insert_default().add(now)
     }
 
     /// The proxy of the present connection is asked to end it, and waited for.
@@ -201,7 +203,7 @@ impl Registry {
     pub(super) fn take_waiting(&mut self, at: u32) -> Option<Waiting> {
         let waiting = *self.clients.get_mut(at as usize)?.waiting.take()?;
         self.waits.remove(&(waiting.until, at));
-        self.bytes -= will_bytes(waiting.attach.will.as_ref());
+        self.bytes -= will_bytes(waiting.attach.will.as_deref());
         Some(waiting)
     }
 

@@ -1,6 +1,7 @@
 //! Shared subscriptions: from a group's queue to the proxies that have members, and what they say became of it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use freshet_storage_contract::{
@@ -261,7 +262,7 @@ impl<L: CommitLog> Shard<L> {
             let bytes = message.charged_bytes();
             let delivery = Delivery::Shared(SharedMessage {
                 filter_id,
-                message,
+                message: Arc::new(message),
                 lease: Some(lease),
             });
             if let Some(peer) = self.peers.get_mut(key) {
@@ -291,7 +292,7 @@ impl<L: CommitLog> Shard<L> {
     }
 
     /// Gives a QoS 0 message to one proxy of each group that it matches. Returns whether there was a group.
-    pub(super) fn share_qos_0(&mut self, message: &Message, turn: &mut Turn<'_>) -> bool {
+    pub(super) fn share_qos_0(&mut self, message: &Arc<Message>, turn: &mut Turn<'_>) -> bool {
         if self.groups.is_empty() || message.qos != QoS::AtMostOnce {
             return false;
         }
@@ -314,7 +315,7 @@ impl<L: CommitLog> Shard<L> {
             };
             let delivery = Delivery::Shared(SharedMessage {
                 filter_id,
-                message: message.clone(),
+                message: Arc::clone(message),
                 lease: None,
             });
             if let Some(peer) = self.peers.get_mut(key) {

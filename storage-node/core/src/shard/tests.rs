@@ -4,6 +4,7 @@ mod ahead;
 mod shared;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use freshet_config::StorageConfig;
@@ -117,7 +118,7 @@ impl Bench {
         let batch = PublishBatch {
             shard: S0,
             first: PublishSeq(seq),
-            messages: vec![message(payload, qos, retain)],
+            messages: vec![message(payload, qos, retain).into()],
             lasting: None,
         };
         self.run(|shard, key, turn| shard.publish(key, batch, turn));
@@ -356,10 +357,10 @@ fn a_publication_that_comes_again_before_the_first_is_committed_is_known() {
         let batch = PublishBatch {
             shard: S0,
             first: PublishSeq(seq),
-            messages: vec![Message {
+            messages: vec![Arc::new(Message {
                 exactly_once: Some(Box::new(of.clone())),
                 ..message("once", QoS::ExactlyOnce, false)
-            }],
+            })],
             lasting: None,
         };
         b.run(|shard, key, turn| shard.publish(key, batch, turn));

@@ -12,7 +12,7 @@ use super::Shard;
 use super::ahead::Expiry;
 use crate::facts::StorageFact;
 use crate::log::{Command, CommitLog};
-use crate::state::State;
+use crate::state::{State, Trims};
 use crate::turn::Turn;
 
 /// Wills that one call publishes.
@@ -21,10 +21,12 @@ const WILLS_PER_TICK: usize = 1_024;
 const EXPIRED_PER_TICK: usize = 4_096;
 /// Sessions that one call lets end.
 const SESSIONS_PER_TICK: usize = 1_024;
-/// Filters about which one call tells other shards what sessions need no more.
-const TRIMS_PER_TICK: usize = 16_384;
+/// Filters about which one call tells other shards what sessions need no more: each of these calls is one turn there.
+const TRIMS_PER_TICK: usize = 1_024;
 /// How long what sessions need no more is gathered before it is told.
 const TRIM_AFTER: Duration = Duration::from_secs(1);
+/// The same when there is much of it.
+const TRIM_MUCH_AFTER: Duration = Duration::from_millis(100);
 /// How soon room is looked for again while publications wait for it: other shards make it, too.
 const LOOK_FOR_ROOM_AFTER: Duration = Duration::from_millis(50);
 
@@ -59,7 +61,7 @@ impl<L: CommitLog> Shard<L> {
     }
 
     fn fire_wills(&mut self, turn: &mut Turn<'_>) {
-        if self.is_recovering() {
+        if self.wills_from(turn.now).is_none_or(|from| from > turn.now) {
             return;
         }
         let log_time_ms = self.clock.log_time_ms(turn.now);
@@ -143,12 +145,15 @@ impl<L: CommitLog> Shard<L> {
     pub(super) fn note_deadlines(&mut self, turn: &Turn<'_>) {
         let clock = self.clock;
         let when = |due_ms: Option<u64>| due_ms.map(|due_ms| clock.when(due_ms));
-        if self.trim_at.is_none() && !self.ahead.is_expiring(Expiry::Trims) && self.state.sessions.has_trims() {
-            self.trim_at = Some(turn.now.plus(TRIM_AFTER));
+        if !self.ahead.is_expiring(Expiry::Trims)
+            && let Some(at) = trim_at(self.state.sessions.trims(), turn.now)
+        {
+            self.trim_at = Some(self.trim_at.map_or(at, |before| before.min(at)));
         }
+        let wills_from = self.wills_from(turn.now);
         let due: [Option<MonotonicMs>; 11] = [
             self.sessions.next_wait(),
-            when(self.next_will_due().filter(|_| !self.is_recovering())),
+            wills_from.and_then(|from| Some(when(self.next_will_due())?.max(from))),
             when(self.next_of(Expiry::Retained, turn)),
             when(self.next_of(Expiry::Sessions, turn)),
             when(self.next_of(Expiry::Queued, turn)),
@@ -162,5 +167,15 @@ impl<L: CommitLog> Shard<L> {
         for due in due.into_iter().flatten() {
             self.wake_at(due);
         }
+    }
+}
+
+/// When shards of messages are told what they could drop, if something has come up by now.
+fn trim_at(trims: Trims, now: MonotonicMs) -> Option<MonotonicMs> {
+    match trims {
+        Trims::None => None,
+        Trims::Some => Some(now.plus(TRIM_AFTER)),
+        Trims::Much => Some(now.plus(TRIM_MUCH_AFTER)),
+        Trims::Rest => Some(now),
     }
 }

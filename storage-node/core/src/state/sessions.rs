@@ -16,6 +16,7 @@ use freshet_storage_contract::{SessionChange, SessionEpoch, ShardId, StoredSessi
 
 pub(crate) use self::inspect::Stored;
 use self::readers::Readers;
+pub(crate) use self::readers::Trims;
 use self::row::SessionRow;
 use super::effects::Effects;
 use super::notes::Note;
@@ -105,6 +106,9 @@ impl StoredSessions {
     }
 
     /// A connection gets the session. True: it was there before.
+    ///
+    /// One that was begun for a connection which ended, as far as is known, before its client was told begins anew: a client
+    /// that has heard of another one, which has expired since, would take it for that.
     pub(super) fn attach(
         &mut self,
         client_id: &Bytes,
@@ -113,7 +117,8 @@ impl StoredSessions {
         expiry_interval_s: u32,
         notes: &mut Effects<Note>,
     ) -> bool {
-        if clean_start && !planted!(CleanStartKeepsSession) {
+        let is_untold = self.rows.get(client_id).is_some_and(|row| !row.is_told);
+        if is_untold || clean_start && !planted!(CleanStartKeepsSession) {
             self.end(client_id, notes);
         }
         if self.rows.contains_key(client_id) {
@@ -132,7 +137,9 @@ impl StoredSessions {
                 cursors: Vec::new(),
                 outbound: Vec::new(),
             };
-            self.insert(client_id, SessionRow::new(epoch, expiry_interval_s, stored));
+            let mut begun = SessionRow::new(epoch, expiry_interval_s, stored);
+            begun.is_told = false;
+            self.insert(client_id, begun);
         }
         false
     }
@@ -157,6 +164,8 @@ impl StoredSessions {
                 if let Some(row) = self.rows.get_mut(client_id) {
                     row.epoch = epoch;
                     row.expiry_interval_s = expiry_interval_s;
+                    // Only of a connection that has ended there may be no more than its end.
+                    row.is_told |= session.is_some();
                 }
             }
             // What is stored ended when the session of the proxy began.
@@ -237,7 +246,8 @@ impl StoredSessions {
         }
     }
 
-    /// Changes a session. False: it is not that connection's.
+    /// Changes a session, of which its client has been told; without changes it is only that. False: it is not that
+    /// connection's.
     pub(super) fn update(
         &mut self,
         client_id: &Bytes,
@@ -250,6 +260,7 @@ impl StoredSessions {
             return false;
         };
         self.changes.change(client_id.clone());
+        row.is_told = true;
         let before = row.bytes(client_id);
         for change in changes {
             row.change(change, log_time_ms, &mut self.readers, notes);
@@ -274,6 +285,7 @@ impl StoredSessions {
             Some(row) if row.packets_at.contains(&shard) => {}
             Some(row) => {
                 let before = row.bytes(client_id);
+                row.is_told = true;
                 row.packets_at.push(shard);
                 self.changes.change(client_id.clone());
                 self.bytes = self.bytes + row.bytes(client_id) - before;
@@ -326,9 +338,9 @@ impl StoredSessions {
         }
     }
 
-    /// Whether some shard of messages could drop more than it knows.
-    pub(crate) fn has_trims(&self) -> bool {
-        self.readers.has_trims()
+    /// What shards of messages could drop and do not know.
+    pub(crate) fn trims(&self) -> Trims {
+        self.readers.trims()
     }
 
     /// Tells shards of messages, about up to `limit` filters, what nobody needs any more.

@@ -140,7 +140,7 @@ fn numbers_at_the_end_of_their_range_harm_nobody() {
             Operation::Publish(PublishBatch {
                 shard: S0,
                 first: PublishSeq(u64::MAX),
-                messages: vec![qos_1("a", "x"), qos_1("a", "y")],
+                messages: vec![qos_1("a", "x").into(), qos_1("a", "y").into()],
                 lasting: None,
             }),
         ),

@@ -25,7 +25,7 @@ impl World {
             client_id: Bytes::copy_from_slice(client.as_bytes()),
             clean_start: true,
             session_expiry_interval_s: 0,
-            will,
+            will: will.map(Box::new),
         };
         self.operate(A, Operation::AttachSession(attach));
         match self.take_answers(A).pop() {

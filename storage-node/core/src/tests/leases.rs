@@ -11,7 +11,8 @@ fn a_renewed_lease_holds_and_one_that_is_not_renewed_ends() {
     w.pass_ms_with(20_000, &[A]);
     assert_eq!(w.core.stats().incarnations, 1);
     w.pass_ms(6_000);
-    assert_eq!(w.core.stats().incarnations, 0);
+    let stats = w.core.stats();
+    assert_eq!((stats.incarnations, stats.leases_expired_total), (0, 1));
     assert!(w.facts.iter().any(|f| matches!(f, StorageFact::IncarnationGone { .. })));
     assert_eq!(w.closed(A), Some(&LinkFault::LeaseExpired));
     assert_eq!(
@@ -27,7 +28,10 @@ fn a_lease_outlives_its_link() {
     let mut w = world();
     w.attach(A);
     w.subscribe(A, 1, "a");
+    assert_eq!(w.core.stats().links, 1);
     w.lose_link(A);
+    let stats = w.core.stats();
+    assert_eq!((stats.incarnations, stats.links), (1, 0));
     w.pass_ms(5_999);
     assert_eq!(w.attach(A).attachments[0].interest_version, InterestVersion(1));
     w.pass_ms(5_999);

@@ -214,7 +214,7 @@ impl History {
             let batch = PublishBatch {
                 shard,
                 first: PublishSeq(first),
-                messages,
+                messages: messages.into_iter().map(Into::into).collect(),
                 lasting: None,
             };
             self.operate(proxy, Operation::Publish(batch));

@@ -20,7 +20,7 @@ fn one_copy_per_proxy_names_all_filters_that_match() {
                 filter_ids, message, ..
             },
         ] => {
-            assert_eq!(filter_ids, &[FilterId(3), FilterId(5), FilterId(7)]);
+            assert_eq!(filter_ids.as_slice(), [FilterId(3), FilterId(5), FilterId(7)]);
             assert_eq!(message.payload, "x");
         }
         other => panic!("{other:?}"),

@@ -208,7 +208,7 @@ fn output_for_an_earlier_link_is_not_sent_on_the_next_one() {
     let batch = PublishBatch {
         shard: S0,
         first: PublishSeq(1),
-        messages: vec![qos_1("a", "x")],
+        messages: vec![qos_1("a", "x").into()],
         lasting: None,
     };
     w.core

@@ -61,6 +61,7 @@ fn a_retained_message_is_delivered_live_and_read_later() {
     assert_eq!(w.take_payloads(A), ["x"]);
     let chunk = read_now(&mut w, A, read(None, None, 1_000));
     assert_eq!((chunk.payloads, chunk.next), (vec!["x".to_owned()], None));
+    assert_eq!(w.core.stats().shards[0].counters.retained_reads_total, 1);
 }
 
 #[test]

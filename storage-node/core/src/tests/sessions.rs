@@ -134,6 +134,7 @@ fn of_two_rapid_takeovers_the_middle_one_is_superseded() {
             refusal
         }]
     );
+    assert_eq!(w.core.stats().shards[0].counters.attaches_superseded_total, 1);
     w.detach_session(A, "c", first, DetachReason::TakenOver);
     assert!(attached_epoch(&w.take_answers(C)) > first);
 }

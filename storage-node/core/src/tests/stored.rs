@@ -6,6 +6,7 @@ mod exactly_once;
 pub(super) mod expiring;
 mod restarting;
 mod retention;
+mod telling;
 
 use freshet_storage_contract::{
     Cursor, EnsureDurable, ExactlyOnce, Fetch, LastingNumbers, OutboundStage, PacketId, Position, Pull, PullFilter,
@@ -68,8 +69,15 @@ impl World {
         }
     }
 
-    /// Attaches a session that is not there.
+    /// Attaches a session that is not there, and tells its client.
     pub(super) fn begin(&mut self, proxy: u128, request: u64, client: &str) -> SessionEpoch {
+        let epoch = self.begin_untold(proxy, request, client);
+        self.change(proxy, client, epoch, Vec::new());
+        epoch
+    }
+
+    /// The same without a word to its client.
+    pub(super) fn begin_untold(&mut self, proxy: u128, request: u64, client: &str) -> SessionEpoch {
         match self.attach_stored(proxy, request, client, false) {
             Answer::SessionAttached {
                 epoch,
@@ -340,6 +348,7 @@ pub(in crate::tests) fn a_clean_start_ends_the_session_and_what_waits_for_it() {
         panic!("{answer:?}")
     };
     assert!(next > epoch);
+    w.change(A, "c", next, Vec::new());
     assert_eq!((w.gauge(|g| g.durable_filters), w.gauge(|g| g.queued_messages)), (0, 0));
     w.disconnect(A, "c", next, None);
     assert_eq!(w.resume(A, 3, "c").1.generation, next);

@@ -104,7 +104,7 @@ fn the_end_of_the_session_ends_the_delay() {
         client_id: Bytes::from_static(b"c"),
         clean_start: true,
         session_expiry_interval_s: 0,
-        will: will(60),
+        will: will(60).map(Box::new),
     };
     w.operate(A, Operation::AttachSession(attach));
     let Some(Answer::SessionAttached { epoch, .. }) = w.take_answers(A).pop() else {
@@ -198,6 +198,42 @@ fn clients_of_a_lost_proxy_are_mourned_after_the_grace() {
     assert_eq!(published(&mut w), 0);
     w.pass_ms_with(1, &[B]);
     assert_eq!(published(&mut w), 1);
+}
+
+#[test]
+fn while_no_proxy_is_heard_nobody_is_mourned_and_then_not_before_the_grace() {
+    let (mut w, _) = mourning(0, 4);
+    w.pass_ms_with(60_000, &[]);
+    assert_eq!(
+        w.core
+            .stats()
+            .shards
+            .iter()
+            .map(|s| s.gauges.wills_waiting)
+            .sum::<u64>(),
+        1
+    );
+    w.attach(C);
+    w.subscribe(C, 1, "will/#");
+    w.pass_ms_with(29_999, &[C]);
+    assert_eq!(w.take_payloads(C), [""; 0]);
+    w.pass_ms_with(1, &[C]);
+    assert_eq!(w.take_payloads(C), ["gone"], "once");
+    w.pass_ms_with(60_000, &[C]);
+    assert_eq!(w.take_payloads(C), [""; 0]);
+}
+
+#[test]
+fn a_client_that_a_proxy_names_behind_the_silence_of_all_is_not_mourned() {
+    let (mut w, epoch) = mourning(0, 1);
+    w.pass_ms_with(60_000, &[]);
+    w.attach(C);
+    w.subscribe(C, 1, "will/#");
+    w.operate(C, named(epoch));
+    w.pass_ms_with(60_000, &[C]);
+    assert_eq!(w.take_payloads(C), [""; 0]);
+    w.detach_session(C, "c", epoch, DetachReason::WillDue);
+    assert_eq!(w.take_payloads(C), ["gone"]);
 }
 
 #[test]

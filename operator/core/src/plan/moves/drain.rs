@@ -5,8 +5,8 @@
 
 use freshet_config::{MoveOrder, MoveReason};
 
-use super::{MoveInput, MovesPlan, millis, next_pace, server_references, share, takes};
-use crate::observe::{Observed, ProxyPod, Role};
+use super::{MoveInput, MovesPlan, hands_over, millis, next_pace, server_references, share, takes};
+use crate::observe::{Observed, ProxyPod};
 use crate::plan::proxies::DRAINED_COST;
 
 /// Part of the time in which all clients should have gone, in percent; the rest is for what is in flight.
@@ -67,8 +67,7 @@ impl DrainEnd {
 
 /// Plans the drains.
 pub(super) fn plan(observed: &Observed, input: &MoveInput<'_>, plan: &mut MovesPlan) {
-    let leaves = |proxy: &&ProxyPod| proxy.role == Some(Role::Draining) && !proxy.pod.is_deleting;
-    let leaving: Vec<&ProxyPod> = observed.proxies.iter().filter(leaves).collect();
+    let leaving: Vec<&ProxyPod> = observed.proxies.iter().filter(|proxy| hands_over(proxy)).collect();
     let has_receiver = observed.proxies.iter().any(takes);
     let pace = Pace::of(&leaving, input);
     for proxy in leaving {

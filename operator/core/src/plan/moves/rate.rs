@@ -1,8 +1,9 @@
 //! How many clients may move per second: as many as those who take them take well.
 //!
 //! Told once a second how the receivers answer CONNECT. It begins at a quarter of the bound, doubles until the first sign
-//! of strain, and from then on adds a twentieth of the bound a second and halves at each sign, no more often than the
-//! receivers' window shows what the last halving has done. While storage is away, or nothing is known of the receivers,
+//! of strain, and from then on adds a twentieth of the bound a second and falls at each sign: to the part of itself by which
+//! the limit was missed, between a half and a quarter, no more often than the receivers' window shows what the last fall has
+//! done. While storage is away, or nothing is known of the receivers,
 //! nobody moves.
 
 use std::time::Duration;
@@ -39,7 +40,9 @@ const STEP_PART: f64 = 0.05;
 const GROWTH: f64 = 0.1;
 /// Part of the limit from which on nothing is added.
 const NEAR: f64 = 0.8;
-/// The receivers' P99 is of so long a window: before it is over, a halving is not seen.
+/// What is left of a pace that strains the receivers: at most, and at least, however far beyond the limit they are.
+const FALLS_TO: (f64, f64) = (0.5, 0.25);
+/// The receivers' P99 is of so long a window: before it is over, a fall is not seen.
 const WINDOW: Duration = Duration::from_secs(3);
 /// CONNECTs that may wait whatever the pace is.
 const WAITING: f64 = 20.0;
@@ -56,7 +59,7 @@ impl MoveRate {
         if self.is_paused {
             self.per_second = Some(now);
             self.has_strained = true;
-            self.lower(at, max);
+            self.lower(at, max, FALLS_TO.0);
             return;
         }
         let limit_ms = connack_p99_limit.as_secs_f64() * 1_000.0;
@@ -67,7 +70,8 @@ impl MoveRate {
         self.per_second = Some(now);
         if p99_ms > limit_ms || waiting > may_wait {
             self.has_strained = true;
-            self.lower(at, max);
+            let part = (limit_ms / p99_ms.max(1.0)).min(may_wait / waiting.max(1.0));
+            self.lower(at, max, part);
         } else if p99_ms <= limit_ms * NEAR {
             let next = if self.has_strained {
                 now + (max * STEP_PART).min(now * GROWTH + LEAST)
@@ -92,12 +96,13 @@ impl MoveRate {
         whole(per_second).clamp(1, max.max(1))
     }
 
-    fn lower(&mut self, at: Duration, max: f64) {
+    fn lower(&mut self, at: Duration, max: f64, part: f64) {
+        let (most, least) = FALLS_TO;
         let may = self
             .lowered_at
             .is_none_or(|lowered| at.saturating_sub(lowered) >= WINDOW);
         if let Some(per_second) = self.per_second.as_mut().filter(|_| may) {
-            *per_second = (*per_second / 2.0).clamp(LEAST.min(max), max);
+            *per_second = (*per_second * part.clamp(least, most)).clamp(LEAST.min(max), max);
             self.lowered_at = Some(at);
         }
     }
@@ -166,6 +171,19 @@ mod tests {
             rate.tick(taking(5), LIMIT, 400, seconds(second));
         }
         assert_eq!(rate.per_second(400), 400);
+    }
+
+    #[test]
+    fn it_falls_the_further_the_slower_connack_is() {
+        let after = |p99_ms| {
+            let mut rate = MoveRate::default();
+            for second in 0..4 {
+                rate.tick(taking(5), LIMIT, 400, seconds(second));
+            }
+            rate.tick(taking(p99_ms), LIMIT, 400, seconds(4));
+            rate.per_second(400)
+        };
+        assert_eq!([201, 400, 600, 5_000].map(after), [200, 200, 133, 100]);
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //! chance explains. Those above the mean leave the Service together, never all, and each gives away what it has above the
 //! mean; one that has reached it leaves the Service, too. When all are there and nobody gives any more, or the time is over,
 //! all take connections again. Who gives in an action takes nobody in it, and the other way round, so that no client is
-//! moved twice. Proxies of which nothing is known neither give nor take.
+//! moved twice. One that comes meanwhile is taken up: all are told their new share, and moves go on. Proxies of which nothing is known neither give nor take.
 
 use std::time::Duration;
 
 use freshet_config::{MoveOrder, MoveReason};
 
-use super::{MoveInput, MovesPlan, ProxySample, millis, next_pace, server_references, share, takes};
-use crate::observe::{Observed, ProxyPod, Role};
+use super::{MoveInput, MovesPlan, ProxySample, hands_over, millis, next_pace, server_references, share, takes};
+use crate::observe::{Observed, ProxyPod};
 
 /// How long Services take to follow, at most: whom a proxy gives away before might come back to it. And how long a proxy takes
 /// to see its order.
@@ -49,10 +49,7 @@ pub(super) fn plan(observed: &Observed, input: &MoveInput<'_>, plan: &mut MovesP
     let is_rolling = active
         .first()
         .is_some_and(|first| active.iter().any(|proxy| proxy.revision != first.revision));
-    let is_drained = observed
-        .proxies
-        .iter()
-        .any(|proxy| proxy.role == Some(Role::Draining) && !proxy.pod.is_deleting);
+    let is_drained = observed.proxies.iter().any(hands_over);
     if in_action.is_empty() {
         if input.settings.steers && !is_drained && !is_rolling {
             begin(observed, &active, input, plan);
@@ -67,8 +64,12 @@ pub(super) fn plan(observed: &Observed, input: &MoveInput<'_>, plan: &mut MovesP
         || taking.is_empty()
         || in_action
             .iter()
-            .any(|(_, order)| order.proxies != proxies || input.now_ms >= order.until_ms);
-    let is_even = !is_void && is_even(&in_action, &taking, input);
+            .any(|(_, order)| order.proxies > proxies || input.now_ms >= order.until_ms);
+    let has_come = in_action.iter().any(|(_, order)| order.proxies < proxies);
+    if !is_void && has_come && extend(observed, &active, &in_action, input, plan) {
+        return;
+    }
+    let is_even = !is_void && !has_come && is_even(&in_action, &taking, input);
     if is_void || is_even {
         for (proxy, _) in in_action {
             plan.write(proxy, None);
@@ -107,45 +108,111 @@ fn begin(observed: &Observed, active: &[&ProxyPod], input: &MoveInput<'_>, plan:
     if input.rebalanced.is_some_and(rests) {
         return;
     }
-    let known: Vec<Known<'_>> = known(active, input).filter(|(_, sample)| sample.takes_orders).collect();
-    if known.len() < 2 || known.len() * 2 < active.len() {
+    let Some(shares) = Shares::of(active, input) else {
         return;
-    }
-    let all: u64 = known.iter().map(|(_, sample)| sample.clients).sum();
-    let mean = all.div_ceil(known.len() as u64);
-    let within = u64::from(input.settings.within_percent);
+    };
+    let (mean, within) = (shares.mean, u64::from(input.settings.within_percent));
     // Random dealing leaves a proxy three standard deviations from the mean once in hundreds of times.
     let far = (mean * within * 2 / 100).max(3 * mean.isqrt()).max(LEAST);
     let is_poor = |(proxy, sample): &&Known<'_>| takes(proxy) && sample.clients + far <= mean;
-    if !known.iter().any(|known| is_poor(&known)) {
+    if shares.surplus == 0 || !shares.known.iter().any(|known| is_poor(&known)) {
         return;
     }
-    let is_rich = |sample: &ProxySample| sample.clients > above(mean, within);
-    let donors: Vec<Known<'_>> = known.iter().copied().filter(|(_, sample)| is_rich(sample)).collect();
-    let surplus: u64 = donors.iter().map(|(_, sample)| sample.clients - mean).sum();
-    if surplus == 0 {
-        return;
+    for donor in shares.donors() {
+        let order = shares.order_of(donor, proxies, observed, input);
+        plan.steered.insert(donor.0.pod.uid.clone());
+        plan.write(donor.0, Some(order));
     }
-    let from_ms = input.now_ms + millis(SETTLE);
-    // Twice as long as it takes at the pace that it begins with.
-    let lasts_ms = surplus.saturating_mul(2_000) / u64::from(input.per_second.max(1));
-    for (proxy, sample) in donors {
-        let order = MoveOrder {
+    plan.begins = Some(shares.surplus);
+}
+
+/// Tells all that are in the action their share among those that are there now. False: what a proxy has is not known yet.
+fn extend(
+    observed: &Observed,
+    active: &[&ProxyPod],
+    in_action: &[(&ProxyPod, &MoveOrder)],
+    input: &MoveInput<'_>,
+    plan: &mut MovesPlan,
+) -> bool {
+    let Some(shares) = Shares::of(active, input).filter(|shares| shares.known.len() == active.len()) else {
+        return false;
+    };
+    let proxies = count(active);
+    for (proxy, order) in in_action {
+        plan.steered.insert(proxy.pod.uid.clone());
+        if !shares.donors().any(|(donor, _)| donor.pod.uid == proxy.pod.uid) {
+            let order = MoveOrder {
+                proxies,
+                clients: shares.mean,
+                ..given_all(order, input.now_ms)
+            };
+            plan.write(proxy, Some(order));
+        }
+    }
+    for donor in shares.donors() {
+        let mut order = shares.order_of(donor, proxies, observed, input);
+        if let Some(former) = donor.0.order.as_ref().filter(|former| gives(former)) {
+            // It has left the Service, and goes on giving.
+            (order.given_ms, order.from_ms) = (former.given_ms, former.from_ms);
+        }
+        plan.steered.insert(donor.0.pod.uid.clone());
+        plan.write(donor.0, Some(order));
+    }
+    true
+}
+
+/// What each proxy is to have, and who has more.
+struct Shares<'a> {
+    known: Vec<Known<'a>>,
+    mean: u64,
+    /// Clients beyond the mean on those that give.
+    surplus: u64,
+    within: u64,
+}
+
+impl<'a> Shares<'a> {
+    /// Nothing where too little is known.
+    fn of(active: &[&'a ProxyPod], input: &MoveInput<'a>) -> Option<Self> {
+        let known: Vec<Known<'a>> = known(active, input).filter(|(_, sample)| sample.takes_orders).collect();
+        if known.len() < 2 || known.len() * 2 < active.len() {
+            return None;
+        }
+        let all: u64 = known.iter().map(|(_, sample)| sample.clients).sum();
+        let mut shares = Self {
+            mean: all.div_ceil(known.len() as u64),
+            known,
+            surplus: 0,
+            within: u64::from(input.settings.within_percent),
+        };
+        shares.surplus = shares.donors().map(|(_, sample)| sample.clients - shares.mean).sum();
+        Some(shares)
+    }
+
+    fn donors(&self) -> impl Iterator<Item = Known<'a>> {
+        let enough = above(self.mean, self.within);
+        self.known
+            .iter()
+            .copied()
+            .filter(move |(_, sample)| sample.clients > enough)
+    }
+
+    fn order_of(&self, donor: Known<'_>, proxies: u32, observed: &Observed, input: &MoveInput<'_>) -> MoveOrder {
+        let from_ms = input.now_ms + millis(SETTLE);
+        // Twice as long as it takes at the pace that it begins with.
+        let lasts_ms = self.surplus.saturating_mul(2_000) / u64::from(input.per_second.max(1));
+        MoveOrder {
             reason: MoveReason::Rebalance,
-            keep: mean,
-            clients_per_second: share(pace(input), sample.clients - mean, surplus),
+            keep: self.mean,
+            clients_per_second: share(pace(input), donor.1.clients - self.mean, self.surplus),
             given_ms: input.now_ms,
             from_ms,
             until_ms: from_ms + lasts_ms + millis(RETURN),
             written_ms: input.now_ms,
             proxies,
-            clients: mean,
+            clients: self.mean,
             server_references: server_references(observed, &input.settings.server_reference),
-        };
-        plan.steered.insert(proxy.pod.uid.clone());
-        plan.write(proxy, Some(order));
+        }
     }
-    plan.begins = Some(surplus);
 }
 
 /// What a proxy may have and still counts as even: half the tolerance, since chance deals the rest.

@@ -69,6 +69,14 @@ impl World {
         }
     }
 
+    /// Another proxy serves from now on.
+    fn add(&mut self) {
+        let name = format!("p{}", self.observed.proxies.len());
+        self.observed.proxies.push(proxy(&name, Role::Active));
+        self.seen.push((0, None));
+        self.credit.push(0);
+    }
+
     fn draw(&mut self, below: usize) -> usize {
         self.random = self
             .random
@@ -210,6 +218,35 @@ proptest! {
         prop_assert!(world.clients.iter().all(|client| client.moved <= 1));
         prop_assert!(world.moves <= least as u64, "{} moves, {} were needed", world.moves, least);
         prop_assert!(world.writes <= 12 * counts.len() as u64, "{} writes", world.writes);
+    }
+
+    #[test]
+    fn those_that_come_one_after_the_other_are_filled_in_one_go(
+        base in 1_000..3_000usize,
+        come_at in proptest::collection::vec(10..30usize, 1..3),
+        seed in any::<u64>(),
+    ) {
+        let mut world = World::new(&[base, 0], seed);
+        let mut ended = None;
+        for step in 0..130 {
+            (0..come_at.iter().filter(|at| **at == step).count()).for_each(|_| world.add());
+            if step % 10 == 0 {
+                let plan = world.operate(&BTreeSet::new(), ended);
+                prop_assert!(plan.ends.is_none_or(|ended| ended.is_even), "{:?}", plan.ends);
+                ended = plan.ends.or(ended);
+            }
+            world.step();
+        }
+        prop_assert!(ended.is_some(), "within 13 s");
+        let proxies = world.observed.proxies.len();
+        let mean = (base / proxies) as f64;
+        for index in 0..proxies {
+            let count = world.count(index) as f64;
+            let may = (mean * 0.1).max(4.0 * mean.sqrt());
+            prop_assert!((count - mean).abs() <= may, "{} of {}", count, mean);
+        }
+        let twice = world.clients.iter().filter(|client| client.moved > 1).count();
+        prop_assert!(twice * 5 <= base, "{} of {} were moved twice", twice, base);
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Teller {
         let input = MoveInput {
             settings,
             samples: &self.samples(at),
-            per_second: self.rate.per_second(settings.max_per_second()),
+            per_second: self.rate.per_second(settings.max_per_second(observed)),
             rebalanced: self.rebalanced,
             now_ms,
         };
@@ -88,8 +88,8 @@ impl Teller {
         }
         if is_moving(observed) {
             let receivers = receivers(observed, &self.samples(at));
-            self.rate
-                .tick(receivers, settings.connack_p99_limit, settings.max_per_second(), at);
+            let max = settings.max_per_second(observed);
+            self.rate.tick(receivers, settings.connack_p99_limit, max, at);
             return true;
         }
         self.rate.end();

@@ -306,10 +306,10 @@ fn who_has_its_share_gets_no_more_and_one_always_takes() {
 }
 
 #[test]
-fn an_action_is_void_when_proxies_come_or_go_or_its_time_is_over_or_nobody_takes() {
+fn an_action_is_void_when_proxies_go_or_its_time_is_over_or_nobody_takes() {
     let changes: [fn(&mut World); 5] = [
         |world| "another".clone_into(&mut world.proxy("d").revision),
-        |world| world.observed.proxies.push(proxy("e", Role::Active)),
+        |world| drop(world.observed.proxies.pop()),
         |world| world.now_ms += 120_000,
         |world| world.samples.known.retain(|name, _| name == "a"),
         |world| world.proxy("d").role = Some(Role::Draining),
@@ -322,6 +322,56 @@ fn an_action_is_void_when_proxies_come_or_go_or_its_time_is_over_or_nobody_takes
         assert!(!plan.ends.unwrap().is_even);
         assert!(world.proxy("a").is_accepting);
     }
+}
+
+#[test]
+fn a_proxy_that_comes_during_an_action_is_taken_up_as_soon_as_its_clients_are_known() {
+    let mut world = uneven();
+    world.carry_out();
+    // One is full and gets no more.
+    for (name, clients) in [("a", 1_200), ("b", 540), ("c", 130), ("d", 130)] {
+        world.set_clients(name, clients);
+    }
+    world.now_ms += 2_000;
+    world.carry_out();
+    assert_eq!(world.order("b").map(|order| order.keep), Some(u64::MAX));
+    world.observed.proxies.push(proxy("e", Role::Active));
+    world.now_ms += 1_000;
+    let plan = world.carry_out();
+    assert_eq!((plan.ends, plan.begins), (None, None), "it goes on meanwhile");
+    assert_eq!(world.order("a").unwrap().proxies, 4);
+    world.set_clients("e", 0);
+    let plan = world.carry_out();
+    assert_eq!((plan.ends, plan.begins), (None, None));
+    let (a, b) = (world.order("a").unwrap(), world.order("b").unwrap());
+    assert_eq!((a.keep, a.clients, a.proxies), (400, 400, 5));
+    assert_eq!((a.given_ms, a.from_ms), (NOW_MS, NOW_MS + 1_500), "it gives on");
+    assert_eq!(
+        (b.keep, b.proxies, b.from_ms),
+        (400, 5, NOW_MS + 4_500),
+        "too much for five"
+    );
+    assert!(world.order("e").is_none() && world.proxy("e").is_accepting && !world.proxy("a").is_accepting);
+    assert_eq!(world.plan().writes, []);
+}
+
+#[test]
+fn a_pace_that_is_halved_is_told_at_once() {
+    let mut world = drained();
+    world.per_second = 200;
+    world.carry_out();
+    world.now_ms += 100;
+    world.per_second = 100;
+    world.carry_out();
+    assert_eq!(world.order("b").unwrap().clients_per_second, 75);
+}
+
+#[test]
+fn the_pace_is_found_within_the_bound_of_what_moves() {
+    let mut settings = settings();
+    (settings.drain_max_per_second, settings.rebalance_max_per_second) = (200, 500);
+    assert_eq!(settings.max_per_second(&drained().observed), 200);
+    assert_eq!(settings.max_per_second(&uneven().observed), 500);
 }
 
 #[test]

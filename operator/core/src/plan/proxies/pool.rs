@@ -4,18 +4,33 @@
 //! some that the ReplicaSet controller chooses: pods that are not ready first, then by deletion cost. So it is lowered only
 //! when whom it chooses does not serve.
 
+use std::collections::BTreeSet;
+
 use freshet_scaling::Pool;
 
 use super::demotion::Demotion;
 use super::has_left;
-use super::roles::{Assigned, DRAINED_COST};
+use super::roles::{Assigned, DRAINED_COST, is_on};
 use crate::observe::{Observed, ProxyDeployment, ProxyPod, Role};
 
 /// Part of the active proxies that is started at once to refill the pool, at least one: pods that start take CPU from those
 /// that serve.
 const REFILL_DIVISOR: u32 = 4;
 
-/// Decides `spec.replicas` of the target's Deployment for `replicas` active and `warm` others.
+/// How many proxies there are to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// Active ones.
+    pub(super) replicas: u32,
+    /// Those that wait beside them.
+    pub(super) warm: u32,
+    /// Nodes on which nobody counts as active who is to stay it.
+    pub(super) cordoned: &'a BTreeSet<String>,
+}
+
+/// Decides `spec.replicas` of the target's Deployment for what is `asked`.
+///
+/// Who serves on a cordoned node is there in addition: others are started in its place.
 ///
 /// Victims that hand over stay beside the others; when one has, it is what stays without it, so that exactly it goes. Where
 /// the pool is short, they are to wait in it afterwards: meanwhile they can serve again at once, and nobody is started for
@@ -24,10 +39,10 @@ const REFILL_DIVISOR: u32 = 4;
 pub(super) fn next_replicas(
     assigned: &[Assigned<'_>],
     deployment: Option<&ProxyDeployment>,
-    replicas: u32,
-    warm: u32,
+    asked: Asked<'_>,
     demotion: Demotion<'_>,
 ) -> u32 {
+    let Asked { replicas, warm, .. } = asked;
     let has_handed_over = |proxy: &ProxyPod| {
         proxy.role == Some(Role::Draining)
             && proxy.deletion_cost == Some(DRAINED_COST)
@@ -43,8 +58,16 @@ pub(super) fn next_replicas(
     };
     let to_return = count(leaving().filter(|(proxy, _)| may_return(proxy)));
     let coming_back = to_return.min(warm.saturating_sub(count(of_role(Role::Warm))));
+    let is_cordoned = |proxy: &ProxyPod| is_on(proxy, asked.cordoned);
+    let on_cordoned = |role: Role| count(of_role(role).filter(|(proxy, _)| is_cordoned(proxy)));
+    // What waits beside them takes nobody's place.
+    let to_be_replaced = match on_cordoned(Role::Active) {
+        0 => 0,
+        active => active.saturating_add(on_cordoned(Role::Warm)),
+    };
     let wanted = replicas
         .saturating_add(warm)
+        .saturating_add(to_be_replaced)
         .saturating_add(handing_over)
         .saturating_sub(coming_back);
     let Some(held) = deployment.map(|deployment| deployment.replicas) else {
@@ -67,7 +90,7 @@ pub(super) fn next_replicas(
     let serving = count(
         assigned
             .iter()
-            .filter(|(proxy, role)| *role == Role::Active && proxy.pod.is_ready),
+            .filter(|(proxy, role)| *role == Role::Active && proxy.pod.is_ready && !is_cordoned(proxy)),
     );
     let there = count(
         assigned

@@ -3,7 +3,7 @@
 //! Called by `plan_proxies` for the target ([`assign`]) and for revisions on their way out ([`hand_over`], [`serve_on`]).
 //! Leaves out how many pods there are (`pool`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ProxyAction;
 use super::demotion::Demotion;
@@ -35,6 +35,9 @@ pub(super) type Assigned<'a> = (&'a ProxyPod, Role);
 /// others, those that serve hand over, and the rest wait. Who has handed over waits again as long as less than `warm` that are
 /// ready do.
 ///
+/// Those on a cordoned node leave it together: as soon as as many others serve, or can from now on, as are asked for. Until
+/// then they serve beside these.
+///
 /// An active proxy that is not ready gives its place to one that is. It waits then, if less than `warm` do: its clients, should
 /// it still have some, stay where they are. One that is lost gives up its place in any case, and hands over if it lives.
 pub(super) fn assign<'a>(
@@ -43,8 +46,9 @@ pub(super) fn assign<'a>(
     warm: u32,
     room: &mut Room,
     demotion: Demotion<'_>,
+    cordoned: &BTreeSet<String>,
 ) -> Vec<Assigned<'a>> {
-    let kept = choose_active(proxies, replicas as usize, room);
+    let kept = choose_active(proxies, replicas as usize, room, cordoned);
     let is_kept = |proxy: &ProxyPod| kept.iter().any(|kept| kept.pod.uid == proxy.pod.uid);
     let waiting_where = |is_it: &dyn Fn(&ProxyPod) -> bool| {
         let waits = proxies.iter().filter(|proxy| proxy.is_warm() && !is_kept(proxy));
@@ -74,7 +78,15 @@ pub(super) fn assign<'a>(
         };
         (proxy, role)
     };
-    proxies.iter().copied().map(assign_one).collect()
+    let mut assigned: Vec<Assigned<'a>> = proxies.iter().copied().map(assign_one).collect();
+    // Who takes the place of a proxy that serves has it before that one leaves.
+    assigned.sort_by_key(|(proxy, role)| *role == Role::Draining && is_on(proxy, cordoned));
+    assigned
+}
+
+/// Whether a proxy is on one of these nodes.
+pub(super) fn is_on(proxy: &ProxyPod, nodes: &BTreeSet<String>) -> bool {
+    proxy.pod.node.as_ref().is_some_and(|node| nodes.contains(node))
 }
 
 /// All proxies of a revision that another one has taken over from leave together. What waits is left alone: its Deployment
@@ -146,26 +158,46 @@ fn preference(proxy: &ProxyPod) -> Option<Preference> {
     }
 }
 
-/// Chooses at most `count` proxies that should be active.
-fn choose_active<'a>(proxies: &[&'a ProxyPod], count: usize, room: &mut Room) -> Vec<&'a ProxyPod> {
-    let of = |wanted: Preference| -> Vec<&'a ProxyPod> {
-        let is_it = |proxy: &&ProxyPod| preference(proxy) == Some(wanted);
+/// Chooses the proxies that should be active: `count`, or more where proxies of cordoned nodes stay until as many others are
+/// there.
+fn choose_active<'a>(
+    proxies: &[&'a ProxyPod],
+    count: usize,
+    room: &mut Room,
+    cordoned: &BTreeSet<String>,
+) -> Vec<&'a ProxyPod> {
+    let of = |wanted: Preference, is_on_cordoned: bool| -> Vec<&'a ProxyPod> {
+        let is_it = |proxy: &&ProxyPod| preference(proxy) == Some(wanted) && is_on(proxy, cordoned) == is_on_cordoned;
         proxies.iter().copied().filter(is_it).collect()
     };
-    let mut chosen = of(Preference::Serving);
+    let mut chosen = of(Preference::Serving, false);
     if chosen.len() > count {
         remove_victims(&mut chosen, count);
         return chosen;
     }
     let mut per_node = count_per_node(&chosen);
-    for preference in [
-        Preference::TakenBack,
-        Preference::Promoted,
-        Preference::NotReady,
-        Preference::ToBeTakenBack,
-    ] {
+    for preference in [Preference::TakenBack, Preference::Promoted] {
         let places = count - chosen.len();
-        chosen.extend(promote(&of(preference), places, &mut per_node, room));
+        chosen.extend(promote(&of(preference, false), places, &mut per_node, room));
+    }
+    if chosen.len() == count {
+        return chosen;
+    }
+    // One that left before the others would hand its clients to those that leave next.
+    let mut staying = of(Preference::Serving, true);
+    remove_victims(&mut staying, count);
+    chosen.extend(staying);
+    let mut per_node = count_per_node(&chosen);
+    for (preference, is_on_cordoned) in [
+        (Preference::TakenBack, true),
+        (Preference::Promoted, true),
+        (Preference::NotReady, false),
+        (Preference::NotReady, true),
+        (Preference::ToBeTakenBack, false),
+        (Preference::ToBeTakenBack, true),
+    ] {
+        let places = count.saturating_sub(chosen.len());
+        chosen.extend(promote(&of(preference, is_on_cordoned), places, &mut per_node, room));
     }
     chosen
 }

@@ -6,6 +6,7 @@ use crate::loss::Loss;
 use crate::observe::PodFacts;
 use crate::trouble::Trouble;
 
+mod cordoned;
 mod cut_off;
 mod demotion;
 mod edges;
@@ -99,6 +100,7 @@ fn target(revision: &str, replicas: u32) -> ProxyTarget<'_> {
         active_requests: Requests::default(),
         rooms: &NO_ROOMS,
         closed_nodes: &NO_NODES,
+        cordoned_nodes: &NO_NODES,
         moves: &NO_MOVES,
         pace: &FREE,
         served_last: None,

@@ -30,6 +30,7 @@ proptest! {
         world.warm = warm;
         world.settle();
         prop_assert_eq!(world.serving(), replicas as usize);
+        prop_assert_eq!(world.active_on_cordoned(), Vec::<String>::new());
         prop_assert_eq!(world.observed.proxies.len(), (replicas + warm) as usize);
         prop_assert_eq!(world.of_role(Role::Warm).len(), warm as usize);
         let mut active = world.observed.proxies.iter().filter(|proxy| proxy.is_active());
@@ -41,6 +42,31 @@ proptest! {
         prop_assert!(waiting.all(|proxy| proxy.requests == born));
         prop_assert_eq!(world.observed.deployments.len(), 1);
         prop_assert_eq!(&world.observed.deployments[0].revision, REVISIONS[revision]);
+    }
+
+    #[test]
+    fn proxies_of_a_cordoned_node_leave_it_together_once_others_are_there(
+        replicas in 1..6u32,
+        warm in 0..4u32,
+        node in 0..3usize,
+        happenings in proptest::collection::vec(undisturbed(), 0..60),
+    ) {
+        let mut world = World { revision: "b", replicas, warm, ..World::default() };
+        world.settle();
+        world.happen(Happening::Node(node, true));
+        let victims = world.active_on_cordoned();
+        for happening in happenings {
+            world.happen(match happening {
+                Happening::Plan(_) => Happening::Plan(usize::MAX),
+                other => other,
+            });
+            let staying = world.active_on_cordoned();
+            prop_assert!(staying == victims || staying.is_empty(), "{staying:?} of {victims:?}");
+            prop_assert!(world.serving() >= replicas as usize);
+        }
+        world.settle();
+        prop_assert_eq!(world.active_on_cordoned(), Vec::<String>::new());
+        prop_assert_eq!(world.serving(), replicas as usize);
     }
 
     #[test]

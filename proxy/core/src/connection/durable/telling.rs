@@ -153,6 +153,12 @@ impl Durable {
         self.updates.push(change, held, now);
     }
 
+    /// The client is told of the session with CONNACK. One that storage does not know this of is none to the next
+    /// connection: its client may have gone before, and remember another one.
+    pub(crate) fn tell_begun(&mut self) {
+        self.updates.push_told();
+    }
+
     /// Lets an UNSUBACK that ends nothing wait behind others. False: it need not, or cannot.
     pub(crate) fn follow(&mut self, packet_id: NonZeroU16, codes: &[ReasonCode], now: MonotonicMs) -> bool {
         self.updates.follow(packet_id, codes, now)
@@ -187,7 +193,7 @@ impl Session {
     fn update(&self, epoch: SessionEpoch, request: RequestId, changes: Vec<SessionChange>) -> ToLink {
         ToLink::UpdateSession(UpdateSession {
             request: Some(request),
-            client_id: self.client_id.clone(),
+            client_id: self.client_id.to_bytes(),
             epoch,
             changes,
         })

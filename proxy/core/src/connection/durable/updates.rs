@@ -34,6 +34,7 @@ impl Batch {
     /// would begin again.
     fn takes(&self, change: &SessionChange) -> bool {
         match change {
+            _ if self.changes.is_empty() => true,
             SessionChange::Subscribe(_) => self.subscribes && self.has_room_for(change),
             SessionChange::Advance(_) => !self.subscribes,
             _ => !self.subscribes && self.has_room_for(change),
@@ -109,6 +110,7 @@ impl Updates {
             });
         }
         let Some(batch) = self.pending.back_mut() else { return };
+        batch.subscribes = subscribes;
         batch.bytes += bytes;
         batch.changes.push(change);
         if let Some(held) = held {
@@ -119,6 +121,17 @@ impl Updates {
                 held,
             });
         }
+    }
+
+    /// The client is told of a session that begins: storage is to know, if by an update without changes.
+    pub(crate) fn push_told(&mut self) {
+        self.last = self.last.wrapping_add(1);
+        self.pending.push_back(Batch {
+            number: self.last,
+            subscribes: false,
+            bytes: 0,
+            changes: Vec::new(),
+        });
     }
 
     /// Lets the answer to an UNSUBSCRIBE that changes nothing wait behind those of earlier ones, which may have ended the
@@ -141,9 +154,9 @@ impl Updates {
         !self.pending.is_empty()
     }
 
-    /// Whether somebody waits for what is to be sent.
+    /// Whether somebody waits for what is to be sent, or may soon have been told what hangs on it.
     pub(crate) fn is_urgent(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || self.pending.front().is_some_and(|next| next.changes.is_empty())
     }
 
     pub(crate) fn is_under_way(&self) -> bool {
@@ -256,6 +269,27 @@ mod tests {
         (1_000..1_500).for_each(|n| updates.push(long(n), None, NOW));
         let sizes: Vec<_> = updates.take_all().map(|changes| changes.len()).collect();
         assert!(sizes.len() > 3 && sizes.iter().sum::<usize>() == 500, "{sizes:?}");
+    }
+
+    #[test]
+    fn that_the_client_was_told_goes_with_whatever_comes_up_before_it_is_sent() {
+        let key = FilterTable::new((1, 2)).want(b"a");
+        for (change, held) in [
+            (received(1), None),
+            (subscribe(), Some(Held::SubAck { suback: None, key })),
+        ] {
+            let mut updates = Updates::default();
+            updates.push_told();
+            assert!(updates.is_urgent(), "what the client does next may hang on it");
+            updates.push(change, held, NOW);
+            assert_eq!(updates.take_next(RequestId(1)).map(|c| c.len()), Some(1));
+            updates.answered(RequestId(1));
+            assert!(!updates.has_pending());
+        }
+        let mut updates = Updates::default();
+        updates.push_told();
+        assert_eq!(updates.take_next(RequestId(1)), Some(Vec::new()));
+        assert!(!updates.is_urgent());
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn lease(number: u64) -> Lease {
 fn shared(filter_id: FilterId, number: u64) -> Delivery {
     Delivery::Shared(SharedMessage {
         filter_id,
-        message: message("a"),
+        message: message("a").into(),
         lease: Some(lease(number)),
     })
 }

@@ -18,7 +18,7 @@ fn what_had_no_answer_is_known_by_the_same_number_in_the_next_incarnation() {
     let (mut link, mut out) = attached_link();
     let origin = link.attach_frame().incarnation;
     let ticket = PublishTicket(1);
-    let message = message("a");
+    let message = message("a").into();
     link.handle_worker(WORKER, ToLink::Publish { ticket, message }, &mut out);
     link.flush(&mut out);
     let first = LastingNumbers {

@@ -3,12 +3,12 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use freshet_mqtt::{ClientPacket, Connect, PubAck, PubRec, QoS, ReasonCode, SubscriptionOptions};
-use freshet_storage_contract::{DeliverySeq, ShardId};
+use freshet_storage_contract::{DeliverySeq, FilterIds, ShardId};
 
 use super::bench::*;
 use super::seen::Seen;
 use super::storage::TERM;
-use crate::exchange::{FilterIds, QueuedFor, ToLink, ToWorker};
+use crate::exchange::{QueuedFor, ToLink, ToWorker};
 use crate::reason::DisconnectReason;
 
 const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -359,7 +359,7 @@ fn deliveries_are_accepted_once_per_shard_and_turn() {
             term: TERM,
             seq: DeliverySeq(seq),
             filter_ids: filter_ids.clone(),
-            message: message("a", b"x", QoS::AtMostOnce),
+            message: message("a", b"x", QoS::AtMostOnce).into(),
             position: None,
         };
         bench.worker.handle(event, bench.now, &mut bench.out);

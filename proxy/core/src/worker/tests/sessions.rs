@@ -9,7 +9,7 @@ use freshet_mqtt::{ClientPacket, Disconnect, ProtocolVersion, QoS, ReasonCode};
 
 use super::bench::*;
 use super::seen::SeenConnAck;
-use crate::exchange::{QueuedFor, ToWorker};
+use crate::exchange::{QueuedFor, ToLink, ToWorker};
 use crate::reason::DisconnectReason;
 
 /// Connects with a session that outlives the connection.
@@ -69,6 +69,41 @@ fn a_session_of_either_version_is_found_again_until_it_is_cleaned() {
         clean.clean_start = true;
         assert!(!bench.connect(&clean).1.session_present);
     }
+}
+
+#[test]
+fn storage_learns_with_connack_that_a_client_was_told_of_its_session() {
+    let mut bench = Bench::new();
+    let told = |bench: &Bench| {
+        let heard = bench.storage.heard.iter();
+        heard
+            .filter(|heard| matches!(heard, ToLink::UpdateSession(update) if update.changes.is_empty()))
+            .count()
+    };
+    let (client, connack) = connect(&mut bench, V5, "c");
+    assert_eq!((connack.session_present, told(&bench)), (false, 1));
+    bench.hang_up(client);
+    let (_, connack) = connect(&mut bench, V5, "c");
+    assert_eq!((connack.session_present, told(&bench)), (true, 1), "it knew of it");
+    bench.client(V5, "ends with its connection");
+    assert_eq!(told(&bench), 1);
+}
+
+#[test]
+fn a_client_that_gives_up_before_connack_leaves_no_session() {
+    let mut bench = Bench::new();
+    let (client, _) = connect(&mut bench, V5, "c");
+    bench.subscribe(client, "a", QoS::AtLeastOnce);
+    bench.hang_up(client);
+    // Its session has expired while storage was away.
+    bench.storage.kept.sessions.clear();
+    bench.storage.hold_attaches = true;
+    let client = bench.open(V5);
+    bench.send(client, ClientPacket::Connect(lasting(V5, "c")));
+    bench.hang_up(client);
+    bench.storage.release();
+    bench.settle();
+    assert!(!connect(&mut bench, V5, "c").1.session_present);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub(super) struct Storage {
     pub(super) hold_updates: bool,
     pub(super) kept: Kept,
     pub(super) groups: Groups,
-    pub(super) held_publications: VecDeque<(PublishTicket, Message)>,
+    pub(super) held_publications: VecDeque<(PublishTicket, Arc<Message>)>,
     pub(super) held: VecDeque<ToLink>,
     /// Retained messages of one chunk.
     pub(super) chunk: usize,
@@ -279,15 +279,16 @@ impl Storage {
         });
     }
 
-    pub(super) fn publish(&mut self, ticket: PublishTicket, message: Message) {
+    pub(super) fn publish(&mut self, ticket: PublishTicket, message: Arc<Message>) {
         if message.retain {
             if message.payload.is_empty() {
                 self.retained.remove(&message.topic_name);
             } else {
-                self.retained.insert(message.topic_name.clone(), message.clone());
+                self.retained
+                    .insert(message.topic_name.clone(), Message::clone(&message));
             }
         }
-        let delivered = self.kept.is_known(&message) || self.deliver(message);
+        let delivered = self.kept.is_known(&message) || self.deliver(Arc::unwrap_or_clone(message));
         let outcome = if delivered {
             PublishOutcome::Delivered
         } else {
@@ -323,7 +324,7 @@ impl Storage {
             term: TERM,
             seq,
             filter_ids: filter_ids.into(),
-            message,
+            message: message.into(),
             position,
         });
         true

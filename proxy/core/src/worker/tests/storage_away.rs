@@ -1,6 +1,6 @@
 //! What is held while storage cannot answer, and what happens when it takes too long.
 
-use freshet_mqtt::{ClientPacket, Connect, QoS, ReasonCode};
+use freshet_mqtt::{ClientPacket, Connect, QoS, ReasonCode, Will, WillProperties};
 use freshet_storage_contract::DetachReason;
 
 use super::bench::*;
@@ -49,6 +49,29 @@ fn a_connect_that_storage_does_not_answer_is_refused_after_the_hold() {
             0,
             "sessions that came too late are given back"
         );
+    }
+}
+
+#[test]
+fn the_will_of_a_client_that_gives_up_before_its_connack_is_not_due() {
+    let mut bench = Bench::new();
+    for clean_start in [false, true] {
+        bench.storage.hold_attaches = true;
+        let client = bench.open(V5);
+        let mut connect = Connect::new(V5, "c");
+        connect.clean_start = clean_start;
+        connect.will = Some(Will {
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            properties: WillProperties::default(),
+            topic_name: "wills",
+            payload: b"gone",
+        });
+        bench.send(client, ClientPacket::Connect(connect));
+        bench.hang_up(client);
+        bench.storage.release();
+        bench.settle();
+        assert_eq!(bench.storage.detached.last().map(|d| d.1), Some(DetachReason::Moved));
     }
 }
 

@@ -8,8 +8,8 @@ use super::*;
 const NOW: MonotonicMs = MonotonicMs(0);
 const P: PeerKey = PeerKey { slot: 0, generation: 1 };
 
-fn message(size: usize) -> Message {
-    Message {
+fn message(size: usize) -> Arc<Message> {
+    Arc::new(Message {
         topic_name: Bytes::from_static(b"t"),
         payload: Bytes::from(vec![0; size]),
         qos: QoS::AtLeastOnce,
@@ -18,7 +18,7 @@ fn message(size: usize) -> Message {
         message_expiry_interval_s: None,
         forwarded_properties: Bytes::new(),
         exactly_once: None,
-    }
+    })
 }
 
 fn push(ring: &mut Ring, ids: &[u32], seq: u64) -> Pushed {
@@ -43,7 +43,7 @@ fn send_all(ring: &mut Ring) -> Vec<u64> {
 
 fn ids_of(ring: &mut Ring) -> Vec<u32> {
     match ring.send_next(NOW, |_| true) {
-        Some((_, Delivery::Message { filter_ids, .. }, _)) => filter_ids.into_iter().map(|id| id.0).collect(),
+        Some((_, Delivery::Message { filter_ids, .. }, _)) => filter_ids.as_slice().iter().map(|id| id.0).collect(),
         other => panic!("{other:?}"),
     }
 }

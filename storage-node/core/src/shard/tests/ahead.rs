@@ -5,7 +5,9 @@ use std::time::Duration;
 use freshet_storage_contract::{DetachReason, Will};
 
 use super::*;
+use crate::log::{KnownBy, LastingNumber, Publish};
 use crate::settings::LogRoom;
+use crate::state::{OnReturn, WillRow};
 
 fn attach(request: u64, will: Option<Will>) -> AttachSession {
     AttachSession {
@@ -13,7 +15,7 @@ fn attach(request: u64, will: Option<Will>) -> AttachSession {
         client_id: Bytes::from_static(b"c"),
         clean_start: false,
         session_expiry_interval_s: 60,
-        will,
+        will: will.map(Box::new),
     }
 }
 
@@ -83,7 +85,7 @@ fn what_is_on_its_way_counts_towards_a_limit() {
     let batch = PublishBatch {
         shard: S0,
         first: PublishSeq(1),
-        messages: vec![of_topic("a"), of_topic("a"), of_topic("b")],
+        messages: ["a", "a", "b"].map(|topic| of_topic(topic).into()).to_vec(),
         lasting: None,
     };
     b.run(|shard, key, turn| shard.publish(key, batch, turn));
@@ -102,10 +104,10 @@ fn what_expires_is_asked_for_once() {
     let batch = PublishBatch {
         shard: S0,
         first: PublishSeq(1),
-        messages: vec![Message {
+        messages: vec![Arc::new(Message {
             message_expiry_interval_s: Some(1),
             ..message("x", QoS::AtLeastOnce, true)
-        }],
+        })],
         lasting: None,
     };
     b.run(|shard, key, turn| shard.publish(key, batch, turn));
@@ -154,4 +156,129 @@ fn without_room_in_the_log_what_leaves_something_behind_waits_and_the_rest_goes_
     b.publish(5, "refused", QoS::AtLeastOnce, true);
     assert_eq!(b.shard.log.proposed.len(), 0);
     assert_eq!(b.shard.state.retained.usage().messages, 1);
+}
+
+/// What a state is charged with: sessions and wills, what is queued, filters; and how many sessions are without connection.
+fn charged(state: &State) -> [u64; 4] {
+    [
+        state.sessions.bytes() + state.wills.bytes() + state.effects.bytes(),
+        state.queues.bytes() + state.packets.bytes() + state.origins.bytes(),
+        state.queues.filter_bytes(),
+        state.sessions.offline(),
+    ]
+}
+
+#[test]
+fn what_entries_on_their_way_count_for_is_what_they_add() {
+    let mut state = State::new(KeyedHash::new(1));
+    let mut ahead = Ahead::default();
+    let client_id = Bytes::from_static(b"c");
+    let epoch = SessionEpoch::default();
+    let attach = |clean_start, session_expiry_interval_s| Command::AttachSession {
+        client_id: client_id.clone(),
+        epoch,
+        clean_start,
+        session_expiry_interval_s,
+    };
+    let detach = || Command::DetachSession {
+        client_id: client_id.clone(),
+        epoch,
+        session_expiry_interval_s: 60,
+    };
+    let ensure = || Command::EnsureDurable {
+        session_shard: S0,
+        topic_filter: Bytes::from_static(b"t"),
+    };
+    let row = WillRow {
+        message: message("will", QoS::AtLeastOnce, false),
+        epoch,
+        due_ms: 9,
+        on_return: OnReturn::Drop,
+    };
+    let hold = Command::HoldWill {
+        client_id: client_id.clone(),
+        row,
+    };
+    let send = Command::SendWill {
+        message: message("will", QoS::AtLeastOnce, false),
+        target: S0,
+    };
+    let exchange = |packet_id| KnownBy::Exchange {
+        of: ExactlyOnce {
+            client_id: client_id.clone(),
+            generation: epoch,
+            packet_id: PacketId::new(packet_id).unwrap(),
+            epoch: None,
+        },
+        session_shard: S0,
+    };
+    let numbered = |number| KnownBy::Number {
+        number: LastingNumber {
+            origin: IncarnationId(7),
+            number,
+            oldest: 0,
+        },
+    };
+    let mut known_by = VecDeque::from([KnownBy::Nothing, exchange(1), exchange(2), numbered(1), numbered(2)]);
+    let mut commands = VecDeque::from([
+        ensure(),
+        ensure(),
+        attach(false, 60),
+        attach(false, 60),
+        detach(),
+        detach(),
+    ]);
+    commands.extend([
+        attach(true, 60),
+        detach(),
+        attach(false, 0),
+        attach(true, 0),
+        attach(true, 0),
+        hold,
+        send,
+    ]);
+    let mut position = Position(0);
+    while let Some(command) = commands.pop_front().or_else(|| {
+        Some(Command::Publish(Box::new(Publish {
+            message: message("queued", QoS::ExactlyOnce, false),
+            known_by: known_by.pop_front()?,
+            matched: state.queues.find(b"t"),
+            limits: freshet_config::QueueLimits::default(),
+        })))
+    }) {
+        position.0 += 1;
+        let before = charged(&state);
+        let change = ahead.foresee(&command, &state);
+        ahead.proposed(position, change);
+        let foreseen = [
+            before[0] + ahead.session_bytes(),
+            before[1] + ahead.queued_bytes(),
+            before[2] + ahead.filter_bytes(),
+            ahead.offline(&state),
+        ];
+        let entry = Entry {
+            version: ENTRY_VERSION,
+            log_time_ms: 0,
+            command,
+        };
+        state.apply(position, &entry);
+        ahead.applied(position);
+        let after = charged(&state);
+        if after[0] < before[0] {
+            // That a session ends is not counted before it has.
+            assert_eq!(
+                (foreseen[0], &foreseen[1..]),
+                (before[0], &after[1..]),
+                "{:?}",
+                entry.command
+            );
+        } else {
+            assert_eq!(after, foreseen, "{:?}", entry.command);
+        }
+        assert_eq!(
+            (ahead.session_bytes(), ahead.queued_bytes(), ahead.filter_bytes()),
+            (0, 0, 0)
+        );
+    }
+    assert_eq!(state.queues.rows(), 5);
 }

@@ -80,26 +80,25 @@ impl Queues {
         left: &mut usize,
     ) -> Depth {
         let mut depth = Depth::default();
-        let mut heads = BinaryHeap::new();
+        // The next row of each queue, and those behind it.
+        let (mut heads, mut queues) = (BinaryHeap::new(), Vec::new());
         for (topic_filter, after) in filters {
             let Some(queue) = self.named(session_shard, topic_filter) else {
                 continue;
             };
             let mut rows = queue.rows.range(first_behind(queue, *after)..);
-            if let Some(first) = rows.next() {
-                heads.push(Head(Reverse(*first), rows));
-            }
+            heads.extend(rows.next().map(|first| Reverse((*first, queues.len()))));
+            queues.push(rows);
         }
         let mut last = None;
-        while let Some(Head(Reverse(position), mut rows)) = heads.pop() {
+        while let Some(Reverse((position, queue))) = heads.pop() {
             if *left == 0 {
                 depth.at_least = true;
                 break;
             }
             *left -= 1;
-            if let Some(next) = rows.next() {
-                heads.push(Head(Reverse(*next), rows));
-            }
+            let next = queues.get_mut(queue).and_then(Iterator::next);
+            heads.extend(next.map(|next| Reverse((*next, queue))));
             if last.replace(position) == Some(position) || done.binary_search(&position).is_ok() {
                 continue;
             }
@@ -123,27 +122,4 @@ impl Queues {
 
 fn first_behind(queue: &LightQueue, after: Position) -> usize {
     queue.rows.partition_point(|position| *position <= after)
-}
-
-/// The next row of a queue, and those behind it; the greatest has the least position.
-struct Head<'a>(Reverse<Position>, std::collections::vec_deque::Iter<'a, Position>);
-
-impl PartialEq for Head<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-impl Eq for Head<'_> {}
-
-impl PartialOrd for Head<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Head<'_> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
-    }
 }

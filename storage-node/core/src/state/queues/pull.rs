@@ -20,8 +20,6 @@ pub(crate) struct Pulled {
     pub(crate) messages: Vec<PulledMessage>,
     /// Where the next chunk begins; none: there is no more.
     pub(crate) more_behind: Option<Position>,
-    /// Messages that were passed over because their expiry interval has passed.
-    pub(crate) expired: u64,
     /// What has to be brought back before anything can be read.
     pub(crate) missing: Missing,
 }
@@ -73,7 +71,6 @@ impl Queues {
         let mut pulled = Pulled {
             messages: Vec::new(),
             more_behind: None,
-            expired: 0,
             missing: Missing::default(),
         };
         let max_messages = usize::try_from(pull.max_messages).unwrap_or(usize::MAX).max(1);
@@ -139,8 +136,8 @@ impl Queues {
                         message,
                     });
                 }
-                Some((_, true)) => pulled.expired += 1,
-                Some((Content::OnDisk { .. }, false)) | None => {}
+                // Its expiry interval has passed, or it has to be brought back, or is gone.
+                Some((Content::Here(_), true) | (Content::OnDisk { .. }, _)) | None => {}
             }
             looked_at += 1;
             last = position;

@@ -440,7 +440,7 @@ impl History {
         } = &self.state;
         let of_sessions = (
             (sessions.len(), sessions.offline(), sessions.bytes()),
-            (sessions.next_end(), sessions.has_trims()),
+            (sessions.next_end(), sessions.trims() == Trims::None),
         );
         let of_queues = (
             (queues.len(), queues.groups(), queues.rows(), queues.messages()),

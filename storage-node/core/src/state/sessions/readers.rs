@@ -18,6 +18,10 @@ use crate::state::rows::{Changes, RowError};
 const FILTER_OVERHEAD_BYTES: u64 = 256;
 /// Filters in one note.
 const FILTERS_PER_NOTE: usize = 1_024;
+/// A shard that has come further by so many positions has much to drop.
+const MUCH: u64 = 4_096;
+/// Positions for each filter that is told: it has a price.
+const POSITIONS_PER_FILTER: u64 = 16;
 
 /// Readers of all durable filters of a session shard.
 #[derive(Debug, Default)]
@@ -25,6 +29,11 @@ pub(super) struct Readers {
     by_filter: BTreeMap<(ShardId, Bytes), FilterReaders>,
     /// Filters whose shard could drop more than it was told.
     trims: BTreeSet<(ShardId, Bytes)>,
+    /// Positions that the readers of one of them have come further by, at most. With the next field it says only when to
+    /// tell, and is not kept.
+    passed: u64,
+    /// Only some of them were told the last time.
+    is_telling: bool,
     bytes: u64,
     pub(super) changes: Changes<(ShardId, Bytes)>,
 }
@@ -36,6 +45,17 @@ struct FilterReaders {
     ensured: Position,
     /// What its shard was told to drop.
     trimmed: Position,
+}
+
+/// What shards of messages could drop and were not told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trims {
+    None,
+    Some,
+    /// Worth to be told soon.
+    Much,
+    /// The rest of what is being told.
+    Rest,
 }
 
 /// How far readers have come: most often there is one.
@@ -66,7 +86,7 @@ impl Readers {
             self.changes.change(name);
             return;
         }
-        self.bytes += topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        self.bytes += filter_bytes(topic_filter);
         let readers = FilterReaders {
             floors: Floors::One(floor),
             ensured,
@@ -106,7 +126,7 @@ impl Readers {
         self.by_filter.remove(&name);
         self.trims.remove(&name);
         self.changes.remove(name.clone());
-        self.bytes -= topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        self.bytes -= filter_bytes(topic_filter);
         notes.send(
             shard,
             Note::Drop {
@@ -138,18 +158,29 @@ impl Readers {
     }
 
     fn note_trim(&mut self, name: (ShardId, Bytes)) {
-        if self
-            .by_filter
-            .get(&name)
-            .is_some_and(|readers| readers.floors.least() > readers.trimmed)
-        {
+        let Some(readers) = self.by_filter.get(&name) else {
+            return;
+        };
+        let passed = readers.floors.least().0.saturating_sub(readers.trimmed.0);
+        if passed > 0 {
+            self.passed = self.passed.max(passed);
             self.changes.change(name.clone());
             self.trims.insert(name);
         }
     }
 
-    pub(super) fn has_trims(&self) -> bool {
-        !self.trims.is_empty()
+    /// How soon shards are to be told what they can drop. What they drop at once holds up everything else there.
+    pub(super) fn trims(&self) -> Trims {
+        let filters = u64::try_from(self.trims.len()).unwrap_or(u64::MAX);
+        if filters == 0 {
+            Trims::None
+        } else if self.is_telling {
+            Trims::Rest
+        } else if self.passed >= MUCH.max(filters.saturating_mul(POSITIONS_PER_FILTER)) {
+            Trims::Much
+        } else {
+            Trims::Some
+        }
     }
 
     /// Tells shards what they can drop, about up to `limit` filters.
@@ -175,6 +206,8 @@ impl Readers {
         if let Some((target, filters)) = of_shard {
             notes.send(target, Note::Trim { filters });
         }
+        self.is_telling = !self.trims.is_empty();
+        self.passed = 0;
     }
 }
 
@@ -192,7 +225,7 @@ impl Readers {
             readers.floors.add(floor);
             return;
         }
-        self.bytes += topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        self.bytes += filter_bytes(topic_filter);
         let readers = FilterReaders {
             floors: Floors::One(floor),
             ensured: Position::default(),
@@ -219,6 +252,11 @@ impl Readers {
     pub(super) fn mark_all(&mut self) {
         self.by_filter.keys().for_each(|name| self.changes.change(name.clone()));
     }
+}
+
+/// What a filter with readers is charged with at each shard, in bytes.
+pub(super) fn filter_bytes(topic_filter: &Bytes) -> u64 {
+    topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES
 }
 
 impl Floors {

@@ -6,7 +6,7 @@ use freshet_storage_contract::{
     StoredSession, StoredSubscription, SubscriptionStart,
 };
 
-use super::readers::Readers;
+use super::readers::{Readers, filter_bytes};
 use crate::codec::{Code, DecodeError, Reader, code_fields};
 use crate::planted::planted;
 use crate::state::effects::Effects;
@@ -31,6 +31,8 @@ pub(super) struct SessionRow {
     pub(super) epoch: SessionEpoch,
     pub(super) expiry_interval_s: u32,
     pub(super) connected: bool,
+    /// The client may know of it: its proxy has said so with the first change. Nothing is in it before.
+    pub(super) is_told: bool,
     /// When it ends unless it is attached, ms of log time.
     pub(super) ends_ms: Option<u64>,
     pub(super) stored: StoredSession,
@@ -59,6 +61,7 @@ impl SessionRow {
             epoch,
             expiry_interval_s,
             connected: true,
+            is_told: true,
             ends_ms: None,
             subscription_bytes: stored.subscriptions.iter().map(subscription_bytes).sum(),
             outbound_bytes: stored.outbound.iter().map(exchange_bytes).sum(),
@@ -380,6 +383,7 @@ impl Code for SessionRow {
         self.epoch.write(out);
         self.expiry_interval_s.write(out);
         self.connected.write(out);
+        self.is_told.write(out);
         self.ends_ms.write(out);
         self.stored.write(out);
         self.packets_at.write(out);
@@ -389,10 +393,12 @@ impl Code for SessionRow {
 
     fn read(from: &mut Reader) -> Result<Self, DecodeError> {
         let (epoch, expiry_interval_s) = Code::read(from)?;
-        let (connected, ends_ms) = Code::read(from)?;
+        let (connected, is_told) = Code::read(from)?;
+        let ends_ms = Code::read(from)?;
         let stored = Code::read(from)?;
         Ok(Self {
             connected,
+            is_told,
             ends_ms,
             packets_at: Code::read(from)?,
             kept: Code::read(from)?,
@@ -405,8 +411,7 @@ impl Code for SessionRow {
 /// What a change adds to a session, at most, in bytes.
 pub(super) fn cost_of(change: &SessionChange) -> u64 {
     match change {
-        // A filter is charged where its readers are, too.
-        SessionChange::Subscribe(subscription) => subscription_bytes(subscription) * 2,
+        SessionChange::Subscribe(subscription) => subscription_cost(subscription),
         SessionChange::Advance(cursor) => ENTRY_BYTES + cursor.beyond.len() as u64 * NUMBER_BYTES,
         SessionChange::Sending { shared, message, .. } => {
             ENTRY_BYTES * 2 + taken_bytes(shared.as_ref(), message.as_deref())
@@ -419,11 +424,7 @@ pub(super) fn cost_of(change: &SessionChange) -> u64 {
 pub(super) fn cost_of_stored(session: &StoredSession) -> u64 {
     let beyond: usize = session.cursors.iter().map(|c| c.beyond.len()).sum();
     let entries = session.cursors.len() + session.outbound.len();
-    session
-        .subscriptions
-        .iter()
-        .map(|s| subscription_bytes(s) * 2)
-        .sum::<u64>()
+    session.subscriptions.iter().map(subscription_cost).sum::<u64>()
         + session.outbound.iter().map(exchange_bytes).sum::<u64>()
         + entries as u64 * ENTRY_BYTES
         + beyond as u64 * NUMBER_BYTES
@@ -435,6 +436,12 @@ fn exchange_bytes(exchange: &OutboundExchange) -> u64 {
 
 fn taken_bytes(shared: Option<&Bytes>, message: Option<&Message>) -> u64 {
     shared.map_or(0, |name| name.len() as u64) + message.map_or(0, |message| message.charged_bytes() as u64)
+}
+
+/// What a subscription adds at most: at each of its shards it may begin a cursor, and be the first reader of its filter.
+fn subscription_cost(subscription: &StoredSubscription) -> u64 {
+    let at_each_shard = ENTRY_BYTES + filter_bytes(&subscription.topic_filter);
+    subscription_bytes(subscription) + subscription.starts.len() as u64 * at_each_shard
 }
 
 fn subscription_bytes(subscription: &StoredSubscription) -> u64 {

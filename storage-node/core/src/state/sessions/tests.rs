@@ -86,7 +86,14 @@ fn trim(filter: &'static str, through: u64) -> Note {
 }
 
 impl Bench {
+    /// Attaches, and tells the client.
     fn attach(&mut self, name: &'static str, counter: u64, clean_start: bool) -> bool {
+        let is_present = self.attach_untold(name, counter, clean_start);
+        self.update(name, counter, &[]);
+        is_present
+    }
+
+    fn attach_untold(&mut self, name: &'static str, counter: u64, clean_start: bool) -> bool {
         self.sessions
             .attach(&client(name), epoch(counter), clean_start, 60, &mut self.notes)
     }
@@ -243,7 +250,7 @@ fn shards_are_told_what_the_slowest_reader_has_done_with() {
     b.take_notes(T0);
     let trims = |b: &mut Bench| {
         b.sessions.send_trims(100, &mut b.notes);
-        assert!(!b.sessions.has_trims());
+        assert_eq!(b.sessions.trims(), Trims::None);
         b.take_notes(T0)
     };
     b.update("c", 1, &[advance(T0, 7, &[])]);
@@ -256,6 +263,42 @@ fn shards_are_told_what_the_slowest_reader_has_done_with() {
     b.attach("d", 2, true);
     assert_eq!(trims(&mut b), [trim("a", 20)]);
     assert_eq!(trims(&mut b), []);
+}
+
+#[test]
+fn shards_are_told_soon_when_they_have_much_to_drop() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    for filter in ["a", "b", "c"] {
+        b.update("c", 1, &[subscribe(filter, QoS::AtLeastOnce, &[(T0, 1)])]);
+    }
+    b.take_notes(T0);
+    assert_eq!(b.sessions.trims(), Trims::None);
+    b.update("c", 1, &[advance(T0, 4_095, &[])]);
+    assert_eq!(b.sessions.trims(), Trims::Some);
+    b.update("c", 1, &[advance(T0, 4_096, &[])]);
+    assert_eq!(b.sessions.trims(), Trims::Much);
+    b.sessions.send_trims(2, &mut b.notes);
+    assert_eq!(b.sessions.trims(), Trims::Rest, "the third filter");
+    b.sessions.send_trims(2, &mut b.notes);
+    assert_eq!(b.sessions.trims(), Trims::None);
+    b.update("c", 1, &[advance(T0, 4_100, &[])]);
+    assert_eq!(b.sessions.trims(), Trims::Some, "counted from new");
+}
+
+#[test]
+fn to_tell_of_many_filters_takes_more_to_be_worth_it() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    for number in 0..400 {
+        let filter: &'static str = format!("a/{number}").leak();
+        b.update("c", 1, &[subscribe(filter, QoS::AtLeastOnce, &[(T0, 0)])]);
+    }
+    b.take_notes(T0);
+    b.update("c", 1, &[advance(T0, 6_399, &[])]);
+    assert_eq!(b.sessions.trims(), Trims::Some, "400 filters, 16 positions each");
+    b.update("c", 1, &[advance(T0, 6_400, &[])]);
+    assert_eq!(b.sessions.trims(), Trims::Much);
 }
 
 #[test]
@@ -416,6 +459,26 @@ fn a_leader_without_memory_takes_what_a_proxy_holds_and_one_with_memory_keeps_it
 }
 
 #[test]
+fn a_session_that_nobody_was_told_of_begins_anew() {
+    let mut b = Bench::default();
+    let name = client("c");
+    assert!(!b.attach_untold("c", 1, false));
+    b.sessions.detach(&name, epoch(1), 60, 1_000, &mut b.notes);
+    assert!(!b.attach_untold("c", 2, false));
+    assert_eq!((b.stored("c", 2).generation, b.sessions.offline()), (epoch(2), 0));
+    // Its proxy names a connection that has ended, and then one that goes on.
+    b.sessions.register(&name, epoch(2), 60, None, &mut b.notes);
+    assert!(!b.attach_untold("c", 3, false));
+    let held = b.stored("c", 3).clone();
+    b.sessions.register(&name, epoch(3), 60, Some(&held), &mut b.notes);
+    assert!(b.attach_untold("c", 4, false));
+    // A QoS 2 publication is known by it.
+    assert!(!b.attach_untold("c", 5, true));
+    b.sessions.has_packets(&name, epoch(5), T0, &mut b.notes);
+    assert!(b.attach_untold("c", 6, false));
+}
+
+#[test]
 fn what_is_charged_is_given_back() {
     let mut b = Bench::default();
     for name in ["c", "d"] {
@@ -447,4 +510,42 @@ fn what_is_charged_is_given_back() {
     b.take_notes(T0);
     b.take_notes(T1);
     assert_eq!(b.notes.bytes(), 0);
+}
+
+#[test]
+fn a_session_is_charged_with_what_was_foreseen_for_it() {
+    let mut b = Bench::default();
+    b.attach("c", 1, false);
+    assert_eq!(b.sessions.bytes(), 385);
+    assert_eq!(StoredSessions::cost_of_new(&client("c")), 385);
+    let kept = message(None);
+    let kept_bytes = kept.charged_bytes() as u64;
+    let sending = SessionChange::Sending {
+        packet_id: packet(1),
+        shard: T0,
+        position: Position(9),
+        qos: QoS::AtLeastOnce,
+        shared: Some(client("$share/g/a")),
+        message: Some(Box::new(kept)),
+    };
+    let both = [(T0, 5), (T1, 6)];
+    for (change, added, foreseen) in [
+        // A filter at two shards, with a cursor and a first reader at each.
+        (subscribe("a/+", QoS::AtLeastOnce, &both), 841, 841),
+        (subscribe("a/+", QoS::AtMostOnce, &both), 0, 841),
+        (advance(T0, 8, &[10, 12]), 20, 68),
+        (sending, 10 + kept_bytes + 96, 10 + kept_bytes + 96),
+    ] {
+        let before = b.sessions.bytes();
+        let cost = StoredSessions::cost_of(std::slice::from_ref(&change));
+        b.update("c", 1, &[change]);
+        assert_eq!((b.sessions.bytes() - before, cost), (added, foreseen));
+    }
+    let held = b.stored("c", 1).clone();
+    let mut fresh = Bench::default();
+    let foreseen = StoredSessions::cost_of_stored(&client("c"), &held);
+    fresh
+        .sessions
+        .register(&client("c"), epoch(1), 60, Some(&held), &mut fresh.notes);
+    assert_eq!(foreseen - fresh.sessions.bytes(), 96, "its cursors were counted twice");
 }

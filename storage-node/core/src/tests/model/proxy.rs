@@ -200,7 +200,7 @@ impl SimProxy {
                 } => {
                     s.arrived.push(Arrived::Message {
                         name: name_of(&message),
-                        filter_ids,
+                        filter_ids: filter_ids.as_slice().to_vec(),
                     });
                 }
                 Delivery::Overrun { .. } => s.arrived.push(Arrived::Overrun),

@@ -29,6 +29,8 @@ struct Session {
     filters: BTreeMap<&'static str, BTreeMap<ShardId, usize>>,
     /// Per shard: how many of its publications the storage has been told are done.
     flushed: BTreeMap<ShardId, usize>,
+    /// Storage has been told that the client knows of it.
+    is_told: bool,
 }
 
 /// A connection as its proxy knows it.
@@ -77,7 +79,12 @@ impl StoredHistory {
 
     fn take(&mut self, step: &Step) {
         match *step {
-            Step::Connect { client, proxy, clean } => self.connect(client, self.peers[proxy], clean),
+            Step::Connect {
+                client,
+                proxy,
+                clean,
+                tell,
+            } => self.connect(client, self.peers[proxy], clean, tell),
             Step::Disconnect { client, flush, end } => self.disconnect(client, flush, end),
             Step::Subscribe { client, filter } => self.subscribe(client, FILTERS[filter]),
             Step::Unsubscribe { client, filter } => self.unsubscribe(client, FILTERS[filter]),
@@ -111,7 +118,7 @@ impl StoredHistory {
         }
     }
 
-    fn connect(&mut self, client: usize, proxy: u128, clean: bool) {
+    fn connect(&mut self, client: usize, proxy: u128, clean: bool, tell: bool) {
         let request = self.request();
         let name = CLIENTS[client];
         self.w.ask_session(proxy, request.0, name, clean, None);
@@ -130,7 +137,8 @@ impl StoredHistory {
             self.w
                 .detach_session(old.proxy, name, old.epoch, DetachReason::TakenOver);
         }
-        if clean {
+        let is_untold = self.sessions.get(&client).is_some_and(|known| !known.is_told);
+        if clean || is_untold {
             self.sessions.remove(&client);
         }
         let answer = self.w.take_answers(proxy).pop();
@@ -156,6 +164,9 @@ impl StoredHistory {
             Some(session) => restored(proxy, epoch, &session, known),
         };
         self.connections.insert(client, connection);
+        if tell && !session_present {
+            self.update(client, Vec::new());
+        }
     }
 
     fn disconnect(&mut self, client: usize, flush: bool, end: bool) {
@@ -205,6 +216,7 @@ impl StoredHistory {
         self.w.operate(connection.proxy, Operation::UpdateSession(update));
         let answers = self.w.take_answers(connection.proxy);
         assert_eq!(answers, [Answer::SessionUpdated { request }]);
+        self.sessions.get_mut(&client).unwrap().is_told = true;
     }
 
     fn subscribe(&mut self, client: usize, filter: &'static str) {
@@ -383,7 +395,7 @@ impl StoredHistory {
     /// Everybody connects, reads all there is and goes; then nothing is left.
     fn finish(mut self) {
         for client in 0..CLIENTS.len() {
-            self.connect(client, self.peers[0], false);
+            self.connect(client, self.peers[0], false, true);
             for shard in 0..self.w.placement.shards() {
                 self.pull(client, ShardId(shard), 10_000, true);
             }

@@ -62,12 +62,17 @@ fn filters_and_subscriptions_beyond_their_bounds_are_refused() {
     };
     w.operate(A, Operation::EnsureDurable(ensure));
     assert_eq!(w.take_answers(A), [Answer::EnsureRefused { request: RequestId(5) }]);
-    let long = subscription(&"long".repeat(300), Vec::new());
+    let start = SubscriptionStart {
+        shard: S0,
+        position: Position(1),
+    };
+    let long = subscription(&"long".repeat(300), vec![start]);
     let refused = Answer::UpdateRefused {
         request: RequestId(88),
         refusal: SessionRefusal::QuotaExceeded,
     };
     assert_eq!(w.update(A, "c", epoch, vec![long]), refused);
+    assert_eq!(w.counter(|c| c.durable_filters_refused_total), 1);
     assert_eq!(w.counter(|c| c.session_updates_refused_total), 1);
 }
 

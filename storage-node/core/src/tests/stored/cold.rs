@@ -103,6 +103,9 @@ fn a_pull_goes_on_when_the_last_of_its_messages_is_there() {
     assert_eq!((&chunks[0].0, chunks[0].2), (&texts(1..=3), true));
     assert_eq!((w.resident(), w.gauge(|g| g.reads_waiting)), (0, 0));
     assert_eq!(w.counter(|c| c.loads_total), 3);
+    let rows = &w.disk.as_ref().unwrap().rows;
+    let bytes = asked.iter().map(|load| rows[&(load.shard, load.key())].len() as u64);
+    assert_eq!(w.counter(|c| c.loaded_bytes_total), bytes.sum());
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn publish_numbered(w: &mut World, proxy: u128, seq: u64, message: Message, (fir
         Operation::Publish(PublishBatch {
             shard: S0,
             first: PublishSeq(seq),
-            messages: vec![message],
+            messages: vec![message.into()],
             lasting: Some(LastingNumbers {
                 origin: IncarnationId(A),
                 first,

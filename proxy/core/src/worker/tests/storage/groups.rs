@@ -57,7 +57,7 @@ impl Groups {
             if message.qos == QoS::AtMostOnce {
                 given.push(SharedMessage {
                     filter_id: *filter_id,
-                    message: message.clone(),
+                    message: message.clone().into(),
                     lease: None,
                 });
             } else {
@@ -90,7 +90,7 @@ impl Groups {
                 };
                 given.push(SharedMessage {
                     filter_id: *filter_id,
-                    message,
+                    message: message.into(),
                     lease: Some(lease),
                 });
             }

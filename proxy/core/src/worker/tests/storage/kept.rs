@@ -17,6 +17,8 @@ pub(in super::super) struct Kept {
     pub(in super::super) sessions: BTreeMap<Bytes, StoredSession>,
     /// Epoch and granted expiry of who has each session now, or had it last.
     holders: BTreeMap<Bytes, (SessionEpoch, u32)>,
+    /// Sessions whose client was told of it.
+    told: BTreeSet<Bytes>,
     /// Filters that are queued.
     pub(in super::super) durable: BTreeSet<Bytes>,
     pub(in super::super) log: Vec<(Position, Message)>,
@@ -46,7 +48,7 @@ impl Kept {
         epoch: SessionEpoch,
         expiry_s: u32,
     ) -> Option<StoredSession> {
-        if clean_start {
+        if clean_start || !self.told.contains(client_id) {
             self.sessions.remove(client_id);
         }
         self.holders.insert(client_id.clone(), (epoch, expiry_s));
@@ -59,6 +61,7 @@ impl Kept {
                 outbound: Vec::new(),
             };
             self.sessions.insert(client_id.clone(), begun);
+            self.told.remove(client_id);
         }
         found
     }
@@ -84,6 +87,7 @@ impl Kept {
         for change in update.changes {
             apply(session, change);
         }
+        self.told.insert(update.client_id);
         true
     }
 

@@ -8,11 +8,12 @@ use super::{CLIENTS, PROXY_COUNT};
 /// One thing that happens.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// Connects, taking over a connection that is there.
+    /// Connects, taking over a connection that is there; `tell`: the client gets its answer, if it is of a new session.
     Connect {
         client: usize,
         proxy: usize,
         clean: bool,
+        tell: bool,
     },
     /// The connection ends; what was acknowledged is flushed or not.
     Disconnect {
@@ -63,8 +64,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     let filter = 0..FILTERS.len();
     let qos = prop_oneof![1 => Just(QoS::AtMostOnce), 4 => Just(QoS::AtLeastOnce), 2 => Just(QoS::ExactlyOnce)];
     prop_oneof![
-        5 => (client.clone(), 0..PROXY_COUNT, prop::bool::weighted(0.15))
-            .prop_map(|(client, proxy, clean)| Step::Connect { client, proxy, clean }),
+        5 => (client.clone(), 0..PROXY_COUNT, prop::bool::weighted(0.15), prop::bool::weighted(0.7))
+            .prop_map(|(client, proxy, clean, tell)| Step::Connect { client, proxy, clean, tell }),
         3 => (client.clone(), any::<bool>(), prop::bool::weighted(0.1))
             .prop_map(|(client, flush, end)| Step::Disconnect { client, flush, end }),
         6 => (client.clone(), filter.clone()).prop_map(|(client, filter)| Step::Subscribe { client, filter }),
