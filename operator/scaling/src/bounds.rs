@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_gap_and_a_clock_set_back_begin_the_while_anew() {
-        for next in [1000, 200] {
+        for next in [1000, 661, 599, 200] {
             let mut greatest = Greatest::default();
             for second in (0..=600).step_by(10) {
                 greatest.push(3, KEEP, GAP, at(second));
@@ -158,5 +158,40 @@ mod tests {
             greatest.push(2, KEEP, GAP, at(next));
             assert_eq!(greatest.over(KEEP, at(next)), None, "{next}");
         }
+    }
+
+    #[test]
+    fn the_longest_gap_and_two_counts_of_one_moment_go_on_with_the_while() {
+        for next in [660, 600] {
+            let mut greatest = Greatest::default();
+            for second in (0..=600).step_by(10) {
+                greatest.push(3, KEEP, GAP, at(second));
+            }
+            greatest.push(2, KEEP, GAP, at(next));
+            assert_eq!(greatest.over(KEEP, at(next)), Some(3), "{next}");
+        }
+    }
+
+    #[test]
+    fn a_step_is_a_multiple_of_what_there_was_and_one_at_least() {
+        let ceiling = |current: u32, max_step_up: f64| {
+            let mut settings = Settings::default();
+            settings.behavior.max_step_up = max_step_up;
+            Changes::default().ceiling(current, &settings)
+        };
+        assert_eq!((ceiling(5, 4.0), ceiling(0, 4.0)), (20, 4));
+        assert_eq!((ceiling(5, 1.1), ceiling(20, 1.1)), (6, 22));
+    }
+
+    #[test]
+    fn so_many_changes_are_known_and_not_more() {
+        let mut changes = Changes::default();
+        for made in 0..Changes::MAX {
+            assert!(!changes.is_full(), "{made}");
+            changes.push(2, 2, at(0));
+        }
+        assert!(changes.is_full() && !changes.has_grown());
+        changes.push(2, 3, at(0));
+        assert!(changes.has_grown());
     }
 }

@@ -40,15 +40,14 @@ impl LearnedCapacity {
     pub(crate) fn carried(&self, settings: &Settings) -> PerSignal<Option<f64>> {
         PerSignal::of(|signal| {
             let target = settings.targets[signal]?;
-            Some(self.learned(signal, target).unwrap_or(target))
+            Some(self.carried_of(signal, target))
         })
     }
 
-    /// What was learned of the signal. Targets may have changed since, so it is held between their bounds.
-    fn learned(&self, signal: Signal, target: f64) -> Option<f64> {
-        self.learned[signal]
-            .map(|learned| learned.max(target * LEAST_SHARE))
-            .filter(|learned| *learned < target)
+    /// Targets may have changed since something was learned, so it is held between their bounds.
+    fn carried_of(&self, signal: Signal, target: f64) -> f64 {
+        let learned = self.learned[signal].unwrap_or(target);
+        learned.max(target * LEAST_SHARE).min(target)
     }
 
     /// Learns from the round trips of the last while, in which `proxies` served.
@@ -71,7 +70,7 @@ impl LearnedCapacity {
             .filter(|signal| signal.is_load())
             .filter_map(|signal| {
                 let target = settings.targets[signal].filter(|target| *target > 0.0)?;
-                let carried = self.learned(signal, target).unwrap_or(target);
+                let carried = self.carried_of(signal, target);
                 Some((signal, target, carried, per_proxy(signal)?))
             })
             .max_by(|(.., a_carried, a_load), (.., b_carried, b_load)| {
@@ -154,5 +153,62 @@ mod tests {
     fn slowness_at_no_load_costs_no_more_than_five_times_the_proxies() {
         let learned = serve(&mut LearnedCapacity::default(), 0.0, |_| 10.0, 0, 3600);
         assert_eq!(learned, 2_000.0);
+    }
+
+    /// Learns from two minutes with so many connections and publishes for each proxy.
+    fn after(connections: f64, publishes: f64, round_trip_ms: f64, targets: [f64; 2]) -> [Option<f64>; 2] {
+        let signals = [Signal::Connections, Signal::PublishesInPerSecond];
+        let mut settings = Settings::default();
+        for (signal, target) in signals.into_iter().zip(targets) {
+            settings.targets[signal] = Some(target);
+        }
+        let (mut capacity, mut recent) = (LearnedCapacity::default(), Recent::default());
+        for second in 1..=120 {
+            let now = Duration::from_secs(second);
+            let mut sample = Sample {
+                at: now,
+                proxies: Some(2),
+                round_trip_p99_ms: Some(round_trip_ms),
+                ..Sample::default()
+            };
+            sample.values[Signal::Connections] = Some(connections * 2.0);
+            sample.values[Signal::PublishesInPerSecond] = Some(publishes * 2.0);
+            recent.push(sample, settings.windows.stable);
+            capacity.learn(&recent, 2, &settings, now);
+        }
+        let carried = capacity.carried(&settings);
+        signals.map(|signal| carried[signal])
+    }
+
+    #[test]
+    fn a_miss_is_put_down_to_the_signal_that_is_nearest_to_what_is_carried() {
+        let [connections, publishes] = after(5_000.0, 950.0, 900.0, [10_000.0, 1_000.0]);
+        assert_eq!(connections, Some(10_000.0));
+        assert!(
+            publishes.is_some_and(|publishes| (publishes - 837.7).abs() < 0.1),
+            "{publishes:?}"
+        );
+        // One without a target carries nothing that could be learned.
+        let [_, publishes] = after(5_000.0, 950.0, 900.0, [0.0, 1_000.0]);
+        assert!(publishes.is_some_and(|publishes| publishes < 1_000.0), "{publishes:?}");
+    }
+
+    #[test]
+    fn a_round_trip_as_long_as_the_objective_is_no_miss() {
+        assert_eq!(after(100.0, 950.0, 100.0, [10_000.0, 1_000.0])[1], Some(1_000.0));
+        assert_ne!(after(100.0, 950.0, 100.1, [10_000.0, 1_000.0])[1], Some(1_000.0));
+    }
+
+    #[test]
+    fn a_while_has_passed_at_its_end_and_when_the_clock_was_set_back() {
+        let passed = |now: u64| {
+            has_passed(
+                Some(Duration::from_secs(100)),
+                Duration::from_secs(10),
+                Duration::from_secs(now),
+            )
+        };
+        assert_eq!([50, 99, 100, 109, 110].map(passed), [true, true, false, false, true]);
+        assert!(has_passed(None, Duration::MAX, Duration::ZERO));
     }
 }

@@ -2,6 +2,7 @@
 //! the compiler runs what they change.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -80,13 +81,19 @@ pub(super) async fn run_each(
     for mutant in mutants {
         invocation = invocation.args(["--re".to_owned(), format!("^{}$", literally(&mutant.name))]);
     }
+    // `--re` leaves mutants of fields as they are: all of a core would run again, but for those of other files.
+    let files: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.file.as_str()).collect();
+    for file in files {
+        invocation = invocation.args(["--file", file]);
+    }
     // Examples and documentation show nothing that the tests do not, and would be linked anew for each mutant. Arguments
     // behind `--` would say so to the run of the tests alone, and not to the build before it.
     invocation = invocation.args(["--cargo-arg=--lib", "--cargo-arg=--tests"]);
     let time = BUILD_ALLOWANCE + MUTANT_ALLOWANCE.saturating_mul(u32::try_from(mutants.len())?);
     let outcome = run(&invocation, time, interrupt).await?;
     let reports = output.join("mutants.out");
-    let ran = Ran::read(&reports).with_context(|| format!("`{invocation}`: {}", outcome.ending))?;
+    let names: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.name.as_str()).collect();
+    let ran = Ran::read(&reports, &names).with_context(|| format!("`{invocation}`: {}", outcome.ending))?;
     let is_over = match outcome.ending {
         Ending::Passed => true,
         // Mutants that survive, and tests that do not end.
@@ -111,12 +118,13 @@ fn literally(text: &str) -> String {
 }
 
 impl Ran {
-    /// Reads what cargo-mutants has written until its end.
-    fn read(reports: &Path) -> Result<Self> {
+    /// Reads what cargo-mutants has written until its end of the mutants with these names.
+    fn read(reports: &Path, names: &BTreeSet<&str>) -> Result<Self> {
         let lines = |file: &str| -> Result<Vec<String>> {
             let path = reports.join(file);
             let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-            Ok(text.lines().map(str::to_owned).collect())
+            let asked_for = text.lines().filter(|line| names.contains(line));
+            Ok(asked_for.map(str::to_owned).collect())
         };
         Ok(Self {
             noticed: lines("caught.txt")?.len() + lines("timeout.txt")?.len(),
@@ -157,11 +165,12 @@ mod tests {
             ("caught.txt", "a.rs:1:2: x\na.rs:3:4: y\n"),
             ("timeout.txt", "a.rs:5:6: z\n"),
             ("unviable.txt", ""),
-            ("missed.txt", "b.rs:7:8: w\n"),
+            ("missed.txt", "b.rs:7:8: w\nb.rs:9:8: delete field v\n"),
         ] {
             fs::write(folder.join(file), text).unwrap();
         }
-        let ran = Ran::read(&folder);
+        let names = ["a.rs:1:2: x", "a.rs:3:4: y", "a.rs:5:6: z", "b.rs:7:8: w"];
+        let ran = Ran::read(&folder, &names.into());
         fs::remove_dir_all(&folder).unwrap();
         let expected = Ran {
             noticed: 3,

@@ -12,7 +12,7 @@ fn read<T: serde::de::DeserializeOwned>(object: Value) -> T {
 }
 
 /// A pod of a component with these labels and annotations besides its own.
-fn pod(name: &str, component: &str, labels: Value, annotations: Value) -> Value {
+fn pod(name: &str, component: &str, labels: &Value, annotations: &Value) -> Value {
     let mut pod = json!({
         "metadata": {
             "name": name, "uid": format!("uid-{name}"), "resourceVersion": "7",
@@ -54,7 +54,7 @@ const NOTHING: Objects<'static> = Objects {
 
 /// A proxy whose pod was changed so.
 fn proxy(change: impl FnOnce(&mut Value)) -> ProxyPod {
-    let mut pod = pod("p", labels::PROXY, json!({}), json!({}));
+    let mut pod = pod("p", labels::PROXY, &json!({}), &json!({}));
     change(&mut pod);
     observed(vec![pod]).proxies.pop().expect("a proxy")
 }
@@ -71,7 +71,7 @@ fn a_proxy_is_read_with_all_that_is_decided_by() {
         (labels::DELETION_COST): "1000", (labels::CONFIG_HASH): "h1", (labels::LOST): labels::CUT_OFF,
         (labels::MOVES): serde_json::to_string(&order).expect("JSON"),
     });
-    let found = observed(vec![pod("p1", labels::PROXY, labels, annotations)]).proxies;
+    let found = observed(vec![pod("p1", labels::PROXY, &labels, &annotations)]).proxies;
     let expected = ProxyPod {
         pod: PodFacts {
             name: "p1".to_owned(),
@@ -144,7 +144,7 @@ fn how_the_main_container_ended_is_told_of_this_life_or_the_last() {
 
 #[test]
 fn pods_that_have_ended_or_are_of_another_cluster_are_passed_over() {
-    let of = |name: &str, component: &str| pod(name, component, json!({}), json!({}));
+    let of = |name: &str, component: &str| pod(name, component, &json!({}), &json!({}));
     let mut evicted = of("evicted", labels::PROXY);
     evicted["status"]["phase"] = json!("Failed");
     let mut done = of("done", labels::STORAGE);

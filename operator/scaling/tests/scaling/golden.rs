@@ -28,7 +28,12 @@ fn assert_golden(name: &str, text: &str) {
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
     for (number, (is, was)) in (1..).zip(text.lines().zip(golden.lines())) {
-        assert_eq!(is, was, "line {number} of {}; UPDATE_GOLDEN=1 if that is meant", path.display());
+        assert_eq!(
+            is,
+            was,
+            "line {number} of {}; UPDATE_GOLDEN=1 if that is meant",
+            path.display()
+        );
     }
     assert!(text == golden, "{}: UPDATE_GOLDEN=1 if that is meant", path.display());
 }
@@ -42,7 +47,8 @@ fn mean_and_peak(rows: &[TraceRow], of: impl Fn(&TraceRow) -> Option<f64>) -> (f
 
 #[test]
 fn the_load_of_a_seed_is_what_it_was() {
-    let mut text = "mean and greatest of connections, connects, publishes in, deliveries out and round trips\n".to_owned();
+    let mut text =
+        "mean and greatest of connections, connects, publishes in, deliveries out and round trips\n".to_owned();
     for kind in Kind::ALL {
         let trace = generate(kind, SEED, 9, Duration::from_secs(60));
         let name = kind.name();
@@ -169,8 +175,9 @@ fn the_decisions_of_two_days_and_their_reasons_are_what_they_were() {
         ..Settings::default()
     };
     settings.predict.seasons = vec![Duration::from_secs(3600), Duration::from_secs(24 * 3600)];
-    settings.scheduled =
-        vec![Scheduled::read("morning", "30 5 * * *", "Europe/Berlin", Duration::from_secs(1800), 7).expect("an entry")];
+    settings.scheduled = vec![
+        Scheduled::read("morning", "30 5 * * *", "Europe/Berlin", Duration::from_secs(1800), 7).expect("an entry"),
+    ];
     let trace = generate(Kind::HourlyStorm, SEED, 2, Duration::from_secs(10));
     let start = trace.rows[0].at;
     let mut scaler = Scaler::new(settings.clone());
@@ -207,4 +214,20 @@ fn the_decisions_of_two_days_and_their_reasons_are_what_they_were() {
         (count, warm) = (decision.to, pool.proxies);
     }
     assert_golden("decisions", &text);
+}
+
+#[test]
+fn a_target_of_nothing_is_none() {
+    let trace = generate(Kind::HourlyStorm, SEED, 1, Duration::from_secs(60));
+    let scores = |target: Option<f64>| {
+        let mut settings = Settings::default();
+        settings.targets[Signal::PublishesInPerSecond] = target;
+        let backtest = Backtest {
+            settings,
+            pool: AUTO,
+            history: Duration::ZERO,
+        };
+        [Policy::Hpa, Policy::Oracle].map(|policy| replay(&trace, &backtest, policy, |_| {}))
+    };
+    assert_eq!(scores(Some(0.0)), scores(None));
 }

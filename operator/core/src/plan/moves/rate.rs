@@ -217,7 +217,10 @@ mod tests {
     fn it_stays_from_four_fifths_of_the_limit_on_and_falls_beyond_it() {
         assert_eq!([160, 161, 200, 201].map(|p99| after(400, p99, 0)), [200, 100, 100, 50]);
         // 20, and twice as many as come within the limit at 100 a second.
-        assert_eq!([60, 61, 5_000].map(|waiting| after(400, 5, waiting)), [200, 50, 50]);
+        assert_eq!(
+            [60, 61, 180, 5_000].map(|waiting| after(400, 5, waiting)),
+            [200, 50, 33, 25]
+        );
         // At 10 a second.
         assert_eq!([24, 25].map(|waiting| after(40, 5, waiting)), [20, 5]);
         assert_eq!((after(0, 5, 0), after(1, 900, 0)), (1, 1));
@@ -226,7 +229,7 @@ mod tests {
     #[test]
     fn after_a_strain_it_rises_by_a_tenth_and_one_and_by_a_twentieth_of_the_bound_at_most() {
         let mut rate = MoveRate::default();
-        rate.tick(taking(900), LIMIT, 400, seconds(0));
+        rate.tick(taking(300), LIMIT, 400, seconds(0));
         let mut paces = vec![rate.per_second(400)];
         for second in 1..16 {
             rate.tick(taking(5), LIMIT, 400, seconds(second));
@@ -246,7 +249,7 @@ mod tests {
         let after: Vec<u32> = [0, 2_999, 3_000, 5_999, 6_000]
             .into_iter()
             .map(|at_ms| {
-                rate.tick(taking(900), LIMIT, 400, Duration::from_millis(at_ms));
+                rate.tick(taking(300), LIMIT, 400, Duration::from_millis(at_ms));
                 rate.per_second(400)
             })
             .collect();

@@ -421,8 +421,8 @@ fn what_is_remembered_can_be_read_again() {
 
 #[test]
 fn who_has_not_observed_begins_from_what_is_asked_for() {
-    let begun = |was: ScalingMode, desired: u32| {
-        let mut world = World::new(ScalingMode::Observe, 3);
+    let begun = |was: ScalingMode, desired: u32, is: ScalingMode| {
+        let mut world = World::new(is, 3);
         let shown = ScalingStatus {
             mode: was,
             desired,
@@ -432,9 +432,12 @@ fn who_has_not_observed_begins_from_what_is_asked_for() {
         world.second(None, false);
         world.scaler.shown().desired
     };
-    assert_eq!(begun(ScalingMode::Observe, 7), 7);
-    assert_eq!(begun(ScalingMode::Observe, 0), 3);
-    assert_eq!(begun(ScalingMode::Scale, 7), 3);
+    let (observe, scale) = (ScalingMode::Observe, ScalingMode::Scale);
+    assert_eq!(begun(observe, 7, observe), 7);
+    assert_eq!(begun(observe, 0, observe), 3);
+    assert_eq!(begun(scale, 7, observe), 3);
+    assert_eq!(begun(observe, 7, scale), 3);
+    assert_eq!(begun(scale, 7, scale), 3);
 }
 
 #[test]

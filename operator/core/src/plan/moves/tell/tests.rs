@@ -121,6 +121,18 @@ fn the_pace_follows_the_receivers_while_clients_move_and_begins_anew_for_the_nex
 }
 
 #[test]
+fn while_a_proxy_leaves_its_bound_is_that_of_all() {
+    let (mut observed, _) = asked([0, 0]);
+    let mut settings = settings();
+    (settings.drain_max_per_second, settings.rebalance_max_per_second) = (100, 900);
+    assert_eq!(settings.max_per_second(&observed), 900);
+    observed.proxies[1].role = Some(Role::Draining);
+    assert_eq!(settings.max_per_second(&observed), 100);
+    observed.proxies[1].pod.is_deleting = true;
+    assert_eq!(settings.max_per_second(&observed), 900);
+}
+
+#[test]
 fn after_an_action_none_begins_at_once() {
     let (observed, mut teller) = asked([2_000, 0]);
     let begins = |teller: &Teller| teller.plan(&observed, &settings(), seconds(10), NOW_MS).begins;

@@ -238,11 +238,12 @@ fn a_pace_is_written_anew_when_it_is_time_and_it_differs_by_a_quarter_or_is_urge
         };
         next_pace(&order, wanted, NOW_MS + age_ms)
     };
-    // Down to less than half is urgent.
-    assert_eq!((next(100, 49, 0), next(100, 50, 0), next(101, 50, 0)), (49, 100, 50));
+    // Down to half is urgent.
+    assert_eq!((next(100, 50, 0), next(100, 51, 0)), (50, 100));
+    assert_eq!((next(101, 50, 0), next(101, 51, 0)), (50, 101));
     assert_eq!((next(100, 0, 0), next(1, 0, 0)), (0, 0));
     // Other changes have time, and small ones do not matter.
-    assert_eq!((next(100, 50, 1_499), next(100, 50, 1_500)), (100, 50));
+    assert_eq!((next(100, 51, 1_499), next(100, 51, 1_500)), (100, 51));
     assert_eq!((next(100, 75, 1_500), next(100, 74, 1_500)), (100, 74));
     assert_eq!((next(100, 125, 1_500), next(100, 126, 1_500)), (100, 126));
     assert_eq!((next(100, 126, 1_499), next(100, 500, 1_499)), (100, 100));

@@ -105,22 +105,30 @@ fn an_order_ends_with_the_role_it_was_given_for_and_with_nothing_else() {
         vec![deployment("a", 4, 4)],
         vec![steered, back, with_clients("p3"), proxy("w1", "a")],
     );
-    let plan = plan_proxies(
-        &there,
-        ProxyTarget {
+    let ends = |replicas: u32| -> Vec<String> {
+        let target = ProxyTarget {
             config_hash: "h2",
-            ..target("a", 4)
-        },
-    );
-    let ends: Vec<(&str, bool)> = plan
-        .actions
-        .iter()
-        .filter_map(|action| match action {
-            ProxyAction::SetRole { pod, ends_order, .. } => Some((pod.as_str(), *ends_order)),
+            ..target("a", replicas)
+        };
+        let ends = |action: &ProxyAction| match action {
+            ProxyAction::SetRole {
+                pod, role, ends_order, ..
+            } => Some(format!("{role:?} {pod} {ends_order}")),
             _ => None,
-        })
-        .collect();
-    assert_eq!(ends, [("p1", false), ("p2", true), ("p3", false), ("w1", false)]);
+        };
+        plan_proxies(&there, target).actions.iter().filter_map(ends).collect()
+    };
+    assert_eq!(
+        ends(4),
+        [
+            "Active p1 false",
+            "Active p2 true",
+            "Active p3 false",
+            "Active w1 false"
+        ]
+    );
+    let still = ends(1);
+    assert_eq!(still[..2], ["Active p1 false", "Draining p2 false"], "{still:?}");
 }
 
 #[test]
@@ -184,6 +192,12 @@ fn a_revision_whose_proxies_are_not_ready_for_a_moment_keeps_its_pods() {
     let there = observed(
         vec![deployment("a", 1, 0), deployment("b", 1, 0)],
         vec![unready(active("p1", "a")), unready(proxy("q1", "b"))],
+    );
+    assert_eq!(steps(&plan_proxies(&there, target("b", 1))), ["replicas 1"]);
+    // Nor are those empty-handed that hand over.
+    let there = observed(
+        vec![deployment("a", 1, 0), deployment("b", 1, 0)],
+        vec![unready(with_clients("p1")), unready(proxy("q1", "b"))],
     );
     assert_eq!(steps(&plan_proxies(&there, target("b", 1))), ["replicas 1"]);
 }
