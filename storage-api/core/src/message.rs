@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use crate::{ExactlyOnce, PublisherId, QoS};
 
-/// An application message. Where it passes from queue to queue it is in an [`Arc`](std::sync::Arc), which all of them share; its
-/// bytes are shared too.
+/// An application message. Where it passes from queue to queue it is in an [`Arc`](std::sync::Arc), which all of them
+/// share; its bytes are shared too.
 ///
 /// `topic_name` has been checked by the proxy that took it in: well-formed UTF-8, no wildcard, not empty
 /// (MQTT 5.0, 3.3.2.1).

@@ -53,7 +53,10 @@ async fn publications_cut_off_in_mid_frame_are_routed_once_when_they_are_sent_ag
     let shard = subscriber.shard_of("a");
 
     let incarnation = new_incarnation();
-    let batch = |first: u64, last: u64| (first..=last).map(|i| message("a", i.to_be_bytes().to_vec())).collect();
+    let batch = |first: u64, last: u64| -> Vec<_> {
+        let messages = (first..=last).map(|i| message("a", i.to_be_bytes().to_vec()));
+        messages.collect()
+    };
     let relay = Relay::to(node.address).await;
     let publisher = TestProxy::attach_as(&relay.endpoint(), introduction(incarnation))
         .await
