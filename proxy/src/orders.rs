@@ -99,8 +99,8 @@ impl Proxy {
     }
 }
 
-/// Each worker's part of an order, by the clients that it has; what it keeps is kept of all that come until then, too. `now_ms` is since the Unix epoch, `now` the same moment on
-/// the workers' clock.
+/// Each worker's part of an order, by the clients that it has; of clients that come later it keeps an equal part of what the
+/// order keeps beyond that. `now_ms` is since the Unix epoch, `now` the same moment on the workers' clock.
 fn paces(order: &MoveOrder, clients: &[u64], now_ms: u64, now: MonotonicMs) -> Vec<MovePace> {
     let all: u64 = clients.iter().sum();
     let keep = order.keep;

@@ -1,5 +1,5 @@
-//! The first part of row 6: an image whose proxies refuse one CONNECT in ten. The rollout pauses by itself, and goes back when
-//! somebody says so; how many of the clients that come and go meanwhile were refused.
+//! The first part of row 6: an image whose proxies refuse one CONNECT in ten. The rollout pauses by itself, and goes back
+//! when somebody says so; how many of the clients that come and go meanwhile were refused.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -12,7 +12,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Node;
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, metadata_watcher};
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
 
@@ -48,7 +48,8 @@ impl Cordons {
     /// Watches for as long as it is polled.
     pub(crate) async fn run(self, client: Client) {
         let config = watcher::Config::default().fields(CORDONED);
-        let events = metadata_watcher(Api::<Node>::all(client), config).default_backoff();
+        let nodes = Api::<PartialObjectMeta<Node>>::all(client);
+        let events = watcher(nodes, config).default_backoff();
         self.follow(events).await;
     }
 

@@ -4,7 +4,8 @@
 //! chance explains. Those above the mean leave the Service together, never all, and each gives away what it has above the
 //! mean; one that has reached it leaves the Service, too. When all are there and nobody gives any more, or the time is over,
 //! all take connections again. Who gives in an action takes nobody in it, and the other way round, so that no client is
-//! moved twice. One that comes meanwhile is taken up: all are told their new share, and moves go on. Proxies of which nothing is known neither give nor take.
+//! moved twice. One that comes meanwhile is taken up: all are told their new share, and moves go on. Proxies of which
+//! nothing is known neither give nor take.
 
 use std::time::Duration;
 
@@ -108,7 +109,7 @@ fn begin(observed: &Observed, active: &[&ProxyPod], input: &MoveInput<'_>, plan:
     if input.rebalanced.is_some_and(rests) {
         return;
     }
-    let Some(shares) = Shares::of(active, input) else {
+    let Some(shares) = Shares::of(active, 0, input) else {
         return;
     };
     let (mean, within) = (shares.mean, u64::from(input.settings.within_percent));
@@ -134,10 +135,16 @@ fn extend(
     input: &MoveInput<'_>,
     plan: &mut MovesPlan,
 ) -> bool {
-    let Some(shares) = Shares::of(active, input).filter(|shares| shares.known.len() == active.len()) else {
+    let proxies = count(active);
+    // Of those that are on their way now, each is to have its share, too.
+    let begun_with = in_action
+        .iter()
+        .map(|(_, order)| order.clients.saturating_mul(u64::from(order.proxies)));
+    let least_mean = begun_with.max().unwrap_or(0) / u64::from(proxies.max(1));
+    let shares = Shares::of(active, least_mean, input).filter(|shares| shares.known.len() == active.len());
+    let Some(shares) = shares else {
         return false;
     };
-    let proxies = count(active);
     for (proxy, order) in in_action {
         plan.steered.insert(proxy.pod.uid.clone());
         if !shares.donors().any(|(donor, _)| donor.pod.uid == proxy.pod.uid) {
@@ -171,15 +178,15 @@ struct Shares<'a> {
 }
 
 impl<'a> Shares<'a> {
-    /// Nothing where too little is known.
-    fn of(active: &[&'a ProxyPod], input: &MoveInput<'a>) -> Option<Self> {
+    /// By the clients that are connected, or a mean that is known to be greater. Nothing where too little is known.
+    fn of(active: &[&'a ProxyPod], least_mean: u64, input: &MoveInput<'a>) -> Option<Self> {
         let known: Vec<Known<'a>> = known(active, input).filter(|(_, sample)| sample.takes_orders).collect();
         if known.len() < 2 || known.len() * 2 < active.len() {
             return None;
         }
         let all: u64 = known.iter().map(|(_, sample)| sample.clients).sum();
         let mut shares = Self {
-            mean: all.div_ceil(known.len() as u64),
+            mean: all.div_ceil(known.len() as u64).max(least_mean),
             known,
             surplus: 0,
             within: u64::from(input.settings.within_percent),

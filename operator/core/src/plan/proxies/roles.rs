@@ -35,8 +35,8 @@ pub(super) type Assigned<'a> = (&'a ProxyPod, Role);
 /// others, those that serve hand over, and the rest wait. Who has handed over waits again as long as less than `warm` that are
 /// ready do.
 ///
-/// Those on a cordoned node leave it together: as soon as as many others serve, or can from now on, as are asked for. Until
-/// then they serve beside these.
+/// Those on a cordoned node leave it together: as soon as as many others serve, or can from now on, as are asked for.
+/// Until then they serve beside these.
 ///
 /// An active proxy that is not ready gives its place to one that is. It waits then, if less than `warm` do: its clients, should
 /// it still have some, stay where they are. One that is lost gives up its place in any case, and hands over if it lives.
