@@ -100,7 +100,7 @@ fn session_answers() -> Vec<Answer> {
 }
 
 fn deliveries() -> Vec<NumberedDelivery> {
-    let shared = |seq, message, lease| NumberedDelivery {
+    let shared = |seq, message: Message, lease| NumberedDelivery {
         shard: ShardId(0),
         term: Term(7),
         seq: DeliverySeq(seq),
