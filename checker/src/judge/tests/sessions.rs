@@ -88,7 +88,10 @@ fn while_the_broker_is_away_no_interval_surely_passes() {
     let away = |is_back: bool| {
         let mut story = Story::default();
         let part = "broker".to_owned();
-        story.connect(1, "s", false).then(0, What::Terminated { part });
+        story
+            .connect(1, "s", false)
+            .after_s(5)
+            .then(0, What::Terminated { part });
         if is_back {
             story.then(0, What::Started);
         }

@@ -70,7 +70,11 @@ pub(super) fn plan(observed: &Observed, input: &MoveInput<'_>, plan: &mut MovesP
     if !is_void && has_come && extend(observed, &active, &in_action, input, plan) {
         return;
     }
-    let is_even = !is_void && !has_come && is_even(&in_action, &taking, input);
+    let progress = progress(&in_action, &active, &taking, input);
+    if !is_void && progress == Progress::Stuck && extend(observed, &active, &in_action, input, plan) {
+        return;
+    }
+    let is_even = !is_void && !has_come && progress == Progress::Even;
     if is_void || is_even {
         for (proxy, _) in in_action {
             plan.write(proxy, None);
@@ -231,20 +235,54 @@ fn pace(input: &MoveInput<'_>) -> u32 {
     input.per_second.min(input.settings.rebalance_max_per_second)
 }
 
-/// Whether all that give have given, and all that take have come near the mean. One of which nothing is known is waited for.
-fn is_even(in_action: &[(&ProxyPod, &MoveOrder)], taking: &[Known<'_>], input: &MoveInput<'_>) -> bool {
+/// How far an action has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Clients are given, or on their way.
+    GoesOn,
+    /// All that give have given, and all that take have come near the mean, or nobody has much more than that.
+    Even,
+    /// Nobody gives and nobody is on the way any more, and one that took has much more than its share, and one less.
+    Stuck,
+}
+
+/// One proxy of which nothing is known is waited for.
+fn progress(
+    in_action: &[(&ProxyPod, &MoveOrder)],
+    active: &[&ProxyPod],
+    taking: &[Known<'_>],
+    input: &MoveInput<'_>,
+) -> Progress {
     let within = u64::from(input.settings.within_percent);
     // Who still had its order would give away others in the place of those that come to it now.
     let has_given = |(_, order): &(&ProxyPod, &MoveOrder)| {
         !gives(order) && input.now_ms.saturating_sub(order.written_ms) >= millis(SETTLE)
     };
     let Some(mean) = in_action.iter().map(|(_, order)| order.clients).max() else {
-        return true;
+        return Progress::Even;
     };
-    in_action.iter().all(has_given)
-        && taking
-            .iter()
-            .all(|(_, sample)| sample.clients + mean * within / 100 >= mean)
+    if !in_action.iter().all(has_given) {
+        return Progress::GoesOn;
+    }
+    let has_taken = |(_, sample): &Known<'_>| sample.clients + mean * within / 100 >= mean;
+    if taking.iter().all(has_taken) {
+        return Progress::Even;
+    }
+    // More than random dealing explains.
+    let much = above(mean, within).max(mean + 4 * mean.isqrt());
+    let (mut there, mut proxies, mut has_more) = (0, 0, false);
+    for (_, sample) in known(active, input) {
+        there += sample.clients;
+        proxies += 1;
+        has_more |= sample.clients > much;
+    }
+    // The mean was rounded up.
+    let are_all_there = there + proxies > mean.saturating_mul(proxies) && proxies == u64::from(count(active));
+    match (are_all_there, has_more) {
+        (false, _) => Progress::GoesOn,
+        (true, false) => Progress::Even,
+        (true, true) => Progress::Stuck,
+    }
 }
 
 /// Whether an order is one to give; the others only keep new connections away.

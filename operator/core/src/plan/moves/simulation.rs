@@ -228,7 +228,7 @@ proptest! {
     ) {
         let mut world = World::new(&[base, 0], seed);
         let mut ended = None;
-        for step in 0..130 {
+        for step in 0..200 {
             (0..come_at.iter().filter(|at| **at == step).count()).for_each(|_| world.add());
             if step % 10 == 0 {
                 let plan = world.operate(&BTreeSet::new(), ended);
@@ -237,7 +237,7 @@ proptest! {
             }
             world.step();
         }
-        prop_assert!(ended.is_some(), "within 13 s");
+        prop_assert!(ended.is_some(), "within 20 s");
         let proxies = world.observed.proxies.len();
         let mean = (base / proxies) as f64;
         for index in 0..proxies {
