@@ -218,7 +218,7 @@ fn a_deployment_counts_what_is_available_of_its_present_spec_only() {
             message: "exceeded quota".to_owned(),
         }),
     };
-    assert_eq!(found(&[made(3)]), [expected.clone()]);
+    assert_eq!(found(&[made(3)]), std::slice::from_ref(&expected));
     assert_eq!(
         found(&[made(2)]),
         [ProxyDeployment {

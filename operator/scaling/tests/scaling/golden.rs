@@ -186,7 +186,7 @@ fn the_decisions_of_two_days_and_their_reasons_are_what_they_were() {
     let mut text = String::new();
     for row in &trace.rows {
         let since_s = (row.at - start).as_secs();
-        if since_s % 50_000 == 0 {
+        if since_s.is_multiple_of(50_000) {
             scaler = Scaler::restore(settings.clone(), &scaler.state()).expect("its own state");
         }
         scaler.observe(&sample(row, count, since_s));
