@@ -168,7 +168,17 @@ async fn a_pool_that_load_sizes_grows_with_a_rise_where_nobody_is_scaled() -> Re
         "min": 1, "size": "Auto", "max": 5, "requests": {"cpu": "5m", "memory": "16Mi"},
     });
     with_broker("scaling-pool", spec, async |broker| {
-        await_desired(broker, 1).await?;
+        // What is there when the load is first known has not risen.
+        await_condition("the load is known", DEADLINE, async || {
+            let warm = broker.resource().await?["status"]["scaling"]["warm"].clone();
+            let reason = warm["reason"].as_str().unwrap_or_default();
+            Ok(if reason.starts_with("no rise within ") {
+                Observed::Met(())
+            } else {
+                Observed::NotYet(warm.to_string())
+            })
+        })
+        .await?;
         let clients = connect(broker.address().await?).await?;
         let said = await_condition("two wait", DEADLINE, async || {
             let warm = broker.resource().await?["status"]["scaling"]["warm"].clone();
