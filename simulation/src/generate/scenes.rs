@@ -17,6 +17,8 @@ pub(super) enum Scene {
     Hasty,
     /// A client connects anew while storage comes back, and its former connection speaks on.
     Anew,
+    /// Storage and a proxy die together while a message is on its way to a client.
+    Both,
 }
 
 impl Scene {
@@ -26,12 +28,14 @@ impl Scene {
         let mut random = Random::new(seed.rotate_left(32));
         let scene = random.chance(15).then(|| random.pick(&scenes));
         // The other sequences are what they were before there was this one.
-        scene.or_else(|| random.chance(4).then_some(Self::Anew))
+        let mut or = |scene: Option<Self>, other| scene.or_else(|| random.chance(4).then_some(other));
+        let scene = or(scene, Self::Anew);
+        or(scene, Self::Both)
     }
 
     /// Whether it is about sessions that outlive their connection.
     pub(super) fn needs_sessions(self) -> bool {
-        matches!(self, Self::Waiting | Self::Hasty)
+        matches!(self, Self::Waiting | Self::Hasty | Self::Both)
     }
 }
 
@@ -48,7 +52,7 @@ impl Draw<'_> {
                 lossy: false,
             },
             Scene::Late => Action::Cut { proxy, noticed },
-            Scene::Hasty => self.publish_reliably(publisher),
+            Scene::Hasty | Scene::Both => self.publish_reliably(publisher),
             Scene::Anew => Action::RestartStorage,
         };
         let rest = match scene {
@@ -66,6 +70,12 @@ impl Draw<'_> {
                 Action::Mend { proxy },
             ],
             Scene::Hasty => vec![Action::Crash { proxy, noticed }, self.open(away), Action::Settle],
+            Scene::Both => vec![
+                Action::RestartStorage,
+                Action::Crash { proxy, noticed },
+                self.open(away),
+                Action::Settle,
+            ],
             // Another device with the client id of one of the first two.
             Scene::Anew => vec![
                 self.open(IDENTITIES + away),

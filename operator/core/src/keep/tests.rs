@@ -4,8 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::build::build_children;
-use crate::loss::Loss;
-use crate::observe::{PodFacts, ProxyPod, Role};
+use crate::observe::{PodFacts, ProxyPod};
 use crate::requests::Requests;
 use crate::trouble::Trouble;
 use crate::validate::validate;
@@ -71,17 +70,7 @@ fn applied(decided: &Decided) -> Observed {
     let revision = decided.keep.proxy_revision.clone();
     let cluster = &decided.cluster;
     Observed {
-        proxies: vec![ProxyPod {
-            pod: PodFacts::ready("p"),
-            revision: revision.clone(),
-            role: Some(Role::Active),
-            is_accepting: true,
-            deletion_cost: None,
-            requests: Requests::default(),
-            resize: None,
-            order: None,
-            loss: Loss::default(),
-        }],
+        proxies: vec![ProxyPod::serving("p", &revision)],
         deployments: vec![ProxyDeployment {
             name: format!("prod-proxy-{revision}"),
             uid: "d".to_owned(),

@@ -5,10 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::*;
-use crate::loss::{Fault, Loss};
+use crate::loss::Fault;
 use crate::observe::{PodFacts, StoragePod, StorageSet};
 use crate::plan::NO_MOVES;
-use crate::requests::Requests;
 use crate::rollout::Pace;
 
 mod plans;
@@ -23,14 +22,7 @@ fn pod(name: &str) -> PodFacts {
 fn serving(name: &str) -> ProxyPod {
     ProxyPod {
         pod: pod(name),
-        revision: "r".to_owned(),
-        role: Some(Role::Active),
-        is_accepting: true,
-        deletion_cost: None,
-        requests: Requests::default(),
-        resize: None,
-        order: None,
-        loss: Loss::default(),
+        ..ProxyPod::serving(name, "r")
     }
 }
 
@@ -290,9 +282,9 @@ fn another_life_of_a_storage_node_says_what_is_gone() {
     assert!(note.ends_with("what it had acknowledged is on its volume"), "{note}");
 }
 
-#[test]
-fn a_condition_is_told_when_it_begins_and_not_while_it_lasts() {
-    let status = |conditions: &[(&str, &str, &str)]| MqttClusterStatus {
+/// A status with these conditions: type, status, reason.
+fn status(conditions: &[(&str, &str, &str)]) -> MqttClusterStatus {
+    MqttClusterStatus {
         conditions: conditions
             .iter()
             .map(|(type_, status, reason)| Condition {
@@ -305,7 +297,11 @@ fn a_condition_is_told_when_it_begins_and_not_while_it_lasts() {
             })
             .collect(),
         ..MqttClusterStatus::default()
-    };
+    }
+}
+
+#[test]
+fn a_condition_is_told_when_it_begins_and_not_while_it_lasts() {
     let well = status(&[("Stalled", "False", "Working"), ("Degraded", "False", "AsAsked")]);
     let bad = status(&[
         ("Stalled", "True", "ImagePullBackOff"),

@@ -297,25 +297,10 @@ fn a_service_says_which_ports_and_addresses_it_has_been_given() {
     assert_eq!(found.ingress, ["198.51.100.7", "lb.example"]);
 }
 
-/// A proxy of a revision that serves.
-fn active(name: &str, revision: &str) -> ProxyPod {
-    ProxyPod {
-        pod: PodFacts::ready(name),
-        revision: revision.to_owned(),
-        role: Some(Role::Active),
-        is_accepting: true,
-        deletion_cost: None,
-        requests: Requests::default(),
-        resize: None,
-        order: None,
-        loss: Loss::default(),
-    }
-}
-
 #[test]
 fn one_serves_that_is_active_and_ready_and_takes_clients_or_is_steered() {
     let with = |change: fn(&mut ProxyPod)| {
-        let mut proxy = active("p", "a");
+        let mut proxy = ProxyPod::serving("p", "a");
         change(&mut proxy);
         (proxy.is_active(), proxy.serves(), proxy.is_steered(), proxy.is_warm())
     };
@@ -334,7 +319,7 @@ fn one_serves_that_is_active_and_ready_and_takes_clients_or_is_steered() {
     assert_eq!(with(|p| p.role = None), (false, false, false, true));
     assert_eq!(with(|p| p.role = Some(Role::Draining)), (false, false, false, false));
     let given = |reason: MoveReason, accepting: bool, role: Role| {
-        let mut proxy = active("p", "a");
+        let mut proxy = ProxyPod::serving("p", "a");
         proxy.order = order(reason);
         proxy.is_accepting = accepting;
         proxy.role = Some(role);
@@ -348,18 +333,22 @@ fn one_serves_that_is_active_and_ready_and_takes_clients_or_is_steered() {
 
 #[test]
 fn the_revision_with_most_active_proxies_serves() {
-    let mut going = active("p5", "a");
+    let mut going = ProxyPod::serving("p5", "a");
     going.pod.is_deleting = true;
     let proxies = [
-        active("p1", "b"),
-        active("p2", "a"),
-        active("p3", "b"),
-        active("p4", "c"),
+        ProxyPod::serving("p1", "b"),
+        ProxyPod::serving("p2", "a"),
+        ProxyPod::serving("p3", "b"),
+        ProxyPod::serving("p4", "c"),
         going.clone(),
     ];
     assert_eq!(serving_revision(&proxies), Some("b"));
     assert_eq!(
-        serving_revision(&[active("p1", "z"), active("p2", "a"), active("p3", "a")]),
+        serving_revision(&[
+            ProxyPod::serving("p1", "z"),
+            ProxyPod::serving("p2", "a"),
+            ProxyPod::serving("p3", "a")
+        ]),
         Some("a")
     );
     assert_eq!(serving_revision(&[going]), None);

@@ -349,14 +349,18 @@ fn a_pod_without_room_degrades_but_nobody_is_stalled() {
     assert_eq!(said(&status, ConditionType::Stalled), ("False", "Working"));
 }
 
-#[test]
-fn a_resource_that_cannot_be_built_is_stalled_and_keeps_its_last_numbers() {
-    let before = status_of(json!({}), REVISION, &settled(), None, 0);
+/// The status of a resource of generation 2 that cannot be built.
+fn blocked(
+    reason: &str,
+    message: &str,
+    observed: &Observed,
+    previous: Option<&MqttClusterStatus>,
+) -> MqttClusterStatus {
     let blocked = Blocked {
-        reason: "InvalidSpec".to_owned(),
-        message: "spec.proxy: wrong".to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
     };
-    let status = build_status(&StatusInput {
+    build_status(&StatusInput {
         name: "prod",
         generation: Some(2),
         version: "1.0.0",
@@ -365,10 +369,16 @@ fn a_resource_that_cannot_be_built_is_stalled_and_keeps_its_last_numbers() {
         refused_resizes: &RefusedResizes::new(),
         loads: &Loads::new(),
         scaling: None,
-        observed: &settled(),
-        previous: Some(&before),
+        observed,
+        previous,
         now: Timestamp::UNIX_EPOCH,
-    });
+    })
+}
+
+#[test]
+fn a_resource_that_cannot_be_built_is_stalled_and_keeps_its_last_numbers() {
+    let before = status_of(json!({}), REVISION, &settled(), None, 0);
+    let status = blocked("InvalidSpec", "spec.proxy: wrong", &settled(), Some(&before));
     assert_eq!(said(&status, ConditionType::Stalled), ("True", "InvalidSpec"));
     assert_eq!(said(&status, ConditionType::Ready), ("False", "InvalidSpec"));
     assert_eq!(said(&status, ConditionType::ProxiesAvailable), ("True", "Serving"));

@@ -22,8 +22,10 @@ use crate::codec::{Code, DecodeError, Reader, code_fields};
 /// A row that is larger counts for several, so that what is handed over at once is bounded in bytes, too.
 const BYTES_PER_ROW: usize = 4 << 10;
 
-/// Version of rows that this code writes.
-const ROWS_VERSION: u16 = 1;
+/// Version of rows that this code writes. It reads those before it:
+///
+/// - 2: a session's row says whether its client was told of it.
+const ROWS_VERSION: u16 = 2;
 
 /// Kinds of rows, in the order in which they are restored. Numbers are never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -228,20 +228,6 @@ fn a_rebalance_is_told_when_its_orders_are_written() {
 
 #[test]
 fn each_condition_is_told_by_itself_and_anew_when_its_reason_changes() {
-    let status = |conditions: &[(&str, &str, &str)]| MqttClusterStatus {
-        conditions: conditions
-            .iter()
-            .map(|(type_, status, reason)| Condition {
-                type_: (*type_).to_owned(),
-                status: (*status).to_owned(),
-                reason: (*reason).to_owned(),
-                message: format!("about {reason}"),
-                observed_generation: None,
-                last_transition_time: Time(Timestamp::UNIX_EPOCH),
-            })
-            .collect(),
-        ..MqttClusterStatus::default()
-    };
     let told = |was: Option<&MqttClusterStatus>, is: &MqttClusterStatus| -> Vec<String> {
         let former = Former {
             observed: None,

@@ -84,23 +84,7 @@ fn without_a_proxy_it_counts_whether_one_is_asked_for() {
 
 #[test]
 fn storage_of_which_nothing_is_known_is_not_available() {
-    let blocked = Blocked {
-        reason: "InvalidSpec".to_owned(),
-        message: "spec.proxy: wrong".to_owned(),
-    };
-    let status = build_status(&StatusInput {
-        name: "prod",
-        generation: Some(1),
-        version: "1.0.0",
-        outcome: Outcome::Blocked(&blocked),
-        connection_limits: &ConnectionLimits::new(),
-        refused_resizes: &RefusedResizes::new(),
-        loads: &Loads::new(),
-        scaling: None,
-        observed: &Observed::default(),
-        previous: None,
-        now: Timestamp::UNIX_EPOCH,
-    });
+    let status = blocked("InvalidSpec", "spec.proxy: wrong", &Observed::default(), None);
     assert_eq!(said(&status, ConditionType::StorageAvailable), ("False", "NotReady"));
 }
 

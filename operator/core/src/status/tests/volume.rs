@@ -69,23 +69,8 @@ fn storage_in_memory_says_so() {
 #[test]
 fn what_was_found_of_volumes_holds_while_the_resource_cannot_be_built() {
     let lost = status_of(json!({}), REVISION, &with_volume(ClaimPhase::Lost), None, 0);
-    let blocked = Blocked {
-        reason: "MediumMismatch".to_owned(),
-        message: "StatefulSet prod-storage was made without volumes".to_owned(),
-    };
-    let status = build_status(&StatusInput {
-        name: "prod",
-        generation: Some(2),
-        version: "1.0.0",
-        outcome: Outcome::Blocked(&blocked),
-        connection_limits: &ConnectionLimits::new(),
-        refused_resizes: &RefusedResizes::new(),
-        loads: &Loads::new(),
-        scaling: None,
-        observed: &settled(),
-        previous: Some(&lost),
-        now: Timestamp::UNIX_EPOCH,
-    });
+    let why = "StatefulSet prod-storage was made without volumes";
+    let status = blocked("MediumMismatch", why, &settled(), Some(&lost));
     assert_eq!(said(&status, ConditionType::VolumeDegraded), ("True", "ClaimLost"));
     assert_eq!(phase(&status), Some(VolumePhase::Lost));
     assert_eq!(said(&status, ConditionType::Stalled), ("True", "MediumMismatch"));

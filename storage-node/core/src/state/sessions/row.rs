@@ -383,26 +383,26 @@ impl Code for SessionRow {
         self.epoch.write(out);
         self.expiry_interval_s.write(out);
         self.connected.write(out);
-        self.is_told.write(out);
         self.ends_ms.write(out);
         self.stored.write(out);
         self.packets_at.write(out);
         self.kept.write(out);
         self.expiries.write(out);
+        self.is_told.write(out);
     }
 
     fn read(from: &mut Reader) -> Result<Self, DecodeError> {
         let (epoch, expiry_interval_s) = Code::read(from)?;
-        let (connected, is_told) = Code::read(from)?;
-        let ends_ms = Code::read(from)?;
+        let (connected, ends_ms) = Code::read(from)?;
         let stored = Code::read(from)?;
         Ok(Self {
             connected,
-            is_told,
             ends_ms,
             packets_at: Code::read(from)?,
             kept: Code::read(from)?,
             expiries: Code::read(from)?,
+            // Rows of version 1 do not say it, and to them all were told.
+            is_told: if from.end().is_ok() { true } else { Code::read(from)? },
             ..Self::new(epoch, expiry_interval_s, stored)
         })
     }

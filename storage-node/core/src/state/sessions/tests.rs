@@ -8,6 +8,7 @@ use freshet_storage_contract::{
 };
 
 use super::*;
+use crate::codec::Code;
 
 const T0: ShardId = ShardId(0);
 const T1: ShardId = ShardId(1);
@@ -478,4 +479,21 @@ fn a_session_that_nobody_was_told_of_begins_anew() {
     assert!(!b.attach_untold("c", 5, true));
     b.sessions.has_packets(&name, epoch(5), T0, &mut b.notes);
     assert!(b.attach_untold("c", 6, false));
+}
+
+#[test]
+fn whether_a_client_was_told_is_kept_and_a_row_of_version_1_says_that_it_was() {
+    let mut b = Bench::default();
+    b.attach_untold("c", 1, false);
+    let name = client("c");
+    let row = b.sessions.rows[&name].to_bytes();
+    let is_found = |row: Bytes| {
+        let mut b = Bench::default();
+        b.sessions.restore_row(&name, row).unwrap();
+        b.attach_untold("c", 2, false)
+    };
+    assert!(!is_found(row.clone()));
+    assert!(is_found(row.slice(..row.len() - 1)));
+    b.update("c", 1, &[]);
+    assert!(is_found(b.sessions.rows[&name].to_bytes()));
 }
