@@ -13,8 +13,8 @@ const HEAD: &str = "\
 
 `make test` runs stock MQTT clients against Freshet, each through the same scripts in MQTT 3.1.1 and 5.0. Every client
 stands behind a relay of its own that shows the packets on the wire and can lose the connection, so that a script is told
-once and means the same for all. `conformance --client paho --script will` runs some of them. `make soak` runs all of them
-on a Kubernetes, through the Service of a cluster of several proxies.
+once and means the same for all. `cargo run --release --bin conformance -- --client paho --script will` runs some of
+them. `make soak` runs all of them on a Kubernetes, through the Service of a cluster of several proxies.
 ";
 
 /// Builds the page.

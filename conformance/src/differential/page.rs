@@ -14,7 +14,7 @@ const HEAD: &str = "\
 `make test` runs the same scripts against Freshet and Mosquitto, `make soak` against all brokers below, and both look at
 every packet that comes back. Below is each case in which another broker does something else, and who is right by the
 specification. A difference that is not in the table fails the run, and so does one that is gone.
-`conformance differences --script will` runs some of them.
+`cargo run --release --bin conformance -- differences --script will` runs some of them.
 
 Packet identifiers that a broker chooses, reason strings, and what CONNACK announces are compared where a script is about
 them. A reason code that is not named is 0x00. `MALFORMED` is a packet that is not well formed in its version, `#A` the first

@@ -12,7 +12,7 @@ use crate::text::DurationText;
 #[schemars(inline)]
 pub struct Mqtt {
     /// How long an answer is held while storage cannot give it, before the client is asked to connect again (MQTT 5.0:
-    /// DISCONNECT 0x88, 3.1.1: a close). Default `30s`; from `1s` to `10m`. New connections.
+    /// CONNACK 0x88 or DISCONNECT 0x89, 3.1.1: a close). Default `30s`; from `1s` to `10m`. New connections.
     #[schemars(extend("x-kubernetes-validations" = duration_between("mqtt.publishHold", "1s", "10m")))]
     pub publish_hold: DurationText,
     /// How long the will of a client waits that the server itself moved; a client that is back by then keeps it unsent.

@@ -25,8 +25,8 @@ pub struct Proxy {
     /// Image of the proxies.
     pub image: Image,
     /// Resources of an active proxy; the limits are those of a warm one as well. Its number of workers is the CPU limit
-    /// rounded up, or 2 without one. Default requests `{cpu: 500m, memory: 512Mi}`, limits `{cpu: "2", memory: 1Gi}`. Higher
-    /// requests that are not reserved from birth are raised in place. New revision.
+    /// rounded up, or 2 without one. What is given replaces requests and limits of the default, `{cpu: 500m, memory: 512Mi}` and
+    /// `{cpu: "2", memory: 1Gi}`. Higher requests that are not reserved from birth are raised in place. New revision.
     pub resources: Resources,
     /// Proxies that are started and wait, so that capacity is there in a second.
     pub warm: Warm,
@@ -40,7 +40,8 @@ pub struct Proxy {
     pub rollout: Rollout,
     /// On which nodes the proxies run.
     pub scheduling: Scheduling,
-    /// Laid over the pod template of the proxies, whose container is `proxy`. New revision.
+    /// Laid over the pod template of the proxies, whose container is `proxy`: `{metadata, spec}`, without labels of the
+    /// operator's own. New revision.
     pub pod_template: PodTemplateOverlay,
 }
 

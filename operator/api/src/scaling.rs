@@ -136,10 +136,10 @@ impl Default for ScalingObjective {
 #[serde(rename_all = "camelCase", default)]
 #[schemars(inline)]
 pub struct ScalingWindows {
-    /// In quiet. Default `60s`; from `10s` to `1h`. Live.
+    /// Over how long load is averaged in quiet. Default `60s`; from `10s` to `1h`. Live.
     #[schemars(extend("x-kubernetes-validations" = duration_between("proxy.scaling.windows.stable", "10s", "1h")))]
     pub stable: DurationText,
-    /// In a panic. Default `6s`; from `1s` to `1h`. Live.
+    /// Over how long load is averaged to find a panic, and during one. Default `6s`; from `1s` to `1h`. Live.
     #[schemars(extend("x-kubernetes-validations" = duration_between("proxy.scaling.windows.panic", "1s", "1h")))]
     pub panic: DurationText,
     /// A panic begins when its window asks for this many percent of the proxies that serve. Default 200; 110 to 1000.

@@ -38,11 +38,13 @@ pub struct Storage {
     pub disk_full: DiskFull,
     /// Image of the storage nodes.
     pub image: Image,
-    /// Resources of a storage node. Default requests `{cpu: 500m, memory: 1Gi}`, limits `{memory: 2Gi}`. New revision.
+    /// Resources of a storage node; what is given replaces requests and limits of the default, `{cpu: 500m, memory: 1Gi}` and
+    /// `{memory: 2Gi}`. New revision.
     pub resources: Resources,
     /// On which nodes the storage nodes run.
     pub scheduling: Scheduling,
-    /// Laid over the pod template of the storage nodes, whose container is `storage`. New revision.
+    /// Laid over the pod template of the storage nodes, whose container is `storage`: `{metadata, spec}`, without labels of the
+    /// operator's own. New revision.
     pub pod_template: PodTemplateOverlay,
 }
 
@@ -129,8 +131,8 @@ pub struct Retention {
     #[schemars(extend("x-kubernetes-validations" = duration_between("storage.retention.maxAge", "0s", "876000h")))]
     pub max_age: DurationText,
     /// Part of the file system that messages may come to, in percent. Their own bytes count; on disk they may take twice as
-    /// much for a while, so that more than 37 acts like 37 on volumes above 1.3Gi. Without `volume` it says nothing. Default
-    /// 0, which is no bound; at most 100. Live.
+    /// much for a while, so that more than 37 acts like 37 on volumes above 1.3Gi. With `medium: Memory` it says
+    /// nothing. Default 0, which is no bound; at most 100. Live.
     #[schemars(range(min = 0, max = 100))]
     pub max_bytes_percent: u8,
 }

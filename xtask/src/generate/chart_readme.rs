@@ -12,14 +12,14 @@ const HEAD: &str = "\
 Installs the operator that turns `MqttCluster` resources into MQTT endpoints, and the definition of that resource.
 
 **Listeners are open.** This release has neither TLS nor authentication: whoever reaches a listener may publish and
-subscribe to everything. The Service of a cluster is a `ClusterIP` unless its resource says otherwise.
+subscribe to everything that `spec.authorization` allows everyone, which is everything by default. The Service of a cluster is a `ClusterIP` unless its resource says otherwise.
 
 ```
 helm install freshet charts/freshet --namespace freshet-system --create-namespace
 ```
 
-It needs Kubernetes 1.31 or later. Upgrading the chart replaces the operator; brokers are replaced only when the images
-that the chart names for them change, and a cluster that names its own images keeps them. `helm uninstall` removes the operator and nothing else: the definition is kept,
+It needs Kubernetes 1.31 or later. Upgrading the chart replaces the operator and moves no client: clusters keep the images
+that they run with until they ask for others. `helm uninstall` removes the operator and nothing else: the definition is kept,
 and clusters go on serving until their `MqttCluster` is deleted. How to operate it: [docs/operations.md](../../docs/operations.md).
 
 ## Values

@@ -72,19 +72,12 @@ fn add_rows(schema: &Value, path: &str, inherited: Option<&str>, rows: &mut Vec<
         let Some(effect) = effect else {
             bail!("`spec.{path}` does not say when a change takes effect");
         };
-        let cells = [
-            format!("`{path}`"),
-            type_of(schema),
-            default_of(schema),
-            effect.to_owned(),
-            description,
-        ];
-        rows.push(format!(
-            "| {} |\n",
-            cells.map(|cell| cell.replace('|', "\\|")).join(" | ")
-        ));
+        rows.push(row(path, &type_of(schema), &default_of(schema), effect, &description));
         return Ok(());
     };
+    if !path.is_empty() {
+        rows.push(row(path, "group", "-", effect.unwrap_or("-"), &description));
+    }
     for (name, field) in &fields {
         let below = match (path, is_list) {
             ("", _) => name.clone(),
@@ -94,6 +87,11 @@ fn add_rows(schema: &Value, path: &str, inherited: Option<&str>, rows: &mut Vec<
         add_rows(field, &below, effect, rows)?;
     }
     Ok(())
+}
+
+fn row(path: &str, type_name: &str, default: &str, effect: &str, description: &str) -> String {
+    let cells = [&format!("`{path}`"), type_name, default, effect, description];
+    format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
 }
 
 fn description_of(schema: &Value) -> String {
@@ -157,6 +155,7 @@ mod tests {
         }}})))
         .unwrap()
         .content;
+        assert!(table.contains("| `proxy` | group | - | new revision | Proxies. New revision. |"), "{table}");
         assert!(
             table.contains("| `proxy.replicas` | integer | `2` | live | How many. Live. |"),
             "{table}"
