@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use freshet_bench_load::raise_file_limit;
 use freshet_e2e::condition::{Observed, await_condition};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::broker::{Broker, DEADLINE};
 use crate::client::Client;
-use crate::device::{Device, Outcome, Report, SETTINGS, Seen, Watcher, outcome_of};
+use crate::device::{Device, Outcome, Report, SETTINGS, Watching, outcome_of};
 use crate::stage::{metric, proxies};
 
 /// Between the first connections of two devices.
@@ -24,7 +24,7 @@ const EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Devices {
     ends: Arc<AtomicBool>,
     devices: JoinSet<Result<Report>>,
-    watcher: JoinHandle<Result<Seen>>,
+    watching: Watching,
     count: usize,
 }
 
@@ -36,8 +36,7 @@ impl Devices {
         ensure!(!owner.publish(SETTINGS, b"retained", true).await?.is_error());
         drop(owner);
         let ends = Arc::new(AtomicBool::new(false));
-        let watcher = Watcher::subscribed(address).await?;
-        let watcher = tokio::spawn(watcher.run(Arc::clone(&ends)));
+        let watching = Watching::begin(address).await?;
         let mut devices = JoinSet::new();
         let mut ticks = tokio::time::interval(APART);
         for number in 0..count {
@@ -52,7 +51,7 @@ impl Devices {
         let begun = Self {
             ends,
             devices,
-            watcher,
+            watching,
             count: usize::from(count),
         };
         begun.all_there(broker).await?;
@@ -68,7 +67,7 @@ impl Devices {
     /// Asks all to end, and says what became of their messages.
     pub(crate) async fn end(self) -> Result<Outcome> {
         self.ends.store(true, Ordering::Relaxed);
-        outcome_of(self.devices, self.watcher).await
+        outcome_of(self.devices, self.watching).await
     }
 }
 

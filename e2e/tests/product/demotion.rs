@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::broker::{Broker, DEADLINE, with_broker};
 use crate::client::Client;
-use crate::device::{Device, Watcher};
+use crate::device::{Device, Watching};
 use crate::moves::{await_clients, ensure_all_arrived};
 
 const PROXIES: &str = "freshet.dev/cluster=mqtt,app.kubernetes.io/component=proxy";
@@ -69,8 +69,7 @@ async fn a_proxy_that_has_handed_over_waits_and_serves_again_as_the_process_that
         let address = broker.address().await?;
         broker.await_all_reached(3).await?;
         let ends = Arc::new(AtomicBool::new(false));
-        let watcher = Watcher::subscribed(address).await?;
-        let watcher = tokio::spawn(watcher.run(Arc::clone(&ends)));
+        let watching = Watching::begin(address).await?;
         let mut devices = JoinSet::new();
         for number in 0..DEVICES {
             devices.spawn(Device::new(number).run(address, Arc::clone(&ends)));
@@ -127,7 +126,7 @@ async fn a_proxy_that_has_handed_over_waits_and_serves_again_as_the_process_that
         .await?;
         await_clients(broker, all + newcomers.len()).await?;
         ends.store(true, Ordering::Relaxed);
-        ensure_all_arrived(devices, watcher).await?;
+        ensure_all_arrived(devices, watching).await?;
         for newcomer in &mut newcomers {
             newcomer.ping().await?;
         }

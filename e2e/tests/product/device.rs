@@ -191,20 +191,39 @@ impl Device {
 
 /// Counts what arrives of all devices, once each by the rules of QoS 2.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+struct Seen {
     /// How often each message of each device has come.
-    pub(crate) by_device: BTreeMap<u16, BTreeMap<u16, u32>>,
+    by_device: BTreeMap<u16, BTreeMap<u16, u32>>,
     /// Wills that were published.
-    pub(crate) wills: u32,
+    wills: u32,
     /// Packet ids whose message was counted and not released.
     unreleased: BTreeSet<PacketId>,
 }
 
 /// A client with a session that lasts, subscribed to what all devices publish and to their wills.
-pub(crate) struct Watcher {
+struct Watcher {
     client: Client,
     address: SocketAddr,
     seen: Seen,
+}
+
+/// A watcher at work.
+pub(crate) struct Watching {
+    /// Devices are silent between two messages, or while storage is away: only when they have ended, silence is the end.
+    ends: Arc<AtomicBool>,
+    watcher: JoinHandle<Result<Seen>>,
+}
+
+impl Watching {
+    /// Has subscribed when it returns: whatever is published from then on arrives.
+    pub(crate) async fn begin(address: SocketAddr) -> Result<Self> {
+        let ends = Arc::new(AtomicBool::new(false));
+        let watcher = Watcher::subscribed(address).await?;
+        Ok(Self {
+            ends: Arc::clone(&ends),
+            watcher: tokio::spawn(watcher.run(ends)),
+        })
+    }
 }
 
 /// What the watcher has to answer.
@@ -215,8 +234,7 @@ enum Heard {
 }
 
 impl Watcher {
-    /// Has subscribed when it returns: whatever is published from then on arrives.
-    pub(crate) async fn subscribed(address: SocketAddr) -> Result<Self> {
+    async fn subscribed(address: SocketAddr) -> Result<Self> {
         let mut client = connect(address).await?.client;
         client.subscribe_with("devices/+", QoS::ExactlyOnce).await?;
         client.subscribe_with(WILLS, QoS::ExactlyOnce).await?;
@@ -228,7 +246,7 @@ impl Watcher {
     }
 
     /// Watches until it is to end and nothing has come for a while.
-    pub(crate) async fn run(mut self, ends: Arc<AtomicBool>) -> Result<Seen> {
+    async fn run(mut self, ends: Arc<AtomicBool>) -> Result<Seen> {
         loop {
             match tokio::time::timeout(QUIET, self.hear()).await {
                 Ok(Ok(())) => {}
@@ -350,15 +368,13 @@ pub(crate) struct Outcome {
 }
 
 /// Waits for devices that were asked to end, and compares what they did with what the watcher has seen.
-pub(crate) async fn outcome_of(
-    mut devices: JoinSet<Result<Report>>,
-    watcher: JoinHandle<Result<Seen>>,
-) -> Result<Outcome> {
+pub(crate) async fn outcome_of(mut devices: JoinSet<Result<Report>>, watching: Watching) -> Result<Outcome> {
     let mut reports = Vec::new();
     while let Some(report) = devices.join_next().await {
         reports.push(report??);
     }
-    let seen = watcher.await??;
+    watching.ends.store(true, Ordering::Relaxed);
+    let seen = watching.watcher.await??;
     let (mut lost, mut doubled) = (Vec::new(), Vec::new());
     for Report {
         number, acknowledged, ..

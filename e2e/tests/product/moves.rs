@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use freshet_e2e::condition::{Observed, await_condition};
 use serde_json::{Value, json};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::broker::{Broker, DEADLINE, with_broker, with_broker_alone};
 use crate::client::Client;
-use crate::device::{Device, Report, Seen, Watcher, outcome_of};
+use crate::device::{Device, Report, Watching, outcome_of};
 
 /// Clients of a scale-in; half of them publish with QoS 1, half with QoS 2.
 const DEVICES: u16 = 200;
@@ -76,8 +76,7 @@ pub(crate) async fn while_devices_publish(
 ) -> Result<()> {
     let address = broker.address().await?;
     let ends = Arc::new(AtomicBool::new(false));
-    let watcher = Watcher::subscribed(address).await?;
-    let watcher = tokio::spawn(watcher.run(Arc::clone(&ends)));
+    let watching = Watching::begin(address).await?;
     let mut devices = JoinSet::new();
     for number in first..first + DEVICES {
         devices.spawn(Device::new(number).run(address, Arc::clone(&ends)));
@@ -86,7 +85,7 @@ pub(crate) async fn while_devices_publish(
     act().await?;
     await_clients(broker, usize::from(DEVICES) + 1).await?;
     ends.store(true, Ordering::Relaxed);
-    ensure_all_arrived(devices, watcher).await
+    ensure_all_arrived(devices, watching).await
 }
 
 #[tokio::test]
@@ -98,11 +97,8 @@ async fn a_scale_in_from_four_to_two_loses_nothing_and_interrupts_nobody_twice()
 }
 
 /// Waits for devices that were asked to end: all that they had acknowledged has arrived, some were moved, and none twice.
-pub(crate) async fn ensure_all_arrived(
-    devices: JoinSet<Result<Report>>,
-    watcher: JoinHandle<Result<Seen>>,
-) -> Result<()> {
-    let outcome = outcome_of(devices, watcher).await?;
+pub(crate) async fn ensure_all_arrived(devices: JoinSet<Result<Report>>, watching: Watching) -> Result<()> {
+    let outcome = outcome_of(devices, watching).await?;
     let mut moved = 0;
     for report in &outcome.reports {
         ensure!(

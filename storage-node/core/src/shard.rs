@@ -415,6 +415,7 @@ impl<L: CommitLog> Shard<L> {
             ..
         } = &self.state;
         self.sessions.bytes()
+            + self.peers.left_bytes()
             + self.recovery.bytes()
             + sessions.bytes()
             + wills.bytes()

@@ -201,7 +201,13 @@ impl<L: CommitLog> Shard<L> {
                 self.end_connection(at, End::Detached(reason), turn);
             }
             None => {
-                self.peers.confirm_superseded(key, epoch);
+                if let Some(left) = self.peers.confirm_superseded(key, epoch) {
+                    if let Some(peer) = self.peers.get_mut(key) {
+                        peer.mourned.insert(epoch);
+                    }
+                    // Nobody knows any more whether the newer connection began with Clean Start.
+                    self.decide_will(*left, End::Detached(reason), Some(false), turn);
+                }
                 self.end_unnamed(client_id, epoch, session_expiry_interval_s, turn);
                 // The lease of the proxy's former incarnation had ended in between.
                 if reason == DetachReason::ByClient && self.will_of(client_id).is_some_and(|row| row.epoch == epoch) {
@@ -260,6 +266,15 @@ impl<L: CommitLog> Shard<L> {
                 None => self.may_register(&client_id, will.as_ref(), turn),
             };
             if !wins || epoch.term > self.term {
+                // Its client has connected elsewhere since. The proxy says, now or when it has ended it, how it ended.
+                let left = |will| {
+                    Box::new(LeftWill {
+                        client_id: Bytes::copy_from_slice(&client_id),
+                        epoch,
+                        will,
+                        session_expiry_s: session_expiry_interval_s,
+                    })
+                };
                 turn.answer(
                     key,
                     Answer::TakeOver {
@@ -273,15 +288,9 @@ impl<L: CommitLog> Shard<L> {
                     Superseded {
                         client_id: Bytes::copy_from_slice(&client_id),
                         request: None,
+                        left: will.filter(|_| present.is_some() && !is_mourned).map(left),
                     },
                 );
-                // Its client has connected elsewhere since.
-                if let Some(will) = will.filter(|w| present.is_some() && w.delay_interval_s == 0 && !is_mourned) {
-                    if let Some(peer) = self.peers.get_mut(key) {
-                        peer.mourned.insert(epoch);
-                    }
-                    self.send_will(will, turn);
-                }
                 continue;
             }
             if is_mourned {
@@ -347,20 +356,22 @@ impl<L: CommitLog> Shard<L> {
             let Some(old) = self.sessions.get(at).map(|c| &c.held) else {
                 return;
             };
-            let superseded = Superseded {
-                client_id: client_id.clone(),
-                request: old.request,
-            };
-            let session_expiry_s = old.session_expiry_interval_s;
-            self.peers.supersede(old_peer, old_epoch, superseded);
-            if let Some(will) = self.sessions.take_will(at) {
-                let left = LeftWill {
+            let (request, session_expiry_s) = (old.request, old.session_expiry_interval_s);
+            let left = self.sessions.take_will(at).map(|will| {
+                Box::new(LeftWill {
                     client_id: client_id.clone(),
                     epoch: old_epoch,
                     will: *will,
                     session_expiry_s,
-                };
-                self.decide_will(left, End::Detached(DetachReason::TakenOver), Some(false), turn);
+                })
+            });
+            let superseded = Superseded {
+                client_id: client_id.clone(),
+                request,
+                left,
+            };
+            if let Some(left) = self.peers.supersede(old_peer, old_epoch, superseded) {
+                self.decide_will(*left, End::ProxyLost, Some(false), turn);
             }
         }
         if self.sessions.get(at).is_some_and(Client::is_asked_to_end) {
@@ -398,6 +409,7 @@ impl<L: CommitLog> Shard<L> {
                 Superseded {
                     client_id: client_id.clone(),
                     request,
+                    left: None,
                 },
             );
         }

@@ -12,7 +12,7 @@ const REMOVED_PER_TICK: usize = 4_096;
 impl<L: CommitLog> Shard<L> {
     /// The lease of a proxy has ended.
     pub(crate) fn depart(&mut self, key: PeerKey, turn: &mut Turn<'_>) {
-        self.peers.forget_superseded(key);
+        self.counters.wills_dropped_total += self.peers.forget_superseded(key);
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.ring.release(&mut self.released);
         peer.gone = true;

@@ -13,6 +13,7 @@ use super::publisher::Publisher;
 use super::reads::Read;
 use super::ring::Ring;
 use super::until_heard::UntilHeard;
+use super::wills::LeftWill;
 use crate::hash::NumberMap;
 use crate::incarnations::PeerKey;
 
@@ -21,6 +22,16 @@ use crate::incarnations::PeerKey;
 pub(crate) struct Superseded {
     pub(crate) client_id: Bytes,
     pub(crate) request: Option<RequestId>,
+    /// Its will, until the proxy says how the connection ended.
+    pub(super) left: Option<Box<LeftWill>>,
+}
+
+impl Superseded {
+    fn left_bytes(&self) -> u64 {
+        self.left
+            .as_ref()
+            .map_or(0, |left| left.will.message.charged_bytes() as u64)
+    }
 }
 
 /// One proxy at one shard.
@@ -89,6 +100,8 @@ impl Peer {
 pub(crate) struct Peers {
     slots: Vec<Option<Box<Peer>>>,
     superseded_sessions: u64,
+    /// Bytes charged for wills of connections that went elsewhere.
+    left_bytes: u64,
 }
 
 impl Peers {
@@ -148,26 +161,38 @@ impl Peers {
         self.slots.iter_mut().flatten().map(|p| &mut **p).filter(|p| !p.gone)
     }
 
-    /// Remembers a connection that ended without its proxy having confirmed it.
-    pub(crate) fn supersede(&mut self, key: PeerKey, epoch: SessionEpoch, superseded: Superseded) {
-        let Some(peer) = self.get_mut(key) else { return };
+    /// Remembers a connection that ended without its proxy having confirmed it. Returns its will when no proxy is left that
+    /// could say how.
+    pub(super) fn supersede(
+        &mut self,
+        key: PeerKey,
+        epoch: SessionEpoch,
+        superseded: Superseded,
+    ) -> Option<Box<LeftWill>> {
+        let Some(peer) = self.get_mut(key) else {
+            return superseded.left;
+        };
         if let Some(request) = superseded.request {
             peer.superseded_requests.insert(request, epoch);
         }
-        if peer.superseded.insert(epoch, superseded).is_none() {
-            self.superseded_sessions += 1;
-        }
+        let left_bytes = superseded.left_bytes();
+        let former = peer.superseded.insert(epoch, superseded);
+        self.superseded_sessions += u64::from(former.is_none());
+        self.left_bytes = self.left_bytes + left_bytes - former.map_or(0, |former| former.left_bytes());
+        None
     }
 
-    /// The proxy has confirmed the end of a connection, or never knew that it had begun.
-    pub(crate) fn confirm_superseded(&mut self, key: PeerKey, epoch: SessionEpoch) {
-        let Some(peer) = self.get_mut(key) else { return };
-        if let Some(superseded) = peer.superseded.remove(&epoch) {
-            if let Some(request) = superseded.request {
-                peer.superseded_requests.remove(&request);
-            }
-            self.superseded_sessions -= 1;
+    /// The proxy has confirmed the end of a connection, or never knew that it had begun. Returns its will if that has not
+    /// been decided on.
+    pub(super) fn confirm_superseded(&mut self, key: PeerKey, epoch: SessionEpoch) -> Option<Box<LeftWill>> {
+        let peer = self.get_mut(key)?;
+        let superseded = peer.superseded.remove(&epoch)?;
+        if let Some(request) = superseded.request {
+            peer.superseded_requests.remove(&request);
         }
+        self.superseded_sessions -= 1;
+        self.left_bytes -= superseded.left_bytes();
+        superseded.left
     }
 
     /// The epoch of a connection that went elsewhere, by the attach it answers.
@@ -175,17 +200,26 @@ impl Peers {
         self.get_mut(key)?.superseded_requests.get(&request).copied()
     }
 
-    /// The proxy will confirm nothing any more.
-    pub(crate) fn forget_superseded(&mut self, key: PeerKey) {
-        if let Some(peer) = self.any_mut(key) {
-            let count = std::mem::take(&mut peer.superseded).len() as u64;
-            peer.superseded_requests.clear();
-            self.superseded_sessions -= count;
-        }
+    /// The proxy will confirm nothing any more. Returns how many wills go with that: their clients are connected elsewhere.
+    pub(crate) fn forget_superseded(&mut self, key: PeerKey) -> u64 {
+        let Some(peer) = self.any_mut(key) else { return 0 };
+        let superseded = std::mem::take(&mut peer.superseded);
+        peer.superseded_requests.clear();
+        self.superseded_sessions -= superseded.len() as u64;
+        self.left_bytes -= superseded.values().map(Superseded::left_bytes).sum::<u64>();
+        superseded
+            .values()
+            .filter(|superseded| superseded.left.is_some())
+            .count() as u64
     }
 
     /// Connections whose end was not confirmed, over all proxies.
     pub(crate) fn superseded_sessions(&self) -> u64 {
         self.superseded_sessions
+    }
+
+    /// Bytes charged for their wills.
+    pub(crate) fn left_bytes(&self) -> u64 {
+        self.left_bytes
     }
 }

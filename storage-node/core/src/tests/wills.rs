@@ -268,8 +268,8 @@ fn a_disconnect_after_the_lease_had_ended_still_deletes_the_will() {
     assert_eq!(published(&mut w), 0);
 }
 
-#[test]
-fn a_connection_that_lost_its_client_before_it_was_named_is_mourned_at_once() {
+/// A client that has connected by B when A names an earlier connection of it.
+fn named_late() -> (World, SessionEpoch) {
     let mut w = world();
     w.attach(A);
     w.attach(B);
@@ -280,7 +280,48 @@ fn a_connection_that_lost_its_client_before_it_was_named_is_mourned_at_once() {
         counter: 1,
     };
     w.operate(A, named(epoch));
-    assert_eq!(published(&mut w), 1);
+    assert_eq!(published(&mut w), 0, "not before it is known how it ended");
+    (w, epoch)
+}
+
+#[test]
+fn a_connection_that_is_named_late_is_mourned_by_how_it_ended() {
+    let ends = [
+        (DetachReason::TakenOver, 1),
+        (DetachReason::WillDue, 1),
+        (DetachReason::Moved, 0),
+        (DetachReason::ByClient, 0),
+    ];
+    for (reason, wills) in ends {
+        let (mut w, epoch) = named_late();
+        w.detach_session(A, "c", epoch, reason);
+        assert_eq!(published(&mut w), wills, "{reason:?}");
+        // Its proxy does not know that this was heard.
+        w.lose_link(A);
+        w.attach(A);
+        w.operate(A, named(epoch));
+        w.detach_session(A, "c", epoch, reason);
+        w.pass_ms_with(60_000, &[A, B]);
+        assert_eq!(published(&mut w), 0, "{reason:?}, again");
+    }
+}
+
+#[test]
+fn a_connection_that_is_named_late_by_a_proxy_that_is_lost_is_not_mourned() {
+    let (mut w, _) = named_late();
+    let bytes = |w: &World| {
+        w.core
+            .stats()
+            .shards
+            .iter()
+            .map(|s| s.gauges.session_bytes)
+            .sum::<u64>()
+    };
+    let with_will = bytes(&w);
+    w.pass_ms_with(60_000, &[B]);
+    assert_eq!(published(&mut w), 0);
+    assert_eq!(w.core.stats().shards[0].counters.wills_dropped_total, 1);
+    assert!(bytes(&w) < with_will);
 }
 
 #[test]
@@ -440,6 +481,12 @@ fn of_two_proxies_that_name_a_client_the_will_of_the_older_is_published() {
             },
         );
     }
+    let older = SessionEpoch {
+        term: Term(50),
+        counter: 1,
+    };
+    assert_eq!(published(&mut w), 0);
+    w.detach_session(A, "c", older, DetachReason::TakenOver);
     assert_eq!(published(&mut w), 1);
 }
 
