@@ -60,6 +60,8 @@ pub(crate) struct Client {
     /// Bytes to be carried to the server.
     pub(crate) outgoing: Vec<u8>,
     unread: Vec<u8>,
+    /// The world's time when the server wrote the first of them.
+    unread_written_ms: u64,
     owed: VecDeque<Owed>,
     // As a publisher.
     exchanges: Vec<Exchange>,
@@ -141,6 +143,7 @@ impl Client {
             is_connected: false,
             outgoing: Vec::new(),
             unread: Vec::new(),
+            unread_written_ms: 0,
             owed: VecDeque::new(),
             exchanges: memory.exchanges,
             strays: Vec::new(),

@@ -159,7 +159,8 @@ pub(crate) struct Ping {
 pub(crate) struct Delivery {
     pub(crate) connection: usize,
     pub(crate) at: At,
-    pub(crate) ms: u64,
+    /// The world's time when the server wrote it: its client may have read it much later.
+    pub(crate) written_ms: u64,
     pub(crate) topic: String,
     /// None: the payload was empty.
     pub(crate) message: Option<usize>,
@@ -270,6 +271,12 @@ impl History {
     /// soon after: the publications of others may not have waited for it.
     pub(crate) fn came_late(&self, proxy: usize, from: At, to: At) -> bool {
         self.was_away(|b| b == Broken::StorageRestarted, proxy, from, to)
+    }
+
+    /// Whether storage lost its memory between `from` and `to` while a proxy could not be reached: that names what it had
+    /// before, whatever has become of it elsewhere.
+    pub(crate) fn forgot_without(&self, proxy: usize, from: At, to: At) -> bool {
+        self.was_away(|b| b == Broken::Storage, proxy, from, to)
     }
 
     /// Whether a connection began and ended, as its proxy knows, while that could not reach storage.

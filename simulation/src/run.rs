@@ -87,3 +87,6 @@ fn live(world: &mut World, sequence: &Sequence) -> Result<(), Violation> {
     model::judge(&world.history)?;
     world.empty()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,11 +11,14 @@ use crate::violation::Violation;
 const IDS_OF_A_CONNECTION: u16 = 200;
 
 impl Client {
-    /// Takes bytes of the server.
+    /// Takes bytes that the server wrote at `written_ms`.
     ///
     /// # Errors
     /// The server has said what it may not.
-    pub(crate) fn receive(&mut self, bytes: &[u8], history: &mut History) -> Result<(), Violation> {
+    pub(crate) fn receive(&mut self, bytes: &[u8], written_ms: u64, history: &mut History) -> Result<(), Violation> {
+        if self.unread.is_empty() {
+            self.unread_written_ms = written_ms;
+        }
         self.unread.extend_from_slice(bytes);
         let unread = std::mem::take(&mut self.unread);
         let mut taken = 0;
@@ -38,6 +41,7 @@ impl Client {
             };
             self.take(&packet, history)?;
             taken += packet_bytes as usize;
+            self.unread_written_ms = written_ms;
         }
         self.unread = unread.get(taken..).unwrap_or_default().to_vec();
         Ok(())

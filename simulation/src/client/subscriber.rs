@@ -74,7 +74,7 @@ impl Client {
         history.deliveries.push(Delivery {
             connection: self.connection,
             at,
-            ms: history.now_ms,
+            written_ms: self.unread_written_ms,
             topic,
             message,
             qos: publish.qos,

@@ -65,13 +65,17 @@ fn has_the_session_that_it_is_told(history: &History, connection: &Connection) -
         let since = earlier.last().map_or(connection.opened, |last| last.opened);
         let is_asked_again = history.has_broken(|b| b == (Broken::Lease { proxy }), connection.opened, accepted.at)
             || history.has_broken(|b| b == Broken::StorageRestarted, since, accepted.at);
+        // Storage that began without memory is told of a session that had ended by a proxy that could not be told.
+        let is_named_again = earlier
+            .iter()
+            .any(|c| outlives(c) && history.forgot_without(c.proxy, since, accepted.at));
         if let Some(last) = earlier.last().filter(|_| is_last_known && !history.has_any_broken())
             && last.all_read.is_some_and(|at| at < connection.opened)
             && connection.opened_ms > last.all_read_ms + u64::from(last.expiry_s) * 1_000 + EXPIRY_SLACK_MS
         {
             return Err((rule, format!("it had expired: {last:?}")));
         }
-        if !can_be && !is_asked_again {
+        if !can_be && !is_asked_again && !is_named_again {
             return Err((rule, "none was to outlive its connection".to_owned()));
         }
         return Ok(());

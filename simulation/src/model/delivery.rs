@@ -204,8 +204,9 @@ fn keeps_its_expiry(history: &History, number: usize, delivery: &Delivery) -> Re
         return Ok(());
     };
     let expected = message.expiry_s.filter(|_| to.version.has_properties());
-    // It may have been written at any time since it was published, and each place may round.
-    let passed_s = delivery.ms.saturating_sub(message.sent_ms).div_ceil(1_000) + 1;
+    let passed_ms = delivery.written_ms.saturating_sub(message.sent_ms);
+    // Each place may round.
+    let passed_s = passed_ms.div_ceil(1_000) + 1;
     let holds = match (expected, delivery.expiry_s) {
         (None, None) => true,
         // It may have been sent again on a connection whose version has no properties.
@@ -216,10 +217,8 @@ fn keeps_its_expiry(history: &History, number: usize, delivery: &Delivery) -> Re
             (left > 0 || may_be_over) && left <= whole && u64::from(left) + passed_s >= u64::from(whole) && {
                 // What is held on its way to storage, or sent again, begins to age later.
                 let may_be_younger = message.attempts > 1 || message.is_will || history.has_any_broken();
-                // It may lie in the client's socket for as long as that does not read.
-                let accepted_ms = to.accepted.map_or(0, |accepted| accepted.ms);
-                let aged_s = accepted_ms.saturating_sub(message.sent_ms) / 1_000;
-                may_be_younger || u64::from(left) + aged_s <= u64::from(whole) + 1
+                let aged_s = passed_ms / 1_000;
+                may_be_younger || left == 0 || u64::from(left) + aged_s <= u64::from(whole) + 1
             }
         }
         _ => false,

@@ -43,7 +43,7 @@ fn nothing_that_was_replaced_is_sent(history: &History) -> Result<(), Violation>
             continue;
         };
         let session = history.session_of(delivery.connection);
-        let Some(session) = session.filter(|_| !is_of_unknown(history, delivery)) else {
+        let Some(session) = session.filter(|_| !is_of_unknown(history, delivery.connection)) else {
             continue;
         };
         // It may have come live.
@@ -89,7 +89,7 @@ fn reads<'h>(history: &'h History, connection: usize, topic: &'h str, until: At)
 fn nothing_older_follows_something_newer(history: &History) -> Result<(), Violation> {
     let forgotten = |b| matches!(b, Broken::Storage | Broken::StorageRestarted | Broken::Lease { .. });
     for (at, delivery) in history.deliveries.iter().enumerate() {
-        if delivery.dup || is_of_unknown(history, delivery) || is_known_to_the_session(history, at) {
+        if delivery.dup || is_of_unknown(history, delivery.connection) || is_known_to_the_session(history, at) {
             continue;
         }
         let Some((number, message)) = message_of(history, delivery) else {
@@ -126,9 +126,9 @@ fn nothing_older_follows_something_newer(history: &History) -> Result<(), Violat
     Ok(())
 }
 
-/// Whether nobody knows what the session of a delivery was subscribed to.
-fn is_of_unknown(history: &History, delivery: &Delivery) -> bool {
-    let session = history.session_of(delivery.connection);
+/// Whether nobody knows what the session of a connection was subscribed to.
+fn is_of_unknown(history: &History, connection: usize) -> bool {
+    let session = history.session_of(connection);
     let session = session.and_then(|session| history.sessions.get(session));
     session.is_some_and(|session| session.is_unknown)
 }
@@ -167,7 +167,7 @@ fn what_is_retained_is_sent(history: &History) -> Result<(), Violation> {
         };
         let wanted = match options.retain_handling {
             RetainHandling::Send => true,
-            RetainHandling::SendIfNew => is_new(),
+            RetainHandling::SendIfNew => is_new() && !is_of_unknown(history, request.connection),
             RetainHandling::DoNotSend => false,
         };
         // Another request for the same filter may have ended this one's reading.

@@ -161,7 +161,10 @@ impl World {
         {
             proxy.is_cut = false;
             proxy.is_frozen = false;
-            self.history.broke(Broken::StreamsMended { proxy: number });
+            // Without streams they work when it has attached.
+            if proxy.streams.is_some() {
+                self.history.broke(Broken::StreamsMended { proxy: number });
+            }
         }
     }
 

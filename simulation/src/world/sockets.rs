@@ -1,5 +1,7 @@
 //! The connections between clients and workers: bytes on their way, and how either side ends them.
 
+use std::collections::VecDeque;
+
 use freshet_proxy_core::worker::{ConnectionToken, PeerClose, Received};
 
 use super::{Channel, World};
@@ -21,7 +23,7 @@ pub(super) struct Socket {
     to_server: Vec<u8>,
     /// The client has ended the connection behind these bytes.
     client_end: Option<PeerClose>,
-    to_client: Vec<u8>,
+    to_client: Written,
     /// The server has ended the connection behind these bytes.
     server_end: Option<How>,
     /// The worker has something to write.
@@ -30,6 +32,39 @@ pub(super) struct Socket {
     pub(super) is_paused: bool,
     /// The client does not read.
     pub(super) is_deaf: bool,
+}
+
+/// Bytes of a worker that the client has not read, in parts that were written at one time.
+#[derive(Default)]
+struct Written {
+    /// With the world's time then, ms.
+    parts: VecDeque<(u64, Vec<u8>)>,
+}
+
+impl Written {
+    fn len(&self) -> usize {
+        self.parts.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    fn push(&mut self, now_ms: u64, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.parts.push_back((now_ms, bytes));
+        }
+    }
+
+    /// Takes up to `count` bytes of the first part.
+    fn take(&mut self, count: usize) -> Option<(u64, Vec<u8>)> {
+        let (written_ms, mut bytes) = self.parts.pop_front()?;
+        let rest = bytes.split_off(count.min(bytes.len()));
+        if !rest.is_empty() {
+            self.parts.push_front((written_ms, rest));
+        }
+        Some((written_ms, bytes))
+    }
 }
 
 impl Socket {
@@ -42,7 +77,7 @@ impl Socket {
             is_at_client: true,
             to_server: Vec::new(),
             client_end: None,
-            to_client: Vec::new(),
+            to_client: Written::default(),
             server_end: None,
             is_dirty: false,
             is_paused: false,
@@ -128,7 +163,8 @@ impl World {
             0 => self.random.below(offered + 1),
             _ => offered,
         };
-        socket.to_client.extend(output.slices().flatten().take(count));
+        let taken = output.slices().flatten().take(count).copied().collect();
+        socket.to_client.push(self.history.now_ms, taken);
         seat.worker.written(token, count, self.now, &mut seat.actions);
         // A socket that took less takes more later; one that took all may be offered more.
         socket.is_dirty = offered > 0;
@@ -149,8 +185,13 @@ impl World {
             0 => 1 + self.random.below(socket.to_client.len()),
             _ => socket.to_client.len(),
         };
-        let bytes: Vec<u8> = socket.to_client.drain(..count).collect();
-        self.clients[connection].receive(&bytes, &mut self.history)?;
+        let mut left = count;
+        while left > 0
+            && let Some((written_ms, bytes)) = socket.to_client.take(left)
+        {
+            left -= bytes.len();
+            self.clients[connection].receive(&bytes, written_ms, &mut self.history)?;
+        }
         self.carry(connection);
         Ok(())
     }
@@ -163,7 +204,8 @@ impl World {
         loop {
             let output = seat.worker.pending_output(token, OFFERED_BYTES, self.now);
             let offered = output.len();
-            socket.to_client.extend(output.slices().flatten());
+            let taken = output.slices().flatten().copied().collect();
+            socket.to_client.push(self.history.now_ms, taken);
             seat.worker.written(token, offered, self.now, &mut seat.actions);
             if offered == 0 {
                 break;
@@ -196,7 +238,7 @@ impl World {
         } else {
             PeerClose::EndOfStream
         });
-        socket.to_client.clear();
+        socket.to_client = Written::default();
         self.history.ended(connection, how);
         self.forget_sockets();
     }

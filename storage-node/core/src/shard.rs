@@ -71,6 +71,8 @@ pub(crate) struct Shard<L> {
     log: L,
     /// Term in which the log began: nothing of earlier ones is remembered.
     remembers_from: Term,
+    /// Leaders before this one may have routed what came to this log.
+    was_led: bool,
     /// Publications up to here were routed by earlier leaders, if at all.
     routed_behind: Position,
     /// Of these, publications that came again and were routed by this one.
@@ -137,6 +139,7 @@ impl<L: CommitLog> Shard<L> {
             term,
             log,
             remembers_from: began_in.unwrap_or(term),
+            was_led: began_in.is_some(),
             routed_behind: state.applied,
             rerouted: BTreeSet::new(),
             proposed,
@@ -216,6 +219,7 @@ impl<L: CommitLog> Shard<L> {
     /// Goes on in a higher term with what the log knows, and forgets what proxies name again.
     pub(crate) fn restart(&mut self, term: Term, turn: &mut Turn<'_>) {
         let hash = KeyedHash::new(turn.settings.hash_seed);
+        self.was_led |= !self.is_holding();
         self.term = term;
         self.last_epoch = 0;
         self.peers = Peers::default();

@@ -26,7 +26,7 @@ pub(crate) use self::queues::{
 };
 pub(crate) use self::retained::{ReadEnd, RetainedSet};
 pub use self::rows::RowError;
-pub(crate) use self::sessions::{Stored, StoredSessions, Trims};
+pub(crate) use self::sessions::{SessionCost, Stored, StoredSessions, Trims};
 pub(crate) use self::wills::{OnReturn, WillRow, Wills};
 use crate::hash::KeyedHash;
 use crate::log::{Command, ENTRY_VERSION, Entry, KnownBy, Publish};

@@ -129,7 +129,8 @@ pub struct ShardCounters {
     pub overrun_messages_total: u64,
     /// Proxies that named their interest after publications had been routed without it.
     pub interest_late_total: u64,
-    /// Sessions that outlive their connection and were named behind the hold by a proxy, unknown to storage: they ended.
+    /// Sessions that outlive their connection and were named by a proxy, unknown to storage, after publications had been
+    /// routed without them: they ended.
     pub sessions_late_total: u64,
     /// Times a proxy fell silent, so that publishers no longer waited for it.
     pub silences_total: u64,

@@ -16,24 +16,29 @@ impl Connection {
     /// Takes an UNSUBSCRIBE. What was queued before may still be sent (MQTT 5.0, 3.10.4).
     pub(super) fn on_unsubscribe(&mut self, packet: &Unsubscribe<'_>, cx: &mut Context<'_>) -> Result<(), Ending> {
         let mut codes = Vec::with_capacity(packet.filters.len());
-        let mut gone = Vec::new();
+        let (mut gone, mut unconfirmed) = (Vec::new(), Vec::new());
         for topic_filter in packet.filters.iter() {
-            let code = self.remove_subscription(topic_filter, cx)?;
-            if code == ReasonCode::Success {
-                gone.push(name_of(topic_filter));
-            }
-            codes.push(code);
+            let Some(key) = subscription_to(topic_filter, cx) else {
+                codes.push(ReasonCode::NoSubscriptionExisted);
+                continue;
+            };
+            let parts = self.drop_subscription(key, cx);
+            unconfirmed.extend(parts.into_iter().map(|part| (key, part)));
+            gone.push(name_of(topic_filter));
+            codes.push(ReasonCode::Success);
         }
         let packet_id = packet.packet_id;
-        let last = gone.pop();
-        let follows = last.is_none()
+        let follows = gone.is_empty()
             && self
                 .durable_mut()
                 .is_some_and(|durable| durable.follow(packet_id, &codes, cx.now));
         if follows {
             return Ok(());
         }
-        let (Some(last), Some(durable)) = (last, self.durable_mut()) else {
+        let Some(durable) = self.durable_mut().filter(|_| !gone.is_empty()) else {
+            for (_, part) in unconfirmed {
+                self.confirm(Some(part), cx)?;
+            }
             return self.send_unsuback(packet_id, &codes, cx);
         };
         // UNSUBACK waits for storage, or the next connection could have the subscription again.
@@ -43,31 +48,23 @@ impl Connection {
         for topic_filter in gone {
             durable.push(unsubscribe(topic_filter), None, cx.now);
         }
-        durable.push(unsubscribe(last), Some(Held::UnsubAck(packet_id, codes)), cx.now);
+        // So does SUBACK of what ends before it was kept: storage still has the subscription that it replaced.
+        for (key, part) in unconfirmed {
+            let suback = Some(part);
+            durable.wait(Held::SubAck { suback, key }, cx.now);
+        }
+        durable.wait(Held::UnsubAck(packet_id, codes), cx.now);
         self.schedule_update(cx);
         self.arm(cx);
         Ok(())
     }
 
-    fn remove_subscription(
-        &mut self,
-        topic_filter: TopicFilter<'_>,
-        cx: &mut Context<'_>,
-    ) -> Result<ReasonCode, Ending> {
+    /// Ends a subscription; returns the parts of SUBACKs that will not be confirmed any more.
+    fn drop_subscription(&mut self, key: FilterKey, cx: &mut Context<'_>) -> Vec<SubAckPart> {
         let slot = cx.token.slot();
-        let found = cx.shared.filters.find(name_of(topic_filter).as_bytes());
-        let found = found.filter(|key| cx.shared.filters.subscriber(*key, slot).is_some());
-        let Some(key) = found else {
-            return Ok(ReasonCode::NoSubscriptionExisted);
-        };
-        self.drop_subscription(key, cx)?;
-        Ok(ReasonCode::Success)
-    }
-
-    fn drop_subscription(&mut self, key: FilterKey, cx: &mut Context<'_>) -> Result<(), Ending> {
-        let slot = cx.token.slot();
+        let mut unconfirmed = Vec::new();
         let Some(session) = &mut self.cold.session else {
-            return Ok(());
+            return unconfirmed;
         };
         if let Some(durable) = &mut session.durable {
             for pull in durable.unsubscribe(key) {
@@ -93,16 +90,15 @@ impl Connection {
             if let Some(Request::Subscribe(request)) = cx.shared.requests.get_mut(id)
                 && request.key == key
             {
-                let suback = request.suback.take();
+                unconfirmed.extend(request.suback.take());
                 cx.shared.withdraw(id, cx.out);
                 self.close_request(id);
-                self.confirm(suback, cx)?;
             }
         }
         if let Some(released) = released {
             cx.shared.tell_left(key, released, cx.out);
         }
-        Ok(())
+        unconfirmed
     }
 
     /// There is no room for a subscription: SUBACK says so, and what was there before goes with it.
@@ -122,7 +118,9 @@ impl Connection {
             *code = ReasonCode::QuotaExceeded;
         }
         if part.is_new {
-            self.drop_subscription(key, cx)?;
+            for part in self.drop_subscription(key, cx) {
+                self.confirm(Some(part), cx)?;
+            }
         }
         self.confirm(Some(part), cx)
     }
@@ -158,4 +156,11 @@ impl Connection {
             }
         }
     }
+}
+
+/// The client's subscription to a filter.
+fn subscription_to(topic_filter: TopicFilter<'_>, cx: &Context<'_>) -> Option<FilterKey> {
+    let filters = &cx.shared.filters;
+    let key = filters.find(name_of(topic_filter).as_bytes())?;
+    filters.subscriber(key, cx.token.slot()).map(|_| key)
 }

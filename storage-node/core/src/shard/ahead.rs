@@ -12,7 +12,7 @@ use freshet_storage_contract::{Message, Position, QoS};
 use hashbrown::HashMap;
 
 use crate::log::{Command, KnownBy, Publish};
-use crate::state::{Queues, RetainedSet, State, StoredSessions, WillRow};
+use crate::state::{Queues, RetainedSet, SessionCost, State, StoredSessions, WillRow};
 use crate::usage::RetainedUsage;
 
 /// What expires by itself, one entry of each at a time.
@@ -74,6 +74,7 @@ struct SessionAhead {
     entries: u32,
     is_stored: bool,
     is_offline: bool,
+    /// To its row.
     added_bytes: u64,
 }
 
@@ -164,19 +165,19 @@ impl Ahead {
                 ..
             } => self.session(client_id, state, |before| {
                 let is_stored = *session_expiry_interval_s > 0 || before.is_stored && !clean_start;
-                let added_bytes = if is_stored && !before.is_stored {
+                let added = if is_stored && !before.is_stored {
                     StoredSessions::cost_of_new(client_id)
                 } else {
-                    0
+                    SessionCost::default()
                 };
-                (is_stored, false, added_bytes)
+                (is_stored, false, added)
             }),
             Command::RegisterSession { client_id, session, .. } => self.session(client_id, state, |before| {
-                let added_bytes = session
+                let added = session
                     .as_deref()
                     .filter(|_| !before.is_stored)
-                    .map_or(0, |session| StoredSessions::cost_of_stored(client_id, session));
-                (session.is_some() || before.is_stored, false, added_bytes)
+                    .map(|session| StoredSessions::cost_of_stored(client_id, session));
+                (session.is_some() || before.is_stored, false, added.unwrap_or_default())
             }),
             Command::DetachSession {
                 client_id,
@@ -184,10 +185,11 @@ impl Ahead {
                 ..
             } => self.session(client_id, state, |before| {
                 let is_stored = before.is_stored && *session_expiry_interval_s > 0;
-                (is_stored, is_stored, 0)
+                (is_stored, is_stored, SessionCost::default())
             }),
             Command::UpdateSession { client_id, changes, .. } => self.session(client_id, state, |before| {
-                (before.is_stored, before.is_offline, StoredSessions::cost_of(changes))
+                let added = state.sessions.cost_of(client_id, changes, before.entries == 0);
+                (before.is_stored, before.is_offline, added)
             }),
             Command::EnsureDurable {
                 session_shard,
@@ -250,7 +252,7 @@ impl Ahead {
         &mut self,
         client_id: &Bytes,
         state: &State,
-        becomes: impl FnOnce(SessionAhead) -> (bool, bool, u64),
+        becomes: impl FnOnce(SessionAhead) -> (bool, bool, SessionCost),
     ) -> Change {
         let entry = self.sessions.entry(client_id.clone()).or_insert_with(|| SessionAhead {
             entries: 0,
@@ -258,21 +260,21 @@ impl Ahead {
             is_offline: state.sessions.is_offline(client_id),
             added_bytes: 0,
         });
-        let (is_stored, is_offline, added_bytes) = becomes(*entry);
+        let (is_stored, is_offline, added) = becomes(*entry);
         let offline = i64::from(is_offline) - i64::from(entry.is_offline);
         *entry = SessionAhead {
             entries: entry.entries + 1,
             is_stored,
             is_offline,
-            added_bytes: entry.added_bytes + added_bytes,
+            added_bytes: entry.added_bytes + added.row,
         };
         Change {
             sums: Sums {
-                session_bytes: added_bytes,
+                session_bytes: added.whole(),
                 offline,
                 ..Sums::default()
             },
-            session: Some((client_id.clone(), added_bytes)),
+            session: Some((client_id.clone(), added.row)),
             ..Change::default()
         }
     }
@@ -307,7 +309,7 @@ impl Ahead {
         self.sessions.contains_key(client_id)
     }
 
-    /// Bytes that entries on their way may add to a session.
+    /// Bytes that entries on their way may add to the row of a session.
     pub(super) fn added_to_session(&self, client_id: &[u8]) -> u64 {
         self.sessions.get(client_id).map_or(0, |session| session.added_bytes)
     }

@@ -12,7 +12,7 @@ use crate::facts::LinkFault;
 use crate::incarnations::PeerKey;
 use crate::log::{Command, CommitLog};
 use crate::planted::planted;
-use crate::state::{Applied, StoredSessions};
+use crate::state::Applied;
 use crate::turn::Turn;
 
 /// Bytes that one session's subscriptions may bring it to: with its exchanges it still fits into one answer.
@@ -178,11 +178,13 @@ impl<L: CommitLog> Shard<L> {
         }
     }
 
-    /// Whether a session that a proxy names comes too late: storage does not know it and routes already, so that what
-    /// matched it since the hold was queued for nobody.
+    /// Whether a session that a proxy names comes too late: storage does not know it and has routed, so that what matched it
+    /// meanwhile was queued for nobody. In the hold, too, where earlier leaders of this log have routed: the session had
+    /// expired before while its proxy could not be reached, or its client had begun anew elsewhere.
     pub(super) fn is_late(&self, client_id: &[u8], session: &StoredSession) -> bool {
+        let has_routed = self.was_led || !self.is_holding();
         // What an entry on its way says of the session is not known yet: it is asked after a broken link.
-        !self.is_holding()
+        has_routed
             && !self.ahead.is_about_session(client_id)
             && !self.state.sessions.knows(client_id, session.generation)
             && session.subscriptions.iter().any(|s| !s.starts.is_empty())
@@ -199,10 +201,11 @@ impl<L: CommitLog> Shard<L> {
         self.counters.session_updates_total += 1;
         let subscribes = changes.iter().any(|c| matches!(c, SessionChange::Subscribe(_)));
         // What else a session can add is bounded by its packet ids and its client's Receive Maximum.
-        let added = StoredSessions::cost_of(&changes);
+        let is_settled = !self.ahead.is_about_session(&client_id);
+        let added = self.state.sessions.cost_of(&client_id, &changes, is_settled);
         let present = self.state.sessions.bytes_of(&client_id) + self.ahead.added_to_session(&client_id);
-        let is_large = present.saturating_add(added) > MAX_SESSION_BYTES;
-        let has_room = !is_large && self.has_room(added, turn);
+        let is_large = present.saturating_add(added.row) > MAX_SESSION_BYTES;
+        let has_room = !is_large && self.has_room(added.whole(), turn);
         if !has_room {
             // They are sent all the same, and not again.
             drop_messages(&mut changes);

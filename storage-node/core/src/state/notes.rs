@@ -27,16 +27,24 @@ pub(crate) enum Note {
     ReleaseKept { position: Position },
 }
 
+impl Note {
+    /// What a note is charged with that names one thing.
+    pub(super) fn cost_of(name: &[u8]) -> u64 {
+        name.len() as u64 + OVERHEAD_BYTES
+    }
+}
+
 impl Charged for Note {
     fn charged_bytes(&self) -> u64 {
-        let bytes = match self {
-            Self::Confirm { topic_filter, .. } | Self::Drop { topic_filter, .. } => topic_filter.len() as u64,
-            Self::Trim { filters } => filters.iter().map(|(f, _)| f.len() as u64 + OVERHEAD_BYTES).sum(),
-            Self::HasPackets { client_id, .. } | Self::ForgetPackets { client_id, .. } => client_id.len() as u64,
-            Self::Keep { group, .. } => group.len() as u64,
-            Self::ReleaseKept { .. } => 0,
-        };
-        bytes + OVERHEAD_BYTES
+        match self {
+            Self::Confirm { topic_filter: name, .. }
+            | Self::Drop { topic_filter: name, .. }
+            | Self::HasPackets { client_id: name, .. }
+            | Self::ForgetPackets { client_id: name, .. }
+            | Self::Keep { group: name, .. } => Self::cost_of(name),
+            Self::Trim { filters } => OVERHEAD_BYTES + filters.iter().map(|(f, _)| Self::cost_of(f)).sum::<u64>(),
+            Self::ReleaseKept { .. } => OVERHEAD_BYTES,
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use freshet_storage_contract::{SessionChange, SessionEpoch, ShardId, StoredSessi
 pub(crate) use self::inspect::Stored;
 use self::readers::Readers;
 pub(crate) use self::readers::Trims;
+pub(crate) use self::row::SessionCost;
 use self::row::SessionRow;
 use super::effects::Effects;
 use super::notes::Note;
@@ -90,19 +91,28 @@ impl StoredSessions {
         (row.stored.generation != epoch).then(|| row.resumed(log_time_ms))
     }
 
-    /// What changes will add to what the session is charged with, at most.
-    pub(crate) fn cost_of(changes: &[SessionChange]) -> u64 {
-        changes.iter().map(row::cost_of).sum()
+    /// What changes will add to what a session is charged with, at most. `is_settled`: no entry about it is on its way, and
+    /// what is stored of it is what they will find.
+    pub(crate) fn cost_of(&self, client_id: &Bytes, changes: &[SessionChange], is_settled: bool) -> SessionCost {
+        let takes_off = |change: &SessionChange| matches!(change, SessionChange::Unsubscribe { .. });
+        let is_known = is_settled && !changes.iter().any(takes_off);
+        let row = self.rows.get(client_id).filter(|_| is_known);
+        changes
+            .iter()
+            .map(|change| row::cost_of(change, row.map(Box::as_ref)))
+            .sum()
     }
 
     /// What a session that begins is charged with.
-    pub(crate) fn cost_of_new(client_id: &Bytes) -> u64 {
-        row::SESSION_OVERHEAD_BYTES + client_id.len() as u64
+    pub(crate) fn cost_of_new(client_id: &Bytes) -> SessionCost {
+        SessionCost::of_row(row::SESSION_OVERHEAD_BYTES + client_id.len() as u64)
     }
 
-    /// What a session that a proxy has kept is charged with, and its filters where they are not known.
-    pub(crate) fn cost_of_stored(client_id: &Bytes, session: &StoredSession) -> u64 {
-        Self::cost_of_new(client_id) + row::cost_of_stored(session)
+    /// What a session that a proxy has kept is charged with, at most.
+    pub(crate) fn cost_of_stored(client_id: &Bytes, session: &StoredSession) -> SessionCost {
+        [Self::cost_of_new(client_id), row::cost_of_stored(session)]
+            .into_iter()
+            .sum()
     }
 
     /// A connection gets the session. True: it was there before.

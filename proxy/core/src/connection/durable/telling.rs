@@ -153,6 +153,11 @@ impl Durable {
         self.updates.push(change, held, now);
     }
 
+    /// Lets something wait until storage has the change that it was to be told of last.
+    pub(crate) fn wait(&mut self, held: Held, now: MonotonicMs) {
+        self.updates.wait(held, now);
+    }
+
     /// The client is told of the session with CONNACK. One that storage does not know this of is none to the next
     /// connection: its client may have gone before, and remember another one.
     pub(crate) fn tell_begun(&mut self) {

@@ -114,13 +114,17 @@ impl Updates {
         batch.bytes += bytes;
         batch.changes.push(change);
         if let Some(held) = held {
-            let batch = batch.number;
-            self.waiting.push_back(Waiting {
-                batch,
-                since: now,
-                held,
-            });
+            self.wait(held, now);
         }
+    }
+
+    /// Lets something wait for what was added last.
+    pub(crate) fn wait(&mut self, held: Held, now: MonotonicMs) {
+        self.waiting.push_back(Waiting {
+            batch: self.last,
+            since: now,
+            held,
+        });
     }
 
     /// The client is told of a session that begins: storage is to know, if by an update without changes.
@@ -140,11 +144,7 @@ impl Updates {
         let unsubscribes = |waiting: &Waiting| matches!(waiting.held, Held::UnsubAck(..));
         let follows = self.waiting.len() < MAX_FOLLOWING && self.waiting.iter().any(unsubscribes);
         if follows {
-            self.waiting.push_back(Waiting {
-                batch: self.last,
-                since: now,
-                held: Held::UnsubAck(packet_id, codes.to_vec()),
-            });
+            self.wait(Held::UnsubAck(packet_id, codes.to_vec()), now);
         }
         follows
     }

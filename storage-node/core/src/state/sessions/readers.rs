@@ -70,6 +70,11 @@ impl Readers {
         self.bytes
     }
 
+    /// What a filter that gets its first reader at a shard is charged with, and the note that says so.
+    pub(super) fn cost_of(topic_filter: &Bytes) -> u64 {
+        charged_bytes(topic_filter) + Note::cost_of(topic_filter)
+    }
+
     /// A session reads a filter from `floor` on; `ensured` is the request that it names.
     pub(super) fn add(
         &mut self,
@@ -86,7 +91,7 @@ impl Readers {
             self.changes.change(name);
             return;
         }
-        self.bytes += topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        self.bytes += charged_bytes(topic_filter);
         let readers = FilterReaders {
             floors: Floors::One(floor),
             ensured,
@@ -126,7 +131,7 @@ impl Readers {
         self.by_filter.remove(&name);
         self.trims.remove(&name);
         self.changes.remove(name.clone());
-        self.bytes -= topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        self.bytes -= charged_bytes(topic_filter);
         notes.send(
             shard,
             Note::Drop {
@@ -225,7 +230,7 @@ impl Readers {
             readers.floors.add(floor);
             return;
         }
-        self.bytes += topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES;
+        self.bytes += charged_bytes(topic_filter);
         let readers = FilterReaders {
             floors: Floors::One(floor),
             ensured: Position::default(),
@@ -252,6 +257,10 @@ impl Readers {
     pub(super) fn mark_all(&mut self) {
         self.by_filter.keys().for_each(|name| self.changes.change(name.clone()));
     }
+}
+
+fn charged_bytes(topic_filter: &Bytes) -> u64 {
+    topic_filter.len() as u64 + FILTER_OVERHEAD_BYTES
 }
 
 impl Floors {

@@ -62,7 +62,7 @@ fn filters_and_subscriptions_beyond_their_bounds_are_refused() {
     };
     w.operate(A, Operation::EnsureDurable(ensure));
     assert_eq!(w.take_answers(A), [Answer::EnsureRefused { request: RequestId(5) }]);
-    let long = subscription(&"long".repeat(300), Vec::new());
+    let long = subscription(&"long".repeat(600), Vec::new());
     let refused = Answer::UpdateRefused {
         request: RequestId(88),
         refusal: SessionRefusal::QuotaExceeded,

@@ -193,6 +193,79 @@ fn a_session_that_is_named_at_the_end_of_the_hold_is_found_again() {
     assert_eq!(w.counter(|c| c.sessions_late_total), 0);
 }
 
+/// A storage node with a disk starts anew `later_s` after the lease of proxy A has ended, which had the session `c`, and A
+/// names it in time. Returns the epoch of its connection, too.
+fn named_to_a_disk(later_s: u64) -> (World, SessionEpoch) {
+    let mut w = World::with_slow_disk(settings(4));
+    w.attach(A);
+    w.attach(B);
+    let epoch = w.begin(A, 1, "c");
+    w.subscribe_stored(A, "c", epoch, "a");
+    w.disconnect(A, "c", epoch, None);
+    let (epoch, session) = w.resume(A, 2, "c");
+    w.pass_ms_with(6_000 + later_s * 1_000, &[B]);
+
+    let later = StorageSettings {
+        recovery_hold_ms: 1_000,
+        ..settings(4)
+    };
+    w.core = w.disk.as_ref().unwrap().restore(later).finish(Term(1), w.now);
+    w.keep();
+    w.attach(A);
+    w.attach(B);
+    for proxy in [A, B] {
+        w.take_answers(proxy);
+    }
+    let shard = w.session_shard("c");
+    let sessions = vec![registered("c", epoch, Some(session))];
+    w.operate(A, Operation::RegisterSessions { shard, sessions });
+    (w, epoch)
+}
+
+#[test]
+fn a_session_that_had_expired_before_a_start_is_not_begun_again_by_its_proxy() {
+    let (mut w, epoch) = named_to_a_disk(1_001);
+    let client_id = bytes("c");
+    assert_eq!(w.take_answers(A), [Answer::TakeOver { client_id, epoch }], "it ends");
+    assert_eq!(w.counter(|c| c.sessions_late_total), 1);
+    w.disconnect(A, "c", epoch, None);
+    w.pass_ms_with(1_000, &[A, B]);
+    w.take_answers(B);
+    w.begin(B, 3, "c");
+}
+
+#[test]
+fn a_session_whose_proxy_was_given_up_before_a_start_goes_on_until_it_expires() {
+    let (mut w, epoch) = named_to_a_disk(998);
+    assert_eq!(w.take_answers(A), []);
+    assert_eq!(w.counter(|c| c.sessions_late_total), 0);
+    w.disconnect(A, "c", epoch, None);
+    w.pass_ms_with(1_000, &[A, B]);
+    w.take_answers(B);
+    assert_eq!(w.resume(B, 3, "c").1.subscriptions.len(), 1);
+}
+
+#[test]
+fn a_session_of_a_term_that_was_higher_is_taken_by_a_node_that_has_routed_nothing() {
+    let (mut old, mut w) = (World::new(settings(1)), World::new(settings(1)));
+    old.attach(A);
+    let epoch = old.begin(A, 1, "c");
+    old.subscribe_stored(A, "c", epoch, "a");
+    old.disconnect(A, "c", epoch, None);
+    let (epoch, session) = old.resume(A, 2, "c");
+    let later = StorageSettings {
+        recovery_hold_ms: 1_000,
+        ..settings(1)
+    };
+    w.core = StorageCore::new(later, Term(1), w.now).unwrap();
+    w.raise_term(A);
+    w.attach(A);
+    let sessions = vec![registered("c", epoch, Some(session))];
+    w.operate(A, Operation::RegisterSessions { shard: S0, sessions });
+    assert_eq!(w.take_answers(A), []);
+    assert_eq!(w.gauge(|g| g.sessions_stored), 1);
+}
+
 #[test]
 fn a_session_that_could_miss_nothing_is_taken_behind_the_hold() {
     let mut w = World::new(settings(1));

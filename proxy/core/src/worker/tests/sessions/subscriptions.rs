@@ -34,6 +34,24 @@ fn suback_and_unsuback_wait_until_storage_has_the_change() {
 }
 
 #[test]
+fn suback_of_a_subscription_that_ends_before_it_is_kept_waits_for_its_end() {
+    let mut bench = Bench::new();
+    let (client, _) = connect(&mut bench, V5, "c");
+    bench.subscribe(client, "a", QoS::ExactlyOnce);
+    bench.storage.hold_subscriptions = true;
+    bench.storage.hold_updates = true;
+    assert_eq!(bench.subscribe(client, "a", QoS::AtMostOnce), []);
+    assert_eq!(bench.unsubscribe(client, "a"), [], "storage has what it had before");
+    bench.storage.release();
+    bench.settle();
+    let (granted, ended) = (ReasonCode::GRANTED_QOS_0, ReasonCode::Success);
+    assert_eq!(
+        bench.read(client),
+        [Seen::SubAck(9, vec![granted]), Seen::UnsubAck(8, vec![ended])]
+    );
+}
+
+#[test]
 fn an_equal_subscription_changes_nothing_and_asks_storage_for_nothing() {
     // MQTT-3.8.4-3, MQTT-3.8.4-4
     let mut bench = Bench::new();
