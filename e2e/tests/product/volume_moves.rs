@@ -104,7 +104,6 @@ async fn a_rollout_whose_storage_is_killed_midway_loses_nothing_and_fires_no_wil
 }
 
 #[tokio::test]
-#[ignore = "one of its clients was moved twice in one of three runs, and why is not known"]
 async fn a_node_drain_whose_storage_is_killed_midway_loses_nothing_and_fires_no_will() -> Result<()> {
     with_broker_alone("volume-drain", of_revision("5m"), async |broker| {
         broker.await_pool().await?;

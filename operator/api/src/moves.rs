@@ -99,7 +99,7 @@ impl Default for Drain {
 pub struct DrainStatus {
     /// Name of the pod.
     pub pod: String,
-    /// `ScaleIn`, or `Rollout` of another revision.
+    /// `ScaleIn`, `NodeDrain` (its node is cordoned), or `Rollout` of another revision.
     pub reason: DrainReason,
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,6 +124,8 @@ pub struct DrainStatus {
 pub enum DrainReason {
     /// Fewer proxies are to serve.
     ScaleIn,
+    /// Its node is cordoned, as `kubectl drain` does first.
+    NodeDrain,
     /// Another revision serves.
     Rollout,
 }

@@ -164,7 +164,7 @@ pub struct PendingDisruption {
     /// From the moment at which they begin until the last one has, at `spec.proxy.drain.maxMovesPerSecond`; longer while those
     /// that take them are slow.
     pub estimated_seconds: u64,
-    /// `Rollout`, `Rollback` or `ScaleIn`.
+    /// `Rollout`, `Rollback`, `ScaleIn`, or `NodeDrain`: a node is cordoned.
     pub cause: String,
 }
 

@@ -25,7 +25,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::labels::Labels;
 use crate::validate::ValidatedCluster;
 
-pub use disruption::{min_available, share_a_node};
+pub use disruption::min_available;
 pub use proxies::{MIN_READY_S, proxy_deployment};
 pub use storage::keep_claim_size;
 

@@ -1,7 +1,8 @@
 //! How many clients a change will move, and for how long: said before it happens, and until it has.
 //!
 //! Called with the status. A rollout moves the clients of all other revisions, whenever it comes to that; a scale-in those of
-//! its victims. Leaves out what nobody decides on: pods that are deleted by somebody else, and nodes that die.
+//! its victims; a cordoned node those of its proxies, as soon as others can take them. Leaves out what nobody decides on: pods
+//! that are deleted by somebody else, and nodes that die.
 
 use std::time::Duration;
 
@@ -36,9 +37,10 @@ pub fn pending_disruption(
         )
     };
     let is_rolling = plan.phase != RevisionPhase::Stable;
+    let is_on_cordoned = |proxy: &&ProxyPod| plan.on_cordoned.contains(&proxy.pod.name);
     let moves = |proxy: &&ProxyPod| {
-        let gives_way = is_rolling && proxy.revision != target && proxy.is_active();
-        gives_way || proxy.role == Some(Role::Draining) || is_victim(proxy)
+        let gives_way = is_rolling && proxy.revision != target || is_on_cordoned(proxy);
+        gives_way && proxy.is_active() || proxy.role == Some(Role::Draining) || is_victim(proxy)
     };
     let movers: Vec<&ProxyPod> = observed.proxies.iter().filter(moves).collect();
     if movers.is_empty() {
@@ -48,6 +50,7 @@ pub fn pending_disruption(
     let clients = loads.filter_map(|load| load.clients).fold(0, u64::saturating_add);
     let moving_s = clients.div_ceil(u64::from(times.max_per_second.max(1)));
     let cause = match plan.phase {
+        RevisionPhase::Stable if movers.iter().any(is_on_cordoned) => "NodeDrain",
         RevisionPhase::Stable => "ScaleIn",
         RevisionPhase::RollingBack => "Rollback",
         _ => "Rollout",
@@ -61,6 +64,8 @@ pub fn pending_disruption(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use freshet_load::Load;
 
     use super::*;
@@ -94,10 +99,15 @@ mod tests {
             phase,
             moves: MovesPlan::default(),
             pace: Pace::free(),
+            on_cordoned: BTreeSet::new(),
         }
     }
 
     fn pending(phase: RevisionPhase, victims: &[&str]) -> Option<PendingDisruption> {
+        pending_of(&plan(phase, victims))
+    }
+
+    fn pending_of(plan: &ProxyPlan) -> Option<PendingDisruption> {
         let observed = Observed {
             proxies: vec![
                 proxy("a1", "a", true),
@@ -114,7 +124,7 @@ mod tests {
         let loads: Loads = [("a1", 4_000), ("a2", 1_200), ("b1", 7)]
             .map(|(uid, clients)| (uid.to_owned(), load(clients)))
             .into();
-        pending_disruption(&observed, &plan(phase, victims), "b", &loads, TIMES)
+        pending_disruption(&observed, plan, "b", &loads, TIMES)
     }
 
     fn disruption(clients: u64, estimated_seconds: u64, cause: &str) -> PendingDisruption {
@@ -139,6 +149,22 @@ mod tests {
             pending(RevisionPhase::Stable, &["a2"]),
             Some(disruption(1_200, 8, "ScaleIn"))
         );
+    }
+
+    #[test]
+    fn a_cordoned_node_moves_the_clients_of_its_proxies_before_these_leave_and_after() {
+        let of_node = |phase, victims: &[&str]| {
+            pending_of(&ProxyPlan {
+                on_cordoned: ["a2".to_owned(), "a3".to_owned()].into(),
+                ..plan(phase, victims)
+            })
+        };
+        let stable = RevisionPhase::Stable;
+        assert_eq!(of_node(stable, &[]), Some(disruption(1_200, 8, "NodeDrain")));
+        assert_eq!(of_node(stable, &["a2"]), Some(disruption(1_200, 8, "NodeDrain")));
+        assert_eq!(of_node(stable, &["a1", "a2"]), Some(disruption(5_200, 16, "NodeDrain")));
+        let rolling = of_node(RevisionPhase::Warming, &[]);
+        assert_eq!(rolling, Some(disruption(5_200, 16, "Rollout")));
     }
 
     #[test]

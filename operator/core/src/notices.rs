@@ -192,13 +192,14 @@ fn decisions(
             format!("taking connections: {}", listed(&promoted)),
         ));
     }
-    let drained = changed_to(Role::Draining);
-    if !drained.is_empty() {
-        notices.push(Notice::normal(
-            "ProxyDraining",
-            "Drain",
-            format!("handing over clients: {}", listed(&drained)),
-        ));
+    let draining = changed_to(Role::Draining);
+    let (of_nodes, others): (Vec<&str>, Vec<&str>) =
+        draining.into_iter().partition(|pod| plan.on_cordoned.contains(*pod));
+    for (pods, why) in [(others, ""), (of_nodes, ", for their node is cordoned")] {
+        if !pods.is_empty() {
+            let note = format!("handing over clients{why}: {}", listed(&pods));
+            notices.push(Notice::normal("ProxyDraining", "Drain", note));
+        }
     }
     let desired = status.proxy.desired;
     let asked_before = former.map(|former| former.proxy.desired);

@@ -141,7 +141,7 @@ pub fn build_status(input: &StatusInput<'_>) -> MqttClusterStatus {
         ),
     };
     let (drains, drains_total) = match input.outcome {
-        Outcome::Planned { keep, proxies, .. } => drains::drains(&proxies.moves, &keep.proxy_revision),
+        Outcome::Planned { keep, proxies, .. } => drains::drains(proxies, &keep.proxy_revision, &previous.proxy.drains),
         Outcome::Blocked(_) => (previous.proxy.drains.clone(), previous.proxy.drains_total),
     };
     let volume = match input.outcome {

@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use freshet_operator_core::build::{build_disruption_budget, min_available, share_a_node};
+use freshet_operator_core::build::{build_disruption_budget, min_available};
 use freshet_operator_core::observe::Observed;
 use freshet_operator_core::status::Blocked;
 use freshet_operator_core::volume::medium_mismatch;
@@ -74,10 +74,8 @@ impl Reconciler {
         memory: &mut ClusterMemory,
     ) -> Result<AppliedChildren, ReconcileError> {
         let Work { cluster, children, .. } = work;
-        let active = observed.proxies.iter().filter(|proxy| proxy.is_active()).count();
-        let active = u32::try_from(active).unwrap_or(u32::MAX);
-        let share_a_node = self.stores.cordons.known().is_some() && share_a_node(observed);
-        let min_available = min_available(cluster.proxy.replicas, active, share_a_node, observed.min_available);
+        let knows_cordons = self.stores.cordons.known().is_some();
+        let min_available = min_available(observed, &work.proxies, cluster.proxy.replicas, knows_cordons);
         let budget = build_disruption_budget(cluster, min_available);
         let stores = &self.stores;
         let accounts = &stores.service_accounts;

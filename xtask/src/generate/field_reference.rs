@@ -155,7 +155,10 @@ mod tests {
         }}})))
         .unwrap()
         .content;
-        assert!(table.contains("| `proxy` | group | - | new revision | Proxies. New revision. |"), "{table}");
+        assert!(
+            table.contains("| `proxy` | group | - | new revision | Proxies. New revision. |"),
+            "{table}"
+        );
         assert!(
             table.contains("| `proxy.replicas` | integer | `2` | live | How many. Live. |"),
             "{table}"

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::names;
-use crate::observe::StorageSet;
+use crate::observe::{Observed, ProxyPod, StorageSet};
+use crate::plan::keep_serving;
 use crate::validate::{DefaultImages, validate};
 
 fn cluster(resource: &str) -> ValidatedCluster {
@@ -27,7 +28,13 @@ fn cluster(resource: &str) -> ValidatedCluster {
 fn rendered(cluster: &ValidatedCluster) -> String {
     let children = build_children(cluster);
     let deployment = proxy_deployment(cluster, &children.proxy_revision, cluster.proxy.replicas);
-    let budget = build_disruption_budget(cluster, min_available(cluster.proxy.replicas, u32::MAX, false, None));
+    let serving = (0..cluster.proxy.replicas).map(|index| ProxyPod::serving(&index.to_string(), "a"));
+    let observed = Observed {
+        proxies: serving.collect(),
+        ..Observed::default()
+    };
+    let plan = keep_serving(&observed, None);
+    let budget = build_disruption_budget(cluster, min_available(&observed, &plan, cluster.proxy.replicas, true));
     let objects: [Value; 9] = [
         json!(children.proxy_account),
         json!(children.storage_account),

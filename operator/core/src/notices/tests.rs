@@ -150,6 +150,7 @@ fn decisions_are_told_with_names_and_numbers() {
             set_role("a", Role::Active, true),
             set_role("b", Role::Active, false),
             set_role("c", Role::Draining, true),
+            set_role("d", Role::Draining, true),
             ProxyAction::ApplyTarget,
         ],
         target_replicas: 4,
@@ -159,6 +160,7 @@ fn decisions_are_told_with_names_and_numbers() {
         phase: RevisionPhase::Stable,
         moves: NO_MOVES.clone(),
         pace: Pace::free(),
+        on_cordoned: ["d".to_owned()].into(),
     };
     let asked = |desired| {
         let mut status = MqttClusterStatus::default();
@@ -179,6 +181,7 @@ fn decisions_are_told_with_names_and_numbers() {
         [
             ("ProxyPromoted", "taking connections: a"),
             ("ProxyDraining", "handing over clients: c"),
+            ("ProxyDraining", "handing over clients, for their node is cordoned: d"),
             ("ScaledOut", "from 2 to 4 proxies"),
         ]
     );

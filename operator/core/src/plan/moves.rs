@@ -95,6 +95,8 @@ struct MoveInput<'a> {
     per_second: u32,
     /// The last rebalance that has ended, as far as it is known.
     rebalanced: Option<Rebalanced>,
+    /// When a proxy that leaves was last seen to have clients, as far as it is known.
+    last_leaving_ms: Option<u64>,
     /// Since the Unix epoch, in milliseconds.
     now_ms: u64,
 }
@@ -210,6 +212,14 @@ fn is_moving(observed: &Observed) -> bool {
 /// Whether a proxy leaves, by an order or on its way to one.
 fn hands_over(proxy: &ProxyPod) -> bool {
     proxy.role == Some(Role::Draining) && !proxy.pod.is_deleting
+}
+
+/// Whether clients of a proxy that leaves are still to come to others: one that hands over, or that was told to stop by
+/// whomever and says that it has some.
+fn anybody_leaves(observed: &Observed, samples: &Samples) -> bool {
+    let has_clients = |proxy: &ProxyPod| samples.of(proxy).is_some_and(|sample| sample.clients > 0);
+    let mut proxies = observed.proxies.iter();
+    proxies.any(|proxy| hands_over(proxy) || proxy.pod.is_deleting && has_clients(proxy))
 }
 
 /// What those that take clients say, for the pace.

@@ -86,6 +86,8 @@ pub struct ProxyPlan {
     pub moves: MovesPlan,
     /// What it was held to.
     pub pace: Pace,
+    /// Pods of the target on nodes that are cordoned: they leave for that, and for nothing else.
+    pub on_cordoned: BTreeSet<String>,
 }
 
 impl ProxyPlan {
@@ -117,6 +119,21 @@ impl ProxyPlan {
             _ => None,
         });
         waiting.filter_map(|pod| self.drain_of(pod))
+    }
+
+    /// Proxies that are active once it is carried out.
+    pub fn active_after<'a>(&self, observed: &'a Observed) -> Vec<&'a ProxyPod> {
+        let next_role = |proxy: &ProxyPod| {
+            self.actions.iter().find_map(|action| match action {
+                ProxyAction::SetRole { pod, role, .. } if *pod == proxy.pod.name => Some(*role),
+                _ => None,
+            })
+        };
+        let is_active = |proxy: &&ProxyPod| match next_role(proxy) {
+            Some(role) => role == Role::Active,
+            None => proxy.is_active(),
+        };
+        observed.proxies.iter().filter(is_active).collect()
     }
 
     fn drain_of(&self, pod: &str) -> Option<&Drain> {
@@ -294,6 +311,7 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
         },
         moves: target.moves.clone(),
         pace: target.pace.clone(),
+        on_cordoned: on_cordoned(observed, target.revision, cordoned),
     }
 }
 
@@ -327,12 +345,20 @@ pub fn keep_serving(observed: &Observed, replicas: Option<u32>) -> ProxyPlan {
         phase: RevisionPhase::Stable,
         moves: NO_MOVES.clone(),
         pace: Pace::free(),
+        on_cordoned: BTreeSet::new(),
     }
 }
 
 fn alive_of<'a>(observed: &'a Observed, revision: &str) -> Vec<&'a ProxyPod> {
     let is_alive = |proxy: &&ProxyPod| proxy.revision == revision && !proxy.pod.is_deleting;
     observed.proxies.iter().filter(is_alive).collect()
+}
+
+/// Names of the pods of a revision on cordoned nodes, of those that were told to stop, too: they have clients for a while.
+fn on_cordoned(observed: &Observed, revision: &str, cordoned: &BTreeSet<String>) -> BTreeSet<String> {
+    let of_revision = observed.proxies.iter().filter(|proxy| proxy.revision == revision);
+    let on_cordoned = of_revision.filter(|proxy| roles::is_on(proxy, cordoned));
+    on_cordoned.map(|proxy| proxy.pod.name.clone()).collect()
 }
 
 /// Whether no Service sends the proxy anything, and the ReplicaSet controller can tell it from those that serve.

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::proxies::{FORMER_COST, ProxyAction, ProxyTarget, Reservation, Rooms, plan_proxies};
 use super::{Drain, DrainEnd, MovesPlan};
+use crate::build::min_available;
 use crate::keep::Record;
 use crate::loss::{Fault, Loss};
 use crate::observe::{Observed, PodFacts, ProxyDeployment, ProxyPod, Role, serving_revision};
@@ -48,6 +49,8 @@ enum Happening {
     Node(usize, bool),
     /// A pod is deleted by somebody else.
     Deleted(usize),
+    /// A pod of a cordoned node is evicted, if the disruption budget lets it go.
+    Evicted(usize),
     /// A stopping pod is gone.
     Gone(usize),
     /// The operator plans, and dies after so many actions.
@@ -68,6 +71,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => (0..8usize, any::<bool>()).prop_map(|(index, all)| Happening::Drained(index, all)),
         1 => (0..3usize, any::<bool>()).prop_map(|(node, closed)| Happening::Node(node, closed)),
         1 => (0..8usize).prop_map(Happening::Deleted),
+        1 => (0..8usize).prop_map(Happening::Evicted),
         2 => (0..8usize).prop_map(Happening::Gone),
         6 => (0..12usize).prop_map(Happening::Plan),
     ]
@@ -185,6 +189,7 @@ impl World {
                     pod.pod.is_deleting = true;
                 }
             }
+            Happening::Evicted(index) => self.evict(index),
             Happening::Gone(index) => {
                 let going = pods
                     .iter()
@@ -199,6 +204,22 @@ impl World {
             Happening::Plan(actions) => {
                 self.plan(actions);
             }
+        }
+    }
+
+    /// Evicts a pod of a cordoned node, as `kubectl drain` does: active proxies only as far as the budget lets them go.
+    fn evict(&mut self, index: usize) {
+        let is_healthy = |proxy: &ProxyPod| proxy.is_active() && proxy.pod.is_ready;
+        let healthy = self.observed.proxies.iter().filter(|proxy| is_healthy(proxy)).count();
+        let may_go = healthy > self.observed.min_available.unwrap_or(0) as usize;
+        let nodes = &self.closed_nodes;
+        let is_on_cordoned = |proxy: &&mut ProxyPod| {
+            let node = proxy.pod.node.as_ref();
+            !proxy.pod.is_deleting && node.is_some_and(|node| nodes.contains(node))
+        };
+        let next = self.observed.proxies.iter_mut().filter(is_on_cordoned).nth(index);
+        if let Some(proxy) = next.filter(|proxy| may_go || !is_healthy(proxy)) {
+            proxy.pod.is_deleting = true;
         }
     }
 
@@ -292,6 +313,7 @@ impl World {
             served_last: self.served_last.as_deref(),
         };
         let plan = plan_proxies(&self.observed, target);
+        self.observed.min_available = Some(min_available(&self.observed, &plan, self.replicas, true));
         let before = self.serving();
         let mut changed = false;
         for action in plan.actions.iter().take(actions) {

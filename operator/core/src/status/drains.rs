@@ -4,33 +4,39 @@ use freshet_operator_api::{DrainReason, DrainStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::plan::{Drain, MovesPlan};
+use crate::plan::{Drain, ProxyPlan};
 
 /// Drains that status lists at most; `drainsTotal` counts all.
 const DRAINS_MAX: usize = 10;
 
-/// The drains to list, those with most clients first, and how many there are.
-pub(super) fn drains(moves: &MovesPlan, target_revision: &str) -> (Vec<DrainStatus>, u32) {
-    let mut all: Vec<&Drain> = moves.drains.iter().collect();
+/// The drains to list, those with most clients first, and how many there are. `known` are those that were listed before.
+pub(super) fn drains(plan: &ProxyPlan, target_revision: &str, known: &[DrainStatus]) -> (Vec<DrainStatus>, u32) {
+    let mut all: Vec<&Drain> = plan.moves.drains.iter().collect();
     all.sort_by(|a, b| b.clients_left.cmp(&a.clients_left).then_with(|| a.pod.cmp(&b.pod)));
     let total = u32::try_from(all.len()).unwrap_or(u32::MAX);
     let listed = all
         .into_iter()
         .take(DRAINS_MAX)
-        .map(|drain| shown(drain, target_revision));
+        .map(|drain| shown(drain, plan, target_revision, known));
     (listed.collect(), total)
 }
 
-fn shown(drain: &Drain, target_revision: &str) -> DrainStatus {
+fn shown(drain: &Drain, plan: &ProxyPlan, target_revision: &str, known: &[DrainStatus]) -> DrainStatus {
     let seconds = i64::try_from(drain.started_ms / 1_000).unwrap_or(0);
+    let started_at = Timestamp::from_second(seconds).ok().filter(|_| seconds > 0).map(Time);
+    // What it began for stays: a node may take pods again before its proxies have handed over.
+    let is_it =
+        |known: &&DrainStatus| known.pod == drain.pod && (known.started_at.is_none() || known.started_at == started_at);
+    let reason = match known.iter().find(is_it) {
+        Some(known) => known.reason,
+        None if drain.revision != target_revision => DrainReason::Rollout,
+        None if plan.on_cordoned.contains(&drain.pod) => DrainReason::NodeDrain,
+        None => DrainReason::ScaleIn,
+    };
     DrainStatus {
         pod: drain.pod.clone(),
-        reason: if drain.revision == target_revision {
-            DrainReason::ScaleIn
-        } else {
-            DrainReason::Rollout
-        },
-        started_at: Timestamp::from_second(seconds).ok().filter(|_| seconds > 0).map(Time),
+        reason,
+        started_at,
         clients_left: drain.clients_left,
         inflight: drain.finishing,
         sessions_at_risk: drain.at_risk,
@@ -41,32 +47,40 @@ fn shown(drain: &Drain, target_revision: &str) -> DrainStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::Observed;
+    use crate::plan::{MovesPlan, keep_serving};
 
-    #[test]
-    fn ten_are_listed_and_all_are_counted() {
-        let drain = |index: u64| Drain {
+    fn drain(pod: &str, revision: &str, clients_left: u64) -> Drain {
+        Drain {
             uid: String::new(),
-            pod: format!("pod-{index:02}"),
-            revision: if index == 11 { "old" } else { "new" }.to_owned(),
+            pod: pod.to_owned(),
+            revision: revision.to_owned(),
             started_ms: 1_795_000_000_123,
-            clients_left: Some(index),
+            clients_left: Some(clients_left),
             finishing: 1,
             at_risk: 0,
             per_second: 7,
             end: None,
             is_told: false,
-        };
-        let moves = MovesPlan {
-            drains: (0..12).map(drain).collect(),
-            ..MovesPlan::default()
-        };
-        let (listed, total) = drains(&moves, "new");
+        }
+    }
+
+    fn plan(drains: Vec<Drain>) -> ProxyPlan {
+        ProxyPlan {
+            moves: MovesPlan {
+                drains,
+                ..MovesPlan::default()
+            },
+            ..keep_serving(&Observed::default(), None)
+        }
+    }
+
+    #[test]
+    fn ten_are_listed_and_all_are_counted() {
+        let all = (0..12).map(|index| drain(&format!("pod-{index:02}"), "new", index));
+        let (listed, total) = drains(&plan(all.collect()), "new", &[]);
         assert_eq!((listed.len(), total), (10, 12));
-        assert_eq!(
-            (listed[0].pod.as_str(), listed[0].reason),
-            ("pod-11", DrainReason::Rollout)
-        );
-        assert_eq!(listed[1].reason, DrainReason::ScaleIn);
+        assert_eq!((listed[0].pod.as_str(), listed[9].pod.as_str()), ("pod-11", "pod-02"));
         assert_eq!(
             listed[0].started_at.as_ref().map(|at| at.0.as_second()),
             Some(1_795_000_000)
@@ -74,19 +88,32 @@ mod tests {
     }
 
     #[test]
+    fn each_says_what_it_began_for() {
+        use DrainReason::{NodeDrain, Rollout, ScaleIn};
+        let mut plan = plan(vec![drain("a", "new", 3), drain("b", "old", 2), drain("c", "new", 1)]);
+        plan.on_cordoned = ["c".to_owned()].into();
+        let reasons = |listed: &[DrainStatus]| listed.iter().map(|drain| drain.reason).collect::<Vec<_>>();
+        let (known, _) = drains(&plan, "new", &[]);
+        assert_eq!(reasons(&known), [ScaleIn, Rollout, NodeDrain]);
+        // The node takes pods again, another one does not, and the revision is asked for again.
+        plan.on_cordoned = ["a".to_owned()].into();
+        assert_eq!(reasons(&drains(&plan, "old", &known).0), [ScaleIn, Rollout, NodeDrain]);
+        // One that was taken back and leaves again does so for something else.
+        plan.moves
+            .drains
+            .iter_mut()
+            .for_each(|drain| drain.started_ms += 60_000);
+        assert_eq!(reasons(&drains(&plan, "new", &known).0), [NodeDrain, Rollout, ScaleIn]);
+    }
+
+    #[test]
     fn a_drain_whose_order_is_not_written_has_not_begun() {
-        let drain = Drain {
-            uid: String::new(),
-            pod: "p".to_owned(),
-            revision: "r".to_owned(),
-            started_ms: 0,
-            clients_left: None,
-            finishing: 0,
-            at_risk: 0,
-            per_second: 0,
-            end: None,
-            is_told: false,
-        };
-        assert_eq!(shown(&drain, "r").started_at, None);
+        let mut drain = drain("p", "r", 0);
+        drain.started_ms = 0;
+        let (listed, _) = drains(&plan(vec![drain.clone()]), "r", &[]);
+        assert_eq!(listed[0].started_at, None);
+        drain.started_ms = 1_795_000_000_123;
+        let (listed, _) = drains(&plan(vec![drain]), "another", &listed);
+        assert_eq!(listed[0].reason, DrainReason::ScaleIn, "it has begun now");
     }
 }

@@ -32,6 +32,7 @@ fn plan() -> ProxyPlan {
         phase: RevisionPhase::Stable,
         moves: NO_MOVES.clone(),
         pace: Pace::free(),
+        on_cordoned: [].into(),
     }
 }
 

@@ -6,18 +6,24 @@
 //! all take connections again. Who gives in an action takes nobody in it, and the other way round, so that no client is
 //! moved twice. One that comes meanwhile is taken up: all are told their new share, and moves go on. Proxies of which
 //! nothing is known neither give nor take.
+//!
+//! None begins while clients of proxies that leave are on their way, and for a while after: who has just been moved stays.
+//! Nor while storage is away, or so many wait for it that nobody knows who will be where.
 
 use std::time::Duration;
 
 use freshet_config::{MoveOrder, MoveReason};
 
-use super::{MoveInput, MovesPlan, ProxySample, hands_over, millis, next_pace, server_references, share, takes};
+use super::{
+    MoveInput, MovesPlan, ProxySample, anybody_leaves, millis, next_pace, receivers, server_references, share, takes,
+};
 use crate::observe::{Observed, ProxyPod};
 
 /// How long Services take to follow, at most: whom a proxy gives away before might come back to it. And how long a proxy takes
 /// to see its order.
 const SETTLE: Duration = Duration::from_millis(1_500);
-/// How long clients may take to come back, and proxies to see their orders, beyond the time that the moves take.
+/// How long clients may take to come back, and proxies to see their orders, beyond the time that the moves take. And how long
+/// those that have come from proxies that left are let alone.
 const RETURN: Duration = Duration::from_secs(20);
 /// How long after an action none begins, unless the number of proxies has changed since.
 const REST: Duration = Duration::from_secs(60);
@@ -50,7 +56,7 @@ pub(super) fn plan(observed: &Observed, input: &MoveInput<'_>, plan: &mut MovesP
     let is_rolling = active
         .first()
         .is_some_and(|first| active.iter().any(|proxy| proxy.revision != first.revision));
-    let is_drained = observed.proxies.iter().any(hands_over);
+    let is_drained = anybody_leaves(observed, input.samples);
     if in_action.is_empty() {
         if input.settings.steers && !is_drained && !is_rolling {
             begin(observed, &active, input, plan);
@@ -109,8 +115,10 @@ fn count(active: &[&ProxyPod]) -> u32 {
 
 fn begin(observed: &Observed, active: &[&ProxyPod], input: &MoveInput<'_>, plan: &mut MovesPlan) {
     let proxies = count(active);
-    let rests = |last: Rebalanced| last.proxies == proxies && input.now_ms.saturating_sub(last.at_ms) < millis(REST);
-    if input.rebalanced.is_some_and(rests) {
+    let is_within = |at_ms: u64, rest: Duration| input.now_ms.saturating_sub(at_ms) < millis(rest);
+    let rests = |last: Rebalanced| last.proxies == proxies && is_within(last.at_ms, REST);
+    let has_settled = |last_leaving_ms: u64| !is_within(last_leaving_ms, RETURN);
+    if input.rebalanced.is_some_and(rests) || !input.last_leaving_ms.is_none_or(has_settled) {
         return;
     }
     let Some(shares) = Shares::of(active, 0, input) else {
@@ -120,7 +128,9 @@ fn begin(observed: &Observed, active: &[&ProxyPod], input: &MoveInput<'_>, plan:
     // Random dealing leaves a proxy three standard deviations from the mean once in hundreds of times.
     let far = (mean * within * 2 / 100).max(3 * mean.isqrt()).max(LEAST);
     let is_poor = |(proxy, sample): &&Known<'_>| takes(proxy) && sample.clients + far <= mean;
-    if shares.surplus == 0 || !shares.known.iter().any(|known| is_poor(&known)) {
+    let receivers = receivers(observed, input.samples);
+    let are_settled = !receivers.is_storage_away && receivers.attaching < far;
+    if !are_settled || shares.surplus == 0 || !shares.known.iter().any(|known| is_poor(&known)) {
         return;
     }
     for donor in shares.donors() {

@@ -27,6 +27,7 @@ struct World {
     /// Clients that each proxy may move by now, in thousandths.
     credit: Vec<u64>,
     rate: MoveRate,
+    last_leaving_ms: Option<u64>,
     now_ms: u64,
     random: u64,
     moves: u64,
@@ -62,6 +63,7 @@ impl World {
                 ..Observed::default()
             },
             rate: MoveRate::default(),
+            last_leaving_ms: None,
             now_ms: 1_000_000,
             random: seed.wrapping_mul(2).wrapping_add(1),
             moves: 0,
@@ -103,6 +105,9 @@ impl World {
     fn operate(&mut self, unknown: &BTreeSet<usize>, last: Option<Rebalanced>) -> MovesPlan {
         let samples = self.samples(unknown);
         let settings = settings();
+        if anybody_leaves(&self.observed, &samples) {
+            self.last_leaving_ms = Some(self.now_ms);
+        }
         if is_moving(&self.observed) {
             let receivers = receivers(&self.observed, &samples);
             self.rate.tick(
@@ -119,6 +124,7 @@ impl World {
             samples: &samples,
             per_second: self.rate.per_second(500),
             rebalanced: last,
+            last_leaving_ms: self.last_leaving_ms,
             now_ms: self.now_ms,
         };
         let plan = plan_moves(&self.observed, &input);
@@ -285,5 +291,42 @@ proptest! {
         let plan = world.operate(&BTreeSet::new(), None);
         prop_assert!(plan.drains.iter().all(|drain| drain.end == Some(DrainEnd::Drained)), "{:?}", plan.drains);
         prop_assert!(world.clients.iter().all(|client| client.moved <= 1));
+    }
+
+    #[test]
+    fn who_comes_from_proxies_that_were_told_to_stop_is_let_alone_until_all_have_settled(
+        staying in proptest::collection::vec(0..500usize, 1..4),
+        newcomers in 1..3usize,
+        leaving in proptest::collection::vec(1..1_500usize, 1..3),
+        told_at in 1..100usize,
+        seed in any::<u64>(),
+    ) {
+        let counts: Vec<usize> = staying
+            .iter()
+            .copied()
+            .chain(std::iter::repeat_n(0, newcomers))
+            .chain(leaving)
+            .collect();
+        let mut world = World::new(&counts, seed);
+        let first = staying.len() + newcomers;
+        for victim in &mut world.observed.proxies[first..] {
+            (victim.role, victim.is_accepting) = (Some(Role::Draining), false);
+        }
+        let (mut ended, mut left_at) = (None, 0);
+        for step in 0..900 {
+            if step == told_at {
+                world.observed.proxies[first..].iter_mut().for_each(|victim| victim.pod.is_deleting = true);
+            }
+            if step % 10 == 0 {
+                ended = world.operate(&BTreeSet::new(), ended).ends.or(ended);
+            }
+            world.step();
+            if (first..counts.len()).any(|victim| world.count(victim) > 0) {
+                left_at = step;
+            }
+            let has_settled = step > left_at + 200;
+            prop_assert!(has_settled || world.clients.iter().all(|client| client.moved <= 1));
+        }
+        prop_assert!(left_at < 600, "they have clients for {} s", left_at / 10);
     }
 }

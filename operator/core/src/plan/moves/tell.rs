@@ -1,7 +1,7 @@
 //! What is remembered of one cluster's proxies to move clients by: their last answers, and the pace that was found.
 //!
 //! Told of each answer of `/loadz`, and once a second of the pods; read by the cluster's reconcile. Losing it costs some
-//! seconds in which a drain goes on as it was told.
+//! seconds in which a drain goes on as it was told, and a rest of those that were just moved.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use freshet_load::Load;
 
 use super::{
-    MoveInput, MoveRate, MoveSettings, MovesPlan, ProxySample, Rebalanced, Samples, is_moving, plan_moves, receivers,
+    MoveInput, MoveRate, MoveSettings, MovesPlan, ProxySample, Rebalanced, Samples, anybody_leaves, is_moving,
+    plan_moves, receivers,
 };
 use crate::observe::Observed;
 
@@ -24,6 +25,7 @@ pub struct Teller {
     proxies: HashMap<String, Heard>,
     rate: MoveRate,
     rebalanced: Option<Rebalanced>,
+    last_leaving_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -70,6 +72,7 @@ impl Teller {
             samples: &self.samples(at),
             per_second: self.rate.per_second(settings.max_per_second(observed)),
             rebalanced: self.rebalanced,
+            last_leaving_ms: self.last_leaving_ms,
             now_ms,
         };
         plan_moves(observed, &input)
@@ -86,8 +89,12 @@ impl Teller {
             self.proxies
                 .retain(|uid, _| observed.proxies.iter().any(|proxy| proxy.pod.uid == *uid));
         }
+        let samples = self.samples(at);
+        if anybody_leaves(observed, &samples) {
+            self.last_leaving_ms = Some(now_ms);
+        }
         if is_moving(observed) {
-            let receivers = receivers(observed, &self.samples(at));
+            let receivers = receivers(observed, &samples);
             let max = settings.max_per_second(observed);
             self.rate.tick(receivers, settings.connack_p99_limit, max, at);
             return true;

@@ -79,6 +79,7 @@ impl World {
             samples: &self.samples,
             per_second: self.per_second,
             rebalanced: None,
+            last_leaving_ms: None,
             now_ms: self.now_ms,
         };
         plan_moves(&self.observed, &input)
@@ -410,6 +411,7 @@ fn an_action_does_not_follow_another_at_once() {
                 proxies,
                 is_even: true,
             }),
+            last_leaving_ms: None,
             now_ms: NOW_MS,
         };
         plan_moves(&world.observed, &input).begins
@@ -417,6 +419,38 @@ fn an_action_does_not_follow_another_at_once() {
     assert_eq!(last(4, 1_000), None);
     assert_eq!(last(3, 1_000), Some(1_500), "there is a new one");
     assert_eq!(last(4, 60_000), Some(1_500));
+}
+
+#[test]
+fn who_has_come_from_a_proxy_that_left_is_let_alone_for_a_while() {
+    let world = uneven();
+    let begins = |ago_ms| {
+        let input = MoveInput {
+            settings: &world.settings,
+            samples: &world.samples,
+            per_second: 100,
+            rebalanced: None,
+            last_leaving_ms: Some(NOW_MS - ago_ms),
+            now_ms: NOW_MS,
+        };
+        plan_moves(&world.observed, &input).begins
+    };
+    assert_eq!([0, 19_999, 20_000].map(begins), [None, None, Some(1_500)]);
+}
+
+#[test]
+fn nothing_begins_while_storage_is_away_or_many_wait_for_it() {
+    let begins = |name: &str, change: fn(&mut ProxySample)| {
+        let mut world = uneven();
+        change(world.samples.known.get_mut(name).unwrap());
+        world.plan().begins
+    };
+    for name in ["a", "d"] {
+        assert_eq!(begins(name, |sample| sample.has_storage = false), None);
+        // A fifth of the mean makes a proxy one that has too few.
+        assert_eq!(begins(name, |sample| sample.attaching = 100), None);
+        assert_eq!(begins(name, |sample| sample.attaching = 99), Some(1_500));
+    }
 }
 
 #[test]

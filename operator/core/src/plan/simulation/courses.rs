@@ -70,6 +70,34 @@ proptest! {
     }
 
     #[test]
+    fn who_evicts_from_a_cordoned_node_takes_none_of_those_that_serve_beside_each_other(
+        replicas in 2..9u32,
+        warm in 0..4u32,
+        node in 0..3usize,
+        happenings in proptest::collection::vec(
+            prop_oneof![3 => undisturbed(), 1 => (0..8usize).prop_map(Happening::Evicted)],
+            0..60,
+        ),
+    ) {
+        let mut world = World { revision: "b", replicas, warm, ..World::default() };
+        world.settle();
+        world.happen(Happening::Node(node, true));
+        let victims = world.active_on_cordoned();
+        for happening in happenings {
+            world.happen(match happening {
+                Happening::Plan(_) => Happening::Plan(usize::MAX),
+                other => other,
+            });
+            let active = world.active_on_cordoned();
+            let staying = victims.iter().filter(|victim| active.contains(victim)).count();
+            prop_assert!(staying == victims.len() || staying == 0, "{active:?} of {victims:?}");
+        }
+        world.settle();
+        prop_assert_eq!(world.active_on_cordoned(), Vec::<String>::new());
+        prop_assert_eq!(world.serving(), replicas as usize);
+    }
+
+    #[test]
     fn a_bad_revision_never_takes_the_place_of_one_that_serves(
         happenings in proptest::collection::vec(happening(), 0..60),
         replicas in 1..6u32,

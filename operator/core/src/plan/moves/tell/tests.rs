@@ -146,6 +146,22 @@ fn after_an_action_none_begins_at_once() {
 }
 
 #[test]
+fn behind_a_proxy_that_left_none_begins_for_a_while() {
+    let (mut observed, mut teller) = asked([2_000, 0]);
+    teller.take("c", Some(&answer(1)), seconds(10));
+    let mut leaving = proxy("c", Role::Active);
+    leaving.pod.is_deleting = true;
+    observed.proxies.push(leaving);
+    teller.tick(&observed, &settings(), seconds(10), NOW_MS);
+    observed.proxies.pop();
+    let begins = |after_ms| {
+        let plan = teller.plan(&observed, &settings(), seconds(10), NOW_MS + after_ms);
+        plan.begins
+    };
+    assert_eq!([19_999, 20_000].map(begins), [None, Some(1_000)]);
+}
+
+#[test]
 fn proxies_that_are_gone_are_forgotten() {
     let (mut observed, mut teller) = asked([5, 5]);
     teller.take("gone", Some(&answer(5)), seconds(10));

@@ -127,14 +127,22 @@ fn nothing_begins_where_less_than_half_is_known_or_somebody_hands_over_or_none_i
         with(|world| world.observed.proxies.push(proxy("e", Role::Draining))),
         None
     );
-    assert_eq!(
-        with(|world| {
-            let mut going = proxy("e", Role::Draining);
+    for role in [Role::Draining, Role::Active] {
+        let with_one_that_goes = |clients: Option<u64>| {
+            let mut world = uneven();
+            let mut going = proxy("e", role);
             going.pod.is_deleting = true;
             world.observed.proxies.push(going);
-        }),
-        Some(1_500)
-    );
+            world
+                .samples
+                .known
+                .extend(clients.map(|clients| ("e".to_owned(), sample(clients))));
+            world.plan().begins
+        };
+        assert_eq!(with_one_that_goes(Some(1)), None, "its clients are still to come");
+        assert_eq!(with_one_that_goes(Some(0)), Some(1_500));
+        assert_eq!(with_one_that_goes(None), Some(1_500), "its node may be dead");
+    }
     assert_eq!(
         with(|world| {
             for name in ["b", "c", "d"] {

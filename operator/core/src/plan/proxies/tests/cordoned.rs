@@ -1,6 +1,7 @@
 //! Proxies on nodes that are cordoned.
 
 use super::*;
+use crate::build::min_available;
 
 fn on(node: &str, mut proxy: ProxyPod) -> ProxyPod {
     proxy.pod.node = Some(node.to_owned());
@@ -50,6 +51,18 @@ fn while_too_few_wait_elsewhere_all_stay_and_others_are_started() {
         ["replicas 7"],
         "without a pool, too"
     );
+}
+
+#[test]
+fn none_of_them_can_be_evicted_before_they_leave() {
+    let budget = |waiting: &[&str]| {
+        let mut there = two_of_four(waiting);
+        there.min_available = Some(4);
+        min_available(&there, &plan(&there, 2), 4, true)
+    };
+    assert_eq!(budget(&[]), 4);
+    assert_eq!(budget(&["p6"]), 5, "one more serves, and waits for another one");
+    assert_eq!(budget(&["p6", "p7"]), 4, "they leave");
 }
 
 #[test]
