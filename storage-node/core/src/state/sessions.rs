@@ -5,6 +5,7 @@
 //! leader (`crate::shard`) knows that, and every change names the epoch of the connection that makes it.
 
 mod inspect;
+mod prices;
 mod readers;
 mod row;
 mod rows;
@@ -15,9 +16,9 @@ use bytes::Bytes;
 use freshet_storage_contract::{SessionChange, SessionEpoch, ShardId, StoredSession};
 
 pub(crate) use self::inspect::Stored;
+pub(crate) use self::prices::SessionCost;
 use self::readers::Readers;
 pub(crate) use self::readers::Trims;
-pub(crate) use self::row::SessionCost;
 use self::row::SessionRow;
 use super::effects::Effects;
 use super::notes::Note;
@@ -99,7 +100,7 @@ impl StoredSessions {
         let row = self.rows.get(client_id).filter(|_| is_known);
         changes
             .iter()
-            .map(|change| row::cost_of(change, row.map(Box::as_ref)))
+            .map(|change| prices::cost_of(change, row.map(Box::as_ref)))
             .sum()
     }
 
@@ -110,7 +111,7 @@ impl StoredSessions {
 
     /// What a session that a proxy has kept is charged with, at most.
     pub(crate) fn cost_of_stored(client_id: &Bytes, session: &StoredSession) -> SessionCost {
-        [Self::cost_of_new(client_id), row::cost_of_stored(session)]
+        [Self::cost_of_new(client_id), prices::cost_of_stored(session)]
             .into_iter()
             .sum()
     }

@@ -11,6 +11,28 @@ fn config() -> ProptestConfig {
     }
 }
 
+/// A world that had settled when a node was cordoned, and the proxies that serve on that.
+fn cordoned(replicas: u32, warm: u32, node: usize) -> (World, Vec<String>) {
+    let mut world = World {
+        revision: "b",
+        replicas,
+        warm,
+        ..World::default()
+    };
+    world.settle();
+    world.happen(Happening::Node(node, true));
+    let victims = world.active_on_cordoned();
+    (world, victims)
+}
+
+/// The same, with the operator alive until its plan is carried out.
+fn carried_out(happening: Happening) -> Happening {
+    match happening {
+        Happening::Plan(_) => Happening::Plan(usize::MAX),
+        other => other,
+    }
+}
+
 proptest! {
     #![proptest_config(config())]
 
@@ -51,15 +73,9 @@ proptest! {
         node in 0..3usize,
         happenings in proptest::collection::vec(undisturbed(), 0..60),
     ) {
-        let mut world = World { revision: "b", replicas, warm, ..World::default() };
-        world.settle();
-        world.happen(Happening::Node(node, true));
-        let victims = world.active_on_cordoned();
+        let (mut world, victims) = cordoned(replicas, warm, node);
         for happening in happenings {
-            world.happen(match happening {
-                Happening::Plan(_) => Happening::Plan(usize::MAX),
-                other => other,
-            });
+            world.happen(carried_out(happening));
             let staying = world.active_on_cordoned();
             prop_assert!(staying == victims || staying.is_empty(), "{staying:?} of {victims:?}");
             prop_assert!(world.serving() >= replicas as usize);
@@ -79,15 +95,9 @@ proptest! {
             0..60,
         ),
     ) {
-        let mut world = World { revision: "b", replicas, warm, ..World::default() };
-        world.settle();
-        world.happen(Happening::Node(node, true));
-        let victims = world.active_on_cordoned();
+        let (mut world, victims) = cordoned(replicas, warm, node);
         for happening in happenings {
-            world.happen(match happening {
-                Happening::Plan(_) => Happening::Plan(usize::MAX),
-                other => other,
-            });
+            world.happen(carried_out(happening));
             let active = world.active_on_cordoned();
             let staying = victims.iter().filter(|victim| active.contains(victim)).count();
             prop_assert!(staying == victims.len() || staying == 0, "{active:?} of {victims:?}");

@@ -1,7 +1,5 @@
 //! One stored session, and what each change does to it.
 
-use std::iter::Sum;
-
 use bytes::Bytes;
 use freshet_storage_contract::{
     Cursor, Message, OutboundExchange, OutboundStage, PacketId, Position, SessionChange, SessionEpoch, ShardId,
@@ -18,11 +16,11 @@ use crate::state::queues::{group_name, is_group, own_copy, remaining};
 /// What a session costs beside its client id, in bytes.
 pub(super) const SESSION_OVERHEAD_BYTES: u64 = 384;
 /// What a subscription costs beside its filter, in bytes.
-const SUBSCRIPTION_OVERHEAD_BYTES: u64 = 128;
+pub(super) const SUBSCRIPTION_OVERHEAD_BYTES: u64 = 128;
 /// What a start, a cursor or an exchange costs, in bytes.
-const ENTRY_BYTES: u64 = 48;
+pub(super) const ENTRY_BYTES: u64 = 48;
 /// What a position behind a cursor, or a shard with packets, costs, in bytes.
-const NUMBER_BYTES: u64 = 10;
+pub(super) const NUMBER_BYTES: u64 = 10;
 /// Positions behind a cursor: no client has a larger Receive Maximum.
 const MAX_BEYOND: usize = 65_535;
 
@@ -141,12 +139,12 @@ impl SessionRow {
     }
 
     /// Where a subscription is, or would be.
-    fn place_of(&self, topic_filter: &Bytes) -> Result<usize, usize> {
+    pub(super) fn place_of(&self, topic_filter: &Bytes) -> Result<usize, usize> {
         let subscriptions = &self.stored.subscriptions;
         subscriptions.binary_search_by(|s| s.topic_filter.cmp(topic_filter))
     }
 
-    fn cursor(&self, shard: ShardId) -> Option<&Cursor> {
+    pub(super) fn cursor(&self, shard: ShardId) -> Option<&Cursor> {
         let at = self.stored.cursors.binary_search_by_key(&shard, |c| c.shard).ok()?;
         self.stored.cursors.get(at)
     }
@@ -409,94 +407,11 @@ impl Code for SessionRow {
     }
 }
 
-/// What is added to a session, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct SessionCost {
-    /// To its row.
-    pub(crate) row: u64,
-    /// To the readers of filters, and in notes to other shards.
-    pub(crate) beside: u64,
-}
-
-impl SessionCost {
-    pub(crate) const fn of_row(row: u64) -> Self {
-        Self { row, beside: 0 }
-    }
-
-    pub(crate) const fn whole(self) -> u64 {
-        self.row + self.beside
-    }
-}
-
-impl Sum for SessionCost {
-    fn sum<I: Iterator<Item = Self>>(costs: I) -> Self {
-        costs.fold(Self::default(), |sum, cost| Self {
-            row: sum.row + cost.row,
-            beside: sum.beside + cost.beside,
-        })
-    }
-}
-
-/// What a change adds to a session, at most. What is in `row` is not added again.
-pub(super) fn cost_of(change: &SessionChange, row: Option<&SessionRow>) -> SessionCost {
-    match change {
-        SessionChange::Subscribe(subscription) => cost_of_subscription(subscription, row),
-        SessionChange::Advance(cursor) => SessionCost::of_row(ENTRY_BYTES + cursor.beyond.len() as u64 * NUMBER_BYTES),
-        SessionChange::Sending { shared, message, .. } => {
-            let taken = ENTRY_BYTES + taken_bytes(shared.as_ref(), message.as_deref());
-            match shared.as_ref().and_then(group_name) {
-                Some(group) => SessionCost {
-                    row: taken + ENTRY_BYTES,
-                    beside: Note::cost_of(&group),
-                },
-                None => SessionCost::of_row(taken),
-            }
-        }
-        // What was kept for it goes, and the note that says so costs more.
-        SessionChange::Received { .. } => SessionCost {
-            row: 0,
-            beside: Note::cost_of(&[]),
-        },
-        SessionChange::Unsubscribe { .. } | SessionChange::Completed { .. } => SessionCost::default(),
-    }
-}
-
-/// As if nobody else read the filter.
-fn cost_of_subscription(subscription: &StoredSubscription, row: Option<&SessionRow>) -> SessionCost {
-    let filter = &subscription.topic_filter;
-    let known = row.and_then(|row| row.stored.subscriptions.get(row.place_of(filter).ok()?));
-    let is_known = |shard| known.is_some_and(|known| known.starts.iter().any(|start| start.shard == shard));
-    let has_cursor = |shard| is_group(filter) || row.is_some_and(|row| row.cursor(shard).is_some());
-    let new = subscription.starts.iter().filter(|start| !is_known(start.shard));
-    let begun = SessionCost::of_row(match known {
-        Some(_) => 0,
-        None => filter.len() as u64 + SUBSCRIPTION_OVERHEAD_BYTES,
-    });
-    let starts = new.map(|start| SessionCost {
-        row: ENTRY_BYTES * (1 + u64::from(!has_cursor(start.shard))),
-        beside: Readers::cost_of(filter),
-    });
-    starts.chain([begun]).sum()
-}
-
-/// What a session that a proxy has kept is charged with beside its client id, at most.
-pub(super) fn cost_of_stored(session: &StoredSession) -> SessionCost {
-    let beyond: usize = session.cursors.iter().map(|c| c.beyond.len()).sum();
-    let entries = session.cursors.len() + session.outbound.len();
-    let exchanges = session.outbound.iter().map(exchange_bytes).sum::<u64>();
-    let row = exchanges + entries as u64 * ENTRY_BYTES + beyond as u64 * NUMBER_BYTES;
-    let subscriptions = session.subscriptions.iter();
-    subscriptions
-        .map(|subscription| cost_of_subscription(subscription, None))
-        .chain([SessionCost::of_row(row)])
-        .sum()
-}
-
-fn exchange_bytes(exchange: &OutboundExchange) -> u64 {
+pub(super) fn exchange_bytes(exchange: &OutboundExchange) -> u64 {
     taken_bytes(exchange.shared.as_ref(), exchange.message.as_deref())
 }
 
-fn taken_bytes(shared: Option<&Bytes>, message: Option<&Message>) -> u64 {
+pub(super) fn taken_bytes(shared: Option<&Bytes>, message: Option<&Message>) -> u64 {
     shared.map_or(0, |name| name.len() as u64) + message.map_or(0, |message| message.charged_bytes() as u64)
 }
 

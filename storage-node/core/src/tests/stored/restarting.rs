@@ -129,15 +129,30 @@ fn a_session_whose_connection_is_ending_is_kept_when_its_proxy_comes_back() {
     assert_eq!(payloads(&chunk.messages), ["x"]);
 }
 
+/// Proxy A holds session `c`, which reads `a` and was found again.
+fn reads_a(w: &mut World) -> (SessionEpoch, StoredSession) {
+    let epoch = w.begin(A, 1, "c");
+    w.subscribe_stored(A, "c", epoch, "a");
+    w.disconnect(A, "c", epoch, None);
+    w.resume(A, 2, "c")
+}
+
+/// Proxy A names session `c`; what it and B were told before is done with.
+fn name(w: &mut World, epoch: SessionEpoch, session: StoredSession) {
+    for proxy in [A, B] {
+        w.take_answers(proxy);
+    }
+    let shard = w.session_shard("c");
+    let sessions = vec![registered("c", epoch, Some(session))];
+    w.operate(A, Operation::RegisterSessions { shard, sessions });
+}
+
 /// A storage node without memory, `late_ms` after its start; proxy A names session `c`, which it holds from before and
 /// which reads `a`. Returns the epoch of its connection, too.
 fn named_after(late_ms: u64) -> (World, SessionEpoch) {
     let mut old = World::new(settings(4));
     old.attach(A);
-    let epoch = old.begin(A, 1, "c");
-    old.subscribe_stored(A, "c", epoch, "a");
-    old.disconnect(A, "c", epoch, None);
-    let (epoch, session) = old.resume(A, 2, "c");
+    let (epoch, session) = reads_a(&mut old);
 
     let later = StorageSettings {
         recovery_hold_ms: 1_000,
@@ -149,12 +164,7 @@ fn named_after(late_ms: u64) -> (World, SessionEpoch) {
     w.attach(B);
     w.publish(B, qos_1("a", "acknowledged when the hold ends"));
     w.pass_ms_with(late_ms, &[A, B]);
-    for proxy in [A, B] {
-        w.take_answers(proxy);
-    }
-    let shard = w.session_shard("c");
-    let sessions = vec![registered("c", epoch, Some(session))];
-    w.operate(A, Operation::RegisterSessions { shard, sessions });
+    name(&mut w, epoch, session);
     (w, epoch)
 }
 
@@ -199,10 +209,7 @@ fn named_to_a_disk(later_s: u64) -> (World, SessionEpoch) {
     let mut w = World::with_slow_disk(settings(4));
     w.attach(A);
     w.attach(B);
-    let epoch = w.begin(A, 1, "c");
-    w.subscribe_stored(A, "c", epoch, "a");
-    w.disconnect(A, "c", epoch, None);
-    let (epoch, session) = w.resume(A, 2, "c");
+    let (epoch, session) = reads_a(&mut w);
     w.pass_ms_with(6_000 + later_s * 1_000, &[B]);
 
     let later = StorageSettings {
@@ -213,12 +220,7 @@ fn named_to_a_disk(later_s: u64) -> (World, SessionEpoch) {
     w.keep();
     w.attach(A);
     w.attach(B);
-    for proxy in [A, B] {
-        w.take_answers(proxy);
-    }
-    let shard = w.session_shard("c");
-    let sessions = vec![registered("c", epoch, Some(session))];
-    w.operate(A, Operation::RegisterSessions { shard, sessions });
+    name(&mut w, epoch, session);
     (w, epoch)
 }
 
@@ -249,10 +251,7 @@ fn a_session_whose_proxy_was_given_up_before_a_start_goes_on_until_it_expires() 
 fn a_session_of_a_term_that_was_higher_is_taken_by_a_node_that_has_routed_nothing() {
     let (mut old, mut w) = (World::new(settings(1)), World::new(settings(1)));
     old.attach(A);
-    let epoch = old.begin(A, 1, "c");
-    old.subscribe_stored(A, "c", epoch, "a");
-    old.disconnect(A, "c", epoch, None);
-    let (epoch, session) = old.resume(A, 2, "c");
+    let (epoch, session) = reads_a(&mut old);
     let later = StorageSettings {
         recovery_hold_ms: 1_000,
         ..settings(1)
