@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use freshet_storage_core::DEFAULT_QUEUED_RESIDENT_BYTES;
+use freshet_storage_core::{DEFAULT_QUEUED_RESIDENT_BYTES, DEFAULT_SESSION_BYTES};
 
 /// Freshet, an MQTT system for Kubernetes.
 #[derive(Debug, Parser)]
@@ -121,6 +121,9 @@ pub(crate) struct Standalone {
     /// says nothing.
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_QUEUED_RESIDENT_BYTES)]
     pub(crate) queued_memory_bytes: u64,
+    /// Bytes of client ids, wills and stored sessions; beyond them clients and subscriptions of stored sessions are refused.
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SESSION_BYTES)]
+    pub(crate) session_bytes: u64,
     /// Threads that own connections.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) workers: u16,

@@ -135,6 +135,7 @@ fn storage(arguments: &Standalone, config: &StorageConfig) -> anyhow::Result<(St
         recovery_hold_ms: 0,
         queued_bytes: arguments.queued_bytes,
         queued_resident_bytes: arguments.queued_memory_bytes,
+        session_bytes: arguments.session_bytes,
         ..StorageSettings::new(config, random()?)
     };
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -15,7 +15,7 @@ use freshet_process::{
     ConfigReloads, LogFormat, LogLevel, health_routes, listen, metrics_routes, read_config, serve_admin, start_logging,
     watch_config,
 };
-use freshet_storage_core::{DEFAULT_QUEUED_RESIDENT_BYTES, StorageSettings};
+use freshet_storage_core::{DEFAULT_QUEUED_RESIDENT_BYTES, DEFAULT_SESSION_BYTES, StorageSettings};
 use freshet_storage_node::{DiskOptions, Node, NodeHandle, NodeHealth, ShuttingDown, inspection_routes, lease_routes};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -50,6 +50,9 @@ struct Arguments {
     /// says nothing.
     #[arg(long, env = "FRESHET_QUEUED_MEMORY_BYTES", value_name = "BYTES", default_value_t = DEFAULT_QUEUED_RESIDENT_BYTES)]
     queued_memory_bytes: u64,
+    /// Bytes of client ids, wills and stored sessions; beyond them clients and subscriptions of stored sessions are refused.
+    #[arg(long, env = "FRESHET_SESSION_BYTES", value_name = "BYTES", default_value_t = DEFAULT_SESSION_BYTES)]
+    session_bytes: u64,
     /// The folder that keeps what was acknowledged. Without it everything ends with the process.
     #[arg(long, env = "FRESHET_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -90,6 +93,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     let settings = StorageSettings {
         queued_bytes: arguments.queued_bytes,
         queued_resident_bytes: arguments.queued_memory_bytes,
+        session_bytes: arguments.session_bytes,
         ..StorageSettings::new(&config, random_u64())
     };
     let node = match arguments.data_dir {

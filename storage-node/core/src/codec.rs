@@ -11,6 +11,9 @@ mod entry;
 use bytes::Bytes;
 use thiserror::Error;
 
+/// Values of a list that room is made for before they are there: what is claimed may not be true.
+const RESERVED: usize = 1_024;
+
 /// A value that outlives the process.
 pub(crate) trait Code: Sized {
     /// Appends the value.
@@ -227,7 +230,7 @@ impl<T: Code> Code for Vec<T> {
         if count > from.0.len() {
             return Err(DecodeError::Truncated);
         }
-        let mut values = Self::new();
+        let mut values = Self::with_capacity(count.min(RESERVED));
         for _ in 0..count {
             values.push(T::read(from)?);
         }

@@ -37,6 +37,8 @@ pub use facts::{LinkFault, StorageFact};
 pub use incarnations::ProxyLeases;
 pub use node::{Load, LoadError, Restore, RestoreError, StorageCore};
 pub use outputs::{Outputs, ProxyOutput};
-pub use settings::{DEFAULT_QUEUED_BYTES, DEFAULT_QUEUED_RESIDENT_BYTES, LogRoom, StorageSettings};
+pub use settings::{
+    DEFAULT_QUEUED_BYTES, DEFAULT_QUEUED_RESIDENT_BYTES, DEFAULT_SESSION_BYTES, LogRoom, StorageSettings,
+};
 pub use state::RowError;
 pub use stats::{QueuedSince, ShardCounters, ShardGauges, ShardStats, StorageStats};

@@ -9,6 +9,10 @@ pub const DEFAULT_QUEUED_BYTES: u64 = 512 << 20;
 /// Bytes of queued messages that stay in memory where a disk has them, too, unless a node is told otherwise: 128 MiB.
 pub const DEFAULT_QUEUED_RESIDENT_BYTES: u64 = 128 << 20;
 
+/// Bytes of client ids, wills and stored sessions unless a node is told otherwise: 1 GiB, which is a million sessions with a
+/// subscription each.
+pub const DEFAULT_SESSION_BYTES: u64 = 1 << 30;
+
 /// What may be queued, in percent of the disk: merging rows takes as much again for a while, and log, reserve, sessions and
 /// what is retained have to find room.
 const QUEUED_PERCENT: u64 = 40;
@@ -103,7 +107,7 @@ impl StorageSettings {
             ring_bytes: 4 << 20,
             hold_bytes: 16 << 20,
             session_limit: config.max_sessions,
-            session_bytes: 512 << 20,
+            session_bytes: DEFAULT_SESSION_BYTES,
             interest_bytes: 512 << 20,
             queue_limits: config.queue_limits,
             retention: config.retention,

@@ -98,6 +98,8 @@ pub(crate) struct Shard<L> {
     loads: Loads,
     /// When other shards are told what sessions need no more; none: there is nothing to tell.
     trim_at: Option<MonotonicMs>,
+    /// Before that no more sessions end: many of those that were due have ended just now.
+    sessions_end_from: MonotonicMs,
     /// What this shard has added to the node's sums.
     counted: Usage,
     counters: ShardCounters,
@@ -157,6 +159,7 @@ impl<L: CommitLog> Shard<L> {
             carried: Carried::default(),
             loads: Loads::default(),
             trim_at: None,
+            sessions_end_from: now,
             counted: Usage::default(),
             counters: ShardCounters::default(),
             last_epoch: 0,

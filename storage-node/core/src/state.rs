@@ -13,6 +13,7 @@ mod queues;
 mod retained;
 mod rows;
 mod sessions;
+mod tight;
 mod wills;
 
 use freshet_storage_contract::{Message, Position, QoS, ShardId, Term};

@@ -19,8 +19,11 @@ use crate::turn::Turn;
 const WILLS_PER_TICK: usize = 1_024;
 /// Retained messages that one call lets expire.
 const EXPIRED_PER_TICK: usize = 4_096;
-/// Sessions that one call lets end.
-const SESSIONS_PER_TICK: usize = 1_024;
+/// Sessions that one call lets end: each has filters, which other shards are told of.
+const SESSIONS_PER_TICK: usize = 64;
+/// How long other work has the shard for itself before more of those that are due end: 2,560 end in a second, of eight
+/// shards 20,000.
+const SESSIONS_EVERY: Duration = Duration::from_millis(25);
 /// Filters about which one call tells other shards what sessions need no more: each of these calls is one turn there.
 const TRIMS_PER_TICK: usize = 1_024;
 /// How long what sessions need no more is gathered before it is told.
@@ -81,6 +84,7 @@ impl<L: CommitLog> Shard<L> {
     fn expire(&mut self, turn: &mut Turn<'_>) {
         let now_ms = self.clock.log_time_ms(turn.now);
         let is_due = |kind| self.next_of(kind, turn).is_some_and(|due_ms| due_ms <= now_ms);
+        let sessions_end = self.sessions_end_from <= turn.now && is_due(Expiry::Sessions);
         let limit = EXPIRED_PER_TICK;
         let sessions = Command::ExpireSessions {
             limit: SESSIONS_PER_TICK,
@@ -92,13 +96,16 @@ impl<L: CommitLog> Shard<L> {
         };
         let commands = [
             (is_due(Expiry::Retained), Command::ExpireRetained { limit }),
-            (is_due(Expiry::Sessions), sessions),
+            (sessions_end, sessions),
             (is_due(Expiry::Queued), Command::ExpireQueued { limit }),
             (is_due(Expiry::Filters), Command::ExpireFilters { limit }),
             (is_due(Expiry::Packets), Command::ExpirePackets { limit }),
             (is_due(Expiry::OldQueued), Command::DropOldQueued { age_ms, limit }),
             (is_due(Expiry::Outdated), outdated),
         ];
+        if sessions_end && self.state.sessions.has_more_due(now_ms, SESSIONS_PER_TICK) {
+            self.sessions_end_from = turn.now.plus(SESSIONS_EVERY);
+        }
         for (_, command) in commands.into_iter().filter(|(is_due, _)| *is_due) {
             self.propose(command, turn);
         }
@@ -155,7 +162,7 @@ impl<L: CommitLog> Shard<L> {
             self.sessions.next_wait(),
             wills_from.and_then(|from| Some(when(self.next_will_due())?.max(from))),
             when(self.next_of(Expiry::Retained, turn)),
-            when(self.next_of(Expiry::Sessions, turn)),
+            when(self.next_of(Expiry::Sessions, turn)).map(|at| at.max(self.sessions_end_from)),
             when(self.next_of(Expiry::Queued, turn)),
             when(self.next_of(Expiry::Filters, turn)),
             when(self.next_of(Expiry::Packets, turn)),

@@ -324,6 +324,12 @@ impl StoredSessions {
         count
     }
 
+    /// Whether more than `count` are to end by now.
+    pub(crate) fn has_more_due(&self, log_time_ms: u64, count: usize) -> bool {
+        let next = self.by_end.iter().nth(count);
+        next.is_some_and(|(ends_ms, _)| *ends_ms <= log_time_ms)
+    }
+
     /// When the first session ends, ms of log time.
     pub(crate) fn next_end(&self) -> Option<u64> {
         self.by_end.first().map(|(ends_ms, _)| *ends_ms)

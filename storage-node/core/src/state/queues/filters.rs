@@ -8,6 +8,7 @@ use freshet_storage_contract::{Position, ShardId};
 use super::groups::{group_filter, group_name};
 use super::{Hold, LightQueue, Name, QueueId, Queues};
 use crate::filters::FilterKind;
+use crate::state::tight;
 
 /// How long a queue is there before a session has its filter, ms of log time.
 const UNCONFIRMED_MS: u64 = 60_000;
@@ -136,11 +137,12 @@ impl Queues {
 
     fn add_hold(&mut self, id: QueueId, session_shard: ShardId, ensured: Position, goes_ms: Option<u64>) {
         if let Some(queue) = self.queues.get_mut(id) {
-            queue.holds.push(Hold {
+            let hold = Hold {
                 session_shard,
                 ensured,
                 goes_ms: None,
-            });
+            };
+            tight::push(&mut queue.holds, hold);
             self.set_goes(id, session_shard, goes_ms);
         }
     }

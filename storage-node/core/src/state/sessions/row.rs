@@ -12,6 +12,7 @@ use crate::planted::planted;
 use crate::state::effects::Effects;
 use crate::state::notes::Note;
 use crate::state::queues::{group_name, is_group, own_copy, remaining};
+use crate::state::tight;
 
 /// What a session costs beside its client id, in bytes.
 pub(super) const SESSION_OVERHEAD_BYTES: u64 = 384;
@@ -230,7 +231,7 @@ impl SessionRow {
                 self.outbound_bytes -= exchange_bytes(other);
                 *other = exchange;
             }
-            None => outbound.push(exchange),
+            None => tight::push(outbound, exchange),
         }
         self.outbound_bytes += added;
         self.expiries.retain(|(id, _)| *id != packet_id);
@@ -243,7 +244,7 @@ impl SessionRow {
                 shard,
                 position,
             };
-            self.kept.push(kept);
+            tight::push(&mut self.kept, kept);
             notes.send(shard, Note::Keep { group, position });
         }
     }
@@ -279,7 +280,7 @@ impl SessionRow {
                     *former = subscription;
                 }
             }
-            Err(at) => self.stored.subscriptions.insert(at, subscription),
+            Err(at) => tight::insert(&mut self.stored.subscriptions, at, subscription),
         }
     }
 
@@ -297,7 +298,8 @@ impl SessionRow {
                     cursor.beyond.retain(|position| *position > cursor.acknowledged);
                 }
             }
-            Err(at) => self.stored.cursors.insert(
+            Err(at) => tight::insert(
+                &mut self.stored.cursors,
                 at,
                 Cursor {
                     shard: start.shard,

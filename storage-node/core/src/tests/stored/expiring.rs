@@ -30,6 +30,29 @@ fn a_session_ends_when_its_interval_has_passed_and_its_queue_with_it() {
 }
 
 #[test]
+fn many_sessions_that_are_due_together_end_a_few_at_a_time() {
+    const COUNT: u64 = 300;
+    let mut w = World::new(settings(1));
+    w.attach(A);
+    for number in 0..COUNT {
+        let client_id = format!("c{number}");
+        let epoch = w.begin(A, number + 1, &client_id);
+        w.disconnect(A, &client_id, epoch, Some(10));
+    }
+    w.pass_ms_with(9_900, &[A]);
+    let mut left = w.gauge(|g| g.sessions_stored);
+    assert_eq!(left, COUNT);
+    // In some milliseconds a shard does not let go of all of them: others are served in between.
+    for _ in 0..100 {
+        w.pass_ms_with(5, &[A]);
+        let now = w.gauge(|g| g.sessions_stored);
+        assert!(left - now <= 64, "{} at once", left - now);
+        left = now;
+    }
+    assert_eq!((left, w.counter(|c| c.sessions_expired_total)), (0, COUNT));
+}
+
+#[test]
 #[cfg_attr(false, shows("5.0:4.1.0-1", "3.1.1:4.1.0-1"))]
 fn a_session_lasts_as_long_as_its_connection_and_then_for_its_interval() {
     const INTERVAL_MS: u64 = 1_000_000;
