@@ -18,6 +18,9 @@ const SLEEPER: &str = "sleeper";
 const LOOKS: u64 = 16;
 /// A broker that acknowledges nothing for this long has failed.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+/// Nothing passes for so long before the one that sleeps comes back: longer than Freshet needs from one checkpoint to the
+/// next.
+const REST: Duration = Duration::from_secs(40);
 
 /// What passes.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +64,8 @@ struct Pair {
     delivered: u64,
 }
 
-/// Lets so much pass. `look` is called every sixteenth of it, and once more when the one that slept has everything.
+/// Lets so much pass. `look` is called every sixteenth of it, when nothing has passed for a while, and once more when the one
+/// that slept has everything.
 ///
 /// # Errors
 /// When a message is lost, doubled or overtaken, or the broker fails.
@@ -111,6 +115,8 @@ pub fn asleep(
     }
     let took = fleet.now() - began;
     let passed = passed(&pairs, bytes_each);
+    look(passed)?;
+    std::thread::sleep(REST);
     look(passed)?;
 
     let mut woken = Fleet::empty()?;

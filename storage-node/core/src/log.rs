@@ -20,7 +20,7 @@ pub(crate) use self::durable::{DurableLog, NodeLog};
 use crate::state::{Matched, Note, WillRow};
 
 /// Version of entries that this code writes. New commands get a higher one, used when all replicas know it.
-pub(crate) const ENTRY_VERSION: u16 = 1;
+pub(crate) const ENTRY_VERSION: u16 = 2;
 
 /// One change of a shard's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +112,8 @@ pub(crate) enum Command {
     /// Queued messages up to a position go, whatever their queues: all of them come to more than they may. As many as the
     /// leader has counted.
     DropThrough { through: Position },
+    /// Rows of queues that nobody needs go, at most `limit` of them.
+    ClearPassed { limit: usize },
     /// A QoS 2 publication is released by its publisher.
     Release { of: Box<ExactlyOnce> },
     /// QoS 2 publications of generations that ended long enough ago are forgotten, and numbers of proxies that have sent none

@@ -161,6 +161,7 @@ impl State {
                 let came_ms = log_time_ms.saturating_sub(*age_ms);
                 Applied::Gone(self.queues.drop_older(came_ms, *limit))
             }
+            Command::ClearPassed { limit } => Applied::Gone(self.queues.clear_passed(*limit)),
             Command::DropThrough { through } => Applied::Gone(self.queues.drop_through(*through)),
             Command::ShareGroup { group, is_live } => {
                 self.queues.set_live(group, *is_live);

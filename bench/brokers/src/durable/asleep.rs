@@ -40,18 +40,18 @@ pub(super) fn asleep(broker: &Running, passing: Passing, seed: u64) -> anyhow::R
     })?;
     let most = looks.iter().map(|look| look.disk_bytes).max().unwrap_or(0);
     // The last look is behind the return of the one that slept.
-    let asleep = looks.iter().rev().nth(1);
-    let (disk, kept) = asleep.map_or((0, 0), |look| (look.disk_bytes, look.passed.kept_bytes));
+    let at_rest = looks.iter().rev().nth(1);
+    let (disk, kept) = at_rest.map_or((0, 0), |look| (look.disk_bytes, look.passed.kept_bytes));
     let mut figures = vec![
-        ("disk/kept in the end", disk as f64 / kept as f64),
+        ("disk/kept at rest", disk as f64 / kept as f64),
         ("kept MiB", kept as f64 / MIB),
-        ("disk MiB in the end", disk as f64 / MIB),
+        ("disk MiB at rest", disk as f64 / MIB),
         ("most disk MiB", most as f64 / MIB),
         ("passed MiB", night.passed.bytes as f64 / MIB),
         ("MiB/s", night.passed.bytes as f64 / MIB / night.took.as_secs_f64()),
         ("woke within s", night.woke.as_secs_f64()),
     ];
-    if let Some(Look { log: Some(log), .. }) = asleep {
+    if let Some(Look { log: Some(log), .. }) = at_rest {
         let segment_bytes = log.segment_bytes as f64 / log.segments as f64;
         figures.push(("segments written", log.written_bytes as f64 / segment_bytes));
     }

@@ -109,6 +109,7 @@ command_kinds! {
     24 => SettleShared { group, positions },
     25 => BeginTerm { term },
     27 => DropOutdated { age_ms, limit },
-    28 => DropThrough { through };
+    28 => DropThrough { through },
+    29 => ClearPassed { limit };
     26
 }

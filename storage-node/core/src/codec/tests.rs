@@ -276,6 +276,7 @@ fn command() -> impl Strategy<Value = Command> {
         limit().prop_map(|limit| Command::ExpireSessions { limit }),
         limit().prop_map(|limit| Command::SendTrims { limit }),
         limit().prop_map(|limit| Command::ExpireFilters { limit }),
+        limit().prop_map(|limit| Command::ClearPassed { limit }),
         limit().prop_map(|limit| Command::ExpireQueued { limit }),
         (any::<u64>(), limit()).prop_map(|(age_ms, limit)| Command::DropOldQueued { age_ms, limit }),
         (any::<u64>(), limit()).prop_map(|(age_ms, limit)| Command::DropOutdated { age_ms, limit }),
@@ -354,9 +355,9 @@ fn a_number_has_one_form() {
 
 #[test]
 fn an_entry_of_a_later_version_is_named_as_such() {
-    let later = [2, 0, 26];
+    let later = [3, 0, 26];
     let found = Entry::from_bytes(Bytes::copy_from_slice(&later));
-    assert_eq!(found, Err(DecodeError::Version { found: 2, highest: 1 }));
+    assert_eq!(found, Err(DecodeError::Version { found: 3, highest: 2 }));
 }
 
 #[test]

@@ -27,9 +27,10 @@ pub(super) enum Expiry {
     Filters,
     Packets,
     Trims,
+    Passed,
 }
 
-const EXPIRIES: usize = 9;
+const EXPIRIES: usize = 10;
 
 /// Entries that are not applied yet.
 #[derive(Debug, Default)]
@@ -215,6 +216,7 @@ impl Ahead {
             Command::ExpireFilters { .. } => Change::expiry(Expiry::Filters),
             Command::ExpirePackets { .. } => Change::expiry(Expiry::Packets),
             Command::SendTrims { .. } => Change::expiry(Expiry::Trims),
+            Command::ClearPassed { .. } => Change::expiry(Expiry::Passed),
             Command::ReceiveEffect { publish: None, .. }
             | Command::ConfirmEffects { .. }
             | Command::ConfirmNotes { .. }

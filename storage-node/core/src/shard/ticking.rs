@@ -17,7 +17,7 @@ use crate::turn::Turn;
 
 /// Wills that one call publishes.
 const WILLS_PER_TICK: usize = 1_024;
-/// Retained messages that one call lets expire.
+/// Retained messages, messages and rows of queues that one call lets go, of each.
 const EXPIRED_PER_TICK: usize = 4_096;
 /// Sessions that one call lets end: each has filters, which other shards are told of.
 const SESSIONS_PER_TICK: usize = 64;
@@ -102,6 +102,7 @@ impl<L: CommitLog> Shard<L> {
             (is_due(Expiry::Packets), Command::ExpirePackets { limit }),
             (is_due(Expiry::OldQueued), Command::DropOldQueued { age_ms, limit }),
             (is_due(Expiry::Outdated), outdated),
+            (is_due(Expiry::Passed), Command::ClearPassed { limit }),
         ];
         if sessions_end && self.state.sessions.has_more_due(now_ms, SESSIONS_PER_TICK) {
             self.sessions_end_from = turn.now.plus(SESSIONS_EVERY);
@@ -134,6 +135,7 @@ impl<L: CommitLog> Shard<L> {
             Expiry::Outdated => queues.next_older(turn.settings.retention.max_age_ms),
             Expiry::Filters => queues.next_unconfirmed(),
             Expiry::Packets => packets.next_expiry().into_iter().chain(origins.next_expiry()).min(),
+            Expiry::Passed => queues.has_passed().then_some(0),
             // These have a time of their own, and the node sees to that.
             Expiry::Trims | Expiry::OverBytes => None,
         }
@@ -158,7 +160,7 @@ impl<L: CommitLog> Shard<L> {
             self.trim_at = Some(self.trim_at.map_or(at, |before| before.min(at)));
         }
         let wills_from = self.wills_from(turn.now);
-        let due: [Option<MonotonicMs>; 11] = [
+        let due: [Option<MonotonicMs>; 12] = [
             self.sessions.next_wait(),
             wills_from.and_then(|from| Some(when(self.next_will_due())?.max(from))),
             when(self.next_of(Expiry::Retained, turn)),
@@ -168,6 +170,7 @@ impl<L: CommitLog> Shard<L> {
             when(self.next_of(Expiry::Packets, turn)),
             when(self.next_of(Expiry::OldQueued, turn)),
             when(self.next_of(Expiry::Outdated, turn)),
+            when(self.next_of(Expiry::Passed, turn)),
             self.trim_at,
             self.waits_for_room().then(|| turn.now.plus(LOOK_FOR_ROOM_AFTER)),
         ];

@@ -2,7 +2,7 @@
 //!
 //! A *durable filter* is one queue for all sessions of a session shard that have the filter. That shard says when the
 //! first one has it, when the last one has gone ([`filters`]), and below which position nobody needs anything
-//! ([`Queues::trim`]). A *group* is one queue for all members of a shared subscription, whose rows go one by one
+//! ([`Queues::trim`]); what is many of that goes by and by ([`passed`]). A *group* is one queue for all members of a shared subscription, whose rows go one by one
 //! ([`groups`]). Message bytes are kept once, as long as some queue names them ([`messages`]): in memory, or on disk alone
 //! ([`cold`]).
 
@@ -12,6 +12,7 @@ mod groups;
 mod inspect;
 mod kept;
 mod messages;
+mod passed;
 mod pull;
 mod rows;
 mod slots;
@@ -60,13 +61,18 @@ pub(crate) struct Queues {
     groups: usize,
     /// Groups that the last message went to.
     reached: Vec<QueueId>,
+    /// Queues with rows that nobody needs.
+    passed: BTreeSet<QueueId>,
+    /// Of these, queues that nobody has.
+    leaving: usize,
     changes: Changes<QueueId>,
 }
 
 #[derive(Debug)]
 struct LightQueue {
     name: Name,
-    at: At,
+    /// None: nobody has it, and no message comes to it any more.
+    at: Option<At>,
     charged_bytes: u64,
     /// Shards of sessions that have it or have asked for it. Of a durable filter one.
     holds: Vec<Hold>,
@@ -75,6 +81,8 @@ struct LightQueue {
     rows: VecDeque<Position>,
     /// Bytes charged for the messages of its rows.
     row_bytes: u64,
+    /// Nobody needs its rows up to here.
+    passed: Position,
 }
 
 /// Why a queue is there.
@@ -143,13 +151,15 @@ impl Queues {
             filter_bytes: 0,
             groups: 0,
             reached: Vec::new(),
+            passed: BTreeSet::new(),
+            leaving: 0,
             changes: Changes::default(),
         }
     }
 
     /// Durable filters.
     pub(crate) fn len(&self) -> usize {
-        self.queues.len() - self.groups
+        self.queues.len() - self.groups - self.leaving
     }
 
     /// Groups.
@@ -245,17 +255,9 @@ impl Queues {
 
     /// Nobody of the session shard needs anything of the filter up to `through`.
     pub(super) fn trim(&mut self, session_shard: ShardId, topic_filter: &Bytes, through: Position) {
-        let Some(queue) = self
-            .by_name
-            .get(&(Some(session_shard), topic_filter.clone()))
-            .and_then(|id| self.queues.get_mut(*id))
-        else {
-            return;
-        };
-        while queue.rows.front().is_some_and(|position| *position <= through) {
-            drop_oldest(queue, &mut self.messages, &mut self.rows);
+        if let Some(id) = self.by_name.get(&(Some(session_shard), topic_filter.clone())) {
+            self.pass(*id, through);
         }
-        queue.give_back();
     }
 
     /// Removes up to `limit` messages whose expiry interval has passed; returns how many rows went.
@@ -350,6 +352,11 @@ const IDLE_CAPACITY: usize = 64;
 impl LightQueue {
     fn is_group(&self) -> bool {
         self.name.0.is_none()
+    }
+
+    /// Whether some session, or for a group some proxy, has it.
+    fn is_held(&self) -> bool {
+        self.is_live || !self.holds.is_empty()
     }
 
     /// An empty queue keeps little.

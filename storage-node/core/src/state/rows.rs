@@ -25,7 +25,7 @@ const BYTES_PER_ROW: usize = 4 << 10;
 /// Version of rows that this code writes. It reads those before it:
 ///
 /// - 2: a session's row says whether its client was told of it.
-const ROWS_VERSION: u16 = 2;
+const ROWS_VERSION: u16 = 3;
 
 /// Kinds of rows, in the order in which they are restored. Numbers are never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

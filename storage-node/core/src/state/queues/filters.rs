@@ -113,13 +113,14 @@ impl Queues {
         let number = u32::try_from(self.version & u64::from(u32::MAX)).unwrap_or_default();
         let id = self.queues.next_id(number);
         let queue = LightQueue {
-            at: self.index.insert(matched_part(&name), kind, id),
+            at: Some(self.index.insert(matched_part(&name), kind, id)),
             name: name.clone(),
             charged_bytes,
             holds: Vec::new(),
             is_live: false,
             rows: VecDeque::new(),
             row_bytes: 0,
+            passed: Position::default(),
         };
         self.queues.insert(id, queue);
         self.changes.add(id);
@@ -170,25 +171,19 @@ impl Queues {
         self.remove_unheld(id);
     }
 
-    /// Removes a queue that nobody has.
+    /// Lets go of a queue that nobody has: no message comes to it any more, and it goes with its rows.
     pub(super) fn remove_unheld(&mut self, id: QueueId) {
-        let is_held = |queue: &LightQueue| queue.is_live || !queue.holds.is_empty();
-        if self.queues.get(id).is_none_or(is_held) {
-            return;
-        }
-        let Some(queue) = self.queues.remove(id) else {
+        let Some(queue) = self.queues.get_mut(id).filter(|queue| !queue.is_held()) else {
             return;
         };
-        self.changes.remove(id);
-        self.index.remove(queue.at, id);
+        let Some(at) = queue.at.take() else { return };
+        self.index.remove(at, id);
         self.groups -= usize::from(queue.is_group());
         self.by_name.remove(&queue.name);
         self.filter_bytes -= queue.charged_bytes;
         self.version += 1;
-        self.rows -= queue.rows.len() as u64;
-        for position in queue.rows {
-            self.messages.release(position);
-        }
+        self.leaving += 1;
+        self.pass(id, Position(u64::MAX));
     }
 }
 

@@ -18,11 +18,34 @@ struct QueueRow {
     topic_filter: Bytes,
     holds: Vec<Hold>,
     is_live: bool,
+    /// None in rows of version 2 and before, and where nothing is to go.
+    passed: Option<Position>,
 }
 
 code_fields! {
     Hold { session_shard, ensured, goes_ms }
-    QueueRow { session_shard, topic_filter, holds, is_live }
+}
+
+impl Code for QueueRow {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.session_shard.write(out);
+        self.topic_filter.write(out);
+        self.holds.write(out);
+        self.is_live.write(out);
+        if let Some(passed) = self.passed {
+            passed.write(out);
+        }
+    }
+
+    fn read(from: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            session_shard: Code::read(from)?,
+            topic_filter: Code::read(from)?,
+            holds: Code::read(from)?,
+            is_live: Code::read(from)?,
+            passed: from.end().is_err().then(|| Code::read(from)).transpose()?,
+        })
+    }
 }
 
 impl Queues {
@@ -109,19 +132,28 @@ impl Queues {
                 self.unconfirmed.insert((goes_ms, id, hold.session_shard));
             }
         }
+        let is_held = row.is_live || !row.holds.is_empty();
         let queue = LightQueue {
-            at: self.index.insert(matched_part(&name), kind, id),
+            at: is_held.then(|| self.index.insert(matched_part(&name), kind, id)),
             name: name.clone(),
             charged_bytes,
             holds: row.holds,
             is_live: row.is_live,
             rows: VecDeque::new(),
             row_bytes: 0,
+            passed: row.passed.unwrap_or_default(),
         };
+        if row.passed.is_some() {
+            self.passed.insert(id);
+        }
         self.queues.insert(id, queue);
-        self.groups += usize::from(name.0.is_none());
-        self.filter_bytes += charged_bytes;
-        self.by_name.insert(name, id);
+        if is_held {
+            self.groups += usize::from(name.0.is_none());
+            self.filter_bytes += charged_bytes;
+            self.by_name.insert(name, id);
+        } else {
+            self.leaving += 1;
+        }
         Ok(())
     }
 
@@ -182,6 +214,7 @@ impl LightQueue {
             topic_filter: self.name.1.clone(),
             holds: self.holds.clone(),
             is_live: self.is_live,
+            passed: (self.passed > Position::default()).then_some(self.passed),
         }
     }
 }

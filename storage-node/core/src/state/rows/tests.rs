@@ -243,6 +243,7 @@ fn of_messages() -> impl Strategy<Value = Command> {
         1 => Just(Command::ExpirePackets { limit: 1 }),
         1 => Just(Command::ExpireRetained { limit: 1 }),
         1 => Just(Command::ExpireFilters { limit: 1 }),
+        1 => Just(Command::ClearPassed { limit: 1 }),
         1 => Just(Command::ExpireQueued { limit: 2 }),
         1 => Just(Command::DropOldQueued { age_ms: 40_000, limit: 1 }),
         1 => Just(Command::DropOutdated { age_ms: 30_000, limit: 2 }),

@@ -235,6 +235,8 @@ impl History {
 
     /// Compares what the core has done with what the model allows.
     fn look(&mut self) {
+        // Of a queue that has lost its members rows may be left.
+        self.w.pass_ms(0);
         let mut ended = 0;
         for fact in std::mem::take(&mut self.w.facts) {
             if let StorageFact::IncarnationGone { incarnation, .. } = fact {

@@ -8,7 +8,7 @@ fn a_row_that_is_none_is_refused() {
     let mut restore = |key: &'static [u8], value: &[u8]| state.restore_row(Bytes::from_static(key), value);
     assert_eq!(restore(&[99], b""), Err(RowError::Table(99)));
     assert_eq!(restore(b"", b""), Err(RowError::Decode(DecodeError::Truncated)));
-    assert_eq!(restore(&[0], &[3]), Err(RowError::Version { found: 3 }));
+    assert_eq!(restore(&[0], &[4]), Err(RowError::Version { found: 4 }));
     assert_eq!(restore(&[1, b'x'], &[0]), Err(RowError::Decode(DecodeError::Truncated)));
     assert_eq!(
         restore(&[5, 0, 0, 0, 0, 0, 0, 0, 1], &[0]),

@@ -1,0 +1,146 @@
+//! Rows that nobody needs any more: a few go at once, many a few at a time, so that others are served meanwhile.
+//!
+//! Leaves out who says that nobody needs them: readers that have come further ([`Queues::trim`]), and whoever was the last
+//! to have a queue.
+
+use freshet_storage_contract::Position;
+
+use super::{QueueId, Queues, drop_oldest};
+
+/// Rows that go at once. In tests few, so that all of them come to the rest.
+const AT_ONCE: usize = if cfg!(test) { 2 } else { 1_024 };
+
+impl Queues {
+    /// Whether there are rows that are still to go.
+    pub(crate) fn has_passed(&self) -> bool {
+        !self.passed.is_empty()
+    }
+
+    /// Nobody needs anything of a queue up to `through`.
+    pub(super) fn pass(&mut self, id: QueueId, through: Position) {
+        let Some(queue) = self.queues.get_mut(id) else {
+            return;
+        };
+        queue.passed = queue.passed.max(through);
+        let is_done = !self.passed.contains(&id) && self.clear(id, AT_ONCE).is_done;
+        if !is_done {
+            self.passed.insert(id);
+            self.changes.change(id);
+        }
+    }
+
+    /// Lets up to `limit` rows go that nobody needs; returns how many went.
+    pub(in crate::state) fn clear_passed(&mut self, limit: usize) -> u64 {
+        let mut gone = 0;
+        while gone < limit
+            && let Some(id) = self.passed.first().copied()
+        {
+            let cleared = self.clear(id, limit - gone);
+            gone += cleared.gone;
+            if cleared.is_done {
+                self.passed.remove(&id);
+                self.changes.change(id);
+            }
+        }
+        gone as u64
+    }
+
+    /// Lets up to `limit` rows of a queue go. One that nobody has goes with its last row.
+    fn clear(&mut self, id: QueueId, limit: usize) -> Cleared {
+        let mut cleared = Cleared { gone: 0, is_done: true };
+        let Some(queue) = self.queues.get_mut(id) else {
+            return cleared;
+        };
+        while queue.rows.front().is_some_and(|position| *position <= queue.passed) {
+            if cleared.gone == limit {
+                cleared.is_done = false;
+                return cleared;
+            }
+            drop_oldest(queue, &mut self.messages, &mut self.rows);
+            cleared.gone += 1;
+        }
+        queue.passed = Position::default();
+        queue.give_back();
+        if !queue.is_held() {
+            self.queues.remove(id);
+            self.leaving -= 1;
+            self.changes.remove(id);
+        }
+        cleared
+    }
+}
+
+/// What has gone of a queue.
+struct Cleared {
+    gone: usize,
+    /// Nothing is left that is to go.
+    is_done: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use freshet_config::QueueLimits;
+    use freshet_storage_contract::ShardId;
+
+    use super::*;
+    use crate::hash::KeyedHash;
+    use crate::state::tests::message;
+
+    const S: ShardId = ShardId(3);
+    const FILTER: Bytes = Bytes::from_static(b"a");
+    const ROWS: u64 = 10;
+
+    /// A queue with rows at 2 and behind.
+    fn queues() -> Queues {
+        let mut queues = Queues::new(KeyedHash::new(5));
+        queues.confirm(S, &FILTER, Position(1));
+        for position in 2..2 + ROWS {
+            publish(&mut queues, position);
+        }
+        queues
+    }
+
+    fn publish(queues: &mut Queues, position: u64) {
+        let matched = queues.find(b"a");
+        let limits = QueueLimits::default();
+        queues.push(Position(position), &message("a", "x"), &matched, limits, 0);
+    }
+
+    #[test]
+    fn a_queue_that_nobody_has_goes_with_its_rows_a_few_at_a_time() {
+        let mut queues = queues();
+        queues.drop_filter(S, &FILTER, Position(1), 0);
+        assert_eq!((queues.len(), queues.filter_bytes(), queues.rows()), (0, 0, ROWS - 2));
+        // Who asks for the filter now begins with nothing.
+        publish(&mut queues, 20);
+        queues.ensure(S, &FILTER, Position(21), 0);
+        publish(&mut queues, 22);
+        assert_eq!((queues.len(), queues.rows()), (1, ROWS - 1));
+
+        assert_eq!(queues.clear_passed(3), 3);
+        assert!(queues.has_passed());
+        assert_eq!(queues.clear_passed(100), ROWS - 5);
+        assert!(!queues.has_passed());
+        assert_eq!((queues.len(), queues.rows(), queues.messages()), (1, 1, 1));
+        queues.drop_filter(S, &FILTER, Position(21), 0);
+        assert_eq!((queues.len(), queues.rows(), queues.messages()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_readers_have_done_with_goes_a_few_at_a_time() {
+        let mut queues = queues();
+        queues.trim(S, &FILTER, Position(6));
+        assert_eq!((queues.len(), queues.rows()), (1, ROWS - 2));
+        // They come further meanwhile.
+        queues.trim(S, &FILTER, Position(7));
+        assert_eq!((queues.rows(), queues.clear_passed(100)), (ROWS - 2, 4));
+        assert!(!queues.has_passed());
+        assert_eq!(
+            queues.next_row(queues.by_name[&(Some(S), FILTER)], Position(0)),
+            Some(Position(8))
+        );
+        queues.trim(S, &FILTER, Position(8));
+        assert_eq!((queues.rows(), queues.has_passed()), (ROWS - 7, false));
+    }
+}
