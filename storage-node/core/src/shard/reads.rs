@@ -2,7 +2,8 @@
 //!
 //! An answer is read when it is put into the ring, so a message that follows it in the stream is newer than what it
 //! holds. What was retained after a reader's first chunk (`up_to`) it gets live, and no chunk repeats it; what is queued
-//! after a pull that says `caught_up` it gets live, behind that pull's `up_to`. A read that needs content which is on disk
+//! after a pull that says `caught_up` it gets live, behind that pull's `up_to`. Little is read ahead of what the proxy has
+//! acknowledged: what is live comes behind it in the stream. A read that needs content which is on disk
 //! alone makes room for those behind it, and is answered when that is there (`super::loads`).
 
 use freshet_storage_contract::{Delivery, Fetch, Pull, ReadRetained};
@@ -54,7 +55,7 @@ impl<L: CommitLog> Shard<L> {
         let mut served = false;
         while let Some(peer) = self.peers.get_mut(key)
             && !peer.filters.is_incomplete()
-            && peer.ring.has_room()
+            && peer.ring.has_room_to_read()
             && let Some(read) = peer.reads.pop_front()
         {
             let answer = match &read {
@@ -74,7 +75,7 @@ impl<L: CommitLog> Shard<L> {
                 }
             };
             if let Some(peer) = self.peers.get_mut(key) {
-                peer.ring.push_answer(answer, bytes, turn.now);
+                peer.ring.push_read(answer, bytes, turn.now);
             }
             served = true;
         }

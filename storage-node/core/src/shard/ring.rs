@@ -18,6 +18,8 @@ use crate::incarnations::PeerKey;
 
 /// What a marker or an overrun costs in the ring, in bytes; on the link they cost nothing.
 const SMALL_DELIVERY_BYTES: usize = 64;
+/// Bytes of reads in the ring beyond which others wait: what is live comes behind them.
+const READ_BYTES: usize = 64 << 10;
 /// An empty ring gives back what it has beyond this many items.
 const IDLE_CAPACITY: usize = 256;
 
@@ -43,6 +45,8 @@ pub(crate) struct Ring {
     /// How many items this link or an earlier one has been given.
     given: usize,
     bytes: usize,
+    /// Of these, what was read for the proxy.
+    read_bytes: usize,
     limit_bytes: usize,
     /// QoS >= 1 messages lost since the ring became full; none: it is not full.
     overrun: Option<u64>,
@@ -75,6 +79,8 @@ enum Body {
         delivery: Box<Delivery>,
         /// Bytes charged for its messages.
         bytes: usize,
+        /// It is what was read, and not a message of a group or a word about a request.
+        is_read: bool,
     },
     Overrun {
         queues_lost: bool,
@@ -119,6 +125,7 @@ impl Ring {
             sent: 0,
             given: 0,
             bytes: 0,
+            read_bytes: 0,
             limit_bytes,
             overrun: None,
             silent: false,
@@ -137,6 +144,11 @@ impl Ring {
     /// Whether an answer within the stream can be added now, or should wait.
     pub(crate) fn has_room(&self) -> bool {
         self.bytes < self.limit_bytes
+    }
+
+    /// Whether what is read for the proxy can be added now, or should wait: a part of the ring is left to what is live.
+    pub(crate) fn has_room_to_read(&self) -> bool {
+        self.has_room() && self.read_bytes < READ_BYTES
     }
 
     /// Whether a message that is leased to the proxy can be added now, or should go elsewhere or wait.
@@ -256,9 +268,20 @@ impl Ring {
 
     /// Adds an answer to a request; `bytes` is what its messages are charged with.
     pub(crate) fn push_answer(&mut self, delivery: Delivery, bytes: usize, now: MonotonicMs) {
+        self.insert_answer(delivery, bytes, false, now);
+    }
+
+    /// Adds what was read for the proxy; `bytes` is what its messages are charged with.
+    pub(crate) fn push_read(&mut self, delivery: Delivery, bytes: usize, now: MonotonicMs) {
+        self.read_bytes += bytes;
+        self.insert_answer(delivery, bytes, true, now);
+    }
+
+    fn insert_answer(&mut self, delivery: Delivery, bytes: usize, is_read: bool, now: MonotonicMs) {
         let body = Body::Answer {
             delivery: Box::new(delivery),
             bytes,
+            is_read,
         };
         self.insert(
             Item {
@@ -345,9 +368,15 @@ impl Ring {
         for item in self.items.drain(..count) {
             self.bytes -= item.ring_bytes;
             released.extend(item.waiter);
-            if let Body::Message { filter_ids, .. } = item.body {
-                self.filter_ids.drain(..filter_ids);
-                self.filter_ids_gone += filter_ids as u64;
+            match item.body {
+                Body::Message { filter_ids, .. } => {
+                    self.filter_ids.drain(..filter_ids);
+                    self.filter_ids_gone += filter_ids as u64;
+                }
+                Body::Answer {
+                    bytes, is_read: true, ..
+                } => self.read_bytes -= bytes,
+                Body::Answer { .. } | Body::Marker { .. } | Body::Overrun { .. } => {}
             }
         }
         self.first += count as u64;

@@ -1,5 +1,7 @@
 //! A block: rows of one shard behind each other, with a CRC.
 
+use std::cmp::Ordering;
+
 use bytes::{Buf, Bytes};
 
 use super::{Row, RowKey};
@@ -68,6 +70,37 @@ pub(super) fn is_whole(id: u64, offset: u64, body: &[u8], crc: u32) -> bool {
     crc_of(id, offset, body) == crc
 }
 
+/// The row of a key, if the block has it. Rows stand in the order of their keys.
+///
+/// # Errors
+/// [`NoRows`].
+pub(super) fn find(body: &Bytes, key: &RowKey) -> Result<Option<Row>, NoRows> {
+    let mut at = 0;
+    while let Some(rest) = body.get(at..).filter(|rest| !rest.is_empty()) {
+        let mut reader = Reader::new(rest);
+        let mut number = || reader.u32().ok_or(NoRows);
+        let (shard, key_bytes, value_bytes) = (number()?, to_usize(u64::from(number()?)), number()?);
+        let own = if value_bytes == NO_VALUE {
+            0
+        } else {
+            to_usize(u64::from(value_bytes))
+        };
+        let length = ROW_HEADER_BYTES + key_bytes + own;
+        let found = rest.get(ROW_HEADER_BYTES..length).ok_or(NoRows)?;
+        let found = (shard, found.get(..key_bytes).ok_or(NoRows)?);
+        match found.cmp(&(key.shard, &key.key[..])) {
+            Ordering::Less => at += length,
+            Ordering::Equal => return Ok(next_row(&mut body.slice(at..))),
+            Ordering::Greater => return Ok(None),
+        }
+    }
+    Ok(None)
+}
+
+/// The bytes are not rows behind each other.
+#[derive(Debug)]
+pub(super) struct NoRows;
+
 /// Takes the next row, which shares the memory of its block.
 pub(super) fn next_row(body: &mut Bytes) -> Option<Row> {
     if body.len() < ROW_HEADER_BYTES {
@@ -91,4 +124,57 @@ pub(super) fn next_row(body: &mut Bytes) -> Option<Row> {
     };
     let key = RowKey { shard, key };
     Some(Row { key, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(shard: u32, key: &'static [u8], value: Option<&'static [u8]>) -> Row {
+        Row {
+            key: RowKey {
+                shard,
+                key: Bytes::from_static(key),
+            },
+            value: value.map(Bytes::from_static),
+        }
+    }
+
+    fn body(rows: &[Row]) -> Bytes {
+        let mut out = Vec::new();
+        begin(&mut out);
+        rows.iter().for_each(|row| put(&mut out, row));
+        Bytes::from(out).split_off(BLOCK_HEADER_BYTES)
+    }
+
+    #[test]
+    fn a_row_is_found_by_its_key_and_what_is_not_there_is_not() {
+        let rows = [
+            row(1, b"b", Some(b"one")),
+            row(1, b"bb", None),
+            row(1, b"d", Some(b"")),
+            row(2, b"a", Some(b"two")),
+        ];
+        let body = body(&rows);
+        for row in &rows {
+            assert_eq!(find(&body, &row.key).unwrap().as_ref(), Some(row));
+        }
+        for missing in [
+            row(1, b"a", None),
+            row(1, b"c", None),
+            row(2, b"b", None),
+            row(0, b"b", None),
+        ] {
+            assert_eq!(find(&body, &missing.key).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_row_is_refused_where_it_stands_before_the_key() {
+        let rows = [row(1, b"b", Some(b"one")), row(1, b"d", Some(b"two"))];
+        let body = body(&rows);
+        for length in (0..body.len()).filter(|length| ![0, ROW_HEADER_BYTES + 4].contains(length)) {
+            assert!(find(&body.slice(..length), &rows[1].key).is_err(), "{length}");
+        }
+    }
 }

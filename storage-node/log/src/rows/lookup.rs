@@ -159,15 +159,10 @@ impl RowLookup {
         let Some((offset, end)) = self.index(meta)?.block_of(key, meta.bytes) else {
             return Ok(None);
         };
-        let mut block = self.block(meta, offset, end)?;
-        while !block.is_empty() {
-            let row = block::next_row(&mut block)
-                .ok_or_else(|| OpenError::damaged(&file_name(meta.id), offset, "rows in a block"))?;
-            if row.key == *key {
-                return Ok(Some(row.value));
-            }
-        }
-        Ok(None)
+        let block = self.block(meta, offset, end)?;
+        let row = block::find(&block, key);
+        let row = row.map_err(|block::NoRows| OpenError::damaged(&file_name(meta.id), offset, "rows in a block"))?;
+        Ok(row.map(|row| row.value))
     }
 
     fn block(&mut self, meta: &FileMeta, offset: u64, end: u64) -> Result<Bytes, OpenError> {

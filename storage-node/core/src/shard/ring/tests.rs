@@ -263,6 +263,25 @@ fn what_is_leased_or_may_be_shed_goes_to_proxies_that_keep_up() {
 }
 
 #[test]
+fn what_is_read_leaves_most_of_the_ring_to_what_is_live() {
+    let mut ring = Ring::new(4 << 20, DeliverySeq(0), NOW);
+    let read = Delivery::Overrun { queues_lost: false };
+    for _ in 0..4 {
+        assert!(ring.has_room_to_read());
+        ring.push_read(read.clone(), READ_BYTES / 4, NOW);
+    }
+    assert!(!ring.has_room_to_read() && ring.has_room());
+    // Live messages count for themselves.
+    assert_eq!(push(&mut ring, &[1], 1), Pushed::Waited);
+    ring.push_answer(read, READ_BYTES, NOW);
+    send_all(&mut ring);
+    ring.acknowledge(DeliverySeq(1), NOW, &mut Vec::new());
+    assert!(ring.has_room_to_read());
+    ring.acknowledge(DeliverySeq(6), NOW, &mut Vec::new());
+    assert_eq!((ring.bytes, ring.read_bytes), (0, 0));
+}
+
+#[test]
 fn numbers_go_on_from_what_a_proxy_has_and_not_from_what_none_can_have() {
     for (received, first) in [(0, 1), (5, 6), (u64::MAX >> 1, (u64::MAX >> 1) + 1), (u64::MAX, 1)] {
         let mut ring = Ring::new(1 << 20, DeliverySeq(received), NOW);
