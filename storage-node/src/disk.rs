@@ -80,9 +80,12 @@ impl NodeDisk {
 
     /// Brings what was read of checkpoints.
     fn bring_loaded(&self, core: &mut StorageCore, now: MonotonicMs, out: &mut Outputs) {
-        let loaded = self.reader.take();
+        let (loaded, more) = self.reader.take();
         if loaded.is_empty() {
             return;
+        }
+        if more {
+            self.news.went_on();
         }
         if let Err(error) = core.loaded(loaded, now, out) {
             // It would be passed over, though it was acknowledged.

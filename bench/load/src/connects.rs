@@ -72,6 +72,6 @@ fn connect(broker: &dyn Broker, prefix: &str, count: usize, sockets: &mut Vec<Tc
     let guests: Vec<Guest> = (0..count)
         .map(|at| Guest::clean(format!("{prefix}{at}"), None))
         .collect();
-    sockets.extend(admit(broker.addresses(), &guests.iter().collect::<Vec<_>>())?);
+    sockets.extend(admit(broker.addresses(), &guests.iter().collect::<Vec<_>>(), 0)?);
     Ok(())
 }

@@ -58,7 +58,7 @@ impl Fleet {
     pub(crate) fn connect_as(broker: &[SocketAddr], guests: &[Guest], order: &[usize]) -> anyhow::Result<Self> {
         let mut fleet = Self::empty()?;
         let ordered: Vec<&Guest> = order.iter().filter_map(|&client| guests.get(client)).collect();
-        let mut sockets: Vec<_> = order.iter().zip(admit(broker, &ordered)?).collect();
+        let mut sockets: Vec<_> = order.iter().zip(admit(broker, &ordered, 0)?).collect();
         sockets.sort_by_key(|(client, _)| **client);
         anyhow::ensure!(sockets.len() == guests.len(), "a client is missing from the order");
         for (_, socket) in sockets {
@@ -87,7 +87,7 @@ impl Fleet {
     /// As [`Self::connect_as`].
     pub(crate) fn add(&mut self, broker: &[SocketAddr], guests: &[Guest]) -> anyhow::Result<()> {
         let guests: Vec<&Guest> = guests.iter().collect();
-        for socket in admit(broker, &guests)? {
+        for socket in admit(broker, &guests, self.clients.len())? {
             self.watch(socket)?;
         }
         Ok(())

@@ -144,12 +144,12 @@ pub(crate) fn look_in(broker: &[SocketAddr], guests: &[Guest], turn: usize) -> a
 ///
 /// # Errors
 /// When one is refused or not answered in time.
-pub(crate) fn admit(broker: &[SocketAddr], guests: &[&Guest]) -> anyhow::Result<Vec<TcpStream>> {
+pub(crate) fn admit(broker: &[SocketAddr], guests: &[&Guest], before: usize) -> anyhow::Result<Vec<TcpStream>> {
     let mut sockets = Vec::with_capacity(guests.len());
     for (turn, some) in guests.chunks(AT_ONCE).enumerate() {
         let first = sockets.len();
         for (place, guest) in some.iter().enumerate() {
-            let mut socket = open(address_of(broker, first + place)?, turn)?;
+            let mut socket = open(address_of(broker, first + place)?, before / AT_ONCE + turn)?;
             guest.greet(&mut socket)?;
             sockets.push(socket);
         }

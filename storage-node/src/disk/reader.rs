@@ -3,10 +3,11 @@
 //! It takes all that was asked for meanwhile, and reads it in the order of its keys. How much can be asked for at once is
 //! bounded by the core. A row that is damaged ends the process, as at a start.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
@@ -17,6 +18,9 @@ use super::news::News;
 
 /// Rows after which those that were read are told.
 const ROWS_TOLD_TOGETHER: usize = 1_024;
+
+/// Rows that one turn takes: those who wait for them are answered in it, and what is live waits behind.
+const ROWS_PER_TURN: usize = 256;
 
 /// A row that was read; none: there is none.
 pub(super) type Loaded = (Load, Option<Bytes>);
@@ -31,7 +35,7 @@ pub(super) struct Reader {
 
 #[derive(Debug, Default)]
 struct Shared {
-    loaded: Mutex<Vec<Loaded>>,
+    loaded: Mutex<VecDeque<Loaded>>,
     read_bytes: AtomicU64,
 }
 
@@ -64,9 +68,11 @@ impl Reader {
         }
     }
 
-    /// Takes the rows that were read.
-    pub(super) fn take(&self) -> Vec<Loaded> {
-        std::mem::take(&mut *lock(&self.shared.loaded))
+    /// Takes rows that were read, and says whether there are more.
+    pub(super) fn take(&self) -> (Vec<Loaded>, bool) {
+        let mut loaded = lock(&self.shared.loaded);
+        let some = loaded.len().min(ROWS_PER_TURN);
+        (loaded.drain(..some).collect(), !loaded.is_empty())
     }
 
     /// Bytes that were read from the disk.
@@ -84,7 +90,7 @@ impl Reader {
     }
 }
 
-fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -101,9 +107,9 @@ fn run(mut lookup: RowLookup, asked: &Receiver<Vec<Load>>, shared: &Shared, news
 
 fn read(lookup: &mut RowLookup, loads: &[Load], shared: &Shared, news: &News) -> Result<(), OpenError> {
     for together in loads.chunks(ROWS_TOLD_TOGETHER) {
-        let mut rows = Vec::with_capacity(together.len());
+        let mut rows = VecDeque::with_capacity(together.len());
         for load in together {
-            rows.push((*load, lookup.get(u32::from(load.shard.0), &load.key())?));
+            rows.push_back((*load, lookup.get(u32::from(load.shard.0), &load.key())?));
         }
         lock(&shared.loaded).append(&mut rows);
         shared.read_bytes.store(lookup.read_bytes(), Ordering::Relaxed);
