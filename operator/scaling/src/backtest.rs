@@ -11,6 +11,7 @@ mod score;
 
 use std::time::Duration;
 
+use crate::forecast::{Ahead, Peak};
 use crate::number::{count_up, fraction};
 use crate::pool::Pool;
 use crate::sample::Sample;
@@ -83,13 +84,35 @@ pub struct TimelineRow {
 }
 
 /// Replays the trace with one policy, and shows each row to `look`.
-pub fn replay(trace: &Trace, backtest: &Backtest, policy: Policy, mut look: impl FnMut(&TimelineRow)) -> Score {
+pub fn replay(trace: &Trace, backtest: &Backtest, policy: Policy, look: impl FnMut(&TimelineRow)) -> Score {
+    let decider = Decider::new(policy, trace, &backtest.settings);
+    replay_decider(trace, backtest, policy.name(), decider, look)
+}
+
+/// Replays the trace with the scaler and another forecast in place of its own. `foresee` is asked at each row; it is the
+/// caller's to let it know nothing of later rows.
+pub fn replay_foreseen(
+    trace: &Trace,
+    backtest: &Backtest,
+    name: &str,
+    foresee: &mut dyn FnMut(&Ahead) -> Option<Peak>,
+) -> Score {
+    let decider = Decider::Foreseen(reactive(&backtest.settings), foresee);
+    replay_decider(trace, backtest, name, decider, |_| {})
+}
+
+fn replay_decider(
+    trace: &Trace,
+    backtest: &Backtest,
+    name: &str,
+    mut decider: Decider<'_>,
+    mut look: impl FnMut(&TimelineRow),
+) -> Score {
     let settings = &backtest.settings;
     let Some(first) = trace.rows.first() else {
-        return Tally::default().score(policy);
+        return Tally::default().score(name);
     };
     let bounded = |count: u32| count.clamp(settings.min, settings.max.max(settings.min));
-    let mut decider = Decider::new(policy, trace, settings);
     let mut desired = bounded(needed(first, settings, 1.0));
     let mut fleet = Fleet::new(desired, backtest.pool.min, settings.capacity_delay);
     let mut tally = Tally::default();
@@ -115,7 +138,7 @@ pub fn replay(trace: &Trace, backtest: &Backtest, policy: Policy, mut look: impl
         }
         look(&shown);
     }
-    tally.score(policy)
+    tally.score(name)
 }
 
 /// What one proxy carries of the signal before clients notice.
@@ -136,22 +159,36 @@ fn needed(row: &TraceRow, settings: &Settings, share: f64) -> u32 {
         .unwrap_or(0)
 }
 
+/// The scaler without a forecast of its own.
+fn reactive(settings: &Settings) -> Box<Scaler> {
+    let mut settings = settings.clone();
+    settings.predict.enabled = false;
+    Box::new(Scaler::new(settings))
+}
+
+fn sample(row: &TraceRow, serving: u32) -> Sample {
+    Sample {
+        at: row.at,
+        proxies: Some(serving),
+        is_partial: false,
+        values: row.values,
+        round_trip_p99_ms: row.round_trip_p99_ms,
+    }
+}
+
 /// A policy with what it remembers.
-enum Decider {
+enum Decider<'a> {
     Scaler(Box<Scaler>),
+    Foreseen(Box<Scaler>, &'a mut dyn FnMut(&Ahead) -> Option<Peak>),
     Hpa(Box<Hpa>),
     Oracle(Vec<u32>),
 }
 
-impl Decider {
+impl Decider<'_> {
     fn new(policy: Policy, trace: &Trace, settings: &Settings) -> Self {
         match policy {
             Policy::Freshet => Self::Scaler(Box::new(Scaler::new(settings.clone()))),
-            Policy::Reactive => {
-                let mut settings = settings.clone();
-                settings.predict.enabled = false;
-                Self::Scaler(Box::new(Scaler::new(settings)))
-            }
+            Policy::Reactive => Self::Scaler(reactive(settings)),
             Policy::Hpa => Self::Hpa(Box::new(Hpa::new(settings.clone()))),
             Policy::Oracle => Self::Oracle(oracle::needed_within_delay(trace, settings)),
         }
@@ -160,14 +197,12 @@ impl Decider {
     fn decide(&mut self, index: usize, row: &TraceRow, desired: u32, serving: u32) -> u32 {
         match self {
             Self::Scaler(scaler) => {
-                scaler.observe(&Sample {
-                    at: row.at,
-                    proxies: Some(serving),
-                    is_partial: false,
-                    values: row.values,
-                    round_trip_p99_ms: row.round_trip_p99_ms,
-                });
+                scaler.observe(&sample(row, serving));
                 scaler.decide(row.at, desired).to
+            }
+            Self::Foreseen(scaler, foresee) => {
+                scaler.observe(&sample(row, serving));
+                scaler.decide_foreseen(row.at, desired, foresee).to
             }
             Self::Hpa(hpa) => hpa.decide(row, desired, serving),
             Self::Oracle(needed) => needed.get(index).copied().unwrap_or(desired),
@@ -176,7 +211,7 @@ impl Decider {
 
     fn decide_pool(&mut self, now: Duration, pool: Pool, active: u32, current: u32) -> u32 {
         match self {
-            Self::Scaler(scaler) => scaler.decide_pool(now, pool, active, current).proxies,
+            Self::Scaler(scaler) | Self::Foreseen(scaler, _) => scaler.decide_pool(now, pool, active, current).proxies,
             Self::Hpa(_) | Self::Oracle(_) => pool.min,
         }
     }

@@ -56,6 +56,72 @@ pub struct Forecast {
     pub error_percent: f64,
 }
 
+/// The peak that is to be foreseen of a signal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ahead {
+    /// The signal.
+    pub signal: Signal,
+    /// Its load of now, over all proxies.
+    pub present: f64,
+    /// Now.
+    pub now: Duration,
+    /// From when on load counts: what comes before was asked for before.
+    pub from: Duration,
+    /// Until when.
+    pub until: Duration,
+}
+
+/// The peak that is foreseen of a signal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Peak {
+    /// Its expected value, over all proxies.
+    pub value: f64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end of the interval, which decides.
+    pub high: f64,
+    /// How it was foreseen.
+    pub method: Method,
+    /// Mean absolute error of the method so far, in percent.
+    pub error_percent: f64,
+}
+
+/// Finds what will need the most proxies, from the load of now and what is foreseen of each signal; `None` when nothing is.
+pub(crate) fn find_forecast(
+    present: &PerSignal<Option<f64>>,
+    carried: &PerSignal<Option<f64>>,
+    settings: &Settings,
+    now: Duration,
+    mut foresee: impl FnMut(&Ahead) -> Option<Peak>,
+) -> Option<Forecast> {
+    let tolerance = 1.0 + fraction(settings.behavior.tolerance_percent);
+    let until = now + horizon(settings);
+    Signal::ALL
+        .into_iter()
+        .filter_map(|signal| {
+            let capacity = carried[signal].filter(|capacity| *capacity > 0.0)? * tolerance;
+            let peak = foresee(&Ahead {
+                signal,
+                present: present[signal]?,
+                now,
+                from: now + nearest(settings),
+                until,
+            })?;
+            Some(Forecast {
+                signal,
+                until,
+                value: peak.value,
+                low: peak.low,
+                high: peak.high,
+                capacity,
+                proxies: count_up(peak.high / capacity),
+                method: peak.method,
+                error_percent: peak.error_percent,
+            })
+        })
+        .max_by_key(|forecast| forecast.proxies)
+}
+
 /// Foresees each signal that clients' load is measured by.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Forecaster {
@@ -72,33 +138,9 @@ impl Forecaster {
         }
     }
 
-    /// Foresees what needs the most proxies, from the load of now; `None` when nothing is known of any signal.
-    pub(crate) fn foresee(
-        &self,
-        present: &PerSignal<Option<f64>>,
-        carried: &PerSignal<Option<f64>>,
-        settings: &Settings,
-        now: Duration,
-    ) -> Option<Forecast> {
-        let tolerance = 1.0 + fraction(settings.behavior.tolerance_percent);
-        Signal::ALL
-            .into_iter()
-            .filter_map(|signal| {
-                let capacity = carried[signal].filter(|capacity| *capacity > 0.0)? * tolerance;
-                let peak = self.series[signal].foresee(present[signal]?, settings, now)?;
-                Some(Forecast {
-                    signal,
-                    until: now + horizon(settings),
-                    value: peak.value,
-                    low: peak.low,
-                    high: peak.high,
-                    capacity,
-                    proxies: count_up(peak.high / capacity),
-                    method: peak.method,
-                    error_percent: peak.error_percent,
-                })
-            })
-            .max_by_key(|forecast| forecast.proxies)
+    /// Foresees a peak; `None` when nothing is known of the signal.
+    pub(crate) fn foresee(&self, ahead: &Ahead, settings: &Settings) -> Option<Peak> {
+        self.series[ahead.signal].foresee(ahead, settings)
     }
 }
 
@@ -118,15 +160,6 @@ fn nearest(settings: &Settings) -> Duration {
 
 fn horizon_minutes(settings: &Settings) -> u64 {
     horizon(settings).as_secs().div_ceil(60).max(1)
-}
-
-/// The peak of one signal.
-struct Peak {
-    value: f64,
-    low: f64,
-    high: f64,
-    method: Method,
-    error_percent: f64,
 }
 
 /// What is known of one signal.
@@ -190,13 +223,14 @@ impl Series {
         }
     }
 
-    fn foresee(&self, present: f64, settings: &Settings, now: Duration) -> Option<Peak> {
+    fn foresee(&self, ahead: &Ahead, settings: &Settings) -> Option<Peak> {
         let (open, _) = self.open?;
-        if open != minute_of(now) {
+        if open != minute_of(ahead.now) {
             return None;
         }
-        let first = minute_of(now + nearest(settings));
-        let last = minute_of(now + horizon(settings)).max(first);
+        let present = ahead.present;
+        let first = minute_of(ahead.from);
+        let last = minute_of(ahead.until).max(first);
         let least_loss = |seasons: bool| {
             let of_kind = self.experts.iter().filter(move |expert| expert.is_season() == seasons);
             of_kind.filter_map(Expert::proven_loss).reduce(f64::min)

@@ -34,7 +34,7 @@ pub mod trace;
 mod view;
 
 pub use decision::{Decision, Held, Reason};
-pub use forecast::{Forecast, Method as ForecastMethod};
+pub use forecast::{Ahead, Forecast, Method as ForecastMethod, Peak};
 pub use pool::{Pool, PoolDecision, PoolHeld, PoolReason};
 pub use reactive::Demand;
 pub use sample::Sample;

@@ -9,7 +9,7 @@ use crate::bounds::{Changes, Greatest};
 use crate::capacity::LearnedCapacity;
 use crate::decision::{Decision, Held, Reason};
 use crate::exact;
-use crate::forecast::{Forecast, Forecaster};
+use crate::forecast::{Ahead, Forecast, Forecaster, Peak, find_forecast};
 use crate::number::{count_up, fraction};
 use crate::pool::{Needs, Pool, PoolDecision};
 use crate::reactive::{Demand, Panic, find_demand, find_present};
@@ -146,7 +146,24 @@ impl Scaler {
 
     /// Decides how many proxies there are to be, when `current` are asked for.
     pub fn decide(&mut self, now: Duration, current: u32) -> Decision {
-        let (to, reason) = self.choose(now, current);
+        let forecast = self.foresee(now);
+        self.decide_with(now, current, forecast)
+    }
+
+    /// Decides as [`Self::decide`] does, by what `foresee` says of each signal in place of what the scaler would, whether it
+    /// is to look ahead or not: so that other forecasts can be compared with its own.
+    pub fn decide_foreseen(
+        &mut self,
+        now: Duration,
+        current: u32,
+        foresee: impl FnMut(&Ahead) -> Option<Peak>,
+    ) -> Decision {
+        let forecast = self.foresee_by(now, foresee);
+        self.decide_with(now, current, forecast)
+    }
+
+    fn decide_with(&mut self, now: Duration, current: u32, forecast: Option<Forecast>) -> Decision {
+        let (to, reason) = self.choose(now, current, forecast);
         if to != current {
             self.memory.changes.push(current, to, now);
         }
@@ -160,7 +177,8 @@ impl Scaler {
 
     /// Takes up what load needs as [`Self::decide`] does, and leaves it to others how many there are to be.
     pub fn look(&mut self, now: Duration, current: u32) {
-        self.choose(now, current);
+        let forecast = self.foresee(now);
+        self.choose(now, current, forecast);
     }
 
     /// Decides how many proxies are to wait, when `current` do and `active` are asked for to serve: for the time of the last
@@ -172,7 +190,7 @@ impl Scaler {
         self.memory.needs.decide(pool, &self.settings, active, current, now)
     }
 
-    fn choose(&mut self, now: Duration, current: u32) -> (u32, Reason) {
+    fn choose(&mut self, now: Duration, current: u32, forecast: Option<Forecast>) -> (u32, Reason) {
         let scheduled = self.calendar.in_force(&self.settings, now);
         let scheduled_min = scheduled
             .and_then(|place| self.settings.scheduled.get(place))
@@ -181,7 +199,7 @@ impl Scaler {
         self.memory.changes.forget(&self.settings, now);
         let demand = self.find_demand(now, current);
         let needed = demand.map_or(current, |demand| self.beyond_tolerance(&demand, current));
-        let forecast = demand.and_then(|_| self.foresee(now));
+        let forecast = forecast.filter(|_| demand.is_some());
         let foreseen = forecast.map_or(0, |forecast| forecast.proxies);
         // Fewer count as enough only where that is known.
         let believed = if demand.is_some_and(|demand| demand.is_complete) {
@@ -228,9 +246,13 @@ impl Scaler {
         if !self.settings.predict.enabled {
             return None;
         }
+        self.foresee_by(now, |ahead| self.memory.forecaster.foresee(ahead, &self.settings))
+    }
+
+    fn foresee_by(&self, now: Duration, foresee: impl FnMut(&Ahead) -> Option<Peak>) -> Option<Forecast> {
         let carried = self.memory.capacity.carried(&self.settings);
         let present = PerSignal::of(|signal| find_present(&self.memory.recent, signal, &self.settings, now));
-        self.memory.forecaster.foresee(&present, &carried, &self.settings, now)
+        find_forecast(&present, &carried, &self.settings, now, foresee)
     }
 
     fn find_demand(&mut self, now: Duration, current: u32) -> Option<Demand> {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, SCORED, TimelineRow, carried};
+use super::{SCORED, TimelineRow, carried};
 use crate::settings::Settings;
 use crate::trace::TraceRow;
 
 /// What came of a policy, over the part of the trace that is scored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {
-    /// The policy.
+    /// The policy, or the forecast that took the place of the scaler's.
     pub name: String,
     /// Clients beyond what was carried x seconds.
     pub unserved_connection_seconds: f64,
@@ -78,9 +78,9 @@ impl Tally {
         self.last_change = Some((now, grows));
     }
 
-    pub(super) fn score(&self, policy: Policy) -> Score {
+    pub(super) fn score(&self, name: &str) -> Score {
         Score {
-            name: policy.name().to_owned(),
+            name: name.to_owned(),
             unserved_connection_seconds: self.unserved[0],
             unserved_publish_seconds: self.unserved[1],
             bad_minutes: self.bad_minutes,
