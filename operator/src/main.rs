@@ -26,6 +26,10 @@ use clap::Parser;
 use crate::args::{Cli, Command, LogFormat, RunArgs};
 use crate::fault::FaultPoint;
 
+/// Its settings are in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command.unwrap_or(Command::Run) {

@@ -47,6 +47,7 @@ use crate::moves::Moves;
 use crate::scaling::Scalings;
 use crate::watch::Stores;
 use crate::write::{WriteError, Writer};
+pub(crate) use apply::shorten_managed_fields;
 use memory::{ClusterMemory, Memories};
 use rooms::NodeRooms;
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use freshet_operator_api::MqttCluster;
 use freshet_operator_core::labels;
+use freshet_operator_core::observe::drop_unread;
 use futures::stream::{self, BoxStream, SelectAll, select_all};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
@@ -29,6 +30,7 @@ use tokio::sync::OnceCell;
 pub(crate) use cordons::Cordons;
 pub(crate) use newest::Newest;
 
+use crate::reconcile::shorten_managed_fields;
 use crate::scaling::Nudges;
 
 /// Requests for reconciles, as the watches lead to them.
@@ -63,10 +65,10 @@ pub(crate) struct Stores {
 /// Begins all watches of one namespace, or of all; `cordons` is of all. The stores fill as the requests are polled.
 pub(crate) fn watch(client: &Client, namespace: Option<&str>, cordons: Cordons) -> (Stores, Requests) {
     let (clusters, cluster_requests) = watch_clusters(client, namespace);
-    let (pods, pod_requests) = watch_labelled(client, namespace);
+    let (pods, pod_requests) = watch_labelled(client, namespace, drop_unread);
     let (deployments, deployment_requests) = watch_children(client, namespace);
     let (stateful_sets, stateful_set_requests) = watch_children(client, namespace);
-    let (claims, claim_requests) = watch_labelled(client, namespace);
+    let (claims, claim_requests) = watch_labelled(client, namespace, |_| {});
     let (services, service_requests) = watch_children(client, namespace);
     let (config_maps, config_map_requests) = watch_children(client, namespace);
     let (service_accounts, service_account_requests) = watch_children(client, namespace);
@@ -157,6 +159,7 @@ fn watch_clusters(client: &Client, namespace: Option<&str>) -> (Store<MqttCluste
     let changed = predicates::generation.combine(predicates::annotations);
     let requests = watcher(api::<MqttCluster>(client, namespace), watcher::Config::default())
         .default_backoff()
+        .modify(|cluster| cluster.metadata.managed_fields = None)
         .reflect(writer)
         .applied_objects()
         .predicate_filter(changed, Default::default())
@@ -164,8 +167,9 @@ fn watch_clusters(client: &Client, namespace: Option<&str>) -> (Store<MqttCluste
     (store, requests.boxed())
 }
 
-/// Pods and claims belong to a ReplicaSet or a StatefulSet, or to nobody; the cluster is named by a label.
-fn watch_labelled<K>(client: &Client, namespace: Option<&str>) -> (Newest<K>, RequestStream)
+/// Pods and claims belong to a ReplicaSet or a StatefulSet, or to nobody; the cluster is named by a label. `drop_unread` takes
+/// away what nobody reads, beside the managed fields.
+fn watch_labelled<K>(client: &Client, namespace: Option<&str>, drop_unread: fn(&mut K)) -> (Newest<K>, RequestStream)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -178,8 +182,10 @@ where
     let (store, writer) = reflector::store();
     let requests = watcher(api::<K>(client, namespace), of_the_operator())
         .default_backoff()
-        // Nothing reads them, and they are the larger part of many pods.
-        .modify(|object| object.managed_fields_mut().clear())
+        .modify(move |object| {
+            object.meta_mut().managed_fields = None;
+            drop_unread(object);
+        })
         .reflect(writer)
         .touched_objects()
         .try_filter_map(|object| async move {
@@ -206,6 +212,7 @@ where
     let (store, writer) = reflector::store();
     let requests = watcher(api::<K>(client, namespace), of_the_operator())
         .default_backoff()
+        .modify(shorten_managed_fields)
         .reflect(writer)
         .touched_objects()
         .try_filter_map(|child| async move {

@@ -4,19 +4,64 @@
 //! on a node that is to be emptied. As the kubelet counts for
 //! a resize: what it has given to containers, not what somebody has asked for since.
 
-use k8s_openapi::api::core::v1::{Container, Node, Pod};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Node, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::Deserialize;
 
 use crate::requests::Requests;
 
+/// The pods of a node.
+#[derive(Debug, Deserialize)]
+pub struct PodsOfNode {
+    items: Vec<PodOfNode>,
+}
+
+/// Of a pod, what says how much of its node it has. The rest is most of what the API server sends.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodOfNode {
+    spec: Spec,
+    status: Status,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    containers: Option<Vec<Container>>,
+    init_containers: Option<Vec<Container>>,
+    overhead: Option<BTreeMap<String, Quantity>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Container {
+    name: String,
+    restart_policy: Option<String>,
+    resources: Option<ResourceRequirements>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    phase: Option<String>,
+    container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ContainerStatus {
+    name: String,
+    resources: Option<ResourceRequirements>,
+}
+
 /// Returns what is free on `node`, which runs `pods`.
-pub fn room_of(node: &Node, pods: &[Pod]) -> Requests {
+pub fn room_of(node: &Node, pods: &PodsOfNode) -> Requests {
     let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
     let all = allocatable.map_or_else(Requests::default, Requests::from_quantities);
-    let is_there = |pod: &&Pod| {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        !matches!(phase, Some("Failed" | "Succeeded"))
-    };
+    let is_there = |pod: &&PodOfNode| !matches!(pod.status.phase.as_deref(), Some("Failed" | "Succeeded"));
     let taken = pods
+        .items
         .iter()
         .filter(is_there)
         .map(reserved_by)
@@ -49,12 +94,10 @@ fn larger(one: Requests, other: Requests) -> Requests {
 }
 
 /// Containers run together; those before them run one after the other, unless they go on running.
-fn reserved_by(pod: &Pod) -> Requests {
-    let Some(spec) = &pod.spec else {
-        return Requests::default();
-    };
+fn reserved_by(pod: &PodOfNode) -> Requests {
+    let spec = &pod.spec;
     let of = |container: &Container| given(pod, container);
-    let together = spec.containers.iter().map(of).fold(Requests::default(), sum);
+    let together = spec.containers.iter().flatten().map(of).fold(Requests::default(), sum);
     let init = || spec.init_containers.iter().flatten();
     let stays = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
     let sidecars = init().filter(stays).map(of).fold(Requests::default(), sum);
@@ -67,11 +110,8 @@ fn reserved_by(pod: &Pod) -> Requests {
 }
 
 /// What the kubelet has given to a container, or, until it has said so, what the container asks for.
-fn given(pod: &Pod, container: &Container) -> Requests {
-    let statuses = pod
-        .status
-        .iter()
-        .flat_map(|status| status.container_statuses.iter().flatten());
+fn given(pod: &PodOfNode, container: &Container) -> Requests {
+    let statuses = pod.status.container_statuses.iter().flatten();
     let mut own = statuses.filter(|status| status.name == container.name);
     let given = own.find_map(|status| status.resources.as_ref());
     given
@@ -87,7 +127,7 @@ mod tests {
 
     fn room(pods: Value) -> Requests {
         let node = json!({"status": {"allocatable": {"cpu": "2", "memory": "4Ki", "pods": "110"}}});
-        let pods: Vec<Pod> = serde_json::from_value(pods).expect("pods");
+        let pods: PodsOfNode = serde_json::from_value(json!({"kind": "PodList", "items": pods})).expect("pods");
         room_of(&serde_json::from_value(node).expect("a node"), &pods)
     }
 

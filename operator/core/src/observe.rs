@@ -7,6 +7,7 @@ mod claims;
 mod endpoints;
 #[cfg(test)]
 mod ready;
+mod unread;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::volume_origin::VolumeOrigin;
 
 pub use claims::{ClaimPhase, ClaimSize, Growth, StorageClaim};
 pub use endpoints::endpoints;
+pub use unread::drop_unread;
 
 /// What was read of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

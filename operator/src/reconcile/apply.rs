@@ -14,6 +14,7 @@ use freshet_operator_core::volume::medium_mismatch;
 use freshet_operator_core::{labels, names};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -293,16 +294,33 @@ fn refused(child: &str, message: &str) -> NotApplied {
     })
 }
 
-/// A hash of the fields that the API server records as applied by this operator; of nothing when there are none.
+/// Leaves a hash of the fields that the API server records as applied by this operator, in their place: as a tree they are
+/// the largest part of most children, and nobody asks which they are.
+pub(crate) fn shorten_managed_fields<K: Resource>(child: &mut K) {
+    let entries = child.managed_fields_mut();
+    entries.retain(is_applied_here);
+    entries.shrink_to_fit();
+    for fields in entries.iter_mut().filter_map(|entry| entry.fields_v1.as_mut()) {
+        fields.0 = hash_of(fields).into();
+    }
+}
+
+/// A hash of the fields that the API server records as applied by this operator, of an object that is shortened or not; 0
+/// when there are none.
 fn owned_fields<K: Resource>(object: &K) -> u64 {
-    let entries = object.managed_fields().iter();
-    let mut ours = entries.filter(|entry| {
-        entry.manager.as_deref() == Some(labels::MANAGER)
-            && entry.operation.as_deref() == Some("Apply")
-            && entry.subresource.as_deref().unwrap_or_default().is_empty()
-    });
-    let fields = ours.next().and_then(|entry| entry.fields_v1.as_ref());
-    hash(&fields.map(|fields| fields.0.to_string()).unwrap_or_default())
+    let mut entries = object.managed_fields().iter();
+    let ours = entries.find(|entry| is_applied_here(entry));
+    ours.and_then(|entry| entry.fields_v1.as_ref()).map_or(0, hash_of)
+}
+
+fn is_applied_here(entry: &ManagedFieldsEntry) -> bool {
+    entry.manager.as_deref() == Some(labels::MANAGER)
+        && entry.operation.as_deref() == Some("Apply")
+        && entry.subresource.as_deref().unwrap_or_default().is_empty()
+}
+
+fn hash_of(fields: &FieldsV1) -> u64 {
+    fields.0.as_u64().unwrap_or_else(|| hash(&fields.0.to_string()))
 }
 
 fn hash(value: &impl Hash) -> u64 {
@@ -318,7 +336,12 @@ mod tests {
     use serde_json::{Value, json};
 
     fn object(managed_fields: &Value) -> ConfigMap {
-        serde_json::from_value(json!({"metadata": {"name": "a", "managedFields": managed_fields}})).expect("an object")
+        let object = json!({"metadata": {"name": "a", "managedFields": managed_fields}});
+        let object: ConfigMap = serde_json::from_value(object).expect("an object");
+        let mut kept = object.clone();
+        shorten_managed_fields(&mut kept);
+        assert_eq!(owned_fields(&kept), owned_fields(&object));
+        kept
     }
 
     fn entry(manager: &str, operation: &str, time: &str, fields: &Value) -> Value {
@@ -341,6 +364,13 @@ mod tests {
             entry("kubectl-edit", "Update", LATE, &json!({"f:data": {"f:b": {}}})),
         ]));
         assert_ne!(owned_fields(&ours), owned_fields(&taken));
+        let nothing = object(&json!([entry(
+            "kubectl-edit",
+            "Update",
+            LATE,
+            &json!({"f:data": {"f:b": {}}})
+        )]));
+        assert_eq!((owned_fields(&nothing), nothing.managed_fields().len()), (0, 0));
     }
 
     #[test]

@@ -8,13 +8,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use freshet_operator_core::nodes::{room_of, takes_pods};
+use freshet_operator_core::nodes::{PodsOfNode, room_of, takes_pods};
 use freshet_operator_core::observe::{Observed, ProxyPod, Role};
 use freshet_operator_core::plan::Rooms;
 use freshet_operator_core::requests::Requests;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::api::{ListParams, Request};
+use kube::{Api, Client, Resource};
+use tokio::sync::Semaphore;
 
 /// How old a finding is when it is looked up again.
 const REFRESHED_AFTER: Duration = Duration::from_secs(30);
@@ -24,12 +25,26 @@ const STALE_AFTER: Duration = Duration::from_secs(120);
 const AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(300);
 /// How long a look may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Nodes that are looked at together: the pods of one can be megabytes.
+const LOOKS_AT_ONCE: usize = 2;
 /// Nodes that are remembered; the largest clusters have fewer.
 const NODES_MAX: usize = 10_000;
 
 /// What is known of nodes.
-#[derive(Clone, Default)]
-pub(super) struct NodeRooms(Arc<Mutex<HashMap<String, Known>>>);
+#[derive(Clone)]
+pub(super) struct NodeRooms {
+    all: Arc<Mutex<HashMap<String, Known>>>,
+    looks: Arc<Semaphore>,
+}
+
+impl Default for NodeRooms {
+    fn default() -> Self {
+        Self {
+            all: Arc::default(),
+            looks: Arc::new(Semaphore::new(LOOKS_AT_ONCE)),
+        }
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Known {
@@ -58,7 +73,7 @@ impl NodeRooms {
     pub(super) fn known(&self, observed: &Observed, client: &Client) -> NodesNow {
         let nodes: BTreeSet<&str> = waiting_on(observed).collect();
         let now = Instant::now();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let is_remembered = |known: &Known| now.saturating_duration_since(known.next) < STALE_AFTER;
         if all.len() >= NODES_MAX {
             all.retain(|_, known| is_remembered(known));
@@ -92,6 +107,8 @@ impl NodeRooms {
     fn look_up(&self, node: String, client: Client) {
         let rooms = self.clone();
         tokio::spawn(async move {
+            // It is never closed.
+            let _turn = rooms.looks.acquire().await;
             let found = match tokio::time::timeout(TIMEOUT, find(&node, client)).await {
                 Ok(Ok(found)) => Some(found),
                 Ok(Err(error)) => {
@@ -104,7 +121,7 @@ impl NodeRooms {
                 }
             };
             let now = Instant::now();
-            let mut all = rooms.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = rooms.all.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(known) = all.get_mut(&node) else { return };
             match found {
                 Some(found) => known.found = Some((now, found)),
@@ -127,9 +144,10 @@ async fn find(node: &str, client: Client) -> Result<Found, kube::Error> {
     let on_node = ListParams::default()
         .fields(&format!("spec.nodeName={node}"))
         .match_any();
-    let pods = Api::<Pod>::all(client).list(&on_node).await?;
+    let request = Request::new(Pod::url_path(&(), None)).list(&on_node);
+    let pods: PodsOfNode = client.request(request.map_err(kube::Error::BuildRequest)?).await?;
     Ok(Found {
-        room: room_of(&of, &pods.items),
+        room: room_of(&of, &pods),
         takes_pods: takes_pods(&of),
     })
 }

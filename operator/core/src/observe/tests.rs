@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::loss::Fault;
+use crate::loss::{Fault, can_be_lost};
+use crate::scaling::cluster::capacity_delay;
+use crate::scaling::fleet::member_of;
 
 const UID: &str = "cluster-1";
 
@@ -38,8 +40,18 @@ fn pod(name: &str, component: &str, labels: &Value, annotations: &Value) -> Valu
 }
 
 fn observed(pods: Vec<Value>) -> Observed {
-    let pods: Vec<Arc<Pod>> = pods.into_iter().map(|pod| Arc::new(read(pod))).collect();
-    observe(Objects { pods: &pods, ..NOTHING })
+    let of = |drop: fn(&mut Pod)| {
+        let kept = pods.iter().cloned().map(|pod| {
+            let mut pod = read(pod);
+            drop(&mut pod);
+            Arc::new(pod)
+        });
+        let kept: Vec<Arc<Pod>> = kept.collect();
+        observe(Objects { pods: &kept, ..NOTHING })
+    };
+    let found = of(|_| {});
+    assert_eq!(found, of(drop_unread), "something is read that is dropped");
+    found
 }
 
 const NOTHING: Objects<'static> = Objects {
@@ -57,6 +69,31 @@ fn proxy(change: impl FnOnce(&mut Value)) -> ProxyPod {
     let mut pod = pod("p", labels::PROXY, &json!({}), &json!({}));
     change(&mut pod);
     observed(vec![pod]).proxies.pop().expect("a proxy")
+}
+
+#[test]
+fn of_a_pod_as_it_was_built_little_is_kept_and_who_reads_pods_finds_the_same() {
+    let labels = json!({(labels::ROLE): labels::ACTIVE});
+    let mut built = pod("p", labels::PROXY, &labels, &json!({}));
+    let golden = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/empty.children.yaml"));
+    let golden = golden.expect("a file of the tests");
+    let deployment = golden.split("---\n").find(|object| object.contains("kind: Deployment"));
+    let deployment: Value = serde_saphyr::from_str(deployment.expect("a Deployment")).expect("YAML");
+    built["spec"] = deployment["spec"]["template"]["spec"].clone();
+    let whole: Pod = read(built);
+    let mut kept = whole.clone();
+    drop_unread(&mut kept);
+    let bytes = |pod: &Pod| serde_json::to_string(pod).expect("JSON").len();
+    assert!(
+        bytes(&kept) * 3 < bytes(&whole),
+        "{} of {}",
+        bytes(&kept),
+        bytes(&whole)
+    );
+    assert_eq!(requests(&kept), requests(&whole));
+    assert_eq!(member_of(&kept, UID), member_of(&whole, UID));
+    assert_eq!(can_be_lost(&kept), can_be_lost(&whole));
+    assert_eq!(capacity_delay([&kept]), capacity_delay([&whole]));
 }
 
 #[test]
