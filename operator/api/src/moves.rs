@@ -99,7 +99,7 @@ impl Default for Drain {
 pub struct DrainStatus {
     /// Name of the pod.
     pub pod: String,
-    /// `ScaleIn`, `NodeDrain` (its node is cordoned), or `Rollout` of another revision.
+    /// `ScaleIn`, `NodeDrain` (its node is cordoned), `CutOffFromStorage`, or `Rollout` of another revision.
     pub reason: DrainReason,
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,6 +126,8 @@ pub enum DrainReason {
     ScaleIn,
     /// Its node is cordoned, as `kubectl drain` does first.
     NodeDrain,
+    /// It has lost storage, and others have not.
+    CutOffFromStorage,
     /// Another revision serves.
     Rollout,
 }

@@ -100,6 +100,7 @@ mod tests {
             moves: MovesPlan::default(),
             pace: Pace::free(),
             on_cordoned: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
         }
     }
 

@@ -193,9 +193,14 @@ fn decisions(
         ));
     }
     let draining = changed_to(Role::Draining);
+    let (cut_off, others): (Vec<&str>, Vec<&str>) = draining.into_iter().partition(|pod| plan.cut_off.contains(*pod));
     let (of_nodes, others): (Vec<&str>, Vec<&str>) =
-        draining.into_iter().partition(|pod| plan.on_cordoned.contains(*pod));
-    for (pods, why) in [(others, ""), (of_nodes, ", for their node is cordoned")] {
+        others.into_iter().partition(|pod| plan.on_cordoned.contains(*pod));
+    for (pods, why) in [
+        (others, ""),
+        (of_nodes, ", for their node is cordoned"),
+        (cut_off, ", for they are cut off from storage"),
+    ] {
         if !pods.is_empty() {
             let note = format!("handing over clients{why}: {}", listed(&pods));
             notices.push(Notice::normal("ProxyDraining", "Drain", note));

@@ -151,6 +151,7 @@ fn decisions_are_told_with_names_and_numbers() {
             set_role("b", Role::Active, false),
             set_role("c", Role::Draining, true),
             set_role("d", Role::Draining, true),
+            set_role("e", Role::Draining, true),
             ProxyAction::ApplyTarget,
         ],
         target_replicas: 4,
@@ -160,7 +161,8 @@ fn decisions_are_told_with_names_and_numbers() {
         phase: RevisionPhase::Stable,
         moves: NO_MOVES.clone(),
         pace: Pace::free(),
-        on_cordoned: ["d".to_owned()].into(),
+        on_cordoned: ["d".to_owned(), "e".to_owned()].into(),
+        cut_off: ["e".to_owned()].into(),
     };
     let asked = |desired| {
         let mut status = MqttClusterStatus::default();
@@ -182,6 +184,10 @@ fn decisions_are_told_with_names_and_numbers() {
             ("ProxyPromoted", "taking connections: a"),
             ("ProxyDraining", "handing over clients: c"),
             ("ProxyDraining", "handing over clients, for their node is cordoned: d"),
+            (
+                "ProxyDraining",
+                "handing over clients, for they are cut off from storage: e"
+            ),
             ("ScaledOut", "from 2 to 4 proxies"),
         ]
     );

@@ -88,6 +88,8 @@ pub struct ProxyPlan {
     pub pace: Pace,
     /// Pods of the target on nodes that are cordoned: they leave for that, and for nothing else.
     pub on_cordoned: BTreeSet<String>,
+    /// Pods that are cut off from storage: they leave for that, whatever else is asked for.
+    pub cut_off: BTreeSet<String>,
 }
 
 impl ProxyPlan {
@@ -312,6 +314,7 @@ pub fn plan_proxies(observed: &Observed, target: ProxyTarget<'_>) -> ProxyPlan {
         moves: target.moves.clone(),
         pace: target.pace.clone(),
         on_cordoned: on_cordoned(observed, target.revision, cordoned),
+        cut_off: cut_off(observed),
     }
 }
 
@@ -346,6 +349,7 @@ pub fn keep_serving(observed: &Observed, replicas: Option<u32>) -> ProxyPlan {
         moves: NO_MOVES.clone(),
         pace: Pace::free(),
         on_cordoned: BTreeSet::new(),
+        cut_off: cut_off(observed),
     }
 }
 
@@ -359,6 +363,13 @@ fn on_cordoned(observed: &Observed, revision: &str, cordoned: &BTreeSet<String>)
     let of_revision = observed.proxies.iter().filter(|proxy| proxy.revision == revision);
     let on_cordoned = of_revision.filter(|proxy| roles::is_on(proxy, cordoned));
     on_cordoned.map(|proxy| proxy.pod.name.clone()).collect()
+}
+
+/// Names of the pods that are cut off from storage, or were when they were told to leave.
+fn cut_off(observed: &Observed) -> BTreeSet<String> {
+    let is_it = |proxy: &&ProxyPod| [proxy.loss.fault, proxy.loss.mark].contains(&Some(Fault::CutOff));
+    let cut_off = observed.proxies.iter().filter(is_it);
+    cut_off.map(|proxy| proxy.pod.name.clone()).collect()
 }
 
 /// Whether no Service sends the proxy anything, and the ReplicaSet controller can tell it from those that serve.

@@ -29,6 +29,7 @@ fn shown(drain: &Drain, plan: &ProxyPlan, target_revision: &str, known: &[DrainS
         |known: &&DrainStatus| known.pod == drain.pod && (known.started_at.is_none() || known.started_at == started_at);
     let reason = match known.iter().find(is_it) {
         Some(known) => known.reason,
+        None if plan.cut_off.contains(&drain.pod) => DrainReason::CutOffFromStorage,
         None if drain.revision != target_revision => DrainReason::Rollout,
         None if plan.on_cordoned.contains(&drain.pod) => DrainReason::NodeDrain,
         None => DrainReason::ScaleIn,
@@ -104,6 +105,21 @@ mod tests {
             .iter_mut()
             .for_each(|drain| drain.started_ms += 60_000);
         assert_eq!(reasons(&drains(&plan, "new", &known).0), [NodeDrain, Rollout, ScaleIn]);
+    }
+
+    #[test]
+    fn one_that_is_cut_off_from_storage_leaves_for_that_whatever_else_is_asked_for() {
+        use DrainReason::{CutOffFromStorage, ScaleIn};
+        let mut plan = plan(vec![drain("a", "new", 3), drain("b", "old", 2), drain("c", "new", 1)]);
+        plan.cut_off = ["a".to_owned(), "b".to_owned()].into();
+        plan.on_cordoned = ["a".to_owned()].into();
+        let (known, _) = drains(&plan, "new", &[]);
+        let reasons = |listed: &[DrainStatus]| listed.iter().map(|drain| drain.reason).collect::<Vec<_>>();
+        assert_eq!(reasons(&known), [CutOffFromStorage, CutOffFromStorage, ScaleIn]);
+        // They have storage again, and another has lost it while it leaves.
+        plan.cut_off = ["c".to_owned()].into();
+        let (later, _) = drains(&plan, "new", &known);
+        assert_eq!(reasons(&later), [CutOffFromStorage, CutOffFromStorage, ScaleIn]);
     }
 
     #[test]

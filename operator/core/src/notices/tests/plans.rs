@@ -33,6 +33,7 @@ fn plan() -> ProxyPlan {
         moves: NO_MOVES.clone(),
         pace: Pace::free(),
         on_cordoned: [].into(),
+        cut_off: [].into(),
     }
 }
 

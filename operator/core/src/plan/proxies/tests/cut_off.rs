@@ -33,6 +33,7 @@ fn one_that_is_cut_off_hands_over_and_a_warm_one_takes_its_place() {
     ));
     let kept = keep_serving(&there, Some(2));
     assert_eq!(steps(&kept), ["Draining p1", "Active p3"]);
+    assert_eq!([plan.cut_off, kept.cut_off], [(); 2].map(|()| ["p1".to_owned()].into()));
 }
 
 #[test]
