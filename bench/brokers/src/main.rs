@@ -5,6 +5,7 @@
 //! (`freshet-bench-load`) and Kubernetes.
 
 mod brokers;
+mod cgroup;
 mod durable;
 mod floor;
 mod freshet;

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use freshet_bench_load::{ProcessIo, Usage, process_io, process_usage, resident_bytes, whole_resident_bytes};
+use freshet_bench_load::{Memory, ProcessIo, Usage, process_io, process_usage, resident_bytes, whole_resident_bytes};
+
+use crate::cgroup::Cgroup;
 
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
@@ -84,6 +86,8 @@ pub(crate) struct Running {
     /// Where its storage says what it counts; none: it does not.
     metrics: Option<SocketAddr>,
     scratch: Option<Scratch>,
+    /// Behind the processes in it, which end first.
+    cgroup: Option<Cgroup>,
 }
 
 impl Running {
@@ -101,6 +105,7 @@ impl Running {
             addresses: Vec::new(),
             metrics,
             scratch,
+            cgroup: Cgroup::new(),
         };
         running.start_parts(launches)?;
         Ok(running)
@@ -165,7 +170,7 @@ impl Running {
 
     fn start_parts(&mut self, launches: Vec<Launch>) -> anyhow::Result<()> {
         for launch in launches {
-            let (part, address) = Part::start(launch)?;
+            let (part, address) = Part::start(launch, self.cgroup.as_ref())?;
             if part.launch.role == Role::Clients {
                 self.addresses.push(address);
             }
@@ -195,14 +200,25 @@ impl freshet_bench_load::Broker for Running {
         Ok(usage)
     }
 
-    fn resident_bytes(&self) -> anyhow::Result<u64> {
-        self.parts.iter().map(|part| resident_bytes(part.child.id())).sum()
+    fn memory(&self) -> anyhow::Result<Memory> {
+        let mut memory = Memory {
+            cgroup_bytes: self.cgroup.as_ref().map(Cgroup::bytes).transpose()?,
+            ..Memory::default()
+        };
+        for part in &self.parts {
+            let bytes = resident_bytes(part.child.id())?;
+            match part.launch.role {
+                Role::Clients => memory.proxy_bytes += bytes,
+                Role::Storage => memory.storage_bytes += bytes,
+            }
+        }
+        Ok(memory)
     }
 }
 
 impl Part {
     /// Starts the process and waits until it listens.
-    fn start(launch: Launch) -> anyhow::Result<(Self, SocketAddr)> {
+    fn start(launch: Launch, cgroup: Option<&Cgroup>) -> anyhow::Result<(Self, SocketAddr)> {
         let output = |log: &Option<PathBuf>| -> anyhow::Result<Stdio> {
             let Some(log) = log else { return Ok(Stdio::null()) };
             Ok(OpenOptions::new().create(true).append(true).open(log)?.into())
@@ -218,6 +234,9 @@ impl Part {
             .spawn()
             .with_context(|| format!("{} does not start", launch.program.display()))?;
         let mut part = Self { launch, child };
+        if let Some(cgroup) = cgroup {
+            cgroup.add(part.child.id())?;
+        }
         let address = match part.launch.address {
             Some(address) => part.await_listening(address)?,
             None => part.read_address()?,

@@ -14,25 +14,24 @@ use crate::peers;
 use crate::report::{self, Layout, Sample};
 use crate::work::{Amount, Work};
 
-const LAYOUT: Layout<'_> = Layout {
-    ratios: &[
-        ("ratio", "Mosquitto"),
-        ("to floor", "floor"),
-        ("to one process", "Freshet"),
-    ],
-    goals: &[],
-    absent: &[],
-};
+const RATIOS: &[(&str, &str)] = &[
+    ("ratio", "Mosquitto"),
+    ("to floor", "floor"),
+    ("to one process", "Freshet"),
+];
 
 /// How much is measured.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
-    /// Fewer and shorter rounds and fewer clients: less than five minutes.
+    /// Fewer and shorter rounds and fewer clients: less than ten minutes.
     #[arg(long)]
     quick: bool,
     /// Rounds, each broker once in each [default: 5, quick 3].
     #[arg(long)]
     rounds: Option<u32>,
+    /// Rounds of what takes minutes, or compares a broker with itself.
+    #[arg(long, default_value_t = 1)]
+    long_rounds: u32,
     /// Seconds of each measurement [default: 5, quick 1.5].
     #[arg(long)]
     seconds: Option<f64>,
@@ -62,6 +61,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         },
         connections: if quick { 3_000 } else { 10_000 },
         crowd: if quick { 3_000 } else { 8_000 },
+        filters: if quick { 20_000 } else { 100_000 },
+        wildcards: 1_000,
+        retained: if quick { 50_000 } else { 1_000_000 },
+        stopped: if quick { 200 } else { 1_000 },
+        rest: Duration::from_secs(if quick { 10 } else { 60 }),
     };
     let works = if options.only.is_empty() {
         Work::ALL.to_vec()
@@ -75,16 +79,27 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     };
     let needs: Vec<peers::Need> = kinds.iter().filter_map(|kind| kind.needs()).collect();
     peers::prepare(&needs)?;
-    let heading = heading(&kinds, rounds, amount)?;
+    let heading = heading(&kinds, (rounds, options.long_rounds), amount)?;
     println!("{heading}");
 
     let started = Instant::now();
     let mut samples = Vec::new();
     // A peer that fails has no figure, and the others go on.
     let mut failures = BTreeSet::new();
+    let absent = absent(&works, &kinds);
+    let rounds = (rounds, options.long_rounds);
     let result = measure(&works, kinds, rounds, amount, &mut samples, &mut failures);
+    let goals: Vec<_> = works
+        .iter()
+        .filter_map(|work| Some((work.title(), work.goal()?)))
+        .collect();
+    let layout = Layout {
+        ratios: RATIOS,
+        goals: &goals,
+        absent: &absent,
+    };
     let mut text = heading;
-    text.push_str(&report::tables(&samples, LAYOUT));
+    text.push_str(&report::tables(&samples, layout));
     text.push_str(&ending(&failures, started.elapsed(), result.as_ref().err()));
     println!("{}", text.trim_start());
     let is_whole = options.only.is_empty() && options.broker.is_empty() && result.is_ok();
@@ -98,17 +113,28 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     result
 }
 
+/// Work, broker, and why it has no figure there.
+fn absent(works: &[Work], kinds: &[Kind]) -> Vec<(&'static str, &'static str, &'static str)> {
+    let each = works.iter().flat_map(|work| kinds.iter().map(move |kind| (work, kind)));
+    each.filter_map(|(work, kind)| Some((work.title(), kind.title(), work.why_not(*kind)?)))
+        .collect()
+}
+
 fn measure(
     works: &[Work],
     mut kinds: Vec<Kind>,
-    rounds: u32,
+    (rounds, long_rounds): (u32, u32),
     amount: Amount,
     samples: &mut Vec<Sample>,
     failures: &mut BTreeSet<String>,
 ) -> anyhow::Result<()> {
-    for round in 1..=rounds {
+    for round in 1..=rounds.max(long_rounds) {
         for work in works {
-            for &broker in &kinds {
+            let of_work = if work.is_long() { long_rounds } else { rounds };
+            if round > of_work {
+                continue;
+            }
+            for &broker in kinds.iter().filter(|kind| work.why_not(**kind).is_none()) {
                 let running = broker.start(&std::env::temp_dir())?;
                 let figures = match work.measure(&running, amount, u64::from(round)) {
                     Ok(figures) => figures,
@@ -137,16 +163,17 @@ fn measure(
     Ok(())
 }
 
-fn heading(kinds: &[Kind], rounds: u32, amount: Amount) -> anyhow::Result<String> {
+fn heading(kinds: &[Kind], (rounds, long_rounds): (u32, u32), amount: Amount) -> anyhow::Result<String> {
     let versions: Vec<String> = kinds.iter().map(|kind| kind.version()).collect::<Result<_, _>>()?;
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{} on {}; {rounds} rounds of {:.1} s after {:.1} s of warm-up; load and broker on the same \
-         CPUs, nothing pinned; payload {} bytes; {} connections, a crowd of {}. Median [least, most]; `ratio` is the \
+        "{} on {}; {rounds} rounds of {:.1} s after {:.1} s of warm-up, {long_rounds} of what takes minutes or compares a broker with \
+         itself; load and broker on the same CPUs, nothing pinned; payload {} bytes; {} connections, a crowd of {}, {} \
+         filters ({} with wildcards), {} retained messages, {} subscribers that do not read. Median [least, most]; `ratio` is the \
          first figure over that of Mosquitto in the same round, `to floor` over that of the floor, a program that does a \
          broker's system calls and next to nothing else, `to one process` over that of Freshet. CPU and memory are those of \
-         all processes of a broker.",
+         all processes of a broker. `few` and `many` are done twice each, in turns.",
         versions.join(", "),
         machine()?,
         amount.timing.measured.as_secs_f64(),
@@ -154,6 +181,10 @@ fn heading(kinds: &[Kind], rounds: u32, amount: Amount) -> anyhow::Result<String
         freshet_bench_load::PAYLOAD_BYTES,
         amount.connections,
         amount.crowd,
+        amount.filters,
+        amount.wildcards,
+        amount.retained,
+        amount.stopped,
     );
     Ok(text)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::fleet::Fleet;
 use super::guest::{Guest, Session, Subscription, look_in};
-use super::meter::{Broker, payload};
+use super::meter::{Broker, payload_of};
 use super::pairs::{PAIRS, WINDOW, packet_id};
 use super::reading::{Reading, sequence};
 use crate::shuffle::shuffled;
@@ -176,10 +176,7 @@ impl Pair {
             } else {
                 (topic(index), self.sent - self.kept)
             };
-            let mut bytes = vec![0; passing.payload_bytes];
-            let head = payload(now, sequence(index, number));
-            let room = bytes.len().min(head.len());
-            bytes[..room].copy_from_slice(&head[..room]);
+            let bytes = payload_of(passing.payload_bytes, now, sequence(index, number));
             wire::encode_publish(out, topic.as_bytes(), 1, packet_id(self.sent), &bytes);
             self.sent += 1;
             self.kept += u64::from(is_kept);

@@ -1,4 +1,4 @@
-//! What a connection costs: CPU of CONNECT and CONNACK, and memory of a client that does nothing.
+//! What a connection costs: CPU of CONNECT and CONNACK.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -6,11 +6,8 @@ use std::time::{Duration, Instant};
 use super::guest::{Guest, admit};
 use super::meter::Broker;
 
-/// Connections before the first reading, so that code and buffers of the process itself are not counted.
+/// Connections before the first reading, so that what the process does once is not counted.
 const WARM_UP: usize = 200;
-/// After the last CONNACK memory is read until it does not grow any more.
-const SETTLES: Duration = Duration::from_secs(5);
-
 /// The figures of one measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Connects {
@@ -38,34 +35,6 @@ pub fn connects(broker: &dyn Broker, count: u32) -> anyhow::Result<Connects> {
         broker_us: Duration::from_nanos(ns).as_secs_f64() * 1e6 / connections,
         per_second: connections / took.as_secs_f64(),
     })
-}
-
-/// Bytes of all processes of the broker, per idle connection.
-///
-/// # Errors
-/// When one is refused.
-pub fn idle_bytes(broker: &dyn Broker, count: u32) -> anyhow::Result<f64> {
-    let mut sockets = Vec::new();
-    connect(broker, "warm", WARM_UP, &mut sockets)?;
-    let before = settled_bytes(broker)?;
-    connect(broker, "c", usize::try_from(count)?, &mut sockets)?;
-    let kib = u32::try_from(settled_bytes(broker)?.saturating_sub(before) / 1024)?;
-    Ok(f64::from(kib) * 1024.0 / f64::from(count))
-}
-
-/// Memory once two looks find the same.
-#[allow(clippy::disallowed_methods, reason = "memory is looked at over time")]
-fn settled_bytes(broker: &dyn Broker) -> anyhow::Result<u64> {
-    let until = Instant::now() + SETTLES;
-    let mut bytes = broker.resident_bytes()?;
-    loop {
-        std::thread::sleep(Duration::from_millis(200));
-        let now = broker.resident_bytes()?;
-        if now == bytes || Instant::now() > until {
-            return Ok(now);
-        }
-        bytes = now;
-    }
 }
 
 fn connect(broker: &dyn Broker, prefix: &str, count: usize, sockets: &mut Vec<TcpStream>) -> anyhow::Result<()> {

@@ -1,4 +1,5 @@
-//! One publisher at QoS 1 and 1,000 subscribers at QoS 0; the next message leaves when all have the last one.
+//! One publisher at QoS 1 and 1,000 subscribers at QoS 0; so many messages are on their way at a time: with one, the next
+//! leaves when all have the last one.
 
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use super::Timing;
 use super::fleet::Fleet;
 use super::guest::Subscription;
 use super::meter::{Broker, Meter, Outcome, Phase, payload, read_payload};
+use super::pairs::packet_id;
 use crate::shuffle::shuffled;
 use crate::wire::{self, Packet};
 
@@ -18,7 +20,7 @@ const TOPIC: &str = "bench/fan-out";
 ///
 /// # Errors
 /// When a message is lost, doubled or overtaken, or the broker fails.
-pub fn fan_out(broker: &dyn Broker, timing: Timing, seed: u64) -> anyhow::Result<Outcome> {
+pub fn fan_out(broker: &dyn Broker, timing: Timing, seed: u64, outstanding: u64) -> anyhow::Result<Outcome> {
     let mut subscriptions = vec![
         Some(Subscription {
             filter: TOPIC.to_owned(),
@@ -34,13 +36,14 @@ pub fn fan_out(broker: &dyn Broker, timing: Timing, seed: u64) -> anyhow::Result
     let mut published = 0;
     let mut acknowledged = 0;
     loop {
-        if acknowledged == published && meter.delivered == meter.sent {
-            if meter.phase == Phase::Draining {
-                return meter.finish();
-            }
+        if acknowledged == published && meter.delivered == meter.sent && meter.phase == Phase::Draining {
+            return meter.finish();
+        }
+        let done = acknowledged.min(meter.delivered / FAN_OUT_SUBSCRIBERS);
+        while meter.phase != Phase::Draining && published < done + outstanding {
             let payload = payload(fleet.now(), published);
             fleet.send(publisher, |out| {
-                wire::encode_publish(out, TOPIC.as_bytes(), 1, 1, &payload);
+                wire::encode_publish(out, TOPIC.as_bytes(), 1, packet_id(published), &payload);
             })?;
             published += 1;
             meter.sent += FAN_OUT_SUBSCRIBERS;

@@ -78,8 +78,8 @@ impl Guest {
                 wire::five::encode_subscribe(&mut hello, 1, &filters, qos);
             }
         } else {
-            for Subscription { filter, qos } in &self.subscriptions {
-                wire::encode_subscribe(&mut hello, 1, filter.as_bytes(), *qos);
+            for (packet_id, Subscription { filter, qos }) in (1..).zip(&self.subscriptions) {
+                wire::encode_subscribe(&mut hello, packet_id, filter.as_bytes(), *qos);
             }
         }
         Ok(socket.write_all(&hello)?)

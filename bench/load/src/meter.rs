@@ -23,11 +23,30 @@ pub trait Broker {
     /// When one has ended.
     fn usage(&self) -> anyhow::Result<Usage>;
 
-    /// Anonymous resident memory of its processes.
+    /// What its processes hold.
     ///
     /// # Errors
-    /// When it has ended.
-    fn resident_bytes(&self) -> anyhow::Result<u64>;
+    /// When one has ended.
+    fn memory(&self) -> anyhow::Result<Memory>;
+}
+
+/// Memory of a broker at one moment, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Anonymous and resident, of the processes that clients are connected to.
+    pub proxy_bytes: u64,
+    /// The same of those behind it.
+    pub storage_bytes: u64,
+    /// Of the cgroup that all of them are in by themselves, with what the kernel holds for them; none: they have none.
+    pub cgroup_bytes: Option<u64>,
+}
+
+impl Memory {
+    /// Of all processes.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        self.proxy_bytes + self.storage_bytes
+    }
 }
 
 /// CPU time, user and system, and times that a thread went to sleep.
@@ -242,6 +261,15 @@ pub(crate) fn payload(sent_at: Duration, sequence: u64) -> [u8; PAYLOAD_BYTES] {
     payload
 }
 
+/// The same in so many bytes, 16 at least.
+pub(crate) fn payload_of(bytes: usize, sent_at: Duration, sequence: u64) -> Vec<u8> {
+    let head = payload(sent_at, sequence);
+    let mut payload = vec![0; bytes];
+    let room = bytes.min(head.len());
+    payload[..room].copy_from_slice(&head[..room]);
+    payload
+}
+
 /// The time a payload was sent.
 ///
 /// # Errors
@@ -277,6 +305,6 @@ fn percentile(sorted: &[u32], permille: usize) -> f64 {
 
 /// Exact below 2^53, which no counter here reaches.
 #[allow(clippy::cast_precision_loss)]
-fn to_f64(value: u64) -> f64 {
+pub(crate) fn to_f64(value: u64) -> f64 {
     value as f64
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::fleet::Fleet;
 use super::guest::Guest;
-use super::meter::{Broker, payload};
+use super::meter::{Broker, PAYLOAD_BYTES, payload_of};
 use super::pairs::{WINDOW, packet_id};
 use super::reading;
 use crate::shuffle::shuffled;
 use crate::wire::{self, Packet};
 
-const PUBLISHERS: usize = 50;
+pub(crate) const PUBLISHERS: usize = 50;
 /// A broker that acknowledges nothing for this long has failed.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -23,6 +23,14 @@ pub struct Published {
     pub took: Duration,
 }
 
+/// What is published besides topics.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Form {
+    /// 16 at least.
+    pub(crate) payload_bytes: usize,
+    pub(crate) is_retained: bool,
+}
+
 /// Publishes what `next` says, for a publisher and the time since the begin: a topic and the message's number there.
 /// None ends that publisher. 50 publishers, 20 unacknowledged each.
 ///
@@ -31,6 +39,23 @@ pub struct Published {
 pub fn publish(
     broker: &dyn Broker,
     seed: u64,
+    next: impl FnMut(usize, Duration) -> Option<(String, u64)>,
+) -> anyhow::Result<Published> {
+    let form = Form {
+        payload_bytes: PAYLOAD_BYTES,
+        is_retained: false,
+    };
+    publish_as(broker, seed, form, next)
+}
+
+/// The same in another form.
+///
+/// # Errors
+/// As [`publish`].
+pub(crate) fn publish_as(
+    broker: &dyn Broker,
+    seed: u64,
+    form: Form,
     mut next: impl FnMut(usize, Duration) -> Option<(String, u64)>,
 ) -> anyhow::Result<Published> {
     let guests: Vec<Guest> = (0..PUBLISHERS)
@@ -47,8 +72,12 @@ pub fn publish(
             let Some((topic, number)) = next(publisher, now.saturating_sub(began)) else {
                 return true;
             };
-            let payload = payload(now, reading::sequence(publisher, number));
+            let payload = payload_of(form.payload_bytes, now, reading::sequence(publisher, number));
+            let begins = out.len();
             wire::encode_publish(out, topic.as_bytes(), 1, packet_id(*sent), &payload);
+            if form.is_retained {
+                out[begins] |= wire::RETAIN;
+            }
             *sent += 1;
         }
         false
@@ -110,6 +139,24 @@ pub fn each_device(
     }
 }
 
+/// What `next` of [`publish`] says so that each of `devices` gets its `each` messages one behind the other.
+pub(crate) fn bursts(
+    devices: usize,
+    each: u64,
+    topic: impl Fn(usize) -> String,
+) -> impl FnMut(usize, Duration) -> Option<(String, u64)> {
+    let mut places: Vec<(usize, u64)> = (0..PUBLISHERS).map(|publisher| (publisher, 0)).collect();
+    move |publisher, _| {
+        let (device, number) = &mut places[publisher];
+        if *number == each {
+            (*device, *number) = (*device + PUBLISHERS, 0);
+        }
+        let said = (*device < devices).then(|| (topic(*device), *number))?;
+        *number += 1;
+        Some(said)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -130,6 +177,15 @@ mod tests {
             let publisher = topic.parse::<usize>().unwrap() % PUBLISHERS;
             assert_eq!(messages, [(publisher, 0), (publisher, 1), (publisher, 2)], "{topic}");
         }
+    }
+
+    #[test]
+    fn a_burst_brings_a_device_all_that_it_gets_before_the_next_one() {
+        let mut next = bursts(PUBLISHERS + 1, 2, |device| device.to_string());
+        let said: Vec<(String, u64)> = std::iter::from_fn(|| next(0, Duration::ZERO)).collect();
+        let expected = [("0", 0), ("0", 1), ("50", 0), ("50", 1)].map(|(topic, number)| (topic.to_owned(), number));
+        assert_eq!(said, expected);
+        assert_eq!(std::iter::from_fn(|| next(1, Duration::ZERO)).count(), 2);
     }
 
     #[test]

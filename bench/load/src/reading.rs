@@ -19,10 +19,20 @@ pub(crate) fn sequence(publisher: usize, number: u64) -> u64 {
     u64::try_from(publisher).unwrap_or(u64::MAX) << NUMBER_BITS | number
 }
 
+/// The publisher of a sequence.
+pub(crate) fn publisher(sequence: u64) -> usize {
+    usize::try_from(sequence >> NUMBER_BITS).unwrap_or(usize::MAX)
+}
+
+/// The publisher's own number.
+pub(crate) fn number(sequence: u64) -> u64 {
+    sequence & ((1 << NUMBER_BITS) - 1)
+}
+
 /// What has come to the clients of a fleet.
 pub(crate) struct Reading {
     /// What comes next, for each client and publisher.
-    next: HashMap<(usize, u64), u64>,
+    next: HashMap<(usize, usize), u64>,
     payload_bytes: usize,
     /// Bytes of a PUBLISH's properties, which only MQTT 5.0 has: none, said in one byte.
     property_bytes: usize,
@@ -67,7 +77,7 @@ impl Reading {
         };
         let payload = payload.get(self.property_bytes..).unwrap_or_default();
         let (_, sequence) = parse_payload(payload, self.payload_bytes)?;
-        let (publisher, number) = (sequence >> NUMBER_BITS, sequence & ((1 << NUMBER_BITS) - 1));
+        let (publisher, number) = (publisher(sequence), number(sequence));
         let next = self.next.entry((client, publisher)).or_default();
         anyhow::ensure!(
             number == *next,

@@ -245,6 +245,8 @@ pub fn encode_suback(out: &mut Vec<u8>, packet_id: u16, qos: u8) {
     out.push(qos);
 }
 
+/// The bit of a PUBLISH's first byte that lets the broker keep it for those who subscribe later.
+pub const RETAIN: u8 = 1;
 /// An accepting CONNACK without a session.
 pub const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 /// An accepting CONNACK with a session.

@@ -36,9 +36,9 @@ pub(crate) fn idle_bytes(broker: &Broker, connections: u32, tls: bool) -> anyhow
         Ok(())
     };
     connect(WARM_UP)?;
-    let before = broker.resident_bytes()?;
+    let before = broker.memory()?.proxy_bytes;
     connect(usize::try_from(connections)?)?;
-    let after = broker.resident_bytes()?;
+    let after = broker.memory()?.proxy_bytes;
     let kib = u32::try_from(after.saturating_sub(before) / 1024)?;
     Ok(f64::from(kib) * 1024.0 / f64::from(connections))
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::Context as _;
-use freshet_bench_load::{Usage, process_usage, resident_bytes};
+use freshet_bench_load::{Memory, Usage, process_usage, resident_bytes};
 
 use crate::proxy::Driver;
 
@@ -78,8 +78,11 @@ impl freshet_bench_load::Broker for Broker {
         })
     }
 
-    fn resident_bytes(&self) -> anyhow::Result<u64> {
-        resident_bytes(self.proxy.child.id())
+    fn memory(&self) -> anyhow::Result<Memory> {
+        Ok(Memory {
+            proxy_bytes: resident_bytes(self.proxy.child.id())?,
+            ..Memory::default()
+        })
     }
 }
 

@@ -59,7 +59,7 @@ impl Work {
         match self {
             Self::Pairs => load::pairs(broker, timing, seed, 1),
             Self::Sparse => load::sparse(broker, timing, seed),
-            Self::FanOut => load::fan_out(broker, timing, seed),
+            Self::FanOut => load::fan_out(broker, timing, seed, 1),
         }
     }
 }
