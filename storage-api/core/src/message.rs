@@ -35,9 +35,15 @@ impl Message {
     /// Bytes that this message is charged with wherever messages are bounded.
     #[must_use]
     pub fn charged_bytes(&self) -> usize {
+        Self::charged_for(self.topic_name.len() + self.payload.len() + self.forwarded_properties.len())
+    }
+
+    /// The same of a message whose topic name, payload and properties are so long together.
+    #[must_use]
+    pub fn charged_for(bytes: usize) -> usize {
         /// What a message costs beside its bytes: handles, counters, its place in a queue.
         const OVERHEAD_BYTES: usize = 128;
-        self.topic_name.len() + self.payload.len() + self.forwarded_properties.len() + OVERHEAD_BYTES
+        bytes + OVERHEAD_BYTES
     }
 }
 

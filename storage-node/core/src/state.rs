@@ -23,7 +23,7 @@ pub(crate) use self::notes::Note;
 use self::origins::Origins;
 use self::packets::{Packets, Seen};
 pub(crate) use self::queues::{
-    Content, Dropped, Matched, Missing, QueueId, Queued, Queues, Taken, Waiting, is_group, matched_by, own_copy,
+    Content, Dropped, Matched, Missing, QueueId, Queued, Queues, Taken, Waiting, is_group, matched_by,
 };
 pub(crate) use self::retained::{ReadEnd, RetainedSet};
 pub use self::rows::RowError;

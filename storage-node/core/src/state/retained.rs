@@ -3,19 +3,21 @@
 //! Changes by entries of the log; read by the leader in chunks ([`RetainedSet::read`]). A read looks at keys that can
 //! match: behind one that does not, it seeks the next that could ([`pattern`]).
 
+mod kept;
 mod pattern;
 mod rows;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use bytes::Bytes;
 use freshet_storage_contract::{Message, Position, RetainedMessage};
 
+use self::kept::Kept;
 use self::pattern::{Pattern, Verdict};
 use super::rows::Changes;
 use crate::planted::planted;
-use crate::state::own_copy;
 use crate::sys::SERVER_TOPICS;
 use crate::usage::RetainedUsage;
 
@@ -27,12 +29,13 @@ const MESSAGES_PER_READ: usize = 1_024;
 /// The retained messages of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct RetainedSet {
-    by_topic: BTreeMap<Bytes, Retained>,
+    by_topic: BTreeSet<Kept>,
     by_expiry: BTreeSet<(u64, Bytes)>,
     usage: RetainedUsage,
     changes: Changes<Bytes>,
 }
 
+/// A retained message as a row has it.
 #[derive(Debug)]
 struct Retained {
     message: Message,
@@ -59,17 +62,21 @@ impl RetainedSet {
     pub(crate) fn usage_of(&self, topic_name: &[u8]) -> RetainedUsage {
         self.by_topic
             .get(topic_name)
-            .map_or(RetainedUsage::default(), Retained::usage)
+            .map_or(RetainedUsage::default(), Kept::usage)
     }
 
     /// What of a message counts towards the user's limits: what the server says itself does not.
     pub(crate) fn usage_of_message(message: &Message) -> RetainedUsage {
-        if message.topic_name.starts_with(SERVER_TOPICS) {
+        Self::usage_of_bytes(&message.topic_name, message.charged_bytes())
+    }
+
+    fn usage_of_bytes(topic_name: &[u8], charged_bytes: usize) -> RetainedUsage {
+        if topic_name.starts_with(SERVER_TOPICS) {
             return RetainedUsage::default();
         }
         RetainedUsage {
             messages: 1,
-            bytes: message.charged_bytes() as u64,
+            bytes: charged_bytes as u64,
         }
     }
 
@@ -81,27 +88,30 @@ impl RetainedSet {
         if message.payload.is_empty() {
             return;
         }
-        let message = own_copy(message);
         let expires_ms = message
             .message_expiry_interval_s
             .map(|s| log_time_ms.saturating_add(u64::from(s).saturating_mul(1_000)));
-        let topic_name = message.topic_name.clone();
-        if let Some(expires_ms) = expires_ms {
-            self.by_expiry.insert((expires_ms, topic_name.clone()));
+        if self.changes.are_tracked() {
+            self.changes.add(Bytes::copy_from_slice(&message.topic_name));
         }
-        let retained = Retained {
-            message,
-            position,
-            expires_ms,
-        };
-        self.usage.exchange(RetainedUsage::default(), retained.usage());
-        self.changes.add(topic_name.clone());
-        self.by_topic.insert(topic_name, retained);
+        self.insert(Kept::new(message, position, expires_ms));
+    }
+
+    /// Takes a message in whose topic has none.
+    fn insert(&mut self, kept: Kept) {
+        if let Some(expires_ms) = kept.expires_ms {
+            let topic_name = Bytes::copy_from_slice(kept.topic_name());
+            self.by_expiry.insert((expires_ms, topic_name));
+        }
+        self.usage.exchange(RetainedUsage::default(), kept.usage());
+        self.by_topic.insert(kept);
     }
 
     fn remove(&mut self, topic_name: &Bytes) {
-        if let Some(former) = self.by_topic.remove(topic_name) {
-            self.changes.remove(topic_name.clone());
+        if let Some(former) = self.by_topic.take(&**topic_name) {
+            if self.changes.are_tracked() {
+                self.changes.remove(Bytes::copy_from_slice(topic_name));
+            }
             self.usage.exchange(former.usage(), RetainedUsage::default());
             if let Some(expires_ms) = former.expires_ms {
                 self.by_expiry.remove(&(expires_ms, topic_name.clone()));
@@ -143,39 +153,41 @@ impl RetainedSet {
         };
         let prefix = pattern.literal_prefix();
         let mut from = match after {
-            Some(after) if &**after >= prefix => Bound::Excluded(after.clone()),
-            _ => Bound::Included(Bytes::copy_from_slice(prefix)),
+            Some(after) if &**after >= prefix => Bound::Excluded(Cow::Borrowed(&**after)),
+            _ => Bound::Included(Cow::Borrowed(prefix)),
         };
         // The last topic name that was looked at: where the next read goes on.
-        let mut last = after.cloned().unwrap_or_default();
+        let mut last = after.map(|after| &**after).unwrap_or_default();
         let mut bytes = 0_usize;
         for _ in 0..KEYS_PER_READ {
-            let Some((topic_name, retained)) = self.by_topic.range((from, Bound::Unbounded)).next() else {
+            let behind: (Bound<&[u8]>, Bound<&[u8]>) = (from.as_ref().map(|key| &**key), Bound::Unbounded);
+            let Some(kept) = self.by_topic.range::<[u8], _>(behind).next() else {
                 return (messages, ReadEnd::Done);
             };
+            let topic_name = kept.topic_name();
             from = match pattern.judge(topic_name) {
                 Verdict::Matches => {
-                    let expired = retained.expires_ms.is_some_and(|e| e <= log_time_ms);
-                    if !expired && retained.position <= up_to {
-                        let size = retained.message.charged_bytes();
+                    let expired = kept.expires_ms.is_some_and(|e| e <= log_time_ms);
+                    if !expired && kept.position <= up_to {
+                        let size = kept.charged_bytes();
                         if !messages.is_empty() && bytes.saturating_add(size) > max_bytes {
                             break;
                         }
                         bytes = bytes.saturating_add(size);
-                        messages.push(retained.read(log_time_ms));
+                        messages.push(kept.read(log_time_ms));
                     }
-                    Bound::Excluded(topic_name.clone())
+                    Bound::Excluded(Cow::Borrowed(topic_name))
                 }
-                Verdict::NextKey => Bound::Excluded(topic_name.clone()),
-                Verdict::SeekTo(key) => Bound::Included(key.into()),
+                Verdict::NextKey => Bound::Excluded(Cow::Borrowed(topic_name)),
+                Verdict::SeekTo(key) => Bound::Included(Cow::Owned(key)),
                 Verdict::NoMore => return (messages, ReadEnd::Done),
             };
-            last = topic_name.clone();
+            last = topic_name;
             if messages.len() >= MESSAGES_PER_READ {
                 break;
             }
         }
-        (messages, ReadEnd::Behind(last))
+        (messages, ReadEnd::Behind(Bytes::copy_from_slice(last)))
     }
 
     #[cfg(test)]
@@ -184,14 +196,10 @@ impl RetainedSet {
     }
 }
 
-impl Retained {
-    fn usage(&self) -> RetainedUsage {
-        RetainedSet::usage_of_message(&self.message)
-    }
-
+impl Kept {
     /// The message with what remains of its expiry interval, begun seconds counted in full.
     fn read(&self, log_time_ms: u64) -> RetainedMessage {
-        let mut message = self.message.clone();
+        let mut message = self.message();
         message.message_expiry_interval_s = self.expires_ms.map(|expires_ms| {
             let remaining_s = expires_ms.saturating_sub(log_time_ms).div_ceil(1_000);
             u32::try_from(remaining_s).unwrap_or(u32::MAX)

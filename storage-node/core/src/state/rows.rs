@@ -113,6 +113,11 @@ impl<K: Ord> Changes<K> {
         self.keys.get_or_insert_default();
     }
 
+    /// Whether somebody asks.
+    pub(super) fn are_tracked(&self) -> bool {
+        self.keys.is_some()
+    }
+
     /// A row has begun.
     pub(super) fn add(&mut self, key: K) {
         if let Some(keys) = &mut self.keys {
