@@ -31,6 +31,12 @@ fn everything_is_answered(history: &History) -> Result<(), Violation> {
     Ok(())
 }
 
+/// Whether a message may be more than a client takes (MQTT 5.0, 3.1.2.11.4). A connection whose CONNACK was not read counts.
+pub(super) fn may_be_too_large(history: &History, identity: usize, message: &Message) -> bool {
+    let mut connections = history.connections.iter().filter(|c| c.identity == identity);
+    message.padding > 0 && connections.any(|c| c.max_packet_bytes > 0)
+}
+
 /// Whether a session was subscribed to the message's topic from when it was sent until `to`, not leaving it out.
 pub(super) fn is_certain_receiver(history: &History, session: usize, message: &Message, to: At) -> bool {
     let own = is_own(history, session, message);
@@ -48,8 +54,7 @@ fn reaches_its_receivers(history: &History, number: usize, message: &Message) ->
         let Some(connection) = connection.filter(|c| c.is_alive()) else {
             continue;
         };
-        let has_maximum = |c: &usize| history.connections.get(*c).is_some_and(|c| c.max_packet_bytes > 0);
-        let too_large = of.connections.iter().any(has_maximum) && message.padding > 0;
+        let too_large = may_be_too_large(history, connection.identity, message);
         // Its time may have passed in a queue.
         if too_large || message.expiry_s.is_some() {
             continue;

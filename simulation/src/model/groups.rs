@@ -6,7 +6,7 @@
 
 use freshet_mqtt::QoS;
 
-use super::complete::routed_until;
+use super::complete::{may_be_too_large, routed_until};
 use super::subscriptions::{Shared, shared, shares};
 use crate::history::{At, Broken, Connection, Delivery, History, Message, Request};
 use crate::violation::Violation;
@@ -49,9 +49,10 @@ pub(super) fn is_final(history: &History, number: usize, delivery: &Delivery) ->
     }
 }
 
-/// Whether a member has unsubscribed since a message was sent: it may have left it unacknowledged until then.
+/// Whether a member has unsubscribed since a message was sent, or was about to: it may have left it unacknowledged until then.
 fn has_left(history: &History, message: &Message, delivery: &Delivery) -> bool {
-    let leaves = |r: &Request| r.options.is_none() && r.sent > message.sent && shares(r.filter, message.topic);
+    let is_later = |r: &Request| r.answered.is_none_or(|answered| answered.at > message.sent);
+    let leaves = |r: &Request| r.options.is_none() && is_later(r) && shares(r.filter, message.topic);
     let session = history.session_of(delivery.connection);
     session.is_none_or(|session| history.requests_of(session).any(leaves))
 }
@@ -82,11 +83,10 @@ fn reaches_each_group(history: &History, number: usize, message: &Message) -> Re
         let may_lose = |(session, shared): &(usize, Shared<'_>)| {
             *session != *receiver && shared.is_possible() && may_lose(history, message, *session, shared)
         };
-        let may_be_too_large = |(session, _): &(usize, Shared<'_>)| {
-            let mut connections = connections_of(history, *session);
-            message.padding > 0 && connections.any(|c| c.max_packet_bytes > 0)
+        let is_too_large = |(session, _): &(usize, Shared<'_>)| {
+            connections_of(history, *session).any(|c| may_be_too_large(history, c.identity, message))
         };
-        if of_group().any(may_lose) || of_group().any(may_be_too_large) {
+        if of_group().any(may_lose) || of_group().any(is_too_large) {
             continue;
         }
         let may_be_it = |d: &Delivery| match d.message {
