@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use freshet_mqtt::{PacketId, QoS};
-use freshet_storage_contract::{FilterId, Message, MonotonicMs, SessionChange};
+use freshet_storage_contract::{FilterId, Message, MonotonicMs, SessionChange, ShardId};
 
 use super::durable::Place;
 use super::leases::SharedLease;
@@ -146,17 +146,28 @@ impl Outbound {
 
     /// Takes out what came by a shared subscription and has no packet id yet.
     pub(crate) fn take_shared(&mut self, filter_id: FilterId) -> Vec<SharedLease> {
-        let is_of_group = |queued: &mut Queued| {
-            let lease = queued.lease.as_ref();
-            queued.packet_id.is_none() && lease.is_some_and(|lease| lease.filter_id == filter_id)
-        };
+        let taken = self.take_leased(|lease, packet_id| packet_id.is_none() && lease.filter_id == filter_id);
+        taken.into_iter().map(|(lease, _)| *lease).collect()
+    }
+
+    /// Takes out messages of a shard's groups that the client was not sent; returns the packet ids that they had.
+    pub(crate) fn drop_leased(&mut self, shard: ShardId) -> Vec<PacketId> {
+        let taken = self.take_leased(|lease, _| lease.shard == shard);
+        taken.into_iter().filter_map(|(_, packet_id)| packet_id).collect()
+    }
+
+    fn take_leased(
+        &mut self,
+        is_one: impl Fn(&SharedLease, Option<PacketId>) -> bool,
+    ) -> Vec<(Box<SharedLease>, Option<PacketId>)> {
         let mut taken = Vec::new();
         self.reliable.retain_mut(|queued| {
-            if !is_of_group(queued) {
+            let packet_id = queued.packet_id;
+            let Some(lease) = queued.lease.take_if(|lease| is_one(lease, packet_id)) else {
                 return true;
-            }
+            };
             self.queued_bytes -= queued.message.charged_bytes();
-            taken.extend(queued.lease.take().map(|lease| *lease));
+            taken.push((lease, packet_id));
             false
         });
         taken

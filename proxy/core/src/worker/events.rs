@@ -254,6 +254,8 @@ impl Worker {
             for token in self.shared.requests.taking_from(shard) {
                 self.end(token, DisconnectReason::Overrun.into(), now, out);
             }
+            // Those that storage was not asked for have gone to others in any case.
+            self.drop_leased(shard);
         }
         let mut slots = Vec::new();
         self.shared.filters.for_each_at(shard, |subscriber| {

@@ -172,6 +172,25 @@ impl Worker {
         }
     }
 
+    /// The leases of a shard have ended: what clients were not sent by now is for other members.
+    pub(super) fn drop_leased(&mut self, shard: ShardId) {
+        for connection in self.connections.iter_mut() {
+            let Some(outbound) = &mut connection.outbound else {
+                continue;
+            };
+            let packet_ids = outbound.drop_leased(shard);
+            if let Some(session) = &mut connection.cold.session {
+                for packet_id in packet_ids {
+                    session.inflight.abandon(packet_id);
+                    if let Some(durable) = &mut session.durable {
+                        durable.give_back(packet_id);
+                    }
+                }
+            }
+            connection.settle(&mut self.shared);
+        }
+    }
+
     /// Goes on with groups whose members have room again.
     pub(super) fn reopen_groups(&mut self, now: MonotonicMs, out: &mut Actions) {
         let closed = &mut self.shared.closed_groups;

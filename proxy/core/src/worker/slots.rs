@@ -87,6 +87,10 @@ impl Connections {
     }
 
     /// All connections.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
+        self.slots.iter_mut().filter_map(|slot| slot.connection.as_mut())
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnectionToken, &Connection)> {
         (0..).zip(&self.slots).filter_map(|(at, slot)| {
             slot.connection

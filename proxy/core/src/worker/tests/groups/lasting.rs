@@ -139,3 +139,25 @@ fn a_client_whose_session_may_have_taken_a_message_in_an_earlier_life_of_the_pro
     assert_eq!(bench.reason(client), Some(DisconnectReason::Overrun));
     assert_eq!(bench.reason(other), None);
 }
+
+#[test]
+fn what_storage_was_not_asked_for_in_an_earlier_life_of_the_proxy_is_for_other_members() {
+    let mut bench = Bench::new();
+    let (client, _) = bench.connect(&lasting(V5, "c"));
+    bench.subscribe(client, NAME, QoS::ExactlyOnce);
+    bench.storage.hold_updates = true;
+    // What storage is told of this subscription is on its way: the message waits for that.
+    bench.send_subscribe(client, "b", QoS::AtLeastOnce);
+    deliver(&mut bench, 0..1, QoS::ExactlyOnce);
+    let shard = bench.storage.placement.shard_of_topic("a");
+    bench.tell(ToWorker::Overrun {
+        shard,
+        queued: crate::exchange::QueuedFor::Unexpired,
+    });
+    bench.storage.release();
+    bench.settle();
+    assert_eq!(bench.reason(client), None);
+    let seen = bench.read(client);
+    assert!(matches!(seen[..], [Seen::SubAck(..)]), "{seen:?}");
+    assert!(bench.storage.kept.sessions[&b"c"[..]].outbound.is_empty());
+}
