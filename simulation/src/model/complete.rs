@@ -79,11 +79,6 @@ fn reaches_its_receivers(history: &History, number: usize, message: &Message) ->
         let has_missed = history.has_broken(given_up, message.sent, At::MAX)
             || history.has_broken(|b| b == Broken::Storage, 0, message.sent)
             || history.has_broken(|b| b == Broken::StorageRestarted, 0, At::MAX);
-        // What it had not taken of a proxy that could not be reached, storage that came back from its disk has only for
-        // those that are queued for.
-        if connection.expiry_s == 0 && history.came_late(connection.proxy, 0, At::MAX) {
-            continue;
-        }
         // Only what QoS 1 and 2 are kept for a client that is away.
         let was_away = connection.accepted.is_some_and(|a| a.at > message.sent);
         let is_kept = message.qos.is_acknowledged() && is_promised;

@@ -114,7 +114,8 @@ fn connections_of(history: &History, session: usize) -> impl Iterator<Item = &Co
     connections.iter().filter_map(|c| history.connections.get(*c))
 }
 
-/// Whether a session was a member all the time, at QoS 1 or 2, is there at the end, and was never given up.
+/// Whether a session was a member all the time, at QoS 1 or 2, is there at the end, and was never given up. A group that only
+/// clean sessions have ends with the last proxy that has members, which may find storage again after that has restarted.
 fn is_certain_receiver(history: &History, session: usize, shared: &Shared<'_>) -> bool {
     let is_there = connections_of(history, session)
         .last()

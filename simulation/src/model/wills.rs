@@ -90,8 +90,6 @@ fn reaches_its_receivers(history: &History, number: usize, will: &Message, ended
         let connection = of.connections.last().and_then(|c| history.connections.get(*c));
         let Some(connection) = connection
             .filter(|c| c.is_alive() && !has_lost_its_proxy(history, c))
-            // Storage that came back from its disk has what a proxy had not taken only for those that are queued for.
-            .filter(|c| c.expiry_s > 0 || !history.came_late(c.proxy, 0, At::MAX))
             // One that was away is not judged.
             .filter(|c| c.accepted.is_some_and(|a| a.at < ended.at))
         else {

@@ -21,6 +21,8 @@ use crate::state::{Matched, Note, WillRow};
 
 /// Version of entries that this code writes. New commands get a higher one, used when all replicas know it.
 pub(crate) const ENTRY_VERSION: u16 = 2;
+/// From this version on a leader says when it begins to route. One before has begun with its term.
+pub(crate) const ROUTING_SAID_FROM: u16 = 2;
 
 /// One change of a shard's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +92,10 @@ pub(crate) enum Command {
     },
     /// A leader begins with this term.
     BeginTerm { term: Term },
+    /// The leader of this term routes publications from here on.
+    BeginRouting { term: Term },
+    /// Publications pass a proxy by that should have had them, or it has all of them or was told.
+    PassBy { proxy: IncarnationId, is_passed: bool },
     /// No connection of any session is known any more.
     SuspendSessions,
     /// Sessions whose interval has passed at the entry's time end, at most `limit` of them.
@@ -113,7 +119,7 @@ pub(crate) enum Command {
     /// leader has counted.
     DropThrough { through: Position },
     /// Rows of queues that nobody needs go, at most `limit` of them.
-    ClearPassed { limit: usize },
+    DropUnneeded { limit: usize },
     /// A QoS 2 publication is released by its publisher.
     Release { of: Box<ExactlyOnce> },
     /// QoS 2 publications of generations that ended long enough ago are forgotten, and numbers of proxies that have sent none

@@ -56,6 +56,8 @@ mod switch {
         SessionExpiryIgnored,
         /// A proxy whose filters come after the recovery hold is not told what it missed.
         LateInterestUntold,
+        /// Publishers are answered without a proxy before the log knows: the next leader does not tell it what it missed.
+        PassedUnnoted,
         /// What was queued is sent with its whole expiry interval.
         ExpiryNotReduced,
         /// A message that a member of a group gave back is given to nobody else.
@@ -93,6 +95,7 @@ mod switch {
             Self::CleanStartKeepsSession,
             Self::SessionExpiryIgnored,
             Self::LateInterestUntold,
+            Self::PassedUnnoted,
             Self::ExpiryNotReduced,
             Self::ReturnedMessageForgotten,
             Self::GoneMembersChosen,
@@ -112,7 +115,8 @@ mod switch {
         pub fn needs_disk(self) -> bool {
             matches!(
                 self,
-                Self::AcknowledgedUnflushed
+                Self::PassedUnnoted
+                    | Self::AcknowledgedUnflushed
                     | Self::UpdateConfirmedUnflushed
                     | Self::ReleaseConfirmedUnflushed
                     | Self::NumberNotNoted

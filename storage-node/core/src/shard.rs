@@ -16,6 +16,7 @@ mod inspect;
 mod intake;
 mod interest;
 mod loads;
+mod passing;
 mod peers;
 mod publisher;
 mod queue_room;
@@ -37,7 +38,9 @@ mod tests;
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use freshet_storage_contract::{DeliverySeq, MonotonicMs, Position, ShardAttachment, ShardId, ShardResume, Term};
+use freshet_storage_contract::{
+    DeliverySeq, IncarnationId, MonotonicMs, Position, ShardAttachment, ShardId, ShardResume, Term,
+};
 
 use self::ahead::Ahead;
 use self::exchange::Carried;
@@ -46,7 +49,7 @@ use self::groups::Groups;
 use self::intake::Intake;
 use self::interest::{Interest, NotAdded, Subscriber};
 use self::loads::Loads;
-use self::peers::{Peer, Peers};
+use self::peers::{Owed, Peer, Peers};
 pub(crate) use self::reads::Read;
 use self::recovery::Recovery;
 use self::ring::{Acknowledged, Waiter};
@@ -71,8 +74,6 @@ pub(crate) struct Shard<L> {
     log: L,
     /// Term in which the log began: nothing of earlier ones is remembered.
     remembers_from: Term,
-    /// Leaders before this one may have routed what came to this log.
-    was_led: bool,
     /// Publications up to here were routed by earlier leaders, if at all.
     routed_behind: Position,
     /// Of these, publications that came again and were routed by this one.
@@ -91,6 +92,8 @@ pub(crate) struct Shard<L> {
     sessions: Registry,
     /// Peers whose lease has ended and whose filters and sessions are being removed, oldest first.
     departing: VecDeque<PeerKey>,
+    /// Before that: peers whose lease has ended, and where the log says that they are passed by.
+    leaving: VecDeque<(Position, PeerKey)>,
     /// Answers that wait for the log, by position.
     awaited: VecDeque<Awaited>,
     carried: Carried,
@@ -141,7 +144,6 @@ impl<L: CommitLog> Shard<L> {
             term,
             log,
             remembers_from: began_in.unwrap_or(term),
-            was_led: began_in.is_some(),
             routed_behind: state.applied,
             rerouted: BTreeSet::new(),
             proposed,
@@ -155,6 +157,7 @@ impl<L: CommitLog> Shard<L> {
             recovery: Recovery::begin(settings),
             sessions: Registry::new(hash),
             departing: VecDeque::new(),
+            leaving: VecDeque::new(),
             awaited: VecDeque::new(),
             carried: Carried::default(),
             loads: Loads::default(),
@@ -175,6 +178,9 @@ impl<L: CommitLog> Shard<L> {
         self.propose(Command::BeginTerm { term: self.term }, turn);
         if self.state.sessions.len() > 0 || self.ahead.len() > 1 {
             self.propose(Command::SuspendSessions, turn);
+        }
+        if !self.is_holding() {
+            self.propose(Command::BeginRouting { term: self.term }, turn);
         }
         self.settle(turn);
     }
@@ -222,7 +228,6 @@ impl<L: CommitLog> Shard<L> {
     /// Goes on in a higher term with what the log knows, and forgets what proxies name again.
     pub(crate) fn restart(&mut self, term: Term, turn: &mut Turn<'_>) {
         let hash = KeyedHash::new(turn.settings.hash_seed);
-        self.was_led |= !self.is_holding();
         self.term = term;
         self.last_epoch = 0;
         self.peers = Peers::default();
@@ -232,6 +237,7 @@ impl<L: CommitLog> Shard<L> {
         self.intake = Intake::default();
         self.sessions = Registry::new(hash);
         self.departing.clear();
+        self.leaving.clear();
         self.awaited.clear();
         self.news.clear();
         self.log.begin(term);
@@ -259,11 +265,20 @@ impl<L: CommitLog> Shard<L> {
         // Whoever had a filter confirmed by another leader was sent a marker at least.
         let promised = resume.filter(|r| r.term != self.term && r.received > DeliverySeq(0));
         let ring_bytes = turn.settings.ring_bytes;
+        let incarnation = turn.proxies.get(key).map_or(IncarnationId(0), |i| i.id);
         let (peer, known) = self
             .peers
-            .get_or_insert(key, || Peer::new(key, ring_bytes, received, turn.now));
-        if let Some(promised) = promised.filter(|_| !known) {
-            peer.owes_interest = Some(promised.term);
+            .get_or_insert(key, || Peer::new((key, incarnation), ring_bytes, received, turn.now));
+        if !known {
+            let is_passed = self.state.passed.contains(incarnation);
+            peer.owes_interest = promised.map(|promised| Owed {
+                term: promised.term,
+                has_missed: is_passed || promised.term < self.state.routed,
+            });
+            if is_passed {
+                // Nothing is in the ring that anybody waits for.
+                peer.ring.noted(&mut self.released);
+            }
         }
         let resumed = if known {
             peer.ring.resume(received)
@@ -333,6 +348,7 @@ impl<L: CommitLog> Shard<L> {
             }
         }
         self.release();
+        self.note_taken_up(key, turn);
         self.send(key, turn);
         self.serve_reads(key, turn);
         self.give_stalled(key, turn);
@@ -383,6 +399,8 @@ impl<L: CommitLog> Shard<L> {
     /// Ends a call: applies what is committed, sums up, and notes when something is due.
     fn settle(&mut self, turn: &mut Turn<'_>) {
         self.advance(turn);
+        self.end_hold_when_safe(turn);
+        self.let_leave(turn);
         self.run_loads(turn);
         self.answer_publishers(turn);
         self.count(turn.usage);

@@ -9,6 +9,7 @@ mod effects;
 mod notes;
 mod origins;
 mod packets;
+mod passed;
 mod queues;
 mod retained;
 mod rows;
@@ -22,6 +23,7 @@ pub(crate) use self::effects::Effects;
 pub(crate) use self::notes::Note;
 use self::origins::Origins;
 use self::packets::{Packets, Seen};
+use self::passed::Passed;
 pub(crate) use self::queues::{
     Content, Dropped, Matched, Missing, QueueId, Queued, Queues, Taken, Waiting, is_group, matched_by,
 };
@@ -30,7 +32,7 @@ pub use self::rows::RowError;
 pub(crate) use self::sessions::{SessionCost, Stored, StoredSessions, Trims};
 pub(crate) use self::wills::{OnReturn, WillRow, Wills};
 use crate::hash::KeyedHash;
-use crate::log::{Command, ENTRY_VERSION, Entry, KnownBy, Publish};
+use crate::log::{Command, ENTRY_VERSION, Entry, KnownBy, Publish, ROUTING_SAID_FROM};
 use crate::planted::planted;
 
 /// State of a shard at a position of its log.
@@ -43,6 +45,7 @@ pub(crate) struct State {
     pub(crate) queues: Queues,
     pub(crate) packets: Packets,
     pub(crate) origins: Origins,
+    pub(crate) passed: Passed,
     /// Wills for other shards.
     pub(crate) effects: Effects<Message>,
     /// What other shards have to know about sessions.
@@ -51,6 +54,8 @@ pub(crate) struct State {
     pub(crate) log_time_ms: u64,
     /// First and last term of the leaders that have begun one in this log; 0 before.
     pub(crate) terms: (Term, Term),
+    /// Term of the last leader that has begun to route publications; 0: none has.
+    pub(crate) routed: Term,
 }
 
 /// What an entry did, for the leader.
@@ -92,10 +97,12 @@ impl State {
             queues: Queues::new(hash),
             packets: Packets::default(),
             origins: Origins::default(),
+            passed: Passed::default(),
             effects: Effects::default(),
             notes: Effects::default(),
             log_time_ms: 0,
             terms: (Term(0), Term(0)),
+            routed: Term(0),
         }
     }
 
@@ -161,7 +168,7 @@ impl State {
                 let came_ms = log_time_ms.saturating_sub(*age_ms);
                 Applied::Gone(self.queues.drop_older(came_ms, *limit))
             }
-            Command::ClearPassed { limit } => Applied::Gone(self.queues.clear_passed(*limit)),
+            Command::DropUnneeded { limit } => Applied::Gone(self.queues.drop_unneeded(*limit)),
             Command::DropThrough { through } => Applied::Gone(self.queues.drop_through(*through)),
             Command::ShareGroup { group, is_live } => {
                 self.queues.set_live(group, *is_live);
@@ -173,8 +180,24 @@ impl State {
                 let (first, last) = self.terms;
                 let first = if first == Term(0) { *term } else { first };
                 self.terms = (first, last.max(*term));
+                self.passed.keep_all(log_time_ms);
+                if entry.version < ROUTING_SAID_FROM {
+                    self.routed = self.routed.max(*term);
+                }
                 Applied::Done
             }
+            Command::BeginRouting { term } => {
+                self.routed = self.routed.max(*term);
+                Applied::Done
+            }
+            Command::PassBy { proxy, is_passed: true } => {
+                self.passed.insert(*proxy, log_time_ms);
+                Applied::Done
+            }
+            Command::PassBy {
+                proxy,
+                is_passed: false,
+            } => done(self.passed.remove(*proxy)),
             Command::ExpirePackets { limit } => {
                 let generations = self.packets.expire(log_time_ms, *limit);
                 Applied::Gone((generations + self.origins.expire(log_time_ms, *limit)) as u64)

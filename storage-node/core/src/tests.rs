@@ -7,6 +7,7 @@ mod flapping;
 mod inspecting;
 mod leases;
 mod model;
+mod passing;
 mod publishing;
 mod recovering;
 mod restoring;

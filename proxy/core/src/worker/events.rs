@@ -1,6 +1,7 @@
 //! What the link says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use freshet_mqtt::QoS;
 use freshet_storage_contract::{
@@ -16,6 +17,10 @@ use crate::connection::{Connection, Context, Ending, Phase};
 use crate::exchange::{PublishTicket, QueuedFor, ToLink, ToWorker};
 use crate::planted::planted;
 use crate::reason::DisconnectReason;
+
+/// Storage that could not be reached for as long may not remember for much longer that publications have passed this proxy
+/// by: its clients are told in any case.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(12 * 3_600);
 
 impl Worker {
     /// Takes an event of the link.
@@ -342,7 +347,13 @@ impl Worker {
 
     fn on_storage_back(&mut self, placement: &Arc<Placement>, now: MonotonicMs, out: &mut Actions) {
         self.shared.placement = Some(placement.clone());
-        self.shared.storage_away = false;
+        let was_away = std::mem::take(&mut self.shared.storage_away);
+        let lost_at = self.shared.storage_lost_at.filter(|_| was_away);
+        if lost_at.is_some_and(|at| now.since(at) >= FORGOTTEN_AFTER) {
+            for shard in 0..placement.shards() {
+                self.on_overrun(ShardId(shard), QueuedFor::All, now, out);
+            }
+        }
         self.shared.attaches.begin_anew(now);
         self.begin_attaches(now, out);
         // Messages of QoS 1 and 2 were held back.

@@ -110,6 +110,8 @@ command_kinds! {
     25 => BeginTerm { term },
     27 => DropOutdated { age_ms, limit },
     28 => DropThrough { through },
-    29 => ClearPassed { limit };
+    29 => DropUnneeded { limit },
+    30 => BeginRouting { term },
+    31 => PassBy { proxy, is_passed };
     26
 }

@@ -268,6 +268,11 @@ fn command() -> impl Strategy<Value = Command> {
             }
         }),
         any::<u64>().prop_map(|term| Command::BeginTerm { term: Term(term) }),
+        any::<u64>().prop_map(|term| Command::BeginRouting { term: Term(term) }),
+        (any::<u128>(), any::<bool>()).prop_map(|(proxy, is_passed)| Command::PassBy {
+            proxy: IncarnationId(proxy),
+            is_passed
+        }),
         Just(Command::SuspendSessions),
     ];
     let limit = || any::<usize>();
@@ -276,7 +281,7 @@ fn command() -> impl Strategy<Value = Command> {
         limit().prop_map(|limit| Command::ExpireSessions { limit }),
         limit().prop_map(|limit| Command::SendTrims { limit }),
         limit().prop_map(|limit| Command::ExpireFilters { limit }),
-        limit().prop_map(|limit| Command::ClearPassed { limit }),
+        limit().prop_map(|limit| Command::DropUnneeded { limit }),
         limit().prop_map(|limit| Command::ExpireQueued { limit }),
         (any::<u64>(), limit()).prop_map(|(age_ms, limit)| Command::DropOldQueued { age_ms, limit }),
         (any::<u64>(), limit()).prop_map(|(age_ms, limit)| Command::DropOutdated { age_ms, limit }),

@@ -26,11 +26,12 @@ pub(super) enum Expiry {
     OverBytes,
     Filters,
     Packets,
-    Trims,
     Passed,
+    Trims,
+    UnneededRows,
 }
 
-const EXPIRIES: usize = 10;
+const EXPIRIES: usize = 11;
 
 /// Entries that are not applied yet.
 #[derive(Debug, Default)]
@@ -215,12 +216,14 @@ impl Ahead {
             Command::DropThrough { .. } => Change::expiry(Expiry::OverBytes),
             Command::ExpireFilters { .. } => Change::expiry(Expiry::Filters),
             Command::ExpirePackets { .. } => Change::expiry(Expiry::Packets),
+            Command::PassBy { .. } => Change::expiry(Expiry::Passed),
             Command::SendTrims { .. } => Change::expiry(Expiry::Trims),
-            Command::ClearPassed { .. } => Change::expiry(Expiry::Passed),
+            Command::DropUnneeded { .. } => Change::expiry(Expiry::UnneededRows),
             Command::ReceiveEffect { publish: None, .. }
             | Command::ConfirmEffects { .. }
             | Command::ConfirmNotes { .. }
             | Command::BeginTerm { .. }
+            | Command::BeginRouting { .. }
             | Command::SuspendSessions
             | Command::Release { .. }
             | Command::SettleShared { .. } => Change::default(),

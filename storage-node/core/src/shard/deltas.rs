@@ -46,12 +46,12 @@ impl<L: CommitLog> Shard<L> {
             let Some(peer) = self.peers.get_mut(key) else { return };
             peer.interest_version = delta.version;
             // One that had filters names all of them.
-            let owed = peer.owes_interest.take().filter(|_| delta.complete && routes_already);
-            let owed = owed.filter(|_| !planted!(LateInterestUntold));
-            if let Some(last_leader) = owed {
-                // What was routed since the hold passed its subscribers by, and its publishers have been answered. The
-                // log has queued it for sessions that it knew.
-                peer.ring.push_overrun(last_leader < self.remembers_from, turn.now);
+            let owed = peer.owes_interest.take();
+            let late = owed.filter(|owed| delta.complete && (routes_already || owed.has_missed));
+            if let Some(owed) = late.filter(|_| !planted!(LateInterestUntold)) {
+                // What was routed meanwhile passed its subscribers by, and its publishers have been answered. The log has
+                // queued it for sessions that it knew.
+                peer.ring.push_overrun(owed.term < self.remembers_from, turn.now);
                 self.counters.interest_late_total += 1;
                 if let Some(incarnation) = turn.proxies.get(key).map(|i| i.id) {
                     let shard = self.id;

@@ -10,8 +10,8 @@ use crate::turn::Turn;
 const REMOVED_PER_TICK: usize = 4_096;
 
 impl<L: CommitLog> Shard<L> {
-    /// The lease of a proxy has ended.
-    pub(crate) fn depart(&mut self, key: PeerKey, turn: &mut Turn<'_>) {
+    /// The lease of a proxy has ended, and the log knows whom publications pass by from now on.
+    pub(super) fn end_peer(&mut self, key: PeerKey, turn: &mut Turn<'_>) {
         self.counters.wills_dropped_total += self.peers.forget_superseded(key);
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.ring.release(&mut self.released);
@@ -23,7 +23,6 @@ impl<L: CommitLog> Shard<L> {
         self.departing.push_back(key);
         self.note_departure();
         self.wake_at(turn.now);
-        self.settle(turn);
     }
 
     /// Removes a part of what is left of proxies that are gone.

@@ -392,6 +392,7 @@ impl<L: CommitLog> Shard<L> {
                     self.confirm_behind(position, turn);
                 }
                 Command::ReceiveNotes { notes, .. } => self.note_taken(notes, turn),
+                Command::PassBy { proxy, is_passed: true } => self.passed_by(*proxy, turn),
                 _ => {}
             }
             if let Some(publication) = self.intake.next_behind(Some(position)) {

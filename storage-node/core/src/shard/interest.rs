@@ -173,6 +173,11 @@ impl PeerFilters {
         self.missing.remove(&filter_id);
     }
 
+    /// Whether the proxy wants nothing here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_id.is_empty() && self.missing.is_empty()
+    }
+
     /// Whether some filter of the proxy does not act.
     pub(crate) fn is_incomplete(&self) -> bool {
         !self.missing.is_empty()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use freshet_storage_contract::{
-    DeliverySeq, FilterId, InterestVersion, MonotonicMs, Position, RequestId, SessionEpoch, Term,
+    DeliverySeq, FilterId, IncarnationId, InterestVersion, MonotonicMs, Position, RequestId, SessionEpoch, Term,
 };
 
 use super::groups::GroupAt;
@@ -34,14 +34,23 @@ impl Superseded {
     }
 }
 
+/// What a proxy owes a leader that begins without knowing what it wants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owed {
+    /// Term of the leader that has confirmed its filters.
+    pub(crate) term: Term,
+    /// Publications may have passed them by since.
+    pub(crate) has_missed: bool,
+}
+
 /// One proxy at one shard.
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) key: PeerKey,
+    pub(super) incarnation: IncarnationId,
     pub(crate) interest_version: InterestVersion,
-    /// The term of another leader that the proxy had before this one, while it may have filters that this one has not
-    /// been told of.
-    pub(crate) owes_interest: Option<Term>,
+    /// Filters that another leader has confirmed and that this one has not been told of, if there may be some.
+    pub(crate) owes_interest: Option<Owed>,
     pub(crate) filters: PeerFilters,
     /// Shared subscriptions of which it has members.
     pub(super) groups: NumberMap<FilterId, GroupAt>,
@@ -50,6 +59,8 @@ pub(crate) struct Peer {
     /// Its interest is confirmed when this entry of the log has been applied.
     pub(super) confirms_behind: Option<Position>,
     pub(crate) ring: Ring,
+    /// An entry is on its way that says that publications pass the proxy by.
+    pub(super) is_noting: bool,
     pub(crate) publisher: Publisher,
     /// Reads that wait for room in the ring, or for filters that do not fit.
     pub(crate) reads: VecDeque<Read>,
@@ -72,9 +83,15 @@ pub(crate) struct Peer {
 impl Peer {
     /// A proxy that says it has deliveries up to `received` of this term, though nothing is known of it: numbers go on
     /// from there.
-    pub(crate) fn new(key: PeerKey, ring_bytes: usize, received: DeliverySeq, now: MonotonicMs) -> Self {
+    pub(crate) fn new(
+        (key, incarnation): (PeerKey, IncarnationId),
+        ring_bytes: usize,
+        received: DeliverySeq,
+        now: MonotonicMs,
+    ) -> Self {
         Self {
             key,
+            incarnation,
             interest_version: InterestVersion(0),
             owes_interest: None,
             filters: PeerFilters::default(),
@@ -82,6 +99,7 @@ impl Peer {
             stalled: BTreeSet::new(),
             confirms_behind: None,
             ring: Ring::new(ring_bytes, received, now),
+            is_noting: false,
             publisher: Publisher::default(),
             reads: VecDeque::new(),
             loading: 0,
@@ -92,6 +110,11 @@ impl Peer {
             mourned: UntilHeard::default(),
             gone: false,
         }
+    }
+
+    /// Whether it has named something that messages of QoS 1 and 2 can match, or may be about to.
+    pub(super) fn may_want_something(&self) -> bool {
+        !self.filters.is_empty() || !self.groups.is_empty() || self.owes_interest.is_some()
     }
 }
 

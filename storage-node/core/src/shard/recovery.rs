@@ -13,12 +13,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use freshet_storage_contract::{Answer, AttachSession, MonotonicMs, RequestId, SessionRefusal};
+use freshet_storage_contract::{Answer, AttachSession, MonotonicMs, Position, RequestId, SessionRefusal};
 
 use super::Shard;
 use super::sessions::session_bytes;
+use crate::facts::StorageFact;
 use crate::incarnations::PeerKey;
-use crate::log::CommitLog;
+use crate::log::{Command, CommitLog};
 use crate::planted::planted;
 use crate::settings::StorageSettings;
 use crate::turn::Turn;
@@ -55,6 +56,8 @@ enum Hold {
     /// No proxy has found this leader.
     UntilFound,
     Until(MonotonicMs),
+    /// It is over when the entry here is safe, which says that publications are routed.
+    Ending(Position),
 }
 
 impl Recovery {
@@ -84,7 +87,7 @@ impl Recovery {
     pub(super) fn due(&self, now: MonotonicMs) -> Option<MonotonicMs> {
         match self.hold {
             Hold::Over => (!self.attaches.is_empty()).then_some(now),
-            Hold::UntilFound => None,
+            Hold::UntilFound | Hold::Ending(_) => None,
             Hold::Until(until) => Some(until),
         }
     }
@@ -157,14 +160,28 @@ impl<L: CommitLog> Shard<L> {
         }
     }
 
-    /// Ends the hold when it is time; returns how many publications it held.
-    pub(super) fn end_hold_in_time(&mut self, turn: &mut Turn<'_>) -> Option<usize> {
-        match self.recovery.hold {
-            Hold::Until(until) if until <= turn.now => {
-                self.recovery.hold = Hold::Over;
-                Some(self.route_held(turn))
-            }
-            _ => None,
+    /// Ends the hold when it is time. The next leader has to know that this one has routed before anybody hears of it.
+    pub(super) fn end_hold_in_time(&mut self, turn: &mut Turn<'_>) {
+        if let Hold::Until(until) = self.recovery.hold
+            && until <= turn.now
+        {
+            let position = self.propose(Command::BeginRouting { term: self.term }, turn);
+            self.recovery.hold = Hold::Ending(position);
+            self.advance(turn);
+            self.end_hold_when_safe(turn);
+        }
+    }
+
+    /// Routes what was held once the log knows.
+    pub(super) fn end_hold_when_safe(&mut self, turn: &mut Turn<'_>) {
+        if let Hold::Ending(position) = self.recovery.hold
+            && self.has_applied(position)
+        {
+            self.recovery.hold = Hold::Over;
+            let held = self.route_held(turn);
+            turn.out.fact(StorageFact::RecoveryHoldEnded { shard: self.id, held });
+            // Clients that wait are let in.
+            self.wake_at(turn.now);
         }
     }
 

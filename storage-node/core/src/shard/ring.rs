@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_storage_contract::{
-    Delivery, DeliverySeq, FilterId, FilterIds, InterestVersion, Message, MonotonicMs, Position, PublishSeq,
+    Delivery, DeliverySeq, FilterId, FilterIds, InterestVersion, Message, MonotonicMs, Position, PublishSeq, QoS,
 };
 
 use crate::incarnations::PeerKey;
@@ -51,6 +51,12 @@ pub(crate) struct Ring {
     /// QoS >= 1 messages lost since the ring became full; none: it is not full.
     overrun: Option<u64>,
     silent: bool,
+    /// The log knows that publications may pass the proxy by: until then none is answered without it.
+    is_noted: bool,
+    /// Publications that were lost and wait for that.
+    unnoted: Vec<Waiter>,
+    /// Number of the last item that was answered for without the proxy, or that tells it so; 0: there was none.
+    passed_through: u64,
     /// When the proxy last acknowledged something, or the ring stopped being empty.
     progress: MonotonicMs,
 }
@@ -95,9 +101,15 @@ pub(crate) enum Pushed {
     /// It is in the ring; its publication does not wait, since the proxy is silent.
     Unwaited,
     /// There was no room: the ring is overrun from now on.
-    BecameFull,
+    BecameFull {
+        /// Its publication waits until the log knows.
+        waits: bool,
+    },
     /// The ring is overrun: the message is lost, and the proxy will be told.
-    Lost,
+    Lost {
+        /// Its publication waits until the log knows.
+        waits: bool,
+    },
 }
 
 /// What an acknowledgement did.
@@ -129,6 +141,9 @@ impl Ring {
             limit_bytes,
             overrun: None,
             silent: false,
+            is_noted: false,
+            unnoted: Vec::new(),
+            passed_through: 0,
             progress: now,
         }
     }
@@ -188,19 +203,37 @@ impl Ring {
         let ring_bytes = message.charged_bytes() + filter_ids.len() * size_of::<FilterId>();
         if let Some(lost) = &mut self.overrun {
             *lost += 1;
-            return Pushed::Lost;
+            let waits = self.lose(waiter);
+            return Pushed::Lost { waits };
         }
         if !self.fits(ring_bytes) {
             self.overrun = Some(1);
-            return Pushed::BecameFull;
+            let waits = self.lose(waiter);
+            return Pushed::BecameFull { waits };
         }
-        let waiter = if self.silent { None } else { waiter };
+        let passes = self.silent && self.is_noted;
+        let waiter = if passes { None } else { waiter };
         self.insert_message(filter_ids, (message, position), ring_bytes, waiter, now);
+        if passes {
+            self.passed_through = self.last_number();
+        }
         if waiter.is_some() {
             Pushed::Waited
         } else {
             Pushed::Unwaited
         }
+    }
+
+    /// A message is lost. True: its publication waits until the log knows.
+    fn lose(&mut self, waiter: Option<Waiter>) -> bool {
+        let waiter = waiter.filter(|_| !self.is_noted);
+        self.unnoted.extend(waiter);
+        waiter.is_some()
+    }
+
+    /// Number of the last item.
+    fn last_number(&self) -> u64 {
+        self.first + self.items.len() as u64 - 1
     }
 
     /// Adds a QoS 0 message that [`Self::takes_qos_0`].
@@ -414,6 +447,7 @@ impl Ring {
             entered: now,
         };
         self.insert(item, now);
+        self.passed_through = self.last_number();
     }
 
     /// A new link begins, whose proxy has everything up to `received`. False: that is not what was sent to it, so
@@ -430,7 +464,10 @@ impl Ring {
                 true
             }
             _ => {
-                self.first = first_behind(received);
+                let first = first_behind(received);
+                let passed = self.passed_through.checked_sub(self.first);
+                self.passed_through = passed.map_or(0, |items| items + first);
+                self.first = first;
                 self.sent = 0;
                 self.given = 0;
                 false
@@ -443,9 +480,40 @@ impl Ring {
         DeliverySeq(self.first + self.given as u64 - 1)
     }
 
+    /// Whether publications are to pass the proxy by and the log does not know.
+    pub(crate) fn waits_to_pass(&self) -> bool {
+        let is_promised =
+            |item: &Item| matches!(&item.body, Body::Message { message, .. } if message.qos != QoS::AtMostOnce);
+        let has_promised = || self.items.iter().rev().any(is_promised);
+        !self.is_noted && (self.overrun.is_some() || !self.unnoted.is_empty() || self.silent && has_promised())
+    }
+
+    /// The log knows that publications may pass the proxy by.
+    pub(crate) fn noted(&mut self, released: &mut Vec<Waiter>) {
+        self.is_noted = true;
+        released.append(&mut self.unnoted);
+        self.pass(released);
+    }
+
+    /// Has publications pass the proxy by if that is silent or overrun, as far as the log knows.
+    pub(crate) fn pass(&mut self, released: &mut Vec<Waiter>) {
+        if self.is_noted && (self.silent || self.overrun.is_some()) && !self.items.is_empty() {
+            self.release(released);
+            self.passed_through = self.last_number();
+        }
+    }
+
+    /// Whether the log knows that publications have passed the proxy by, though it has all of them by now, or was told. Says
+    /// so once.
+    pub(crate) fn has_caught_up(&mut self) -> bool {
+        let has_all = self.overrun.is_none() && !self.silent && self.passed_through < self.first;
+        self.is_noted && has_all && std::mem::take(&mut self.is_noted)
+    }
+
     /// Publications no longer wait for this proxy.
     pub(crate) fn release(&mut self, released: &mut Vec<Waiter>) {
         released.extend(self.items.iter_mut().filter_map(|i| i.waiter.take()));
+        released.append(&mut self.unnoted);
     }
 
     /// When the proxy counts as silent unless it acknowledges something.
@@ -456,7 +524,7 @@ impl Ring {
     /// Marks the proxy as silent until it acknowledges something.
     pub(crate) fn fall_silent(&mut self, released: &mut Vec<Waiter>) {
         self.silent = true;
-        self.release(released);
+        self.pass(released);
     }
 }
 

@@ -34,6 +34,7 @@ impl<L: CommitLog> Shard<L> {
                 continue;
             };
             let key = peer.key;
+            let mut waits_to_pass = false;
             receivers += 1;
             let filter_ids = of_proxy.iter().map(|s| s.filter_id);
             if message.qos == QoS::AtMostOnce {
@@ -50,12 +51,16 @@ impl<L: CommitLog> Shard<L> {
                         self.counters.deliveries_total += 1;
                     }
                     Pushed::Unwaited => self.counters.deliveries_total += 1,
-                    Pushed::Lost => self.counters.overrun_messages_total += 1,
-                    Pushed::BecameFull => {
+                    Pushed::Lost { waits } => {
+                        waited += u32::from(waits);
+                        self.counters.overrun_messages_total += 1;
+                    }
+                    Pushed::BecameFull { waits } => {
+                        waited += u32::from(waits);
                         self.counters.overruns_total += 1;
                         self.counters.overrun_messages_total += 1;
                         // It counts as answered until it has caught up.
-                        peer.ring.release(&mut self.released);
+                        peer.ring.pass(&mut self.released);
                         if let Some(incarnation) = turn.proxies.get(key).map(|i| i.id) {
                             turn.out.fact(StorageFact::RingOverrun {
                                 incarnation,
@@ -64,6 +69,10 @@ impl<L: CommitLog> Shard<L> {
                         }
                     }
                 }
+                waits_to_pass = peer.ring.waits_to_pass();
+            }
+            if waits_to_pass {
+                self.pass_by(key, turn);
             }
             self.send(key, turn);
         }
@@ -123,12 +132,14 @@ impl<L: CommitLog> Shard<L> {
         self.wake_at(turn.now.plus(Duration::from_millis(turn.settings.silent_after_ms)));
     }
 
-    /// Marks proxies that have been silent for too long: publishers no longer wait for them.
+    /// Marks proxies that have been silent for too long: publishers no longer wait for them once the log knows.
     pub(super) fn notice_silence(&mut self, turn: &mut Turn<'_>) {
+        let mut silent = Vec::new();
         let after_ms = turn.settings.silent_after_ms;
         for peer in self.peers.living_mut() {
             if peer.ring.silence_begins(after_ms).is_some_and(|at| at <= turn.now) {
                 peer.ring.fall_silent(&mut self.released);
+                silent.push(peer.key);
                 self.counters.silences_total += 1;
                 if let Some(incarnation) = turn.proxies.get(peer.key).map(|i| i.id) {
                     turn.out.fact(StorageFact::ProxySilent {
@@ -139,5 +150,9 @@ impl<L: CommitLog> Shard<L> {
             }
         }
         self.release();
+        for key in silent {
+            self.pass_by(key, turn);
+        }
+        self.advance(turn);
     }
 }

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use freshet_storage_contract::{
     Answer, Delivery, EnsureDurable, Position, Release, RequestId, SessionChange, SessionEpoch, SessionRefusal,
-    StoredSession, UpdateSession,
+    StoredSession, Term, UpdateSession,
 };
 
 use super::Shard;
@@ -182,7 +182,7 @@ impl<L: CommitLog> Shard<L> {
     /// meanwhile was queued for nobody. In the hold, too, where earlier leaders of this log have routed: the session had
     /// expired before while its proxy could not be reached, or its client had begun anew elsewhere.
     pub(super) fn is_late(&self, client_id: &[u8], session: &StoredSession) -> bool {
-        let has_routed = self.was_led || !self.is_holding();
+        let has_routed = self.state.routed > Term(0) || !self.is_holding();
         // What an entry on its way says of the session is not known yet: it is asked after a broken link.
         has_routed
             && !self.ahead.is_about_session(client_id)

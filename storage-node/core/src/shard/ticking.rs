@@ -10,7 +10,6 @@ use freshet_storage_contract::MonotonicMs;
 
 use super::Shard;
 use super::ahead::Expiry;
-use crate::facts::StorageFact;
 use crate::log::{Command, CommitLog};
 use crate::state::{State, Trims};
 use crate::turn::Turn;
@@ -39,9 +38,7 @@ impl<L: CommitLog> Shard<L> {
         if self.wake.is_none_or(|wake| wake > turn.now) {
             return;
         }
-        if let Some(held) = self.end_hold_in_time(turn) {
-            turn.out.fact(StorageFact::RecoveryHoldEnded { shard: self.id, held });
-        }
+        self.end_hold_in_time(turn);
         self.let_in(turn);
         self.notice_silence(turn);
         self.grant_overdue(turn);
@@ -102,13 +99,17 @@ impl<L: CommitLog> Shard<L> {
             (is_due(Expiry::Packets), Command::ExpirePackets { limit }),
             (is_due(Expiry::OldQueued), Command::DropOldQueued { age_ms, limit }),
             (is_due(Expiry::Outdated), outdated),
-            (is_due(Expiry::Passed), Command::ClearPassed { limit }),
+            (is_due(Expiry::UnneededRows), Command::DropUnneeded { limit }),
         ];
+        let forgets_passed = is_due(Expiry::Passed);
         if sessions_end && self.state.sessions.has_more_due(now_ms, SESSIONS_PER_TICK) {
             self.sessions_end_from = turn.now.plus(SESSIONS_EVERY);
         }
         for (_, command) in commands.into_iter().filter(|(is_due, _)| *is_due) {
             self.propose(command, turn);
+        }
+        if forgets_passed {
+            self.forget_passed(turn);
         }
         self.advance(turn);
     }
@@ -125,6 +126,7 @@ impl<L: CommitLog> Shard<L> {
             queues,
             packets,
             origins,
+            passed,
             ..
         } = &self.state;
         match kind {
@@ -135,7 +137,8 @@ impl<L: CommitLog> Shard<L> {
             Expiry::Outdated => queues.next_older(turn.settings.retention.max_age_ms),
             Expiry::Filters => queues.next_unconfirmed(),
             Expiry::Packets => packets.next_expiry().into_iter().chain(origins.next_expiry()).min(),
-            Expiry::Passed => queues.has_passed().then_some(0),
+            Expiry::UnneededRows => queues.has_unneeded().then_some(0),
+            Expiry::Passed => passed.first().map(|(goes_ms, _)| goes_ms),
             // These have a time of their own, and the node sees to that.
             Expiry::Trims | Expiry::OverBytes => None,
         }
@@ -160,7 +163,7 @@ impl<L: CommitLog> Shard<L> {
             self.trim_at = Some(self.trim_at.map_or(at, |before| before.min(at)));
         }
         let wills_from = self.wills_from(turn.now);
-        let due: [Option<MonotonicMs>; 12] = [
+        let due: [Option<MonotonicMs>; 13] = [
             self.sessions.next_wait(),
             wills_from.and_then(|from| Some(when(self.next_will_due())?.max(from))),
             when(self.next_of(Expiry::Retained, turn)),
@@ -168,9 +171,10 @@ impl<L: CommitLog> Shard<L> {
             when(self.next_of(Expiry::Queued, turn)),
             when(self.next_of(Expiry::Filters, turn)),
             when(self.next_of(Expiry::Packets, turn)),
+            when(self.next_of(Expiry::Passed, turn)),
             when(self.next_of(Expiry::OldQueued, turn)),
             when(self.next_of(Expiry::Outdated, turn)),
-            when(self.next_of(Expiry::Passed, turn)),
+            when(self.next_of(Expiry::UnneededRows, turn)),
             self.trim_at,
             self.waits_for_room().then(|| turn.now.plus(LOOK_FOR_ROOM_AFTER)),
         ];

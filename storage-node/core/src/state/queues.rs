@@ -2,7 +2,7 @@
 //!
 //! A *durable filter* is one queue for all sessions of a session shard that have the filter. That shard says when the
 //! first one has it, when the last one has gone ([`filters`]), and below which position nobody needs anything
-//! ([`Queues::trim`]); what is many of that goes by and by ([`passed`]). A *group* is one queue for all members of a shared subscription, whose rows go one by one
+//! ([`Queues::trim`]); what is many of that goes by and by ([`unneeded`]). A *group* is one queue for all members of a shared subscription, whose rows go one by one
 //! ([`groups`]). Message bytes are kept once, as long as some queue names them ([`messages`]): in memory, or on disk alone
 //! ([`cold`]).
 
@@ -12,10 +12,10 @@ mod groups;
 mod inspect;
 mod kept;
 mod messages;
-mod passed;
 mod pull;
 mod rows;
 mod slots;
+mod unneeded;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -62,7 +62,7 @@ pub(crate) struct Queues {
     /// Groups that the last message went to.
     reached: Vec<QueueId>,
     /// Queues with rows that nobody needs.
-    passed: BTreeSet<QueueId>,
+    unneeded: BTreeSet<QueueId>,
     /// Of these, queues that nobody has.
     leaving: usize,
     changes: Changes<QueueId>,
@@ -82,7 +82,7 @@ struct LightQueue {
     /// Bytes charged for the messages of its rows.
     row_bytes: u64,
     /// Nobody needs its rows up to here.
-    passed: Position,
+    unneeded_through: Position,
 }
 
 /// Why a queue is there.
@@ -151,7 +151,7 @@ impl Queues {
             filter_bytes: 0,
             groups: 0,
             reached: Vec::new(),
-            passed: BTreeSet::new(),
+            unneeded: BTreeSet::new(),
             leaving: 0,
             changes: Changes::default(),
         }
@@ -256,7 +256,7 @@ impl Queues {
     /// Nobody of the session shard needs anything of the filter up to `through`.
     pub(super) fn trim(&mut self, session_shard: ShardId, topic_filter: &Bytes, through: Position) {
         if let Some(id) = self.by_name.get(&(Some(session_shard), topic_filter.clone())) {
-            self.pass(*id, through);
+            self.let_go(*id, through);
         }
     }
 

@@ -24,7 +24,8 @@ const BYTES_PER_ROW: usize = 4 << 10;
 
 /// Version of rows that this code writes. It reads those before it:
 ///
-/// - 2: a session's row says whether its client was told of it.
+/// - 2: a session's row says whether its client was told of it;
+/// - 3: counters say which leader has begun to route last, and a queue's row up to where nobody needs its messages.
 const ROWS_VERSION: u16 = 3;
 
 /// Kinds of rows, in the order in which they are restored. Numbers are never used again for another one.
@@ -47,10 +48,11 @@ pub(super) enum Table {
     NoteMarks = 13,
     Origins = 14,
     Held = 15,
+    Passed = 16,
 }
 
 impl Table {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Counters,
         Self::Sessions,
         Self::Readers,
@@ -67,6 +69,7 @@ impl Table {
         Self::NoteMarks,
         Self::Origins,
         Self::Held,
+        Self::Passed,
     ];
 
     fn of(number: u8) -> Option<Self> {
@@ -194,10 +197,41 @@ struct Counters {
     log_time_ms: u64,
     terms: (Term, Term),
     queues_version: u64,
+    routed: Term,
+}
+
+/// The same up to version 2: each leader had begun to route with its term.
+struct CountersBefore3 {
+    version: u16,
+    applied: Position,
+    log_time_ms: u64,
+    terms: (Term, Term),
+    queues_version: u64,
 }
 
 code_fields! {
-    Counters { version, applied, log_time_ms, terms, queues_version }
+    Counters { version, applied, log_time_ms, terms, queues_version, routed }
+    CountersBefore3 { version, applied, log_time_ms, terms, queues_version }
+}
+
+impl From<CountersBefore3> for Counters {
+    fn from(before: CountersBefore3) -> Self {
+        let CountersBefore3 {
+            version,
+            applied,
+            log_time_ms,
+            terms,
+            queues_version,
+        } = before;
+        Self {
+            version,
+            applied,
+            log_time_ms,
+            terms,
+            queues_version,
+            routed: terms.1,
+        }
+    }
 }
 
 impl State {
@@ -209,6 +243,7 @@ impl State {
         self.wills.track_changes();
         self.packets.track_changes();
         self.origins.track_changes();
+        self.passed.track_changes();
         self.effects.track_changes();
         self.notes.track_changes();
     }
@@ -221,6 +256,7 @@ impl State {
             + self.wills.changed_rows()
             + self.packets.changed_rows()
             + self.origins.changed_rows()
+            + self.passed.changed_rows()
             + self.effects.changed_rows()
             + self.notes.changed_rows()
     }
@@ -239,6 +275,7 @@ impl State {
         self.wills.take_changes(&mut sink);
         self.packets.take_changes(&mut sink);
         self.origins.take_changes(&mut sink);
+        self.passed.take_changes(&mut sink);
         self.effects
             .take_changes((Table::Effects, Table::EffectMarks), &mut sink);
         self.notes.take_changes((Table::Notes, Table::NoteMarks), &mut sink);
@@ -251,6 +288,7 @@ impl State {
             log_time_ms: self.log_time_ms,
             terms: self.terms,
             queues_version: self.queues.version(),
+            routed: self.routed,
         };
         take(Bytes::from_static(&[Table::Counters as u8]), Some(counters.to_bytes()));
         Some(self.applied)
@@ -283,6 +321,7 @@ impl State {
             Table::NoteMarks => self.notes.restore_marks(&mut key, value),
             Table::Origins => self.origins.restore_row(&mut key, value),
             Table::Held => self.queues.restore_held(&mut key, value),
+            Table::Passed => self.passed.restore_row(&mut key, value),
         }
     }
 
@@ -291,11 +330,16 @@ impl State {
         if found > ROWS_VERSION {
             return Err(RowError::Version { found });
         }
-        let counters = Counters::from_bytes(value)?;
+        let counters = if found < 3 {
+            CountersBefore3::from_bytes(value)?.into()
+        } else {
+            Counters::from_bytes(value)?
+        };
         self.applied = counters.applied;
         self.queues.checkpointed(counters.applied);
         self.log_time_ms = counters.log_time_ms;
         self.terms = counters.terms;
+        self.routed = counters.routed;
         self.queues.set_version(counters.queues_version);
         Ok(())
     }

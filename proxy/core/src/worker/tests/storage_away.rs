@@ -225,3 +225,20 @@ fn sessions_that_storage_may_be_asked_for_are_bounded() {
         .count();
     assert_eq!(attaches, 10);
 }
+
+#[test]
+fn clients_that_may_have_missed_something_are_told_when_storage_was_away_for_half_a_day() {
+    for (away_ms, reason) in [(43_190_000, None), (43_210_000, Some(DisconnectReason::Overrun))] {
+        let mut bench = Bench::new();
+        let (reliable, lasting_one) = (bench.client(V5, "c"), bench.connect(&lasting(V5, "d")).0);
+        let fleeting = bench.client(V5, "e");
+        bench.subscribe(reliable, "a", QoS::AtLeastOnce);
+        bench.subscribe(lasting_one, "a", QoS::AtLeastOnce);
+        bench.subscribe(fleeting, "a", QoS::AtMostOnce);
+        bench.tell(ToWorker::StorageAway);
+        bench.pass_ms(away_ms);
+        bench.storage_back();
+        assert_eq!(bench.reason(reliable), reason);
+        assert_eq!((bench.reason(lasting_one), bench.reason(fleeting)), (None, None));
+    }
+}

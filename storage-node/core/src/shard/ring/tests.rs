@@ -91,8 +91,8 @@ fn an_empty_ring_is_charged_nothing() {
 fn a_message_larger_than_the_ring_fits_when_it_is_empty() {
     let mut ring = Ring::new(10, DeliverySeq(0), NOW);
     assert_eq!(push(&mut ring, &[1], 1), Pushed::Waited);
-    assert_eq!(push(&mut ring, &[1], 2), Pushed::BecameFull);
-    assert_eq!(push(&mut ring, &[1], 3), Pushed::Lost);
+    assert_eq!(push(&mut ring, &[1], 2), Pushed::BecameFull { waits: true });
+    assert_eq!(push(&mut ring, &[1], 3), Pushed::Lost { waits: true });
     assert_eq!(send_all(&mut ring), [1]);
     let done = ring.acknowledge(DeliverySeq(1), NOW, &mut Vec::new());
     assert_eq!(done, Acknowledged::Progress { recovered: Some(2) });
@@ -151,11 +151,68 @@ fn silence_counts_from_the_last_progress() {
     assert_eq!(ring.silence_begins(1_000), Some(MonotonicMs(1_000)));
     ring.acknowledge(DeliverySeq(1), MonotonicMs(400), &mut Vec::new());
     assert_eq!(ring.silence_begins(1_000), Some(MonotonicMs(1_400)));
-    let mut released = Vec::new();
-    ring.fall_silent(&mut released);
-    assert_eq!(released.len(), 1);
+    ring.fall_silent(&mut Vec::new());
     assert_eq!(ring.silence_begins(1_000), None);
-    assert_eq!(push(&mut ring, &[1], 3), Pushed::Unwaited);
+}
+
+#[test]
+fn nobody_is_answered_without_a_silent_proxy_before_the_log_knows() {
+    let mut ring = Ring::new(1 << 20, DeliverySeq(0), NOW);
+    let mut released = Vec::new();
+    ring.push_marker(InterestVersion(1), NOW);
+    ring.fall_silent(&mut released);
+    assert!(!ring.waits_to_pass(), "nobody has published");
+    assert_eq!(push(&mut ring, &[1], 1), Pushed::Waited);
+    assert!(ring.waits_to_pass());
+    assert_eq!(released, []);
+    ring.noted(&mut released);
+    assert!(!ring.waits_to_pass());
+    assert_eq!(released.len(), 1);
+    assert_eq!(push(&mut ring, &[1], 2), Pushed::Unwaited);
+    send_all(&mut ring);
+    ring.acknowledge(DeliverySeq(2), NOW, &mut released);
+    assert!(!ring.has_caught_up(), "it has not taken the last one");
+    ring.acknowledge(DeliverySeq(3), NOW, &mut released);
+    assert!(ring.has_caught_up());
+    assert!(!ring.has_caught_up(), "the log knows by now");
+}
+
+#[test]
+fn nobody_whose_message_was_lost_is_answered_before_the_log_knows() {
+    let mut ring = Ring::new(10, DeliverySeq(0), NOW);
+    let mut released = Vec::new();
+    push(&mut ring, &[1], 1);
+    push(&mut ring, &[1], 2);
+    assert!(ring.waits_to_pass());
+    ring.pass(&mut released);
+    send_all(&mut ring);
+    ring.acknowledge(DeliverySeq(1), NOW, &mut released);
+    assert_eq!(released.len(), 1, "what it has taken");
+    assert!(
+        ring.waits_to_pass(),
+        "another was lost, and the proxy does not know yet"
+    );
+    ring.noted(&mut released);
+    assert_eq!(released.len(), 2);
+    assert!(!ring.has_caught_up(), "it was not told");
+    send_all(&mut ring);
+    ring.acknowledge(DeliverySeq(2), NOW, &mut released);
+    assert!(ring.has_caught_up());
+}
+
+#[test]
+fn what_passed_a_proxy_by_keeps_its_place_when_numbers_begin_anew() {
+    let mut ring = Ring::new(1 << 20, DeliverySeq(0), NOW);
+    push(&mut ring, &[1], 1);
+    ring.fall_silent(&mut Vec::new());
+    ring.noted(&mut Vec::new());
+    assert!(!ring.resume(DeliverySeq(50)));
+    push(&mut ring, &[1], 2);
+    assert_eq!(send_all(&mut ring), [51, 52]);
+    ring.acknowledge(DeliverySeq(51), NOW, &mut Vec::new());
+    assert!(!ring.has_caught_up(), "the second came while it was silent");
+    ring.acknowledge(DeliverySeq(52), NOW, &mut Vec::new());
+    assert!(ring.has_caught_up());
 }
 
 #[test]
@@ -257,7 +314,7 @@ fn what_is_leased_or_may_be_shed_goes_to_proxies_that_keep_up() {
     assert!(ring.takes_leased());
     push(&mut ring, &[1], 2);
     ring.push_answer(Delivery::Overrun { queues_lost: false }, 300, NOW);
-    assert_eq!(push(&mut ring, &[1], 3), Pushed::BecameFull);
+    assert_eq!(push(&mut ring, &[1], 3), Pushed::BecameFull { waits: true });
     assert_eq!(send_all(&mut ring), [2, 3]);
     assert!(!ring.takes_leased() && !ring.takes_qos_0(&message(0)));
 }

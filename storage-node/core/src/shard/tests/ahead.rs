@@ -112,6 +112,8 @@ fn what_expires_is_asked_for_once() {
     };
     b.run(|shard, key, turn| shard.publish(key, batch, turn));
     b.commit(1);
+    // Nothing in the ring is silent.
+    b.run(|shard, key, turn| shard.acknowledge(key, Term(1), DeliverySeq(2), turn));
     let later = NOW.plus(Duration::from_secs(2));
     for _ in 0..3 {
         b.run_at(later, |shard, _, turn| shard.tick(turn));

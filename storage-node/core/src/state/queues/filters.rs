@@ -120,7 +120,7 @@ impl Queues {
             is_live: false,
             rows: VecDeque::new(),
             row_bytes: 0,
-            passed: Position::default(),
+            unneeded_through: Position::default(),
         };
         self.queues.insert(id, queue);
         self.changes.add(id);
@@ -183,7 +183,7 @@ impl Queues {
         self.filter_bytes -= queue.charged_bytes;
         self.version += 1;
         self.leaving += 1;
-        self.pass(id, Position(u64::MAX));
+        self.let_go(id, Position(u64::MAX));
     }
 }
 

@@ -19,7 +19,7 @@ struct QueueRow {
     holds: Vec<Hold>,
     is_live: bool,
     /// None in rows of version 2 and before, and where nothing is to go.
-    passed: Option<Position>,
+    unneeded_through: Option<Position>,
 }
 
 code_fields! {
@@ -32,8 +32,8 @@ impl Code for QueueRow {
         self.topic_filter.write(out);
         self.holds.write(out);
         self.is_live.write(out);
-        if let Some(passed) = self.passed {
-            passed.write(out);
+        if let Some(through) = self.unneeded_through {
+            through.write(out);
         }
     }
 
@@ -43,7 +43,7 @@ impl Code for QueueRow {
             topic_filter: Code::read(from)?,
             holds: Code::read(from)?,
             is_live: Code::read(from)?,
-            passed: from.end().is_err().then(|| Code::read(from)).transpose()?,
+            unneeded_through: from.end().is_err().then(|| Code::read(from)).transpose()?,
         })
     }
 }
@@ -141,10 +141,10 @@ impl Queues {
             is_live: row.is_live,
             rows: VecDeque::new(),
             row_bytes: 0,
-            passed: row.passed.unwrap_or_default(),
+            unneeded_through: row.unneeded_through.unwrap_or_default(),
         };
-        if row.passed.is_some() {
-            self.passed.insert(id);
+        if row.unneeded_through.is_some() {
+            self.unneeded.insert(id);
         }
         self.queues.insert(id, queue);
         if is_held {
@@ -214,7 +214,7 @@ impl LightQueue {
             topic_filter: self.name.1.clone(),
             holds: self.holds.clone(),
             is_live: self.is_live,
-            passed: (self.passed > Position::default()).then_some(self.passed),
+            unneeded_through: (self.unneeded_through > Position::default()).then_some(self.unneeded_through),
         }
     }
 }

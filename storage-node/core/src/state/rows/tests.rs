@@ -224,6 +224,11 @@ fn of_sessions() -> impl Strategy<Value = Command> {
         1 => Just(Command::ExpireSessions { limit: 1 }),
         2 => (1..3_usize).prop_map(|limit| Command::SendTrims { limit }),
         1 => (1..9_u64).prop_map(|term| Command::BeginTerm { term: Term(term) }),
+        1 => (1..9_u64).prop_map(|term| Command::BeginRouting { term: Term(term) }),
+        2 => (1..4_u128, any::<bool>()).prop_map(|(proxy, is_passed)| Command::PassBy {
+            proxy: IncarnationId(proxy),
+            is_passed
+        }),
     ]
 }
 
@@ -243,7 +248,7 @@ fn of_messages() -> impl Strategy<Value = Command> {
         1 => Just(Command::ExpirePackets { limit: 1 }),
         1 => Just(Command::ExpireRetained { limit: 1 }),
         1 => Just(Command::ExpireFilters { limit: 1 }),
-        1 => Just(Command::ClearPassed { limit: 1 }),
+        1 => Just(Command::DropUnneeded { limit: 1 }),
         1 => Just(Command::ExpireQueued { limit: 2 }),
         1 => Just(Command::DropOldQueued { age_ms: 40_000, limit: 1 }),
         1 => Just(Command::DropOutdated { age_ms: 30_000, limit: 2 }),
@@ -416,6 +421,7 @@ impl History {
         state.wills.mark_all();
         state.packets.mark_all();
         state.origins.mark_all();
+        state.passed.mark_all();
         state.effects.mark_all();
         state.notes.mark_all();
         let mut all = Rows::new();
@@ -435,6 +441,7 @@ impl History {
             queues,
             packets,
             origins,
+            passed,
             effects,
             notes,
             ..
@@ -452,7 +459,7 @@ impl History {
             (retained.usage(), retained.next_expiry(), wills.len(), wills.bytes()),
             (packets.rows(), packets.bytes(), packets.next_expiry()),
             (origins.rows(), origins.bytes(), origins.next_expiry()),
-            (effects.bytes(), notes.bytes()),
+            (effects.bytes(), notes.bytes(), passed.first()),
         );
         (of_sessions, of_queues, of_others)
     }

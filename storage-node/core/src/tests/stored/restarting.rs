@@ -266,6 +266,34 @@ fn a_session_of_a_term_that_was_higher_is_taken_by_a_node_that_has_routed_nothin
 }
 
 #[test]
+fn a_session_is_taken_by_an_empty_volume_that_was_started_twice_before_proxies_came() {
+    let mut old = World::new(settings(4));
+    old.attach(A);
+    let epoch = old.begin(A, 1, "c");
+    old.subscribe_stored(A, "c", epoch, "a");
+    old.disconnect(A, "c", epoch, None);
+    let (epoch, session) = old.resume(A, 2, "c");
+    let later = StorageSettings {
+        recovery_hold_ms: 1_000,
+        ..settings(4)
+    };
+    let mut w = World::with_slow_disk(later.clone());
+    w.attach(B);
+    w.pass_ms(999);
+    w.core = w.disk.as_ref().unwrap().restore(later).finish(Term(1), w.now);
+    w.keep();
+    w.attach(A);
+    let shard = w.session_shard("c");
+    let sessions = vec![registered("c", epoch, Some(session))];
+    w.operate(A, Operation::RegisterSessions { shard, sessions });
+    assert_eq!(w.take_answers(A), []);
+    assert_eq!(w.counter(|c| c.sessions_late_total), 0);
+    w.disconnect(A, "c", epoch, None);
+    w.pass_ms(1_000);
+    assert_eq!(w.resume(A, 3, "c").1.subscriptions.len(), 1);
+}
+
+#[test]
 fn a_session_that_could_miss_nothing_is_taken_behind_the_hold() {
     let mut w = World::new(settings(1));
     w.attach(A);

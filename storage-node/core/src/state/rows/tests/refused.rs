@@ -20,7 +20,7 @@ fn a_row_that_is_none_is_refused() {
 proptest! {
     #[test]
     fn any_row_is_read_without_a_panic(
-        table in 0..16_u8,
+        table in 0..17_u8,
         key in prop::collection::vec(any::<u8>(), 0..20),
         value in prop::collection::vec(any::<u8>(), 0..60),
     ) {

@@ -12,33 +12,33 @@ const AT_ONCE: usize = if cfg!(test) { 2 } else { 1_024 };
 
 impl Queues {
     /// Whether there are rows that are still to go.
-    pub(crate) fn has_passed(&self) -> bool {
-        !self.passed.is_empty()
+    pub(crate) fn has_unneeded(&self) -> bool {
+        !self.unneeded.is_empty()
     }
 
     /// Nobody needs anything of a queue up to `through`.
-    pub(super) fn pass(&mut self, id: QueueId, through: Position) {
+    pub(super) fn let_go(&mut self, id: QueueId, through: Position) {
         let Some(queue) = self.queues.get_mut(id) else {
             return;
         };
-        queue.passed = queue.passed.max(through);
-        let is_done = !self.passed.contains(&id) && self.clear(id, AT_ONCE).is_done;
+        queue.unneeded_through = queue.unneeded_through.max(through);
+        let is_done = !self.unneeded.contains(&id) && self.clear(id, AT_ONCE).is_done;
         if !is_done {
-            self.passed.insert(id);
+            self.unneeded.insert(id);
             self.changes.change(id);
         }
     }
 
     /// Lets up to `limit` rows go that nobody needs; returns how many went.
-    pub(in crate::state) fn clear_passed(&mut self, limit: usize) -> u64 {
+    pub(in crate::state) fn drop_unneeded(&mut self, limit: usize) -> u64 {
         let mut gone = 0;
         while gone < limit
-            && let Some(id) = self.passed.first().copied()
+            && let Some(id) = self.unneeded.first().copied()
         {
             let cleared = self.clear(id, limit - gone);
             gone += cleared.gone;
             if cleared.is_done {
-                self.passed.remove(&id);
+                self.unneeded.remove(&id);
                 self.changes.change(id);
             }
         }
@@ -51,7 +51,11 @@ impl Queues {
         let Some(queue) = self.queues.get_mut(id) else {
             return cleared;
         };
-        while queue.rows.front().is_some_and(|position| *position <= queue.passed) {
+        while queue
+            .rows
+            .front()
+            .is_some_and(|position| *position <= queue.unneeded_through)
+        {
             if cleared.gone == limit {
                 cleared.is_done = false;
                 return cleared;
@@ -59,7 +63,7 @@ impl Queues {
             drop_oldest(queue, &mut self.messages, &mut self.rows);
             cleared.gone += 1;
         }
-        queue.passed = Position::default();
+        queue.unneeded_through = Position::default();
         queue.give_back();
         if !queue.is_held() {
             self.queues.remove(id);
@@ -118,10 +122,10 @@ mod tests {
         publish(&mut queues, 22);
         assert_eq!((queues.len(), queues.rows()), (1, ROWS - 1));
 
-        assert_eq!(queues.clear_passed(3), 3);
-        assert!(queues.has_passed());
-        assert_eq!(queues.clear_passed(100), ROWS - 5);
-        assert!(!queues.has_passed());
+        assert_eq!(queues.drop_unneeded(3), 3);
+        assert!(queues.has_unneeded());
+        assert_eq!(queues.drop_unneeded(100), ROWS - 5);
+        assert!(!queues.has_unneeded());
         assert_eq!((queues.len(), queues.rows(), queues.messages()), (1, 1, 1));
         queues.drop_filter(S, &FILTER, Position(21), 0);
         assert_eq!((queues.len(), queues.rows(), queues.messages()), (0, 0, 0));
@@ -134,13 +138,13 @@ mod tests {
         assert_eq!((queues.len(), queues.rows()), (1, ROWS - 2));
         // They come further meanwhile.
         queues.trim(S, &FILTER, Position(7));
-        assert_eq!((queues.rows(), queues.clear_passed(100)), (ROWS - 2, 4));
-        assert!(!queues.has_passed());
+        assert_eq!((queues.rows(), queues.drop_unneeded(100)), (ROWS - 2, 4));
+        assert!(!queues.has_unneeded());
         assert_eq!(
             queues.next_row(queues.by_name[&(Some(S), FILTER)], Position(0)),
             Some(Position(8))
         );
         queues.trim(S, &FILTER, Position(8));
-        assert_eq!((queues.rows(), queues.has_passed()), (ROWS - 7, false));
+        assert_eq!((queues.rows(), queues.has_unneeded()), (ROWS - 7, false));
     }
 }
