@@ -8,11 +8,11 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use freshet_storage_contract::{Message, Position, QoS};
+use freshet_storage_contract::{Message, Position, QoS, ShardId};
 use hashbrown::HashMap;
 
 use crate::log::{Command, KnownBy, Publish};
-use crate::state::{Queues, RetainedSet, SessionCost, State, StoredSessions, WillRow};
+use crate::state::{Note, Queues, RetainedSet, SessionCost, State, StoredSessions, WillRow};
 use crate::usage::RetainedUsage;
 
 /// What expires by itself, one entry of each at a time.
@@ -204,7 +204,11 @@ impl Ahead {
                 brings_filter: true,
                 ..Change::default()
             },
-            Command::ReceiveNotes { .. } | Command::ShareGroup { .. } => Change {
+            Command::ReceiveNotes { from, notes, .. } => Change {
+                brings_filter: true,
+                ..Change::session_bytes(notes.iter().map(|note| added_by(note, *from, state)).sum())
+            },
+            Command::ShareGroup { .. } => Change {
                 brings_filter: true,
                 ..Change::default()
             },
@@ -238,7 +242,10 @@ impl Ahead {
         }
         change.sums.queued_bytes += match &publish.known_by {
             KnownBy::Nothing => 0,
-            KnownBy::Exchange { of, .. } => state.packets.cost_of(of),
+            KnownBy::Exchange { of, .. } => {
+                change.sums.session_bytes += state.packets.note_cost_of(of);
+                state.packets.cost_of(of)
+            }
             KnownBy::Number { number } => state.origins.cost_of(*number),
         };
         if message.retain {
@@ -405,6 +412,14 @@ impl Sums {
         self.session_bytes -= other.session_bytes;
         self.filter_bytes -= other.filter_bytes;
         self.offline -= other.offline;
+    }
+}
+
+/// What a note adds to sessions of the shard that it comes to.
+fn added_by(note: &Note, from: ShardId, state: &State) -> u64 {
+    match note {
+        Note::HasPackets { client_id, generation } => state.sessions.cost_of_packets(client_id, *generation, from),
+        _ => 0,
     }
 }
 

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use freshet_storage_contract::{ExactlyOnce, PacketId, Position, SessionEpoch};
 
+use super::notes::Note;
 use super::rows::Changes;
 use crate::planted::planted;
 
@@ -79,6 +80,16 @@ impl Packets {
             ROW_BYTES
         } else {
             publisher_bytes(&of.client_id) + ROW_BYTES
+        }
+    }
+
+    /// What the note would be charged with that tells the session's shard of another row of this publisher; 0: it knows.
+    pub(crate) fn note_cost_of(&self, of: &ExactlyOnce) -> u64 {
+        let publisher = self.publishers.get(&generation_of(of));
+        if publisher.is_some_and(|publisher| publisher.goes_ms.is_none()) {
+            0
+        } else {
+            Note::cost_of(&of.client_id)
         }
     }
 

@@ -281,6 +281,16 @@ impl StoredSessions {
     }
 
     /// QoS 2 publications of a session are kept at `shard`.
+    /// What it would be charged with that QoS 2 publications of a session are kept at this shard: in its row, or in the note
+    /// that says that the session has ended.
+    pub(crate) fn cost_of_packets(&self, client_id: &Bytes, generation: SessionEpoch, shard: ShardId) -> u64 {
+        let row = self.rows.get(client_id);
+        match row.filter(|row| row.stored.generation == generation) {
+            Some(row) => row.cost_of_packets(shard),
+            None => Note::cost_of(client_id),
+        }
+    }
+
     pub(super) fn has_packets(
         &mut self,
         client_id: &Bytes,

@@ -7,7 +7,7 @@ use freshet_storage_contract::{DetachReason, Will};
 use super::*;
 use crate::log::{KnownBy, LastingNumber, Publish};
 use crate::settings::LogRoom;
-use crate::state::{OnReturn, WillRow};
+use crate::state::{Note, OnReturn, WillRow};
 
 fn attach(request: u64, will: Option<Will>) -> AttachSession {
     AttachSession {
@@ -163,7 +163,7 @@ fn without_room_in_the_log_what_leaves_something_behind_waits_and_the_rest_goes_
 /// What a state is charged with: sessions and wills, what is queued, filters; and how many sessions are without connection.
 fn charged(state: &State) -> [u64; 4] {
     [
-        state.sessions.bytes() + state.wills.bytes() + state.effects.bytes(),
+        state.sessions.bytes() + state.wills.bytes() + state.effects.bytes() + state.notes.bytes(),
         state.queues.bytes() + state.packets.bytes() + state.origins.bytes(),
         state.queues.filter_bytes(),
         state.sessions.offline(),
@@ -283,4 +283,67 @@ fn what_entries_on_their_way_count_for_is_what_they_add() {
         );
     }
     assert_eq!(state.queues.rows(), 5);
+}
+
+#[test]
+fn that_publications_of_a_session_are_kept_counts_before_it_is_noted() {
+    let session_bytes = |state: &State| state.sessions.bytes() + state.notes.bytes();
+    let client_id = Bytes::from_static(b"c");
+    let epoch = SessionEpoch::default();
+    let attach = |clean_start| Command::AttachSession {
+        client_id: client_id.clone(),
+        epoch,
+        clean_start,
+        session_expiry_interval_s: 60,
+    };
+    let publish = |packet_id| {
+        let of = ExactlyOnce {
+            client_id: client_id.clone(),
+            generation: epoch,
+            packet_id: PacketId::new(packet_id).unwrap(),
+            epoch: None,
+        };
+        Command::Publish(Box::new(Publish {
+            message: message("kept", QoS::ExactlyOnce, false),
+            known_by: KnownBy::Exchange { of, session_shard: S0 },
+            matched: crate::state::Matched::default(),
+            limits: freshet_config::QueueLimits::default(),
+        }))
+    };
+    let notes = |first, generation| Command::ReceiveNotes {
+        from: ShardId(1),
+        first,
+        notes: vec![Note::HasPackets {
+            client_id: client_id.clone(),
+            generation,
+        }],
+    };
+    let gone = SessionEpoch {
+        term: Term(9),
+        counter: 9,
+    };
+    let commands = [
+        attach(false),
+        publish(1),
+        publish(2),
+        notes(1, epoch),
+        notes(2, epoch),
+        notes(3, gone),
+    ];
+    let mut state = State::new(KeyedHash::new(1));
+    let mut ahead = Ahead::default();
+    for (position, command) in (1..).map(Position).zip(commands) {
+        let before = session_bytes(&state);
+        let change = ahead.foresee(&command, &state);
+        ahead.proposed(position, change);
+        let foreseen = before + ahead.session_bytes();
+        let entry = Entry {
+            version: ENTRY_VERSION,
+            log_time_ms: 0,
+            command,
+        };
+        state.apply(position, &entry);
+        ahead.applied(position);
+        assert_eq!(session_bytes(&state), foreseen, "{:?}", entry.command);
+    }
 }

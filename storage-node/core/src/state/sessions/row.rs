@@ -86,6 +86,15 @@ impl SessionRow {
             + numbers as u64 * NUMBER_BYTES
     }
 
+    /// What it would be charged with that QoS 2 publications of the session are kept at this shard.
+    pub(super) fn cost_of_packets(&self, shard: ShardId) -> u64 {
+        if self.packets_at.contains(&shard) {
+            0
+        } else {
+            NUMBER_BYTES
+        }
+    }
+
     /// Registers what a session reads that was not here before.
     pub(super) fn add_readers(&self, readers: &mut Readers, notes: &mut Effects<Note>) {
         for subscription in &self.stored.subscriptions {
