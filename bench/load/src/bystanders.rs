@@ -40,7 +40,7 @@ impl Bystanders {
                     .collect(),
             })
             .collect();
-        admit(broker.addresses(), &guests.iter().collect::<Vec<_>>())
+        admit(broker.addresses(), &guests.iter().collect::<Vec<_>>(), 0)
     }
 
     fn filter(self, name: &str, number: usize) -> Option<String> {

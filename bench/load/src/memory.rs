@@ -67,7 +67,7 @@ pub fn idle(broker: &dyn Broker, count: u32, has_filter: bool) -> anyhow::Result
                 Guest::clean(format!("{name}{at}"), subscription)
             })
             .collect();
-        admit(broker.addresses(), &guests.iter().collect::<Vec<_>>())
+        admit(broker.addresses(), &guests.iter().collect::<Vec<_>>(), 0)
     };
     let _warm = connect("warm", WARM_UP)?;
     let before = settled(broker)?;

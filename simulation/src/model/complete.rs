@@ -63,8 +63,9 @@ fn reaches_its_receivers(history: &History, number: usize, message: &Message) ->
         if history.has_broken(|b| b == Broken::Storage, message.sent, At::MAX) {
             continue;
         }
-        // A proxy that was given up, or that came back late to storage without memory, has missed messages. Sessions
-        // that have QoS 1 or 2 when it learns of that are closed; others are promised nothing.
+        // A proxy that was given up, or that came back late to storage without memory, has missed messages, some of them
+        // when it is back and has not named its filters yet. Sessions that have QoS 1 or 2 when it learns of that are
+        // closed; others are promised nothing.
         let given_up = |b| {
             b == (Broken::Lease {
                 proxy: connection.proxy,
@@ -76,7 +77,7 @@ fn reaches_its_receivers(history: &History, number: usize, message: &Message) ->
         let is_promised = filters(history, session, message.topic, message.sent, At::MAX)
             .iter()
             .any(|f| wants_reliable(f) && (!own || f.is_never_no_local()));
-        let has_missed = history.has_broken(given_up, message.sent, At::MAX)
+        let has_missed = history.has_broken(given_up, 0, At::MAX)
             || history.has_broken(|b| b == Broken::Storage, 0, message.sent)
             || history.has_broken(|b| b == Broken::StorageRestarted, 0, At::MAX);
         // Only what QoS 1 and 2 are kept for a client that is away.

@@ -180,14 +180,17 @@ impl<L: CommitLog> Shard<L> {
 
     /// Whether a session that a proxy names comes too late: storage does not know it and has routed, so that what matched it
     /// meanwhile was queued for nobody. In the hold, too, where earlier leaders of this log have routed: the session had
-    /// expired before while its proxy could not be reached, or its client had begun anew elsewhere.
+    /// expired before while its proxy could not be reached, or its client had begun anew elsewhere. One that began in this
+    /// log has ended in it, whatever it was subscribed to.
     pub(super) fn is_late(&self, client_id: &[u8], session: &StoredSession) -> bool {
         let has_routed = self.state.routed > Term(0) || !self.is_holding();
+        let (first, _) = self.state.terms;
+        let began_here = first > Term(0) && session.generation.term >= first;
         // What an entry on its way says of the session is not known yet: it is asked after a broken link.
-        has_routed
+        (has_routed || began_here)
             && !self.ahead.is_about_session(client_id)
             && !self.state.sessions.knows(client_id, session.generation)
-            && session.subscriptions.iter().any(|s| !s.starts.is_empty())
+            && (began_here || session.subscriptions.iter().any(|s| !s.starts.is_empty()))
     }
 
     /// Changes a stored session.

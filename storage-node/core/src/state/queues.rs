@@ -256,7 +256,7 @@ impl Queues {
     /// Nobody of the session shard needs anything of the filter up to `through`.
     pub(super) fn trim(&mut self, session_shard: ShardId, topic_filter: &Bytes, through: Position) {
         if let Some(id) = self.by_name.get(&(Some(session_shard), topic_filter.clone())) {
-            self.let_go(*id, through);
+            self.let_rows_go(*id, through);
         }
     }
 

@@ -229,9 +229,17 @@ fn sessions_that_storage_may_be_asked_for_are_bounded() {
 #[test]
 fn clients_that_may_have_missed_something_are_told_when_storage_was_away_for_half_a_day() {
     for (away_ms, reason) in [(43_190_000, None), (43_210_000, Some(DisconnectReason::Overrun))] {
-        let mut bench = Bench::new();
-        let (reliable, lasting_one) = (bench.client(V5, "c"), bench.connect(&lasting(V5, "d")).0);
-        let fleeting = bench.client(V5, "e");
+        let mut bench = Bench::configured(|c| c.client_limits.max_keep_alive_s = 0);
+        let mut connect = |connect: Connect<'_>| {
+            let keep_alive_seconds = 0;
+            let silent = Connect {
+                keep_alive_seconds,
+                ..connect
+            };
+            bench.connect(&silent).0
+        };
+        let (reliable, fleeting) = (connect(Connect::new(V5, "c")), connect(Connect::new(V5, "e")));
+        let lasting_one = connect(lasting(V5, "d"));
         bench.subscribe(reliable, "a", QoS::AtLeastOnce);
         bench.subscribe(lasting_one, "a", QoS::AtLeastOnce);
         bench.subscribe(fleeting, "a", QoS::AtMostOnce);

@@ -183,7 +183,7 @@ impl Queues {
         self.filter_bytes -= queue.charged_bytes;
         self.version += 1;
         self.leaving += 1;
-        self.let_go(id, Position(u64::MAX));
+        self.let_rows_go(id, Position(u64::MAX));
     }
 }
 

@@ -17,7 +17,7 @@ impl Queues {
     }
 
     /// Nobody needs anything of a queue up to `through`.
-    pub(super) fn let_go(&mut self, id: QueueId, through: Position) {
+    pub(super) fn let_rows_go(&mut self, id: QueueId, through: Position) {
         let Some(queue) = self.queues.get_mut(id) else {
             return;
         };

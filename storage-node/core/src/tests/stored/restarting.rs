@@ -272,7 +272,10 @@ fn a_session_is_taken_by_an_empty_volume_that_was_started_twice_before_proxies_c
     let epoch = old.begin(A, 1, "c");
     old.subscribe_stored(A, "c", epoch, "a");
     old.disconnect(A, "c", epoch, None);
-    let (epoch, session) = old.resume(A, 2, "c");
+    let (mut epoch, mut session) = old.resume(A, 2, "c");
+    // Each volume begins with a later term than those before it had.
+    epoch.term = Term(1);
+    session.generation.term = Term(1);
     let later = StorageSettings {
         recovery_hold_ms: 1_000,
         ..settings(4)
