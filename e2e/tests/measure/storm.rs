@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use freshet_bench_load::{Storm, Usage, raise_file_limit, storm};
+use freshet_bench_load::{Memory, Storm, Usage, raise_file_limit, storm};
 use serde_json::{Value, json};
 
 use crate::broker::with_broker_alone;
@@ -27,7 +27,7 @@ impl freshet_bench_load::Broker for Target {
         Ok(Usage::default())
     }
 
-    fn resident_bytes(&self) -> Result<u64> {
+    fn memory(&self) -> Result<Memory> {
         bail!("not asked of a cluster")
     }
 }

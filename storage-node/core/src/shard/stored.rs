@@ -184,8 +184,11 @@ impl<L: CommitLog> Shard<L> {
     /// log has ended in it, whatever it was subscribed to.
     pub(super) fn is_late(&self, client_id: &[u8], session: &StoredSession) -> bool {
         let has_routed = self.state.routed > Term(0) || !self.is_holding();
-        let (first, _) = self.state.terms;
-        let began_here = first > Term(0) && session.generation.term >= first;
+        // Without a disk the log begins with its leader.
+        let first = Some(self.state.terms.0)
+            .filter(|first| *first > Term(0))
+            .unwrap_or(self.term);
+        let began_here = session.generation.term >= first;
         // What an entry on its way says of the session is not known yet: it is asked after a broken link.
         (has_routed || began_here)
             && !self.ahead.is_about_session(client_id)
