@@ -116,7 +116,10 @@ pub fn asleep(
     let took = fleet.now() - began;
     let passed = passed(&pairs, bytes_each);
     look(passed)?;
-    std::thread::sleep(REST);
+    let rested_at = fleet.now() + REST;
+    while let Some(left) = rested_at.checked_sub(fleet.now()) {
+        fleet.poll(left, |_, _, packet, _| anyhow::bail!("an unexpected {packet:?}"))?;
+    }
     look(passed)?;
 
     let mut woken = Fleet::empty()?;

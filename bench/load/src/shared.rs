@@ -134,7 +134,7 @@ fn run(broker: &dyn Broker, timing: Timing, seed: u64, group: Group) -> anyhow::
                 let now = fleet.now();
                 let publisher = &mut publishers[index];
                 fleet.send(index, |out| {
-                    publisher.fill_window(index, group.window, now, &mut meter, out)
+                    publisher.fill_window(index, group.window, now, &mut meter, out);
                 })?;
             }
         }

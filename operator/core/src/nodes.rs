@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn room(pods: Value) -> Requests {
+    fn room(pods: &Value) -> Requests {
         let node = json!({"status": {"allocatable": {"cpu": "2", "memory": "4Ki", "pods": "110"}}});
         let pods: PodsOfNode = serde_json::from_value(json!({"kind": "PodList", "items": pods})).expect("pods");
         room_of(&serde_json::from_value(node).expect("a node"), &pods)
@@ -142,13 +142,13 @@ mod tests {
     fn what_pods_reserve_is_not_free_and_what_has_ended_is() {
         let resources = json!({"requests": {"cpu": "500m", "memory": "1Ki"}});
         let pod = |phase: &str| json!({"spec": {"containers": [{"name": "a", "resources": resources}]}, "status": {"phase": phase}});
-        assert_eq!(room(json!([])), requests(2000, 4096));
+        assert_eq!(room(&json!([])), requests(2000, 4096));
         assert_eq!(
-            room(json!([pod("Running"), pod("Pending"), pod("Failed")])),
+            room(&json!([pod("Running"), pod("Pending"), pod("Failed")])),
             requests(1000, 2048)
         );
         assert_eq!(
-            room(json!([
+            room(&json!([
                 pod("Running"),
                 pod("Running"),
                 pod("Running"),
@@ -168,7 +168,7 @@ mod tests {
                 "resources": {"requests": {"cpu": "100m"}},
             }]},
         });
-        assert_eq!(room(json!([pod])), requests(1900, 4096));
+        assert_eq!(room(&json!([pod])), requests(1900, 4096));
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
             "initContainers": [container("1"), sidecar],
             "overhead": {"cpu": "10m"},
         }});
-        assert_eq!(room(json!([pod])).cpu_millis, 2000 - 1010);
+        assert_eq!(room(&json!([pod])).cpu_millis, 2000 - 1010);
     }
 
     #[test]

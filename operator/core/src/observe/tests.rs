@@ -39,7 +39,7 @@ fn pod(name: &str, component: &str, labels: &Value, annotations: &Value) -> Valu
     pod
 }
 
-fn observed(pods: Vec<Value>) -> Observed {
+fn observed(pods: &[Value]) -> Observed {
     let of = |drop: fn(&mut Pod)| {
         let kept = pods.iter().cloned().map(|pod| {
             let mut pod = read(pod);
@@ -68,7 +68,7 @@ const NOTHING: Objects<'static> = Objects {
 fn proxy(change: impl FnOnce(&mut Value)) -> ProxyPod {
     let mut pod = pod("p", labels::PROXY, &json!({}), &json!({}));
     change(&mut pod);
-    observed(vec![pod]).proxies.pop().expect("a proxy")
+    observed(&[pod]).proxies.pop().expect("a proxy")
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_proxy_is_read_with_all_that_is_decided_by() {
         (labels::DELETION_COST): "1000", (labels::CONFIG_HASH): "h1", (labels::LOST): labels::CUT_OFF,
         (labels::MOVES): serde_json::to_string(&order).expect("JSON"),
     });
-    let found = observed(vec![pod("p1", labels::PROXY, &labels, &annotations)]).proxies;
+    let found = observed(&[pod("p1", labels::PROXY, &labels, &annotations)]).proxies;
     let expected = ProxyPod {
         pod: PodFacts {
             name: "p1".to_owned(),
@@ -200,7 +200,7 @@ fn pods_that_have_ended_or_are_of_another_cluster_are_passed_over() {
         former,
         of("p-1", labels::PROXY),
     ];
-    let found = observed(all);
+    let found = observed(&all);
     let proxies: Vec<&str> = found.proxies.iter().map(|proxy| proxy.pod.name.as_str()).collect();
     assert_eq!(proxies, ["p-1", "p-2"]);
     let storage: Vec<(&str, &str, u32)> = found
