@@ -3,8 +3,8 @@
 //! An answer is read when it is put into the ring, so a message that follows it in the stream is newer than what it
 //! holds. What was retained after a reader's first chunk (`up_to`) it gets live, and no chunk repeats it; what is queued
 //! after a pull that says `caught_up` it gets live, behind that pull's `up_to`. Little is read ahead of what the proxy has
-//! acknowledged: what is live comes behind it in the stream. A read that needs content which is on disk
-//! alone makes room for those behind it, and is answered when that is there (`super::loads`).
+//! acknowledged: what is live comes behind it in the stream. A read that needs content which is on disk alone makes room
+//! for those behind it, and is answered when that is there (`super::loads`).
 
 use freshet_storage_contract::{Delivery, Fetch, Pull, ReadRetained};
 

@@ -6,14 +6,17 @@
 //! retained messages) are never lost: their senders look at [`Ring::has_room`] first.
 //! Leaves out credits (`crate::incarnations`) and who waits for what (`super::publisher`).
 
+mod aging;
+mod passing;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use freshet_storage_contract::{
-    Delivery, DeliverySeq, FilterId, FilterIds, InterestVersion, Message, MonotonicMs, Position, PublishSeq, QoS,
+    Delivery, DeliverySeq, FilterId, FilterIds, InterestVersion, Message, MonotonicMs, Position, PublishSeq,
 };
 
+use self::aging::{aged, aged_answer};
 use crate::incarnations::PeerKey;
 
 /// What a marker or an overrun costs in the ring, in bytes; on the link they cost nothing.
@@ -222,13 +225,6 @@ impl Ring {
         } else {
             Pushed::Unwaited
         }
-    }
-
-    /// A message is lost. True: its publication waits until the log knows.
-    fn lose(&mut self, waiter: Option<Waiter>) -> bool {
-        let waiter = waiter.filter(|_| !self.is_noted);
-        self.unnoted.extend(waiter);
-        waiter.is_some()
     }
 
     /// Number of the last item.
@@ -479,53 +475,6 @@ impl Ring {
     pub(crate) fn last_given(&self) -> DeliverySeq {
         DeliverySeq(self.first + self.given as u64 - 1)
     }
-
-    /// Whether publications are to pass the proxy by and the log does not know.
-    pub(crate) fn waits_to_pass(&self) -> bool {
-        let is_promised =
-            |item: &Item| matches!(&item.body, Body::Message { message, .. } if message.qos != QoS::AtMostOnce);
-        let has_promised = || self.items.iter().rev().any(is_promised);
-        !self.is_noted && (self.overrun.is_some() || !self.unnoted.is_empty() || self.silent && has_promised())
-    }
-
-    /// The log knows that publications may pass the proxy by.
-    pub(crate) fn noted(&mut self, released: &mut Vec<Waiter>) {
-        self.is_noted = true;
-        released.append(&mut self.unnoted);
-        self.pass(released);
-    }
-
-    /// Has publications pass the proxy by if that is silent or overrun, as far as the log knows.
-    pub(crate) fn pass(&mut self, released: &mut Vec<Waiter>) {
-        if self.is_noted && (self.silent || self.overrun.is_some()) && !self.items.is_empty() {
-            self.release(released);
-            self.passed_through = self.last_number();
-        }
-    }
-
-    /// Whether the log knows that publications have passed the proxy by, though it has all of them by now, or was told. Says
-    /// so once.
-    pub(crate) fn has_caught_up(&mut self) -> bool {
-        let has_all = self.overrun.is_none() && !self.silent && self.passed_through < self.first;
-        self.is_noted && has_all && std::mem::take(&mut self.is_noted)
-    }
-
-    /// Publications no longer wait for this proxy.
-    pub(crate) fn release(&mut self, released: &mut Vec<Waiter>) {
-        released.extend(self.items.iter_mut().filter_map(|i| i.waiter.take()));
-        released.append(&mut self.unnoted);
-    }
-
-    /// When the proxy counts as silent unless it acknowledges something.
-    pub(crate) fn silence_begins(&self, after_ms: u64) -> Option<MonotonicMs> {
-        (!self.silent && !self.items.is_empty()).then(|| self.progress.plus(Duration::from_millis(after_ms)))
-    }
-
-    /// Marks the proxy as silent until it acknowledges something.
-    pub(crate) fn fall_silent(&mut self, released: &mut Vec<Waiter>) {
-        self.silent = true;
-        self.pass(released);
-    }
 }
 
 /// The number behind `received`, which is what a peer claims: numbers that could be exhausted are not believed.
@@ -535,34 +484,6 @@ fn first_behind(received: DeliverySeq) -> u64 {
         1
     } else {
         received.0 + 1
-    }
-}
-
-/// The answer after it has waited here.
-fn aged_answer(delivery: &Delivery, waited: Duration) -> Delivery {
-    let mut delivery = delivery.clone();
-    match &mut delivery {
-        Delivery::Retained { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message, waited)),
-        Delivery::Pulled { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message, waited)),
-        Delivery::Fetched { messages, .. } => messages.iter_mut().for_each(|m| age(&mut m.message, waited)),
-        Delivery::Shared(shared) => shared.message = aged(Arc::clone(&shared.message), waited),
-        Delivery::Message { .. } | Delivery::Marker { .. } | Delivery::Overrun { .. } | Delivery::Started { .. } => {}
-    }
-    delivery
-}
-
-/// The message after it has waited here: less of its expiry interval remains (MQTT 5.0, 3.3.2.3.3). One whose interval
-/// has passed keeps its number and says so with 0.
-fn aged(mut message: Arc<Message>, waited: Duration) -> Arc<Message> {
-    if message.message_expiry_interval_s.is_some() && waited.as_secs() > 0 {
-        age(Arc::make_mut(&mut message), waited);
-    }
-    message
-}
-
-fn age(message: &mut Message, waited: Duration) {
-    if let Some(remaining_s) = &mut message.message_expiry_interval_s {
-        *remaining_s = remaining_s.saturating_sub(u32::try_from(waited.as_secs()).unwrap_or(u32::MAX));
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! A *durable filter* is one queue for all sessions of a session shard that have the filter. That shard says when the
 //! first one has it, when the last one has gone ([`filters`]), and below which position nobody needs anything
-//! ([`Queues::trim`]); what is many of that goes by and by ([`unneeded`]). A *group* is one queue for all members of a shared subscription, whose rows go one by one
-//! ([`groups`]). Message bytes are kept once, as long as some queue names them ([`messages`]): in memory, or on disk alone
-//! ([`cold`]).
+//! ([`Queues::trim`]); what is many of that goes by and by ([`unneeded`]). A *group* is one queue for all members of a
+//! shared subscription, whose rows go one by one ([`groups`]). Message bytes are kept once, as long as some queue names
+//! them ([`messages`]): in memory, or on disk alone ([`cold`]).
 
 mod cold;
 mod filters;

@@ -9,6 +9,18 @@ use crate::log::{KnownBy, LastingNumber, Publish};
 use crate::settings::LogRoom;
 use crate::state::{Note, OnReturn, WillRow};
 
+/// Lets a command that was proposed act.
+fn apply(state: &mut State, ahead: &mut Ahead, position: Position, command: Command) -> Entry {
+    let entry = Entry {
+        version: ENTRY_VERSION,
+        log_time_ms: 0,
+        command,
+    };
+    state.apply(position, &entry);
+    ahead.applied(position);
+    entry
+}
+
 fn attach(request: u64, will: Option<Will>) -> AttachSession {
     AttachSession {
         request: RequestId(request),
@@ -258,13 +270,7 @@ fn what_entries_on_their_way_count_for_is_what_they_add() {
             before[2] + ahead.filter_bytes(),
             ahead.offline(&state),
         ];
-        let entry = Entry {
-            version: ENTRY_VERSION,
-            log_time_ms: 0,
-            command,
-        };
-        state.apply(position, &entry);
-        ahead.applied(position);
+        let entry = apply(&mut state, &mut ahead, position, command);
         let after = charged(&state);
         if after[0] < before[0] {
             // That a session ends is not counted before it has.
@@ -337,13 +343,51 @@ fn that_publications_of_a_session_are_kept_counts_before_it_is_noted() {
         let change = ahead.foresee(&command, &state);
         ahead.proposed(position, change);
         let foreseen = before + ahead.session_bytes();
-        let entry = Entry {
-            version: ENTRY_VERSION,
-            log_time_ms: 0,
-            command,
-        };
-        state.apply(position, &entry);
-        ahead.applied(position);
+        let entry = apply(&mut state, &mut ahead, position, command);
         assert_eq!(session_bytes(&state), foreseen, "{:?}", entry.command);
     }
+}
+
+fn retained(topic: &'static str, payload: &'static str) -> Command {
+    let message = Message {
+        topic_name: Bytes::from_static(topic.as_bytes()),
+        payload: Bytes::from_static(payload.as_bytes()),
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        publisher: PublisherId(0),
+        message_expiry_interval_s: None,
+        forwarded_properties: Bytes::new(),
+        exactly_once: None,
+    };
+    Command::Publish(Box::new(Publish {
+        message,
+        known_by: KnownBy::Nothing,
+        matched: crate::state::Matched::default(),
+        limits: freshet_config::QueueLimits::default(),
+    }))
+}
+
+#[test]
+fn what_will_be_retained_is_what_is_retained_when_all_has_been_applied() {
+    let mut state = State::new(KeyedHash::new(1));
+    let mut ahead = Ahead::default();
+    let commands = [
+        retained("a", "first"),
+        retained("a", "second, longer"),
+        retained("b", "x"),
+        retained("a", ""),
+        retained("b", "yy"),
+    ];
+    for (position, command) in (1..).map(Position).zip(&commands) {
+        let change = ahead.foresee(command, &state);
+        ahead.proposed(position, change);
+    }
+    let foreseen = ahead.retained(&state);
+    assert_eq!(foreseen.messages, 1);
+    for (position, command) in (1..).map(Position).zip(commands) {
+        apply(&mut state, &mut ahead, position, command);
+        assert_eq!(ahead.retained(&state), foreseen);
+    }
+    assert_eq!(ahead.len(), 0);
+    assert_eq!(state.retained.usage(), foreseen);
 }
