@@ -167,6 +167,8 @@ async fn a_pool_that_load_sizes_grows_with_a_rise_where_nobody_is_scaled() -> Re
     spec["proxy"]["warm"] = json!({
         "min": 1, "size": "Auto", "max": 5, "requests": {"cpu": "5m", "memory": "16Mi"},
     });
+    // The clients of this test come one after another: slower than a proxy starts, where much else runs.
+    spec["proxy"]["scaling"]["windows"] = json!({"stable": "20s", "panic": "20s"});
     with_broker("scaling-pool", spec, async |broker| {
         // What is there when the load is first known has not risen.
         await_condition("the load is known", DEADLINE, async || {

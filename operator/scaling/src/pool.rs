@@ -1,4 +1,6 @@
 //! How many proxies wait in the warm pool: enough for the steepest rise that was seen or is foreseen while a cold one starts.
+//! What load needs is known by its mean over the panic window, which takes that long to follow a step: a rise is looked for
+//! within both times together, or a step that a short start falls into would count as a part of itself.
 //!
 //! [`crate::Scaler::decide`] notes here what load needs; [`crate::Scaler::decide_pool`] is asked how many are to wait. Leaves
 //! out how many serve, and who becomes one of them.
@@ -156,7 +158,7 @@ const SLOT: Duration = Duration::from_secs(5);
 /// What is remembered of the needs of the load.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Needs {
-    /// Slot and need, of the last capacity delay: each is less than those behind it, so that the first is the least.
+    /// Slot and need, of the time within which a rise counts: each is less than those behind it, so that the first is the least.
     lows: VecDeque<(u64, u32)>,
     /// Slot and rise, of the longest season and a day: each is less than those before it, so that the first is the steepest.
     rises: VecDeque<(u64, u32)>,
@@ -178,7 +180,7 @@ impl Needs {
         self.known = Some((now, foreseen.min(settings.max)));
         // As many as `min` serve in any case, and more than `max` never.
         let needs = needs.max(settings.min).min(settings.max);
-        let begin = slot_of(now.saturating_sub(settings.capacity_delay));
+        let begin = slot_of(now.saturating_sub(rise_within(settings)));
         while self.lows.front().is_some_and(|(at, _)| *at < begin) {
             self.lows.pop_front();
         }
@@ -245,7 +247,7 @@ impl Needs {
     }
 
     fn find_need(&self, pool: Pool, settings: &Settings, active: u32, foreseen: u32) -> (u32, PoolReason) {
-        let within = settings.capacity_delay;
+        let within = rise_within(settings);
         let rise = self.rises.front().map_or(0, |(_, rise)| *rise);
         let ahead = foreseen.saturating_sub(active);
         let wanted = rise.max(ahead);
@@ -270,12 +272,17 @@ impl Needs {
             PoolReason::Forecast {
                 needs: foreseen,
                 active,
-                within,
+                within: settings.capacity_delay,
                 held,
             }
         };
         (proxies, reason)
     }
+}
+
+/// The time within which load that rises counts as one rise.
+fn rise_within(settings: &Settings) -> Duration {
+    settings.capacity_delay.saturating_add(settings.windows.panic)
 }
 
 /// As long as the forecast remembers.

@@ -58,13 +58,30 @@ fn the_steepest_rise_within_the_time_that_a_proxy_takes_decides() {
     assert_eq!(world.decide(2, 2, 0).proxies, 1);
     let decision = world.decide(5, 2, 30);
     assert_eq!(decision.proxies, 3);
-    assert_eq!(decision.reason.to_string(), "load has risen by 3 proxies within 60 s");
+    assert_eq!(decision.reason.to_string(), "load has risen by 3 proxies within 66 s");
     // As many proxies more, but slowly: a cold one would have been there.
     let mut slow = World::new(1);
     for minute in 0..4 {
         slow.decide(2 + u32::try_from(minute).unwrap(), 2, minute * 70);
     }
     assert_eq!(slow.current, 1);
+}
+
+#[test]
+fn a_step_counts_whole_where_a_proxy_starts_faster_than_its_mean_follows() {
+    let settings = Settings {
+        capacity_delay: Duration::from_secs(1),
+        ..Settings::default()
+    };
+    // Wherever the step falls between two slots: four proxies more, of which the mean shows one after another.
+    for start in 0..10 {
+        let mut needs = Needs::default();
+        for (second, need) in (start..).zip([2, 2, 2, 3, 4, 4, 5, 6]) {
+            needs.note(need, 0, &settings, at(second));
+        }
+        let decision = needs.decide(AUTO, &settings, 1, 1, at(start + 7));
+        assert_eq!(decision.proxies, 4, "begun at {start}: {}", decision.reason);
+    }
 }
 
 #[test]
