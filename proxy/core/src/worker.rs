@@ -233,6 +233,18 @@ impl Worker {
             .min()
     }
 
+    /// Begins a turn. `sockets_wait`: more of them are ready than it takes up. Only so many reads of what is queued or
+    /// retained begin in a turn, and fewer while sockets wait. A shell that never calls this has no such bound.
+    pub fn begin_turn(&mut self, sockets_wait: bool) {
+        self.shared.reads.begin_turn(sockets_wait);
+    }
+
+    /// Whether the next turn has something to begin for which this one had no room. It must come by itself.
+    #[must_use]
+    pub fn must_go_on(&self) -> bool {
+        self.shared.reads.wait_for_turn()
+    }
+
     /// Ends a turn: says once per shard what was taken over, and goes on with what waited for room.
     pub fn finish_turn(&mut self, now: MonotonicMs, out: &mut Actions) {
         for (shard, term, seq) in self.accepted.drain(..) {

@@ -27,7 +27,7 @@ const WRITE_BYTES: usize = 256 << 10;
 /// Slices handed to a socket at once, far below what the kernel takes.
 const WRITE_SLICES: usize = 64;
 /// Exchanges with the link within a turn; where both still have something to say, they say it in the next.
-const EXCHANGES_PER_TURN: usize = 8;
+const EXCHANGES_PER_TURN: usize = 2;
 
 /// Letters read in a turn: a flood of connections does not keep those that are there waiting.
 const LETTERS_PER_TURN: usize = 256;
@@ -55,6 +55,8 @@ pub(super) struct Turn {
     flow: Flow,
     /// The link had more to say when the turn ended.
     exchange_goes_on: bool,
+    /// More sockets were ready than the turn has taken up.
+    sockets_wait: bool,
     // Scratch, empty between uses.
     read_buffer: Vec<u8>,
     ready: Vec<Ready>,
@@ -85,6 +87,7 @@ impl Turn {
             turns: TurnSeconds::default(),
             flow: Flow::Continue,
             exchange_goes_on: false,
+            sockets_wait: false,
             read_buffer: vec![0; READ_BUFFER_BYTES],
             ready: Vec::new(),
             tokens: Vec::new(),
@@ -107,6 +110,7 @@ impl Turn {
     pub(super) fn read_ready(&mut self, now: MonotonicMs) -> std::io::Result<bool> {
         let mut ready = std::mem::take(&mut self.ready);
         let may_hold_more = self.sockets.take_ready(&mut ready);
+        self.sockets_wait = matches!(may_hold_more, Ok(true));
         for event in ready.drain(..) {
             match event {
                 Ready::Bell => {}
@@ -121,6 +125,7 @@ impl Turn {
     /// Whether there is work that neither the epoll set nor a timer announces.
     pub(super) fn must_go_on(&self) -> bool {
         self.exchange_goes_on
+            || self.worker.must_go_on()
             || (self.sockets.has_listed() && self.worker.read_budget_bytes() > 0)
             || !self.dirty.is_empty()
             || !self.actions.to_link.is_empty()
@@ -140,6 +145,7 @@ impl Turn {
 
     /// Everything of a turn behind the reading of sockets that had an event.
     pub(super) fn run(&mut self, now: MonotonicMs) -> Flow {
+        self.worker.begin_turn(std::mem::take(&mut self.sockets_wait));
         self.read_listed(now);
         self.read_control(now);
         if self.worker.next_deadline().is_some_and(|at| at <= now) {

@@ -58,7 +58,15 @@ pub(crate) struct Reads {
     limit: u32,
     under_way: u32,
     waiting: VecDeque<Read>,
+    /// Reads that may still begin in this turn; none: nobody counts turns.
+    left_in_turn: Option<u32>,
 }
+
+/// Reads that begin in one turn. Each may bring some hundred messages, which are handled before any socket is looked at
+/// again: without a bound, all who come back after an outage would be served in a turn or two.
+const READS_PER_TURN: u32 = 8;
+/// The same while sockets wait for their turn: what a read brings keeps its client's socket busy for the next ones.
+const READS_PER_BUSY_TURN: u32 = 2;
 
 impl RequestTable {
     pub(crate) fn new(worker: WorkerId) -> Self {
@@ -112,7 +120,22 @@ impl Reads {
             limit,
             under_way: 0,
             waiting: VecDeque::new(),
+            left_in_turn: None,
         }
+    }
+
+    /// A turn begins, in which sockets are left over or not.
+    pub(crate) fn begin_turn(&mut self, sockets_wait: bool) {
+        self.left_in_turn = Some(if sockets_wait {
+            READS_PER_BUSY_TURN
+        } else {
+            READS_PER_TURN
+        });
+    }
+
+    /// Whether reads wait for nothing but the next turn.
+    pub(crate) fn wait_for_turn(&self) -> bool {
+        self.left_in_turn == Some(0) && self.is_waiting()
     }
 
     /// A chunk has come, or will never come.
@@ -172,9 +195,10 @@ impl Shared {
             };
             // Over the bound on all clients' queues, reads go on one by one as clients take what they have.
             let is_over = self.stats.outbound_bytes_now > self.settings.outbound_bytes && self.reads.under_way > 0;
-            if is_over || !self.reads.has_room_for(reads) {
+            if is_over || self.reads.left_in_turn == Some(0) || !self.reads.has_room_for(reads) {
                 return;
             }
+            self.reads.left_in_turn = self.reads.left_in_turn.map(|left| left - 1);
             self.reads.waiting.pop_front();
             self.reads.under_way += u32::from(reads);
             match (read, self.requests.get_mut(id)) {

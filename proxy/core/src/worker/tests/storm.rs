@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use freshet_config::ProxyConfig;
-use freshet_mqtt::{ClientPacket, Connect, ReasonCode};
+use freshet_mqtt::{ClientPacket, Connect, QoS, ReasonCode};
 
 use super::bench::*;
 use super::seen::Seen;
@@ -110,4 +110,35 @@ fn one_that_would_wait_too_long_is_refused_before_it_says_anything() {
     // Storage that has gone is waited for, however many there are.
     bench.tell(crate::exchange::ToWorker::StorageAway);
     assert!(come(&mut bench).is_ok());
+}
+
+#[test]
+fn sessions_that_come_back_are_read_a_few_in_a_turn_and_fewer_while_sockets_wait() {
+    let mut bench = Bench::new();
+    let name = |at: usize| format!("c{at}");
+    for at in 0..30 {
+        let (client, _) = bench.connect(&lasting(V5, &name(at)));
+        bench.subscribe(client, "a", QoS::AtLeastOnce);
+        bench.hang_up(client);
+    }
+    bench.deliver(message("a", b"kept", QoS::AtLeastOnce));
+    let pulled = |bench: &Bench| bench.worker.stats().deliveries_pulled;
+
+    bench.worker.begin_turn(true);
+    let clients: Vec<Client> = (0..30).map(|at| bench.connect(&lasting(V5, &name(at))).0).collect();
+    assert_eq!(pulled(&bench), 2);
+    bench.worker.begin_turn(false);
+    bench.settle();
+    assert_eq!(pulled(&bench), 10);
+    for read in [18, 26, 30] {
+        assert!(bench.worker.must_go_on());
+        bench.worker.begin_turn(false);
+        bench.settle();
+        assert_eq!(pulled(&bench), read);
+    }
+    assert!(!bench.worker.must_go_on());
+    for client in clients {
+        let seen = bench.read(client);
+        assert!(matches!(seen.last(), Some(Seen::Publish(_))), "{seen:?}");
+    }
 }
