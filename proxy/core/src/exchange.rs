@@ -99,6 +99,8 @@ pub enum ToLink {
         topic_filter: Bytes,
         /// The members there are now.
         part: GroupPart,
+        /// Whether [`ToWorker::Resized`] is to say under this name that all that was given before has come.
+        confirm: Option<RequestId>,
     },
     /// What became of messages of a shared subscription.
     Settle {
@@ -214,6 +216,12 @@ pub enum ToWorker {
         shard: ShardId,
         /// Where a durable subscription begins; none: it is none, or it was one before.
         start: Option<Position>,
+    },
+    /// All shards of a shared subscription know of the members that [`ToLink::ResizeGroup`] named: what comes from now on
+    /// was given with those in mind.
+    Resized {
+        /// The worker's name for it.
+        request: RequestId,
     },
     /// A shard has no room for the durable filter (reason code 0x97): nothing more comes of the subscription.
     SubscriptionRefused {

@@ -26,6 +26,7 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +104,8 @@ pub struct Link {
     sessions: SessionRequests,
     naming: Naming,
     ensures: Ensures,
+    /// Changes of groups that a worker waits for, and at how many shards. Bounded by the groups of the workers.
+    resizes: BTreeMap<RequestId, u16>,
     owed: Owed,
     lease: Option<Lease>,
     reports: Reports,
@@ -143,6 +146,7 @@ impl Link {
             sessions: SessionRequests::default(),
             naming: Naming::default(),
             ensures: Ensures::default(),
+            resizes: BTreeMap::new(),
             owed: Owed::default(),
             lease: None,
             reports: Reports::default(),

@@ -258,6 +258,7 @@ impl Worker {
         self.shared.stats.attach_window_now = self.shared.attaches.window();
         self.resume_paused(now, out);
         self.tell_urgent_updates(now, out);
+        self.reopen_groups(now, out);
         self.shared.settlements.tell(out);
     }
 

@@ -1,8 +1,17 @@
 //! The members that a worker has of one shared subscription, and whose turn it is (MQTT 5.0, 4.8.2).
+//!
+//! Storage is told what the members' windows can take together, and each of its shards may give as much: a group whose
+//! messages are all of one topic has the whole window. Where several shards give, that is too much; the window is divided
+//! among those that do then, and by half as many a second later, until it is too much again.
+//!
+//! A group none of whose members has room is closed. What comes nevertheless was given before storage knew, and goes back as
+//! well; the group goes on when all of that has come, so that a member gets the messages of a topic in their order.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use freshet_storage_contract::SharedStrategy;
+use freshet_storage_contract::{MonotonicMs, RequestId, ShardId, SharedStrategy};
 use hashbrown::HashMap;
 
 use crate::exchange::GroupPart;
@@ -19,7 +28,23 @@ pub(crate) struct Group {
     window: u64,
     /// No member has room.
     is_closed: bool,
+    /// Shards that the window is divided among.
+    parts: u32,
+    /// Shards that have given messages since the window was whole, a bit for each.
+    given_by: u64,
+    /// When it was last found to be too much, or divided among fewer.
+    divided_at: MonotonicMs,
+    /// Answered when all that was given before the group was closed has come.
+    rest: Option<RequestId>,
+    closed_at: MonotonicMs,
+    /// A member was done with a message since the group was closed.
+    has_done: bool,
 }
+
+/// How long a window stays divided.
+const STAYS_DIVIDED: Duration = Duration::from_secs(1);
+/// How long a closed group waits for the rest. A shard that has no room for other filters of the proxy confirms nothing.
+const REST_AWAITED: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Member {
@@ -49,6 +74,12 @@ impl Group {
             next: usize::from(first),
             window: 0,
             is_closed: false,
+            parts: 1,
+            given_by: 0,
+            divided_at: MonotonicMs(0),
+            rest: None,
+            closed_at: MonotonicMs(0),
+            has_done: false,
         }
     }
 
@@ -60,7 +91,9 @@ impl Group {
         self.places.insert(slot, self.members.len());
         self.members.push(Member { slot, window });
         self.window += u64::from(window);
-        self.is_closed = false;
+        if self.rest.is_none() {
+            self.is_closed = false;
+        }
     }
 
     pub(super) fn remove(&mut self, slot: u32) {
@@ -74,16 +107,65 @@ impl Group {
 
     /// What storage is told of them.
     pub(super) fn part(&self) -> GroupPart {
-        let window = if self.is_closed { 0 } else { self.window };
+        let window = if self.is_closed {
+            0
+        } else {
+            (self.window / u64::from(self.parts)).max(self.window.min(1))
+        };
         GroupPart {
             members: u32::try_from(self.members.len()).unwrap_or(u32::MAX),
             window: u32::try_from(window).unwrap_or(u32::MAX),
         }
     }
 
+    /// A shard gives a message. True: each may give more from now on.
+    pub(super) fn note_lease(&mut self, shard: ShardId, now: MonotonicMs) -> bool {
+        self.given_by |= 1 << (shard.0 % 64);
+        if self.parts == 1 || now.since(self.divided_at) < STAYS_DIVIDED {
+            return false;
+        }
+        self.parts = self.parts.div_ceil(2);
+        self.divided_at = now;
+        if self.parts == 1 {
+            self.given_by = 0;
+        }
+        !self.is_closed
+    }
+
     /// No member has room: nothing more is to come. False: that is known.
-    pub(super) fn close(&mut self) -> bool {
-        !std::mem::replace(&mut self.is_closed, true)
+    pub(super) fn close(&mut self, now: MonotonicMs) -> bool {
+        self.parts = self.given_by.count_ones().max(1);
+        self.divided_at = now;
+        if self.is_closed {
+            return false;
+        }
+        self.is_closed = true;
+        self.closed_at = now;
+        self.has_done = false;
+        true
+    }
+
+    /// Asks under the name that `request` gives, unless that is under way already.
+    pub(super) fn await_rest(&mut self, request: impl FnOnce() -> RequestId) -> Option<RequestId> {
+        if self.rest.is_none() {
+            self.rest = Some(request());
+            return self.rest;
+        }
+        None
+    }
+
+    /// The request is answered. True: a member has been done with a message meanwhile, so that there may be room.
+    pub(super) fn rest_has_come(&mut self, request: RequestId) -> bool {
+        let is_answered = self.rest == Some(request);
+        if is_answered {
+            self.rest = None;
+        }
+        is_answered && self.is_closed && self.has_done
+    }
+
+    /// A member is done with a message.
+    pub(super) fn note_done(&mut self) {
+        self.has_done = true;
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -91,9 +173,10 @@ impl Group {
     }
 
     /// Goes on if a member has room. True: it does, and did not before.
-    pub(super) fn reopen(&mut self, load: impl Fn(u32) -> Option<Load>) -> bool {
+    pub(super) fn reopen(&mut self, load: impl Fn(u32) -> Option<Load>, now: MonotonicMs) -> bool {
         let has_room = |member: &Member| load(member.slot).is_some_and(|load| load.has_room);
-        if !self.is_closed || !self.members.iter().any(has_room) {
+        let is_awaited = self.rest.is_some() && now.since(self.closed_at) < REST_AWAITED;
+        if !self.is_closed || is_awaited || !self.members.iter().any(has_room) {
             return false;
         }
         self.is_closed = false;
@@ -135,6 +218,8 @@ mod tests {
         (0..members).for_each(|slot| group.add(slot, 10));
         group
     }
+
+    const NOW: MonotonicMs = MonotonicMs(1_000_000);
 
     const FREE: Load = Load {
         unfinished: 0,
@@ -179,16 +264,38 @@ mod tests {
     #[test]
     fn a_group_without_room_is_closed_until_a_member_has_some() {
         let mut group = group(2);
-        assert!(group.close());
-        assert!(!group.close(), "once is enough");
+        assert!(group.close(NOW));
+        assert!(!group.close(NOW), "once is enough");
         assert_eq!((group.part().members, group.part().window), (2, 0));
-        assert!(!group.reopen(full));
-        assert!(group.reopen(|_| Some(FREE)));
-        assert!(!group.reopen(|_| Some(FREE)));
+        assert!(!group.reopen(full, NOW));
+        assert!(group.reopen(|_| Some(FREE), NOW));
+        assert!(!group.reopen(|_| Some(FREE), NOW));
         assert_eq!(group.part().window, 20);
-        group.close();
+        group.close(NOW);
         group.add(2, 5);
         assert_eq!(group.part().window, 25, "a new member has room");
+    }
+
+    #[test]
+    fn a_closed_group_waits_for_what_was_given_before_but_not_for_ever() {
+        let mut group = group(2);
+        group.close(NOW);
+        assert_eq!(group.await_rest(|| RequestId(1)), Some(RequestId(1)));
+        group.add(2, 5);
+        assert_eq!(group.part().window, 0);
+        assert!(!group.reopen(|_| Some(FREE), NOW));
+        assert!(!group.rest_has_come(RequestId(7)));
+        assert!(!group.reopen(|_| Some(FREE), NOW));
+        group.note_done();
+        assert!(group.rest_has_come(RequestId(1)));
+        assert!(group.reopen(|_| Some(FREE), NOW));
+        assert_eq!(group.part().window, 25);
+
+        group.close(NOW);
+        assert_eq!(group.await_rest(|| RequestId(2)), Some(RequestId(2)));
+        assert!(group.reopen(|_| Some(FREE), NOW.plus(REST_AWAITED)));
+        group.close(NOW.plus(REST_AWAITED));
+        assert_eq!(group.await_rest(|| RequestId(3)), None, "one at a time");
     }
 
     #[test]
@@ -216,5 +323,40 @@ mod tests {
             .collect();
         chosen.sort_unstable();
         assert_eq!(chosen, (1..100).step_by(2).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_window_that_several_shards_overrun_is_divided_among_them_for_a_while() {
+        let mut group = group(8);
+        assert_eq!(group.part().window, 80);
+        for shard in 0..6 {
+            assert!(!group.note_lease(ShardId(shard), NOW));
+        }
+        assert!(group.close(NOW));
+        assert_eq!(group.part().window, 0);
+        assert!(group.reopen(|_| Some(FREE), NOW));
+        assert_eq!(group.part().window, 13);
+        let mut now = NOW.plus(Duration::from_millis(999));
+        assert!(!group.note_lease(ShardId(0), now));
+        for window in [26, 40, 80] {
+            now = now.plus(STAYS_DIVIDED);
+            assert!(group.note_lease(ShardId(0), now));
+            assert_eq!(group.part().window, window);
+        }
+        // From then on one shard gives all there is.
+        assert!(!group.note_lease(ShardId(0), now.plus(STAYS_DIVIDED)));
+        group.close(now);
+        assert!(group.reopen(|_| Some(FREE), NOW));
+        assert_eq!(group.part().window, 80);
+    }
+
+    #[test]
+    fn a_small_window_is_one_for_each_shard() {
+        let mut group = Group::new(Bytes::from_static(b"$share/g/a"), 0);
+        group.add(1, 1);
+        (0..8).for_each(|shard| assert!(!group.note_lease(ShardId(shard), NOW)));
+        group.close(NOW);
+        group.reopen(|_| Some(FREE), NOW);
+        assert_eq!(group.part().window, 1);
     }
 }

@@ -182,8 +182,17 @@ impl Link {
             Delivery::Marker { version } => {
                 link.acceptance.handed_over(WorkerSet::default(), 0);
                 for request in link.confirm(version) {
-                    let start = None;
-                    out.tell(worker_of(request), ToWorker::Joined { request, shard, start });
+                    let worker = worker_of(request);
+                    let Some(open) = self.resizes.get_mut(&request) else {
+                        let start = None;
+                        out.tell(worker, ToWorker::Joined { request, shard, start });
+                        continue;
+                    };
+                    *open -= 1;
+                    if *open == 0 {
+                        self.resizes.remove(&request);
+                        out.tell(worker, ToWorker::Resized { request });
+                    }
                 }
             }
             Delivery::Retained {

@@ -11,7 +11,7 @@ use freshet_storage_contract::{
 use super::ensures::Ensure;
 use super::sessions::Ended;
 use super::{Link, LinkOutputs};
-use crate::exchange::{GroupPart, PublishTicket, ToLink, ToWorker, WorkerId};
+use crate::exchange::{GroupPart, PublishTicket, ToLink, ToWorker, WorkerId, worker_of};
 
 /// [`ToLink::Subscribe`].
 struct Subscribe {
@@ -57,10 +57,18 @@ impl Link {
                     .remove(worker, filter_id, strategy, |name| taking.has(name));
                 self.change_interest(left, &placement);
             }
-            ToLink::ResizeGroup { topic_filter, part } => {
+            ToLink::ResizeGroup {
+                topic_filter,
+                part,
+                confirm,
+            } => {
                 let strategy = self.settings.shared_strategy;
                 let resized = self.filters.resize(worker, &topic_filter, part, strategy);
+                let shards = resized.as_ref().map(|(shards, _)| *shards);
                 self.change_interest(resized, &placement);
+                if let Some(request) = confirm {
+                    self.confirm_resized(request, shards, &placement, out);
+                }
             }
             ToLink::Settle {
                 shard,
@@ -284,6 +292,26 @@ impl Link {
                 let left = self.filters.let_go(&name);
                 self.change_interest(left, &placement);
             }
+        }
+    }
+
+    /// Says when all shards of a group know of the change that is on its way.
+    fn confirm_resized(
+        &mut self,
+        request: RequestId,
+        shards: Option<FilterShards>,
+        placement: &Placement,
+        out: &mut LinkOutputs,
+    ) {
+        let mut open = 0;
+        for shard in shards.into_iter().flat_map(|shards| shards_in(shards, placement)) {
+            let link = self.shards.get_mut(usize::from(shard.0));
+            open += u16::from(link.is_some_and(|link| !link.join(request)));
+        }
+        if open == 0 {
+            out.tell(worker_of(request), ToWorker::Resized { request });
+        } else {
+            self.resizes.insert(request, open);
         }
     }
 

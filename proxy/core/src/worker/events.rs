@@ -32,6 +32,7 @@ impl Worker {
                 filter_id,
                 shards,
             } => self.on_subscribed(request, filter_id, shards, out),
+            ToWorker::Resized { request } => self.on_resized(request, now),
             ToWorker::Joined { request, shard, start } => self.on_joined(request, shard, start, now, out),
             ToWorker::SubscriptionRefused { request } => {
                 if let Some(Request::Subscribe(subscribe)) = self.shared.requests.get_mut(request) {

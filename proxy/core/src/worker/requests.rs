@@ -30,6 +30,8 @@ pub(crate) enum Request {
     Update(ConnectionToken, Box<[SharedLease]>),
     /// The release of a packet id.
     Release(ConnectionToken),
+    /// A group none of whose members has room: what was given before has come when this is answered.
+    CloseGroup(FilterKey),
 }
 
 /// Requests by id.

@@ -1,19 +1,24 @@
 //! From a message of a shared subscription to one of this worker's members, and what became of it back to storage.
 //!
 //! A member is given a message only while its window and its queue have room. When no member has, the group is *closed*:
-//! the message goes back, and storage gives none to this worker until a look finds room again. So nobody's slowness costs
-//! more than its own share, and nothing is queued beyond a client's bounds.
+//! the message goes back, and storage gives none to this worker until a member is done with one, or a look finds room. So
+//! nobody's slowness costs more than its own share, and nothing is queued beyond a client's bounds. Every shard may give as
+//! many as the members' windows can take together; behind such an overrun each gets its part of that for a while
+//! ([`crate::filters`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_mqtt::QoS;
-use freshet_storage_contract::{FilterId, Lease, MonotonicMs, Settlement, ShardId, SharedMessage, SharedStrategy};
+use freshet_storage_contract::{
+    FilterId, Lease, MonotonicMs, RequestId, Settlement, ShardId, SharedMessage, SharedStrategy,
+};
 
 use super::Worker;
 use super::actions::Actions;
 use super::deliver::queue_up;
+use super::requests::Request;
 use super::shared::Shared;
 use crate::connection::leases::SharedLease;
 use crate::connection::outbound::{Identifiers, Queued};
@@ -45,6 +50,11 @@ impl Settlements {
 
     pub(super) fn is_empty(&self) -> bool {
         self.done.is_empty() && self.returned.is_empty()
+    }
+
+    /// Whether members are done with messages.
+    fn has_done(&self) -> bool {
+        !self.done.is_empty()
     }
 
     pub(super) fn tell(&mut self, out: &mut Actions) {
@@ -86,22 +96,29 @@ impl Shared {
 
     /// No member of a group has room.
     fn close_group(&mut self, filter_id: FilterId, now: MonotonicMs, out: &mut Actions) {
-        if let Some(key) = self.filters.close_group(filter_id) {
-            self.closed_groups.keys.push(key);
-            self.closed_groups.look_at.get_or_insert(now.plus(LOOK_AGAIN));
-        }
-        // Each time: a message that comes nevertheless means that storage is not aware of it.
-        let name = self.filters.group_name(filter_id);
-        if let Some(key) = name.and_then(|name| self.filters.find(&name)) {
-            self.tell_group(key, out);
-        }
+        let Some(key) = self.filters.close_group(filter_id, now) else {
+            return;
+        };
+        self.closed_groups.keys.push(key);
+        self.closed_groups.look_at.get_or_insert(now.plus(LOOK_AGAIN));
+        let requests = &mut self.requests;
+        let request = self.filters.await_rest(key, || requests.add(Request::CloseGroup(key)));
+        self.resize_group(key, request, out);
     }
 
     /// Tells the link how many members there are and what they can take.
     pub(super) fn tell_group(&self, key: FilterKey, out: &mut Actions) {
+        self.resize_group(key, None, out);
+    }
+
+    fn resize_group(&self, key: FilterKey, confirm: Option<RequestId>, out: &mut Actions) {
         if let Some(part) = self.filters.group_part(key) {
             let topic_filter = self.filters.topic_filter(key);
-            out.to_link.push(ToLink::ResizeGroup { topic_filter, part });
+            out.to_link.push(ToLink::ResizeGroup {
+                topic_filter,
+                part,
+                confirm,
+            });
         }
     }
 }
@@ -120,12 +137,23 @@ impl Worker {
             message,
             lease,
         } = shared_message;
+        let is_reliable = lease.is_some();
+        let is_open = !is_reliable
+            || match self.shared.filters.note_lease(filter_id, shard, now) {
+                Some((key, true)) => {
+                    self.shared.tell_group(key, out);
+                    true
+                }
+                noted => noted.is_some(),
+            };
         let (connections, share) = (&self.connections, self.shared.outbound_share());
         let bytes = message.charged_bytes();
-        let is_reliable = lease.is_some();
         let load = |slot| load_of(connections.at_slot(slot)?, share, bytes, is_reliable);
         let strategy = strategy_of(self.shared.config.mqtt.shared_strategy);
-        let chosen = self.shared.filters.choose_member(filter_id, strategy, load);
+        let filters = &mut self.shared.filters;
+        let chosen = is_open
+            .then(|| filters.choose_member(filter_id, strategy, load))
+            .flatten();
         let lease = lease.map(|lease| SharedLease {
             shard,
             filter_id,
@@ -191,27 +219,75 @@ impl Worker {
         }
     }
 
-    /// Goes on with groups whose members have room again.
+    /// All that was given to a group before it was closed has come.
+    pub(super) fn on_resized(&mut self, request: RequestId, now: MonotonicMs) {
+        if let Some(Request::CloseGroup(key)) = self.shared.requests.remove(request)
+            && self.shared.filters.rest_has_come(key, request)
+        {
+            let closed = &mut self.shared.closed_groups;
+            closed.look_at = closed.look_at.map(|at| at.min(now));
+        }
+    }
+
+    /// Goes on with closed groups whose members have room: of all of them when it is time to look, else of those of which a
+    /// member is done with a message in this turn.
     pub(super) fn reopen_groups(&mut self, now: MonotonicMs, out: &mut Actions) {
-        let closed = &mut self.shared.closed_groups;
-        if closed.look_at.is_none_or(|at| at > now) {
+        let Shared {
+            closed_groups: closed,
+            settlements,
+            ..
+        } = &mut self.shared;
+        let is_due = closed.look_at.is_some_and(|at| at <= now);
+        if closed.keys.is_empty() || !(is_due || settlements.has_done()) {
             return;
         }
         let mut keys = std::mem::take(&mut closed.keys);
+        let (done, returned) = (groups_of(&settlements.done), groups_of(&settlements.returned));
+        let mut comes_back = false;
         let (connections, share) = (&self.connections, self.shared.outbound_share());
         let load = |slot| load_of(connections.at_slot(slot)?, share, 0, true);
-        keys.retain(|key| match self.shared.filters.reopen_group(*key, load) {
-            Some(true) => {
-                self.shared.tell_group(*key, out);
-                false
+        keys.retain(|key| {
+            let filter_id = self.shared.filters.filter_id(*key);
+            let is_in = |groups: &[FilterId]| filter_id.is_some_and(|id| groups.binary_search(&id).is_ok());
+            let has_done = is_in(&done);
+            if has_done {
+                self.shared.filters.note_done(*key);
             }
-            Some(false) => true,
-            None => false,
+            if !is_due && !has_done {
+                return true;
+            }
+            // Storage is to know of these before it gives what lies behind them.
+            if is_in(&returned) {
+                comes_back = true;
+                return true;
+            }
+            match self.shared.filters.reopen_group(*key, load, now) {
+                Some(true) => {
+                    self.shared.tell_group(*key, out);
+                    false
+                }
+                Some(false) => true,
+                None => false,
+            }
         });
         let closed = &mut self.shared.closed_groups;
-        closed.look_at = (!keys.is_empty()).then(|| now.plus(LOOK_AGAIN));
+        if keys.is_empty() {
+            closed.look_at = None;
+        } else if comes_back {
+            closed.look_at = Some(now);
+        } else if is_due {
+            closed.look_at = Some(now.plus(LOOK_AGAIN));
+        }
         closed.keys = keys;
     }
+}
+
+/// The groups of settlements, ascending.
+fn groups_of(settled: &BTreeMap<(ShardId, FilterId), Vec<(Lease, Settlement)>>) -> Vec<FilterId> {
+    let mut of: Vec<FilterId> = settled.keys().map(|(_, filter_id)| *filter_id).collect();
+    of.sort_unstable();
+    of.dedup();
+    of
 }
 
 /// The configured strategy in the words of the contract.

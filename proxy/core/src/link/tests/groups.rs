@@ -28,7 +28,48 @@ fn join(link: &mut Link, worker: WorkerId, counter: u64, group: GroupPart, out: 
 
 fn resize(link: &mut Link, worker: WorkerId, part: GroupPart, out: &mut LinkOutputs) {
     let topic_filter = Bytes::from_static(NAME);
-    link.handle_worker(worker, ToLink::ResizeGroup { topic_filter, part }, out);
+    link.handle_worker(
+        worker,
+        ToLink::ResizeGroup {
+            topic_filter,
+            part,
+            confirm: None,
+        },
+        out,
+    );
+}
+
+#[test]
+fn a_worker_hears_when_every_shard_knows_of_a_change() {
+    let (mut link, mut out) = attached_link();
+    join(&mut link, WORKER, 1, part(1, 10), &mut out);
+    link.flush(&mut out);
+    let confirm = request_id(WORKER, 2);
+    let resize = ToLink::ResizeGroup {
+        topic_filter: Bytes::from_static(NAME),
+        part: part(1, 0),
+        confirm: Some(confirm),
+    };
+    link.handle_worker(WORKER, resize, &mut out);
+    link.flush(&mut out);
+    let is_resized = |event: &ToWorker| matches!(event, ToWorker::Resized { request } if *request == confirm);
+    for (version, is_told) in [(1, false), (2, true), (2, false)] {
+        let marker = Delivery::Marker {
+            version: InterestVersion(version),
+        };
+        out.to_workers[0].clear();
+        link.handle_delivery(delivery(version, marker), &mut out).unwrap();
+        assert_eq!(out.to_workers[0].iter().any(is_resized), is_told, "version {version}");
+    }
+    // Of a group that has gone there is nothing to wait for.
+    let resize = ToLink::ResizeGroup {
+        topic_filter: Bytes::from_static(b"$share/g/other"),
+        part: part(1, 0),
+        confirm: Some(confirm),
+    };
+    out.to_workers[0].clear();
+    link.handle_worker(WORKER, resize, &mut out);
+    assert!(out.to_workers[0].iter().any(is_resized));
 }
 
 /// What the shard is told of the group in the next turn.

@@ -218,6 +218,22 @@ fn a_group_without_room_is_given_nothing_until_there_is_some() {
 }
 
 #[test]
+fn a_group_without_room_goes_on_as_soon_as_a_member_is_done_with_a_message() {
+    let mut bench = Bench::new();
+    let client = member(&mut bench, "c", 2, QoS::AtLeastOnce);
+    bench.subscribe(client, "b", QoS::AtLeastOnce);
+    bench.deliver(message("b", b"x", QoS::AtLeastOnce));
+    let own = bench.read_publishes(client).len();
+    deliver(&mut bench, 0..5, QoS::AtLeastOnce);
+    assert_eq!(bench.storage.groups.part().map(|p| p.window), Some(0));
+    for payload in 0..5 {
+        let seen = bench.read_publishes(client);
+        assert_eq!((own, payloads(&seen)), (1, vec![payload]));
+        bench.puback(client, seen[0].packet_id.unwrap());
+    }
+}
+
+#[test]
 fn qos_0_without_room_is_shed_and_counted() {
     let mut bench = Bench::configured(|c| c.client_limits.outbound_buffer_bytes = 4 << 10);
     let client = member(&mut bench, "c", 2, QoS::AtLeastOnce);

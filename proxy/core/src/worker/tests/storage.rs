@@ -132,7 +132,16 @@ impl Storage {
                     self.resize(&topic_filter, part);
                 }
             }
-            ToLink::ResizeGroup { topic_filter, part } => self.resize(&topic_filter, part),
+            ToLink::ResizeGroup {
+                topic_filter,
+                part,
+                confirm,
+            } => {
+                self.resize(&topic_filter, part);
+                if let Some(request) = confirm {
+                    self.answers.push_back(ToWorker::Resized { request });
+                }
+            }
             ToLink::Settle { filter_id, settled, .. } => {
                 self.groups.settle(filter_id, &settled);
                 self.give();

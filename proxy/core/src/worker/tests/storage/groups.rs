@@ -107,7 +107,8 @@ impl Groups {
             let leased = group.leases.remove(&lease.number).expect("settled once");
             self.settled.push((leased.1.payload.clone(), *settlement));
             if *settlement == Settlement::Returned {
-                group.waiting.push_back(leased);
+                let at = group.waiting.partition_point(|(position, _)| *position < leased.0);
+                group.waiting.insert(at, leased);
             }
         }
     }
