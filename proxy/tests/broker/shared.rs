@@ -1,5 +1,6 @@
 //! Shared subscriptions whose members are at different proxies.
 
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use freshet_mqtt::{ClientPacket, Connect, QoS, ReasonCode};
@@ -110,6 +111,36 @@ fn a_member_whose_session_outlives_its_connection_goes_on_at_another_proxy() {
         assert_eq!(at_two.receive().payload, [number]);
     }
     at_two.ping();
+}
+
+#[test]
+fn a_group_whose_members_have_no_room_waits_and_costs_the_proxy_nothing_else() {
+    let storage = Storage::start();
+    let one = TestProxy::start("one", proxy_config(&storage));
+    let mut publisher = Client::connect(one.address, V5, "publisher");
+    let mut narrow = Connect::new(V5, "member");
+    narrow.properties.receive_maximum = NonZeroU16::new(2);
+    let mut member = Client::connect_with(one.address, &narrow).0;
+    member.subscribe(FILTER, QoS::AtLeastOnce);
+    member.subscribe("own", QoS::AtLeastOnce);
+    // Its window is full of something else: storage cannot know, and is told.
+    for number in [100, 101] {
+        publisher.publish("own", &[number], QoS::AtLeastOnce, false);
+    }
+    let mut next = || match member.next() {
+        Some(Seen::Publish(publish)) => publish,
+        other => panic!("{other:?}"),
+    };
+    let own = [next(), next()];
+    for number in 0..50 {
+        publisher.publish(&format!("a/{number}"), &[number], QoS::AtLeastOnce, false);
+    }
+    for publish in &own {
+        member.acknowledge(publish);
+    }
+    let payloads = collect(&mut [member], 50);
+    assert_eq!(sorted(&payloads), (0..50).collect::<Vec<_>>());
+    assert_eq!(one.metric("freshet_proxy_storage_losses_total"), 0.0);
 }
 
 #[test]

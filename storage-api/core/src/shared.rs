@@ -28,7 +28,8 @@ pub struct SharedGroup {
     pub strategy: SharedStrategy,
     /// Members that are connected to this proxy: its share of the messages.
     pub members: u32,
-    /// Messages that may be leased to this proxy at a time: what the windows of its members can take together.
+    /// Messages that may be leased to this proxy at a time: what the windows of its members can take together. 0 while none
+    /// of them has room.
     pub window: u32,
 }
 

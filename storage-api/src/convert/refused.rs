@@ -111,10 +111,6 @@ fn a_missing_field_is_named() {
             "SharedGroup.members",
         ),
         (
-            set_group(proto::SharedGroup { window: 0, ..group() }),
-            "SharedGroup.window",
-        ),
-        (
             Member::Publish(proto::PublishBatch {
                 first: 1,
                 ..Default::default()

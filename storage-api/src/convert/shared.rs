@@ -35,20 +35,18 @@ impl TryFrom<proto::SharedGroup> for SharedGroup {
                 why: "not a share name",
             });
         }
-        let not_zero = |value: u32, field| {
-            if value == 0 {
-                Err(WireError::Missing { field })
-            } else {
-                Ok(value)
-            }
-        };
+        if group.members == 0 {
+            return Err(WireError::Missing {
+                field: "SharedGroup.members",
+            });
+        }
         Ok(Self {
             filter_id: FilterId(required(group.filter_id, "SharedGroup.filter_id")?),
             share_name: copied(&group.share_name),
             topic_filter: topic_filter(&group.topic_filter, "SharedGroup.topic_filter")?,
             strategy: member::<proto::SharedStrategy>(group.strategy, "SharedGroup.strategy")?.try_into()?,
-            members: not_zero(group.members, "SharedGroup.members")?,
-            window: not_zero(group.window, "SharedGroup.window")?,
+            members: group.members,
+            window: group.window,
         })
     }
 }

@@ -285,7 +285,7 @@ pub struct SharedGroup {
     /// Not 0.
     #[prost(uint32, tag = "5")]
     pub members: u32,
-    /// Not 0.
+    /// 0: none of them has room.
     #[prost(uint32, tag = "6")]
     pub window: u32,
 }

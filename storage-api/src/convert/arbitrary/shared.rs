@@ -25,8 +25,15 @@ fn lease() -> impl Strategy<Value = Lease> {
 
 pub(super) fn interest_change() -> impl Strategy<Value = InterestChange> {
     let strategy = prop_oneof![Just(SharedStrategy::RoundRobin), Just(SharedStrategy::LeastInflight)];
-    (any::<u32>(), share_name(), topic_filter(), strategy, 1_u32.., 1_u32..).prop_map(
-        |(id, share_name, topic_filter, strategy, members, window)| {
+    (
+        any::<u32>(),
+        share_name(),
+        topic_filter(),
+        strategy,
+        1_u32..,
+        any::<u32>(),
+    )
+        .prop_map(|(id, share_name, topic_filter, strategy, members, window)| {
             InterestChange::SetGroup(SharedGroup {
                 filter_id: FilterId(id),
                 share_name,
@@ -35,8 +42,7 @@ pub(super) fn interest_change() -> impl Strategy<Value = InterestChange> {
                 members,
                 window,
             })
-        },
-    )
+        })
 }
 
 pub(super) fn operation() -> impl Strategy<Value = Operation> {
