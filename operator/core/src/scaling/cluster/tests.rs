@@ -226,7 +226,7 @@ fn the_pool_follows_the_load_in_every_mode_and_says_why() {
         let shown = world.scaler.shown().clone();
         let warm = shown.warm.expect("a pool");
         assert_eq!(warm.desired, 3, "{mode:?}: {}", warm.reason);
-        assert_eq!(warm.reason, "load has risen by 3 proxies within 45 s");
+        assert_eq!(warm.reason, "load has risen by 3 proxies within 51 s");
         assert_eq!(shown.decisions.is_empty(), mode == ScalingMode::Off);
         assert_eq!(world.replicas, if mode == ScalingMode::Scale { 5 } else { 2 });
     }
