@@ -36,6 +36,10 @@ pub(crate) struct Habits {
 }
 
 impl Habits {
+    pub(crate) fn has_will(&self) -> bool {
+        self.identity.will.is_some()
+    }
+
     fn of(id: &str, number: usize, expiry_s: u32) -> Self {
         let version = if number.is_multiple_of(2) {
             ProtocolVersion::V5
@@ -97,6 +101,15 @@ pub(crate) fn cast() -> Vec<Habits> {
             away_ms: 1_500,
             takes_over: 3,
             ..Habits::of("subscriber", number, LONG_S)
+        });
+    }
+    // Away for longer than a broker that starts waits for those who were connected.
+    for number in 0..4 {
+        cast.push(Habits {
+            filters: vec![("t/2", QoS::ExactlyOnce), ("t/4", QoS::AtLeastOnce)],
+            leaves: 20,
+            away_ms: 6_000,
+            ..Habits::of("traveller", number, LONG_S)
         });
     }
     for number in [0, 2] {

@@ -107,7 +107,7 @@ impl Crowd {
         self.recorder.len()
     }
 
-    /// What of `thresholds` there would be too little of, were this the end.
+    /// What of `thresholds` there would be too little of, were this the end. Wills come with the end.
     #[must_use]
     pub fn lacks(&self, thresholds: &Thresholds) -> Vec<String> {
         let mut history = self.recorder.history();
@@ -119,13 +119,20 @@ impl Crowd {
         &self.recorder
     }
 
-    /// Lets all come to rest, looks at what is retained, and judges. `say` is told how far it is.
+    /// Lets all come to rest, and those with a will die, looks at what is retained, and judges. `say` is told how far it is.
     pub fn finish(mut self, thresholds: &Thresholds, say: &mut dyn FnMut(&str)) -> Outcome {
+        let thresholds = &Thresholds {
+            wills: self.members.iter().filter(|member| member.habits.has_will()).count(),
+            ..thresholds.clone()
+        };
         self.stage.set(Phase::Rest);
         say("clients come to rest");
-        self.wait_for_rest(&self.members, Some(thresholds), say);
-        let auditor = self.add(auditor(), 0);
+        let is_all_there = self.wait_for_rest(&self.members, Some(thresholds), say);
+        self.stage.set(Phase::Dying);
+        say("those with a will die");
         // What has not come by now has had its time.
+        self.wait_for_rest(&self.members, is_all_there.then_some(thresholds), say);
+        let auditor = self.add(auditor(), 0);
         self.wait_for_rest(&[auditor], None, say);
         self.stage.set(Phase::Over);
         for thread in self.threads.drain(..) {
@@ -139,8 +146,13 @@ impl Crowd {
     }
 
     /// Waits until these have finished what they began, nothing comes any more, and, if somebody asks for that, nothing is
-    /// missing. What is still missing when its time is over is for the verdict.
-    fn wait_for_rest(&self, members: &[Arc<Member>], thresholds: Option<&Thresholds>, say: &mut dyn FnMut(&str)) {
+    /// missing. False: its time was over before, and what is missing is for the verdict.
+    fn wait_for_rest(
+        &self,
+        members: &[Arc<Member>],
+        thresholds: Option<&Thresholds>,
+        say: &mut dyn FnMut(&str),
+    ) -> bool {
         let until = Instant::now() + self.patience;
         let mut messages = 0;
         let mut quiet_since = Instant::now();
@@ -155,12 +167,13 @@ impl Crowd {
                 continue;
             }
             if !thresholds.is_some_and(|thresholds| self.is_something_missing(thresholds)) {
-                return;
+                return true;
             }
             say("all is quiet, and something is missing: waiting for it");
             quiet_since = Instant::now() + 2 * QUIET_FOR;
         }
         say("waited long enough");
+        false
     }
 
     /// Whether a verdict would miss something that may still come, were this the end.

@@ -28,6 +28,8 @@ pub(crate) enum Phase {
     Live,
     /// They finish what they have begun, and stay.
     Rest,
+    /// Nothing is done to the broker any more: who has a will dies, so that it is due. The others stay.
+    Dying,
     /// They go.
     Over,
 }
@@ -45,6 +47,7 @@ impl Stage {
         match self.0.load(Ordering::Acquire) {
             0 => Phase::Live,
             1 => Phase::Rest,
+            2 => Phase::Dying,
             _ => Phase::Over,
         }
     }
@@ -57,6 +60,7 @@ pub(crate) fn live(mut client: Client, habits: &Habits, mut random: Random, stag
     }
     let mut away_until = Instant::now();
     let mut next_ping = Instant::now();
+    let mut has_died = false;
     loop {
         let phase = stage.phase();
         match phase {
@@ -65,7 +69,13 @@ pub(crate) fn live(mut client: Client, habits: &Habits, mut random: Random, stag
                 continue;
             }
             Phase::Live => {}
-            Phase::Rest => client.hold = Duration::ZERO,
+            Phase::Dying if habits.has_will() => {
+                has_died = has_died || die(&mut client);
+                is_quiet.store(has_died, Ordering::Release);
+                pause(STEP);
+                continue;
+            }
+            Phase::Rest | Phase::Dying => client.hold = Duration::ZERO,
             Phase::Over => {
                 client.rest();
                 return;
@@ -86,6 +96,15 @@ pub(crate) fn live(mut client: Client, habits: &Habits, mut random: Random, stag
         }
         is_quiet.store(client.is_quiet(), Ordering::Release);
     }
+}
+
+/// Dies on a connection that nothing was done to: the one before may be older than the last that was. False: nobody was
+/// there to connect to.
+fn die(client: &mut Client) -> bool {
+    client.hang_up();
+    let has_lived = client.connect();
+    client.hang_up();
+    has_lived
 }
 
 fn listen(client: &mut Client) {

@@ -89,7 +89,8 @@ pub const MISTAKES: [Mistake; 7] = [
         name: "storage:ClockJumpsAtStart",
         what: "the clock of the log is an hour ahead after a start",
         processes: Processes::StorageApart,
-        breaks: &[Rule::SessionPresent],
+        // Sessions end before their time, and packet ids are forgotten.
+        breaks: &[Rule::SessionPresent, Rule::NoLoss, Rule::ExactlyOnce],
     },
 ];
 

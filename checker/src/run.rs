@@ -16,6 +16,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often a run says how far it is.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether enough has happened.
+const ENOUGH_EVERY: Duration = Duration::from_secs(2);
+
 /// What is run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -33,11 +36,11 @@ pub struct Plan {
     pub thresholds: Thresholds,
     /// The mistake that the broker's programs make, `PART:NAME`, if they were built for that.
     pub planted: Option<String>,
-    /// How long what is missing at the end may take to come.
+    /// How long it may take until enough has happened, and until what is missing at the end has come.
     pub patience: Duration,
 }
 
-/// Runs until the broker has been killed as often as was asked for and all has come to rest. `say` is told how far it is.
+/// Runs until the broker has been killed as often as was asked for, enough has happened and all has come to rest. `say` is told how far it is.
 ///
 /// # Errors
 /// A broker that does not start, or not again.
@@ -52,7 +55,22 @@ pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> anyhow::Result<Outcome> {
         fault_points,
         ..plan.thresholds.clone()
     };
+    wait_for_enough(&crowd, &thresholds, plan.patience, say);
     Ok(crowd.finish(&thresholds, say))
+}
+
+/// Lets clients live on until enough has happened: how much they get done is up to the machine. What there is too little
+/// of when its time is over is for the verdict.
+fn wait_for_enough(crowd: &Crowd, thresholds: &Thresholds, patience: Duration, say: &mut dyn FnMut(&str)) {
+    let until = Instant::now() + patience;
+    while Instant::now() < until {
+        let lacks = crowd.lacks(thresholds);
+        if lacks.is_empty() {
+            return;
+        }
+        say(&format!("too little has happened so far: {}", lacks.join("; ")));
+        pause(ENOUGH_EVERY);
+    }
 }
 
 /// Does things to the broker until it is enough, or lets the time pass.

@@ -51,6 +51,8 @@ pub struct Thresholds {
     pub due: usize,
     /// [`Coverage::retained`].
     pub retained: usize,
+    /// [`Coverage::wills`]; [`Crowd::finish`](crate::Crowd::finish) sees to them.
+    pub wills: usize,
     /// [`Coverage::fault_points`].
     pub fault_points: Vec<String>,
 }
@@ -67,6 +69,7 @@ impl Thresholds {
             interrupted: (seconds + 2 * kills) / 4,
             due: 50 * seconds,
             retained: seconds,
+            wills: 0,
             fault_points: Vec::new(),
         }
     }
@@ -122,6 +125,7 @@ impl Coverage {
             ("interrupted QoS 2 exchanges", self.interrupted, thresholds.interrupted),
             ("deliveries that had to be", self.due, thresholds.due),
             ("retained messages read", self.retained, thresholds.retained),
+            ("wills that had to be published", self.wills, thresholds.wills),
         ];
         let unseen = thresholds.fault_points.iter();
         let unseen = unseen.filter(|name| !self.fault_points.contains(*name));
