@@ -154,6 +154,7 @@ impl Worker {
             self.settle_stage(bytes);
         }
         self.with(token, now, out, |connection, cx| connection.after_write(cx));
+        self.shared.spare.watch(now);
         self.resume_paused(now, out);
     }
 
@@ -179,6 +180,7 @@ impl Worker {
         self.tell_other_updates(now, out);
         self.reopen_groups(now, out);
         self.shared.settlements.tell(out);
+        self.shared.spare.trim(now);
     }
 
     fn on_timer(&mut self, token: ConnectionToken, bucket: u64, now: MonotonicMs, out: &mut Actions) {
@@ -224,6 +226,7 @@ impl Worker {
             .chain(self.shared.session_updates.next())
             .chain((!self.shared.settlements.is_empty()).then_some(MonotonicMs(0)))
             .chain(self.shared.closed_groups.next())
+            .chain(self.shared.spare.next_trim())
             .chain(
                 self.shared
                     .attaches
@@ -247,6 +250,7 @@ impl Worker {
 
     /// Ends a turn: says once per shard what was taken over, and goes on with what waited for room.
     pub fn finish_turn(&mut self, now: MonotonicMs, out: &mut Actions) {
+        self.shared.spare.watch(now);
         for (shard, term, seq) in self.accepted.drain(..) {
             out.to_link.push(ToLink::Accepted { shard, term, seq });
         }

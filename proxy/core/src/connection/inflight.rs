@@ -53,8 +53,8 @@ pub(crate) enum Acknowledged {
     OutOfPlace,
 }
 
-/// Slots that are kept when nothing is in flight.
-const KEPT_SLOTS: usize = 32;
+/// Slots that are kept when nothing is in flight: most devices are sent one message at a time.
+const KEPT_SLOTS: usize = 8;
 
 impl Inflight {
     pub(crate) fn new(window: u16) -> Self {
