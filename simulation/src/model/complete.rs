@@ -74,7 +74,8 @@ fn reaches_its_receivers(history: &History, number: usize, message: &Message) ->
         let wants_reliable =
             |f: &Filter<'_>| f.is_certain() && f.states.iter().flatten().all(|o| o.qos.is_acknowledged());
         let own = is_own(history, session, message);
-        let is_promised = filters(history, session, message.topic, message.sent, At::MAX)
+        let wanted = filters(history, session, message.topic, message.sent, At::MAX);
+        let is_promised = wanted
             .iter()
             .any(|f| wants_reliable(f) && (!own || f.is_never_no_local()));
         let has_missed = history.has_broken(given_up, 0, At::MAX)
@@ -84,6 +85,13 @@ fn reaches_its_receivers(history: &History, number: usize, message: &Message) ->
         let was_away = connection.accepted.is_some_and(|a| a.at > message.sent);
         let is_kept = message.qos.is_acknowledged() && is_promised;
         if has_missed && !is_promised || was_away && !is_kept {
+            continue;
+        }
+        // One copy is for all filters that match, at the highest QoS. Where it waits for room in the window and the filter it
+        // waits for is given up, it goes, and what is left of QoS 0 is promised nothing.
+        let may_wait_for =
+            |f: &Filter<'_>| !f.is_certain() && f.states.iter().flatten().any(|o| o.qos.is_acknowledged());
+        if message.qos.is_acknowledged() && !is_promised && wanted.iter().any(may_wait_for) {
             continue;
         }
         // Publishers do not wait for a proxy that cannot be reached: it gets the message later.
