@@ -45,6 +45,18 @@ mod tests {
     }
 
     #[test]
+    fn what_the_fuzzer_has_found_breaks_no_rule_any_more() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/connections");
+        let mut played = 0;
+        for entry in std::fs::read_dir(corpus).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(play(&std::fs::read(&path).unwrap()), Ok(()), "{}", path.display());
+            played += 1;
+        }
+        assert!(played >= 4, "{played} scripts");
+    }
+
+    #[test]
     fn a_script_gets_clients_accepted_subscribed_and_served() {
         let mut random = Random::new(1);
         let bytes: Vec<u8> = (0..60_000).map(|_| random.next().to_le_bytes()[0]).collect();

@@ -190,7 +190,8 @@ impl Worker {
         let is_over = self.shared.stats.input_bytes_now > self.shared.settings.input_bytes;
         if is_over && connection.input.len() > before {
             let ending = match connection.phase {
-                Phase::New | Phase::Attaching => connection.refuse(DisconnectReason::ServerBusy),
+                Phase::Attaching => connection.refuse(DisconnectReason::ServerBusy),
+                // Who has not sent all of its CONNECT is told nothing: its version and the packets it takes are not known.
                 _ => DisconnectReason::ServerBusy.into(),
             };
             return self.end_received(token, ending, now, out);

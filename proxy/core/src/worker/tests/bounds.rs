@@ -1,6 +1,6 @@
 //! What slow and careless clients can make a worker keep: bounded, shed and counted.
 
-use freshet_mqtt::{ClientPacket, ReasonCode};
+use freshet_mqtt::{ClientPacket, Connect, ReasonCode};
 
 use super::bench::*;
 use super::seen::Seen;
@@ -57,6 +57,25 @@ fn incomplete_packets_of_all_clients_are_bounded() {
         1,
         "those that were there before go on"
     );
+}
+
+#[test]
+fn whose_connect_is_not_whole_when_there_is_no_room_for_it_is_told_nothing() {
+    let small = WorkerSettings {
+        input_bytes: 10,
+        ..settings()
+    };
+    let mut bench = Bench::with(small, freshet_config::ProxyConfig::default());
+    for version in [V311, V5] {
+        let mut packet = Vec::new();
+        ClientPacket::Connect(Connect::new(version, "a-client"))
+            .encode(&freshet_mqtt::Peer::new(version), &mut packet)
+            .unwrap();
+        let client = bench.open(version);
+        assert_eq!(bench.send_bytes(client, &packet[..12]), Received::Close);
+        let expected = (Vec::new(), Some(DisconnectReason::ServerBusy));
+        assert_eq!(bench.last_words(client), expected, "nothing that another version could not read");
+    }
 }
 
 #[test]
