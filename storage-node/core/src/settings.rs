@@ -18,6 +18,9 @@ pub const DEFAULT_SESSION_BYTES: u64 = 1 << 30;
 const QUEUED_PERCENT: u64 = 40;
 /// What is queued may take so many times of what may be resident in memory, places of messages on disk included.
 const MEMORY_FACTOR: u64 = 4;
+/// Content may take as much however little is to stay in memory: what comes while a checkpoint is written, and while the
+/// next one is.
+const LEAST_CONTENT_BYTES: u64 = 64 << 20;
 
 /// Settings of a [`crate::StorageCore`]. Bounds hold for all shards of the node together unless they say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +70,9 @@ pub struct StorageSettings {
     /// the disk where that is more.
     pub queued_bytes: Option<u64>,
     /// Bytes of queued messages in memory, beyond which the content of those that a checkpoint has is on disk alone. Without
-    /// a disk it says nothing. What all that is queued takes in memory, with its places, is bounded by four times that, or
-    /// [`DEFAULT_QUEUED_BYTES`] where that is more; beyond it publications are held as beyond `queued_bytes`.
+    /// a disk it says nothing. Content that no checkpoint has yet may take four times that, or 64 MiB where that is more, and
+    /// what all that is queued takes in memory, with its places, four times that, or [`DEFAULT_QUEUED_BYTES`] where that is
+    /// more; beyond either publications are held as beyond `queued_bytes`.
     pub queued_resident_bytes: u64,
     /// How often the topics below `$SYS` are published, in ms; 0: never.
     pub sys_interval_ms: u64,
@@ -134,6 +138,15 @@ impl StorageSettings {
         }
         let of_resident = self.queued_resident_bytes.saturating_mul(MEMORY_FACTOR);
         of_resident.max(DEFAULT_QUEUED_BYTES)
+    }
+
+    /// Bytes that content may take in memory while it is in no checkpoint, and so cannot go from there.
+    pub(crate) fn most_content_bytes(&self) -> u64 {
+        if self.disk_bytes == 0 {
+            return u64::MAX;
+        }
+        let of_resident = self.queued_resident_bytes.saturating_mul(MEMORY_FACTOR);
+        of_resident.max(LEAST_CONTENT_BYTES)
     }
 
     /// Bytes of waiting messages beyond which the oldest go; none: there is no bound. Below what may be queued at all, so
@@ -209,5 +222,11 @@ mod tests {
             (on_disk(GIB).most_queue_memory_bytes(), told.most_queue_memory_bytes()),
             (DEFAULT_QUEUED_BYTES, 4 * GIB)
         );
+        let little = StorageSettings {
+            queued_resident_bytes: 1,
+            ..on_disk(GIB)
+        };
+        let content = [on_disk(0), on_disk(GIB), told, little].map(|s| s.most_content_bytes());
+        assert_eq!(content, [u64::MAX, 512 << 20, 4 * GIB, 64 << 20]);
     }
 }

@@ -20,18 +20,24 @@ impl<L: CommitLog> Shard<L> {
             added += self.state.packets.cost_of(of);
         }
         // The node's sums hold this shard as of the last call; a batch may have queued more since.
-        let others = turn.usage.queued_bytes.saturating_sub(self.counted.queued_bytes);
-        let used = others.saturating_add(self.queued_bytes());
+        let (usage, counted, settings) = (&*turn.usage, &self.counted, turn.settings);
+        let of_others = |all: u64, mine: u64| all.saturating_sub(mine);
+        let used = of_others(usage.queued_bytes, counted.queued_bytes) + self.queued_bytes();
         if added == 0 || used == 0 {
             return true;
         }
-        let others = turn
-            .usage
-            .queue_memory_bytes
-            .saturating_sub(self.counted.queue_memory_bytes);
-        let in_memory = others.saturating_add(self.queue_memory_bytes());
-        used.saturating_add(added) <= turn.settings.most_queued_bytes()
-            && in_memory.saturating_add(added) <= turn.settings.most_queue_memory_bytes()
+        let in_memory = of_others(usage.queue_memory_bytes, counted.queue_memory_bytes) + self.queue_memory_bytes();
+        let content = of_others(usage.resident_bytes, counted.resident_bytes) + self.content_bytes();
+        // As much as that is always there, and need not go for a message that is larger than all the room.
+        let is_usual = content <= settings.queued_resident_bytes;
+        used.saturating_add(added) <= settings.most_queued_bytes()
+            && in_memory.saturating_add(added) <= settings.most_queue_memory_bytes()
+            && (is_usual || content.saturating_add(added) <= settings.most_content_bytes())
+    }
+
+    /// Bytes of content in memory.
+    fn content_bytes(&self) -> u64 {
+        self.state.queues.resident_bytes() + self.ahead.queued_bytes()
     }
 
     /// What all that is queued takes in memory.

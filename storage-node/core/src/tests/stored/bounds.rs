@@ -32,6 +32,43 @@ fn publications_without_room_are_held_until_there_is_some() {
 }
 
 #[test]
+fn content_that_no_checkpoint_has_yet_is_bounded_however_much_may_be_queued() {
+    const MIB: u64 = 1 << 20;
+    let mut w = World::with_slow_disk(StorageSettings {
+        disk_bytes: 100 << 30,
+        queued_resident_bytes: 4 * MIB,
+        ..settings(1)
+    });
+    w.attach(A);
+    let epoch = w.begin(A, 1, "c");
+    w.subscribe_stored(A, "c", epoch, "a");
+    w.disconnect(A, "c", epoch, None);
+    let behind = |w: &mut World, is_behind| w.disk.as_mut().unwrap().is_behind = is_behind;
+    let large = qos_1("a", &"x".repeat(MIB as usize));
+    behind(&mut w, true);
+    for _ in 0..70 {
+        w.publish(A, large.clone());
+    }
+    let content = w.resident();
+    assert!((62 * MIB..64 * MIB).contains(&content), "{content} bytes");
+    let held = w.gauge(|g| g.publications_held);
+    assert_eq!(w.gauge(|g| g.queued_messages) + held, 70);
+    behind(&mut w, false);
+    w.pass_ms_with(1_000, &[A]);
+    assert_eq!((w.gauge(|g| g.publications_held), w.resident()), (0, 0));
+    assert_eq!(w.gauge(|g| g.queued_messages), 70);
+
+    // While no more is in memory than may stay there, what comes is taken, however large.
+    behind(&mut w, true);
+    w.publish(A, qos_1("a", &"x".repeat(65 * MIB as usize)));
+    w.publish(A, large);
+    assert_eq!(
+        (w.gauge(|g| g.queued_messages), w.gauge(|g| g.publications_held)),
+        (71, 1)
+    );
+}
+
+#[test]
 fn a_message_larger_than_the_room_is_queued_when_nothing_else_is() {
     let mut w = World::new(StorageSettings {
         queued_bytes: Some(10),

@@ -60,7 +60,7 @@ impl World {
         self.take_deliveries(proxy).into_iter().filter_map(chunk).collect()
     }
 
-    fn resident(&self) -> u64 {
+    pub(super) fn resident(&self) -> u64 {
         self.gauge(|g| g.queued_resident_bytes)
     }
 }
