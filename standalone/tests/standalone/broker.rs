@@ -31,8 +31,14 @@ pub(crate) fn refused(arguments: &[&str]) -> String {
 impl Broker {
     /// A broker on a port of the system's choice, with further arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_in(&[], arguments)
+    }
+
+    /// Starts one with variables in its environment.
+    pub(crate) fn start_in(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
         let mut child = command(&["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"])
             .args(["--admin", "127.0.0.1:0"])
+            .envs(variables.iter().copied())
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()

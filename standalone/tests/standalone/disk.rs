@@ -30,7 +30,14 @@ impl Folder {
 
     /// The same with further arguments.
     pub(crate) fn start_with(&self, arguments: &[&str]) -> Broker {
-        Broker::start(&[&["--data-dir", self.0.to_str().unwrap()], arguments].concat())
+        self.start_in(&[], arguments)
+    }
+
+    pub(crate) fn start_in(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Broker {
+        Broker::start_in(
+            variables,
+            &[&["--data-dir", self.0.to_str().unwrap()], arguments].concat(),
+        )
     }
 
     /// Bytes that its files have on disk.

@@ -74,7 +74,11 @@ fn whose_connect_is_not_whole_when_there_is_no_room_for_it_is_told_nothing() {
         let client = bench.open(version);
         assert_eq!(bench.send_bytes(client, &packet[..12]), Received::Close);
         let expected = (Vec::new(), Some(DisconnectReason::ServerBusy));
-        assert_eq!(bench.last_words(client), expected, "nothing that another version could not read");
+        assert_eq!(
+            bench.last_words(client),
+            expected,
+            "nothing that another version could not read"
+        );
     }
 }
 
