@@ -270,6 +270,7 @@ fn seats(
         workers,
         delivery_credit_bytes: MemoryBounds::divide(settings.memory_budget_bytes, workers).delivery_credit_bytes,
         shared_strategy: strategy_of(config.mqtt.shared_strategy),
+        random_keys: random_keys()?,
     };
     let incarnation = IncarnationId(random_u128().context("no random incarnation")?);
     let mut others = Vec::new();
@@ -331,13 +332,15 @@ impl WorkerPlan {
             outbound_bytes: self.bounds.outbound_bytes,
             input_bytes: self.bounds.input_bytes,
             copies_deliveries: self.copies_deliveries,
-            random_keys: (
-                random_u64().context("no random key")?,
-                random_u64().context("no random key")?,
-            ),
+            random_keys: random_keys()?,
         };
         Ok(Worker::new(settings, Arc::clone(&self.config)))
     }
+}
+
+fn random_keys() -> anyhow::Result<(u64, u64)> {
+    let key = || random_u64().context("no random key");
+    Ok((key()?, key()?))
 }
 
 fn start_thread(

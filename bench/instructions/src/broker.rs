@@ -56,6 +56,7 @@ impl Broker {
             workers: 1,
             delivery_credit_bytes: BUDGET_BYTES,
             shared_strategy: strategy_of(config.mqtt.shared_strategy),
+            random_keys: (1, 2),
         };
         let worker_settings = WorkerSettings {
             id: OWN,

@@ -10,20 +10,18 @@ mod permission;
 mod shard_set;
 mod subscribers;
 
-use std::hash::Hasher;
-
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use freshet_mqtt::{QoS, TopicFilter, topic_matches};
 use freshet_storage_contract::{FilterId, FilterShards, ShardId};
-use hashbrown::{HashMap, HashTable};
-use siphasher::sip::SipHasher13;
+use hashbrown::HashMap;
 
 use self::group::Group;
 pub(crate) use self::group::Load;
 use self::permission::{Permission, Rules};
 pub(crate) use self::shard_set::ShardSet;
 use self::subscribers::Subscribers;
+use crate::name_table::{NameTable, Named};
 
 /// Place of a filter in the table, until it is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,11 +93,8 @@ pub(crate) enum Released {
 
 /// The filters of a worker.
 pub(crate) struct FilterTable {
-    filters: Vec<Option<Filter>>,
-    free: Vec<u32>,
-    by_name: HashTable<u32>,
+    filters: NameTable<Filter>,
     by_id: HashMap<FilterId, u32, FixedState>,
-    keys: (u64, u64),
     rules: Rules,
 }
 
@@ -107,28 +102,20 @@ impl FilterTable {
     /// An empty table. Clients choose topic filters, so that hashes are keyed.
     pub(crate) fn new(keys: (u64, u64)) -> Self {
         Self {
-            filters: Vec::new(),
-            free: Vec::new(),
-            by_name: HashTable::new(),
+            filters: NameTable::new(keys),
             by_id: HashMap::default(),
-            keys,
             rules: Rules::default(),
         }
     }
 
     /// How many filters there are.
     pub(crate) fn len(&self) -> usize {
-        self.by_name.len()
+        self.filters.len()
     }
 
     /// The filter of this name.
     pub(crate) fn find(&self, topic_filter: &[u8]) -> Option<FilterKey> {
-        let hash = hash(self.keys, topic_filter);
-        let is_it = |at: &u32| {
-            self.get(FilterKey(*at))
-                .is_some_and(|f| *f.topic_filter == *topic_filter)
-        };
-        self.by_name.find(hash, is_it).map(|at| FilterKey(*at))
+        self.filters.find(topic_filter).map(FilterKey)
     }
 
     /// The filter of this name, which will be asked of the link once more: [`Self::named`] is to follow.
@@ -147,7 +134,7 @@ impl FilterTable {
             .is_some_and(|filter| filter.shared().is_some());
         let filter = Filter {
             group: is_shared.then(|| {
-                let [.., high, low] = hash(self.keys, topic_filter).to_be_bytes();
+                let [.., high, low] = self.filters.hash(topic_filter).to_be_bytes();
                 let first = u16::from_be_bytes([high, low]);
                 Box::new(Group::new(Bytes::copy_from_slice(topic_filter), first))
             }),
@@ -159,24 +146,7 @@ impl FilterTable {
             permission: Permission::default(),
             joining: None,
         };
-        let at = match self.free.pop() {
-            Some(at) => at,
-            None => {
-                self.filters.push(None);
-                // Bounded far below: every filter has a subscription of a connection behind it.
-                u32::try_from(self.filters.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
-        if let Some(place) = self.filters.get_mut(at as usize) {
-            *place = Some(filter);
-        }
-        let (keys, filters) = (self.keys, &self.filters);
-        let rehash = |at: &u32| match filters.get(*at as usize) {
-            Some(Some(filter)) => hash(keys, &filter.topic_filter),
-            _ => 0,
-        };
-        self.by_name.insert_unique(hash(keys, topic_filter), at, rehash);
-        FilterKey(at)
+        FilterKey(self.filters.insert(filter))
     }
 
     /// The link has answered a request for the filter.
@@ -277,13 +247,7 @@ impl FilterTable {
     pub(crate) fn for_each_at(&self, shard: ShardId, mut take: impl FnMut(&Subscriber)) {
         let at_shard =
             |f: &&Filter| matches!(f.shards, Some(FilterShards::All)) || f.shards == Some(FilterShards::One(shard));
-        for filter in self
-            .filters
-            .iter()
-            .flatten()
-            .filter(at_shard)
-            .filter(|f| f.group.is_none())
-        {
+        for filter in self.filters.values().filter(at_shard).filter(|f| f.group.is_none()) {
             filter.subscribers.for_each(&mut take);
         }
     }
@@ -319,29 +283,20 @@ impl FilterTable {
             return Released::Kept;
         }
         let filter_id = filter.filter_id;
-        if let Ok(entry) = self
-            .by_name
-            .find_entry(hash(self.keys, &filter.topic_filter), |at| *at == key.0)
-        {
-            entry.remove();
-        }
         if let Some(filter_id) = filter_id {
             self.by_id.remove(&filter_id);
         }
-        if let Some(place) = self.filters.get_mut(key.0 as usize) {
-            *place = None;
-        }
-        self.free.push(key.0);
+        self.filters.remove(key.0);
         // Without a name the link does not have it.
         filter_id.map_or(Released::Kept, Released::Gone)
     }
 
     fn get(&self, key: FilterKey) -> Option<&Filter> {
-        self.filters.get(key.0 as usize)?.as_ref()
+        self.filters.get(key.0)
     }
 
     fn get_mut(&mut self, key: FilterKey) -> Option<&mut Filter> {
-        self.filters.get_mut(key.0 as usize)?.as_mut()
+        self.filters.get_mut(key.0)
     }
 }
 
@@ -361,10 +316,10 @@ impl Filter {
     }
 }
 
-fn hash(keys: (u64, u64), topic_filter: &[u8]) -> u64 {
-    let mut hasher = SipHasher13::new_with_keys(keys.0, keys.1);
-    hasher.write(topic_filter);
-    hasher.finish()
+impl Named for Filter {
+    fn name(&self) -> &[u8] {
+        &self.topic_filter
+    }
 }
 
 #[cfg(test)]
@@ -433,24 +388,5 @@ mod tests {
         let key = table.want(b"a");
         table.named(key, ID, FilterShards::One(SHARD));
         assert_eq!(table.find(b"a"), None, "nobody had subscribed");
-    }
-
-    #[test]
-    fn many_filters_are_found_by_name_while_others_come_and_go() {
-        let mut table = FilterTable::new((1, 2));
-        let name = |i: u32| format!("device/{i}").into_bytes();
-        for i in 0..1_000 {
-            let key = table.want(&name(i));
-            table.subscribe(key, subscriber(i));
-            table.named(key, FilterId(i), FilterShards::One(SHARD));
-        }
-        for i in (0..1_000).step_by(2) {
-            let key = table.find(&name(i)).unwrap();
-            assert_eq!(table.unsubscribe(key, i), Some(Released::Gone(FilterId(i))));
-        }
-        for i in 0..1_000 {
-            assert_eq!(table.find(&name(i)).is_some(), i % 2 == 1, "{i}");
-        }
-        assert_eq!(table.len(), 500);
     }
 }

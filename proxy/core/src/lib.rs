@@ -8,6 +8,7 @@ mod connection;
 pub mod exchange;
 mod filters;
 pub mod link;
+mod name_table;
 #[cfg_attr(not(feature = "planted-faults"), doc(hidden))]
 pub mod planted;
 mod reason;

@@ -70,6 +70,8 @@ pub struct LinkSettings {
     pub delivery_credit_bytes: u64,
     /// How members of shared subscriptions are chosen.
     pub shared_strategy: SharedStrategy,
+    /// 128 bits from the operating system's random source: keys of hash tables whose keys clients choose.
+    pub random_keys: (u64, u64),
 }
 
 /// Gauges of a link, for metrics.
@@ -134,6 +136,7 @@ impl Link {
     /// A link that is not attached yet.
     #[must_use]
     pub fn new(settings: LinkSettings, incarnation: IncarnationId) -> Self {
+        let filters = Filters::new(settings.random_keys);
         Self {
             settings,
             incarnation,
@@ -141,7 +144,7 @@ impl Link {
             highest_term: Term(0),
             placement: None,
             shards: Vec::new(),
-            filters: Filters::default(),
+            filters,
             reads: Reads::default(),
             sessions: SessionRequests::default(),
             naming: Naming::default(),

@@ -118,6 +118,7 @@ impl Broker {
             workers: 1,
             delivery_credit_bytes: 64 << 10,
             shared_strategy: SharedStrategy::LeastInflight,
+            random_keys: (1, 2),
         };
         Self {
             now,

@@ -55,6 +55,7 @@ impl Proxy {
             workers,
             delivery_credit_bytes: 64 << 10,
             shared_strategy: strategy_of(strategy),
+            random_keys: (1, 2),
         };
         let seat = |id| {
             let settings = WorkerSettings {

@@ -4,8 +4,6 @@
 //! with its last. Names are never used again within an incarnation, so a delivery that was on its way while a filter
 //! went and came back cannot reach the wrong subscribers.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use freshet_storage_contract::{FilterId, FilterShards, InterestChange, ShardId, SharedStrategy};
@@ -14,19 +12,20 @@ use hashbrown::HashMap;
 use super::groups::Group;
 use super::workers::WorkerSet;
 use crate::exchange::{GroupPart, WorkerId};
+use crate::name_table::{NameTable, Named};
 
 /// All filters of a proxy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Filters {
-    // Ordered, not hashed: clients choose these keys.
-    by_topic_filter: BTreeMap<Bytes, FilterId>,
-    by_id: HashMap<FilterId, Filter, FixedState>,
+    by_topic_filter: NameTable<Filter>,
+    by_id: HashMap<FilterId, u32, FixedState>,
     last_id: u32,
 }
 
 #[derive(Debug)]
 struct Filter {
-    topic_filter: Bytes,
+    topic_filter: Box<[u8]>,
+    id: FilterId,
     shards: FilterShards,
     workers: WorkerSet,
     /// There when it is a shared subscription.
@@ -43,21 +42,26 @@ pub(super) struct Added {
 }
 
 impl Filters {
+    /// None yet; `keys`: of hashes, which clients must not guess.
+    pub(super) fn new(keys: (u64, u64)) -> Self {
+        Self {
+            by_topic_filter: NameTable::new(keys),
+            by_id: HashMap::default(),
+            last_id: 0,
+        }
+    }
+
     /// `worker` wants `topic_filter`. None when all names of the incarnation are used up.
     pub(super) fn add(
         &mut self,
         worker: WorkerId,
-        topic_filter: &Bytes,
+        topic_filter: &[u8],
         shards_of: impl FnOnce(&[u8]) -> FilterShards,
     ) -> Option<Added> {
-        if let Some((id, known)) = self
-            .by_topic_filter
-            .get(topic_filter)
-            .and_then(|id| self.by_id.get_mut(id).map(|f| (*id, f)))
-        {
+        if let Some(known) = self.find_mut(topic_filter) {
             known.workers.insert(worker);
             return Some(Added {
-                filter_id: id,
+                filter_id: known.id,
                 shards: known.shards,
                 is_new: false,
             });
@@ -65,19 +69,17 @@ impl Filters {
         self.last_id = self.last_id.checked_add(1)?;
         let filter_id = FilterId(self.last_id);
         let group = Group::parse(topic_filter);
-        let shards = shards_of(group.as_ref().map_or(topic_filter.as_ref(), Group::topic_filter));
+        let shards = shards_of(group.as_ref().map_or(topic_filter, Group::topic_filter));
         let mut workers = WorkerSet::default();
         workers.insert(worker);
-        self.by_topic_filter.insert(topic_filter.clone(), filter_id);
-        self.by_id.insert(
-            filter_id,
-            Filter {
-                topic_filter: topic_filter.clone(),
-                shards,
-                workers,
-                group: group.map(Box::new),
-            },
-        );
+        let at = self.by_topic_filter.insert(Filter {
+            topic_filter: topic_filter.into(),
+            id: filter_id,
+            shards,
+            workers,
+            group: group.map(Box::new),
+        });
+        self.by_id.insert(filter_id, at);
         Some(Added {
             filter_id,
             shards,
@@ -94,7 +96,7 @@ impl Filters {
         strategy: SharedStrategy,
         is_held: impl Fn(&[u8]) -> bool,
     ) -> Option<(FilterShards, InterestChange)> {
-        let filter = self.by_id.get_mut(&filter_id)?;
+        let filter = self.get_mut(filter_id)?;
         filter.workers.remove(worker);
         if !filter.workers.is_empty() || is_held(&filter.topic_filter) {
             let group = filter.group.as_mut()?;
@@ -105,15 +107,14 @@ impl Filters {
     }
 
     /// A group need not stay any longer if it has no members. Returns its shards, and what they are to be told.
-    pub(super) fn let_go(&mut self, topic_filter: &Bytes) -> Option<(FilterShards, InterestChange)> {
-        let filter_id = *self.by_topic_filter.get(topic_filter)?;
-        let has_members = self.by_id.get(&filter_id).is_none_or(|f| !f.workers.is_empty());
+    pub(super) fn let_go(&mut self, topic_filter: &[u8]) -> Option<(FilterShards, InterestChange)> {
+        let filter = self.find_mut(topic_filter)?;
+        let (filter_id, has_members) = (filter.id, !filter.workers.is_empty());
         if has_members { None } else { self.forget(filter_id) }
     }
 
     fn forget(&mut self, filter_id: FilterId) -> Option<(FilterShards, InterestChange)> {
-        let gone = self.by_id.remove(&filter_id)?;
-        self.by_topic_filter.remove(&gone.topic_filter);
+        let gone = self.by_topic_filter.remove(self.by_id.remove(&filter_id)?)?;
         Some((gone.shards, InterestChange::Remove { filter_id }))
     }
 
@@ -121,45 +122,44 @@ impl Filters {
     pub(super) fn resize(
         &mut self,
         worker: WorkerId,
-        topic_filter: &Bytes,
+        topic_filter: &[u8],
         part: GroupPart,
         strategy: SharedStrategy,
     ) -> Option<(FilterShards, InterestChange)> {
-        let filter_id = *self.by_topic_filter.get(topic_filter)?;
-        let filter = self.by_id.get_mut(&filter_id)?;
+        let filter = self.find_mut(topic_filter)?;
         let group = filter.group.as_mut()?;
         group.resize(worker, part);
-        Some((filter.shards, group.change(filter_id, strategy)))
+        Some((filter.shards, group.change(filter.id, strategy)))
     }
 
     /// The worker that gets the next message of a shared subscription.
     pub(super) fn next_worker(&mut self, filter_id: FilterId) -> Option<WorkerId> {
-        self.by_id.get_mut(&filter_id)?.group.as_mut()?.next_worker()
+        self.get_mut(filter_id)?.group.as_mut()?.next_worker()
     }
 
     /// Workers that have any of `filter_ids`.
     pub(super) fn workers_of(&self, filter_ids: &[FilterId]) -> WorkerSet {
         filter_ids
             .iter()
-            .filter_map(|id| self.by_id.get(id))
+            .filter_map(|id| self.get(*id))
             .fold(WorkerSet::default(), |all, filter| all.union(filter.workers))
     }
 
     /// Whether `worker` has the filter.
     pub(super) fn has(&self, worker: WorkerId, filter_id: FilterId) -> bool {
-        self.by_id.get(&filter_id).is_some_and(|f| f.workers.contains(worker))
+        self.get(filter_id).is_some_and(|f| f.workers.contains(worker))
     }
 
     /// All that `shard` is to be told, for a complete delta.
     pub(super) fn of_shard(&self, shard: ShardId, strategy: SharedStrategy) -> impl Iterator<Item = InterestChange> {
-        self.by_id
-            .iter()
-            .filter(move |(_, f)| f.shards == FilterShards::All || f.shards == FilterShards::One(shard))
-            .map(move |(filter_id, filter)| match &filter.group {
-                Some(group) => group.change(*filter_id, strategy),
+        self.by_topic_filter
+            .values()
+            .filter(move |f| f.shards == FilterShards::All || f.shards == FilterShards::One(shard))
+            .map(move |filter| match &filter.group {
+                Some(group) => group.change(filter.id, strategy),
                 None => InterestChange::Add {
-                    filter_id: *filter_id,
-                    topic_filter: filter.topic_filter.clone(),
+                    filter_id: filter.id,
+                    topic_filter: Bytes::copy_from_slice(&filter.topic_filter),
                 },
             })
     }
@@ -180,7 +180,26 @@ impl Filters {
 
     /// Filters that are registered at every shard.
     pub(super) fn at_all_shards(&self) -> usize {
-        self.by_id.values().filter(|f| f.shards == FilterShards::All).count()
+        let all = self.by_topic_filter.values();
+        all.filter(|f| f.shards == FilterShards::All).count()
+    }
+
+    fn get(&self, filter_id: FilterId) -> Option<&Filter> {
+        self.by_topic_filter.get(*self.by_id.get(&filter_id)?)
+    }
+
+    fn get_mut(&mut self, filter_id: FilterId) -> Option<&mut Filter> {
+        self.by_topic_filter.get_mut(*self.by_id.get(&filter_id)?)
+    }
+
+    fn find_mut(&mut self, topic_filter: &[u8]) -> Option<&mut Filter> {
+        self.by_topic_filter.get_mut(self.by_topic_filter.find(topic_filter)?)
+    }
+}
+
+impl Named for Filter {
+    fn name(&self) -> &[u8] {
+        &self.topic_filter
     }
 }
 
@@ -193,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_filter_is_new_with_its_first_worker_and_gone_with_its_last() {
-        let mut filters = Filters::default();
+        let mut filters = Filters::new((1, 2));
         let name = Bytes::from_static(b"a/b");
         let first = filters.add(WorkerId(0), &name, |_| ONE).unwrap();
         assert!(first.is_new);
@@ -209,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_complete_delta_names_what_concerns_the_shard() {
-        let mut filters = Filters::default();
+        let mut filters = Filters::new((1, 2));
         filters.add(WorkerId(0), &Bytes::from_static(b"a"), |_| ONE);
         filters.add(WorkerId(0), &Bytes::from_static(b"#"), |_| FilterShards::All);
         assert_eq!(filters.of_shard(ShardId(1), STRATEGY).count(), 2);

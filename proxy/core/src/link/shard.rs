@@ -168,7 +168,7 @@ mod tests {
         let mut shard = ShardLink::new(ShardId(0), IncarnationId(7));
         shard.change(add(1));
         assert!(!shard.join(RequestId(1)));
-        let delta = shard.next_delta(&Filters::default(), STRATEGY).unwrap();
+        let delta = shard.next_delta(&Filters::new((1, 2)), STRATEGY).unwrap();
         assert_eq!((delta.version, delta.complete), (InterestVersion(1), false));
         assert_eq!(shard.confirm(InterestVersion(1)), [RequestId(1)]);
         assert!(shard.join(RequestId(2)), "nothing is pending");
@@ -178,13 +178,13 @@ mod tests {
     fn one_that_comes_back_joins_at_a_marker_of_its_own() {
         let mut shard = ShardLink::new(ShardId(0), IncarnationId(7));
         shard.join_behind_marker(RequestId(1));
-        let delta = shard.next_delta(&Filters::default(), STRATEGY).unwrap();
+        let delta = shard.next_delta(&Filters::new((1, 2)), STRATEGY).unwrap();
         assert_eq!((delta.version, delta.changes.len()), (InterestVersion(1), 0));
-        assert_eq!(shard.next_delta(&Filters::default(), STRATEGY), None);
+        assert_eq!(shard.next_delta(&Filters::new((1, 2)), STRATEGY), None);
         assert_eq!(shard.confirm(InterestVersion(1)), [RequestId(1)]);
         shard.change(add(1));
         shard.join_behind_marker(RequestId(2));
-        let delta = shard.next_delta(&Filters::default(), STRATEGY).unwrap();
+        let delta = shard.next_delta(&Filters::new((1, 2)), STRATEGY).unwrap();
         assert_eq!((delta.version, delta.changes.len()), (InterestVersion(2), 1));
         assert_eq!(shard.confirm(InterestVersion(2)), [RequestId(2)]);
     }
@@ -194,10 +194,10 @@ mod tests {
         let mut shard = ShardLink::new(ShardId(0), IncarnationId(7));
         shard.change(add(1));
         shard.join(RequestId(1));
-        shard.next_delta(&Filters::default(), STRATEGY);
+        shard.next_delta(&Filters::new((1, 2)), STRATEGY);
         shard.change(add(2));
         shard.join(RequestId(2));
-        shard.next_delta(&Filters::default(), STRATEGY);
+        shard.next_delta(&Filters::new((1, 2)), STRATEGY);
         assert_eq!(shard.confirm(InterestVersion(1)), [RequestId(1)]);
         assert_eq!(shard.confirm(InterestVersion(2)), [RequestId(2)]);
     }
@@ -208,16 +208,16 @@ mod tests {
         shard.change(add(1));
         shard.join(RequestId(1));
         shard.begin_anew();
-        let delta = shard.next_delta(&Filters::default(), STRATEGY).unwrap();
+        let delta = shard.next_delta(&Filters::new((1, 2)), STRATEGY).unwrap();
         assert!(delta.complete);
         assert_eq!(shard.confirm(delta.version), [RequestId(1)]);
-        assert_eq!(shard.next_delta(&Filters::default(), STRATEGY), None);
+        assert_eq!(shard.next_delta(&Filters::new((1, 2)), STRATEGY), None);
     }
 
     #[test]
     fn very_many_changes_go_in_several_deltas_and_a_subscriber_waits_for_the_last() {
         let mut shard = ShardLink::new(ShardId(0), IncarnationId(7));
-        let mut filters = Filters::default();
+        let mut filters = Filters::new((1, 2));
         for id in 0..20_000 {
             filters.add(crate::exchange::WorkerId(0), &Bytes::from(format!("a/{id}")), |_| {
                 freshet_storage_contract::FilterShards::All
@@ -245,7 +245,7 @@ mod tests {
         shard.change(add(1));
         shard.join(RequestId(1));
         shard.withdraw(RequestId(1));
-        shard.next_delta(&Filters::default(), STRATEGY);
+        shard.next_delta(&Filters::new((1, 2)), STRATEGY);
         assert!(shard.confirm(InterestVersion(1)).is_empty());
     }
 }

@@ -25,6 +25,7 @@ fn link() -> (Link, LinkOutputs) {
         workers: 2,
         delivery_credit_bytes: 1 << 20,
         shared_strategy: SharedStrategy::LeastInflight,
+        random_keys: (1, 2),
     };
     (Link::new(settings, IncarnationId(7)), LinkOutputs::new(2))
 }
