@@ -64,7 +64,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         filters: if quick { 20_000 } else { 100_000 },
         wildcards: 1_000,
         retained: if quick { 50_000 } else { 1_000_000 },
-        stopped: if quick { 200 } else { 1_000 },
+        // More of them, with what waits for each, do not fit into what may wait in a proxy by default, and the oldest would go.
+        stopped: if quick { 200 } else { 500 },
         rest: Duration::from_secs(if quick { 10 } else { 60 }),
     };
     let works = if options.only.is_empty() {

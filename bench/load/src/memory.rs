@@ -15,8 +15,10 @@ use crate::wire::{self, Packet};
 
 /// What is there before the first reading, so that code and buffers of the process itself are not counted.
 const WARM_UP: usize = 200;
-/// Memory is read until it does not grow any more, but no longer than this.
-const SETTLES: Duration = Duration::from_secs(5);
+/// Memory is read until it has stayed the same for this long.
+const STAYS: Duration = Duration::from_secs(2);
+/// But no longer than this.
+const SETTLES: Duration = Duration::from_secs(20);
 /// Messages of a burst for each client, and bytes of each.
 const BURST: (u64, usize) = (64, 1_024);
 /// Clients that have not read their burst at a time: what waits for all together is bounded.
@@ -229,14 +231,18 @@ fn own_filter(name: &str, client: usize) -> Subscription {
     }
 }
 
-/// Memory once two looks find the same.
+/// Memory once it has stayed the same for a while: allocators give back what was freed by and by.
 fn settled(broker: &dyn Broker) -> anyhow::Result<Memory> {
     let until = Instant::now() + SETTLES;
     let mut memory = broker.memory()?;
+    let mut same_since = Instant::now();
     loop {
         pause(Duration::from_millis(200));
         let now = broker.memory()?;
-        if now.resident_bytes() == memory.resident_bytes() || Instant::now() > until {
+        if now.resident_bytes() != memory.resident_bytes() {
+            same_since = Instant::now();
+        }
+        if same_since.elapsed() > STAYS || Instant::now() > until {
             return Ok(now);
         }
         memory = now;
