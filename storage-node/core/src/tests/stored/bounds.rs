@@ -44,7 +44,7 @@ fn content_that_no_checkpoint_has_yet_is_bounded_however_much_may_be_queued() {
     w.subscribe_stored(A, "c", epoch, "a");
     w.disconnect(A, "c", epoch, None);
     let behind = |w: &mut World, is_behind| w.disk.as_mut().unwrap().is_behind = is_behind;
-    let large = qos_1("a", &"x".repeat(MIB as usize));
+    let large = qos_1("a", &"x".repeat(1 << 20));
     behind(&mut w, true);
     for _ in 0..70 {
         w.publish(A, large.clone());
@@ -60,7 +60,7 @@ fn content_that_no_checkpoint_has_yet_is_bounded_however_much_may_be_queued() {
 
     // While no more is in memory than may stay there, what comes is taken, however large.
     behind(&mut w, true);
-    w.publish(A, qos_1("a", &"x".repeat(65 * MIB as usize)));
+    w.publish(A, qos_1("a", &"x".repeat(65 << 20)));
     w.publish(A, large);
     assert_eq!(
         (w.gauge(|g| g.queued_messages), w.gauge(|g| g.publications_held)),
