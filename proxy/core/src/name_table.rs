@@ -3,8 +3,6 @@
 //! Compact, for there may be one for each device: beside itself a thing takes five bytes of an index that is about three
 //! quarters full. Leaves out bounds: whoever names something is bounded elsewhere.
 
-use std::hash::Hasher;
-
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 use slab::Slab;
@@ -83,9 +81,7 @@ impl<T: Named> NameTable<T> {
 }
 
 fn hash(keys: (u64, u64), name: &[u8]) -> u64 {
-    let mut hasher = SipHasher13::new_with_keys(keys.0, keys.1);
-    hasher.write(name);
-    hasher.finish()
+    SipHasher13::new_with_keys(keys.0, keys.1).hash(name)
 }
 
 #[cfg(test)]

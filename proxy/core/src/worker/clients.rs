@@ -1,7 +1,5 @@
 //! Which connections a client id has: usually one, two for the moment of a takeover.
 
-use std::hash::Hasher;
-
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
@@ -50,10 +48,9 @@ impl Clients {
     }
 
     fn hash(&self, client_id: &[u8]) -> u32 {
-        let mut hasher = SipHasher13::new_with_keys(self.keys.0, self.keys.1);
-        hasher.write(client_id);
+        let hash = SipHasher13::new_with_keys(self.keys.0, self.keys.1).hash(client_id);
         // The table has far fewer entries than that has values.
-        u32::try_from(hasher.finish() & u64::from(u32::MAX)).unwrap_or_default()
+        u32::try_from(hash & u64::from(u32::MAX)).unwrap_or_default()
     }
 }
 
