@@ -24,9 +24,11 @@ const FIRST_RATE: f64 = 200.0;
 const STEP: f64 = 1.15;
 /// So far apart is what is carried within the objective from what is not, at the end of the search.
 const RESOLUTION: f64 = 1.03;
-/// How long each rate lasts, and how much of its end is looked at.
-const RATE_LASTS: Duration = Duration::from_secs(8);
-const LOOKED_AT: Duration = Duration::from_secs(5);
+/// How long each rate lasts before it is looked at, and in how many windows. The median of theirs counts, since a machine that
+/// stands still for a moment says nothing of the rate.
+const SETTLES: Duration = Duration::from_secs(3);
+const WINDOWS: u32 = 7;
+const WINDOW: Duration = Duration::from_secs(1);
 /// No proxy of this size carries more.
 const MOST_RATE: f64 = 20_000.0;
 const OBJECTIVE: Duration = Duration::from_millis(100);
@@ -63,6 +65,7 @@ fn every(rate: f64) -> Duration {
 struct Tried {
     asked: f64,
     carried: f64,
+    /// The median of the windows.
     p99_ms: f64,
 }
 
@@ -98,15 +101,21 @@ async fn find_truth(broker: &Broker<'_>) -> Result<Vec<Tried>> {
 
 async fn try_rate(publishers: &Publishers, rate: f64) -> Result<Tried> {
     publishers.publish_every(every(rate));
-    tokio::time::sleep(RATE_LASTS.saturating_sub(LOOKED_AT)).await;
+    tokio::time::sleep(SETTLES).await;
     publishers.take_samples();
     let began = Instant::now();
-    tokio::time::sleep(LOOKED_AT).await;
-    let samples: Vec<Sample> = publishers.take_samples();
+    let mut carried = 0;
+    let mut windows = Vec::new();
+    for _ in 0..WINDOWS {
+        tokio::time::sleep(WINDOW).await;
+        let samples: Vec<Sample> = publishers.take_samples();
+        carried += u32::try_from(samples.len())?;
+        windows.push(Figures::of(samples.iter().map(|sample| ms(sample.round_trip))).p99);
+    }
     Ok(Tried {
         asked: rate,
-        carried: f64::from(u32::try_from(samples.len())?) / began.elapsed().as_secs_f64(),
-        p99_ms: Figures::of(samples.iter().map(|sample| ms(sample.round_trip))).p99,
+        carried: f64::from(carried) / began.elapsed().as_secs_f64(),
+        p99_ms: Figures::of(windows).p50,
     })
 }
 

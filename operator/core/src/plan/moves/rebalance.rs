@@ -2,10 +2,11 @@
 //!
 //! An action begins when some proxy has far less than the mean: less than twice the tolerance below it, and less than what
 //! chance explains. Those above the mean leave the Service together, never all, and each gives away what it has above the
-//! mean; one that has reached it leaves the Service, too. When all are there and nobody gives any more, or the time is over,
-//! all take connections again. Who gives in an action takes nobody in it, and the other way round, so that no client is
-//! moved twice. One that comes meanwhile is taken up: all are told their new share, and moves go on. Proxies of which
-//! nothing is known neither give nor take.
+//! mean; one that has reached it leaves the Service, too, and so does one that would go too far beyond it with what is still
+//! to come. When all are there and within the tolerance, or the time is over, all take connections again. Who gives takes
+//! nobody, and the other way round, so that no client is moved twice; but when all are there and one has too many because it
+//! was dealt them, that one gives those away. One that comes meanwhile is taken up: all are told their new share, and moves
+//! go on. Proxies of which nothing is known neither give nor take.
 //!
 //! None begins while clients of proxies that leave are on their way, and for a while after: who has just been moved stays.
 //! Nor while storage is away, or so many wait for it that nobody knows who will be where.
@@ -27,8 +28,10 @@ const SETTLE: Duration = Duration::from_millis(1_500);
 const RETURN: Duration = Duration::from_secs(20);
 /// How long after an action none begins, unless the number of proxies has changed since.
 const REST: Duration = Duration::from_secs(60);
-/// Clients below the mean that are never a reason to move any.
+/// Clients beside the mean that are never a reason to move any.
 const LEAST: u64 = 5;
+/// How long connections still come to one that is to leave the Service, at most.
+const LEAVING_MS: u64 = 400;
 
 /// An action that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,11 +76,14 @@ pub(super) fn plan(observed: &Observed, input: &MoveInput<'_>, plan: &mut MovesP
             .iter()
             .any(|(_, order)| order.proxies > proxies || input.now_ms >= order.until_ms);
     let has_come = in_action.iter().any(|(_, order)| order.proxies < proxies);
-    if !is_void && has_come && extend(observed, &active, &in_action, input, plan) {
-        return;
-    }
-    let progress = progress(&in_action, &active, &taking, input);
-    if !is_void && progress == Progress::Stuck && extend(observed, &active, &in_action, input, plan) {
+    let progress = progress(&in_action, &active, input);
+    let why = if has_come {
+        Some(Extension::Newcomer)
+    } else {
+        (progress == Progress::Stuck).then_some(Extension::Uneven)
+    };
+    let is_extended = |why| extend(why, observed, &active, &in_action, input, plan);
+    if !is_void && why.is_some_and(is_extended) {
         return;
     }
     let is_even = !is_void && !has_come && progress == Progress::Even;
@@ -92,7 +98,7 @@ pub(super) fn plan(observed: &Observed, input: &MoveInput<'_>, plan: &mut MovesP
         });
         return;
     }
-    go_on(observed, &in_action, taking, mean(&active, input), input, plan);
+    go_on(observed, &active, &in_action, taking, input, plan);
 }
 
 fn known<'a>(active: &[&'a ProxyPod], input: &MoveInput<'a>) -> impl Iterator<Item = Known<'a>> {
@@ -121,7 +127,7 @@ fn begin(observed: &Observed, active: &[&ProxyPod], input: &MoveInput<'_>, plan:
     if input.rebalanced.is_some_and(rests) || !input.last_leaving_ms.is_none_or(has_settled) {
         return;
     }
-    let Some(shares) = Shares::of(active, 0, input) else {
+    let Some(shares) = Shares::of(active, 0, input.settings.within_percent, input) else {
         return;
     };
     let (mean, within) = (shares.mean, u64::from(input.settings.within_percent));
@@ -141,8 +147,18 @@ fn begin(observed: &Observed, active: &[&ProxyPod], input: &MoveInput<'_>, plan:
     plan.begins = Some(shares.surplus);
 }
 
+/// Why all that are in an action are told their share again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extension {
+    /// A proxy has come.
+    Newcomer,
+    /// All are there, and it is not even: who has too few takes, even if it had enough before, and all others give.
+    Uneven,
+}
+
 /// Tells all that are in the action their share among those that are there now. False: what a proxy has is not known yet.
 fn extend(
+    why: Extension,
     observed: &Observed,
     active: &[&ProxyPod],
     in_action: &[(&ProxyPod, &MoveOrder)],
@@ -155,26 +171,43 @@ fn extend(
         .iter()
         .map(|(_, order)| order.clients.saturating_mul(u64::from(order.proxies)));
     let least_mean = begun_with.max().unwrap_or(0) / u64::from(proxies.max(1));
-    let shares = Shares::of(active, least_mean, input).filter(|shares| shares.known.len() == active.len());
-    let Some(shares) = shares else {
+    let within_percent = match why {
+        Extension::Newcomer => input.settings.within_percent,
+        Extension::Uneven => 0,
+    };
+    let shares = Shares::of(active, least_mean, within_percent, input);
+    let Some(shares) = shares.filter(|shares| shares.known.len() == active.len()) else {
         return false;
     };
     for (proxy, order) in in_action {
-        plan.steered.insert(proxy.pod.uid.clone());
-        if !shares.donors().any(|(donor, _)| donor.pod.uid == proxy.pod.uid) {
-            let order = MoveOrder {
-                proxies,
-                clients: shares.mean,
-                ..given_all(order, input.now_ms)
-            };
-            plan.write(proxy, Some(order));
+        if shares.donors().any(|(donor, _)| donor.pod.uid == proxy.pod.uid) {
+            continue;
         }
+        let clients = input.samples.of(proxy).map_or(u64::MAX, |sample| sample.clients);
+        if why == Extension::Uneven && clients < shares.mean {
+            plan.write(proxy, None);
+            continue;
+        }
+        plan.steered.insert(proxy.pod.uid.clone());
+        let order = MoveOrder {
+            proxies,
+            clients: shares.mean,
+            ..given_all(order, input.now_ms)
+        };
+        plan.write(proxy, Some(order));
     }
+    // Time after time it might become uneven again.
+    let until_ms = in_action.iter().map(|(_, order)| order.until_ms).max();
     for donor in shares.donors() {
         let mut order = shares.order_of(donor, proxies, observed, input);
-        if let Some(former) = donor.0.order.as_ref().filter(|former| gives(former)) {
+        match donor.0.order.as_ref() {
             // It has left the Service, and goes on giving.
-            (order.given_ms, order.from_ms) = (former.given_ms, former.from_ms);
+            Some(former) if gives(former) => (order.given_ms, order.from_ms) = (former.given_ms, former.from_ms),
+            Some(former) => order.from_ms = input.now_ms.max(former.written_ms + millis(SETTLE)),
+            None => {}
+        }
+        if why == Extension::Uneven {
+            order.until_ms = until_ms.unwrap_or(order.until_ms);
         }
         plan.steered.insert(donor.0.pod.uid.clone());
         plan.write(donor.0, Some(order));
@@ -193,7 +226,8 @@ struct Shares<'a> {
 
 impl<'a> Shares<'a> {
     /// By the clients that are connected, or a mean that is known to be greater. Nothing where too little is known.
-    fn of(active: &[&'a ProxyPod], least_mean: u64, input: &MoveInput<'a>) -> Option<Self> {
+    /// Who has no more than half of `within_percent` above the mean gives nobody.
+    fn of(active: &[&'a ProxyPod], least_mean: u64, within_percent: u32, input: &MoveInput<'a>) -> Option<Self> {
         let known: Vec<Known<'a>> = known(active, input).filter(|(_, sample)| sample.takes_orders).collect();
         if known.len() < 2 || known.len() * 2 < active.len() {
             return None;
@@ -203,7 +237,7 @@ impl<'a> Shares<'a> {
             mean: all.div_ceil(known.len() as u64).max(least_mean),
             known,
             surplus: 0,
-            within: u64::from(input.settings.within_percent),
+            within: u64::from(within_percent),
         };
         shares.surplus = shares.donors().map(|(_, sample)| sample.clients - shares.mean).sum();
         Some(shares)
@@ -250,48 +284,42 @@ fn pace(input: &MoveInput<'_>) -> u32 {
 enum Progress {
     /// Clients are given, or on their way.
     GoesOn,
-    /// All that give have given, and all that take have come near the mean, or nobody has much more than that.
+    /// All that give have given, and all that are known are near the mean, or nobody has more than it.
     Even,
-    /// Nobody gives and nobody is on the way any more, and one that took has much more than its share, and one less.
+    /// Nobody gives and nobody is on the way any more, and one is not near the mean.
     Stuck,
 }
 
-/// One proxy of which nothing is known is waited for.
-fn progress(
-    in_action: &[(&ProxyPod, &MoveOrder)],
-    active: &[&ProxyPod],
-    taking: &[Known<'_>],
-    input: &MoveInput<'_>,
-) -> Progress {
-    let within = u64::from(input.settings.within_percent);
-    // Who still had its order would give away others in the place of those that come to it now.
-    let has_given = |(_, order): &(&ProxyPod, &MoveOrder)| {
-        !gives(order) && input.now_ms.saturating_sub(order.written_ms) >= millis(SETTLE)
-    };
-    let Some(mean) = in_action.iter().map(|(_, order)| order.clients).max() else {
+fn progress(in_action: &[(&ProxyPod, &MoveOrder)], active: &[&ProxyPod], input: &MoveInput<'_>) -> Progress {
+    let Some(share) = in_action.iter().map(|(_, order)| order.clients).max() else {
         return Progress::Even;
     };
-    if !in_action.iter().all(has_given) {
-        return Progress::GoesOn;
+    // Of clients that have connected since it began each is to have its share, too.
+    let mean = share.max(mean(active, input));
+    let within = mean * u64::from(input.settings.within_percent) / 100;
+    let tolerance = within.max(2 * mean.isqrt()).max(LEAST);
+    let clients: Vec<u64> = known(active, input).map(|(_, sample)| sample.clients).collect();
+    if clients.iter().all(|clients| clients.abs_diff(mean) <= tolerance) {
+        // Who still had its order would give away others in the place of those that come to it now.
+        let has_seen = |(_, order): &(&ProxyPod, &MoveOrder)| {
+            !gives(order) && input.now_ms.saturating_sub(order.written_ms) >= millis(SETTLE)
+        };
+        let have_all = in_action.iter().all(has_seen);
+        return if have_all { Progress::Even } else { Progress::GoesOn };
     }
-    let has_taken = |(_, sample): &Known<'_>| sample.clients + mean * within / 100 >= mean;
-    if taking.iter().all(has_taken) {
-        return Progress::Even;
-    }
-    // More than random dealing explains.
-    let much = above(mean, within).max(mean + 4 * mean.isqrt());
-    let (mut there, mut proxies, mut has_more) = (0, 0, false);
-    for (_, sample) in known(active, input) {
-        there += sample.clients;
-        proxies += 1;
-        has_more |= sample.clients > much;
-    }
+    let has_given = |(proxy, order): &(&ProxyPod, &MoveOrder)| {
+        let clients = input.samples.of(proxy).map(|sample| sample.clients);
+        !gives(order) || clients.is_some_and(|clients| clients <= order.keep)
+    };
+    let proxies = clients.len() as u64;
     // The mean was rounded up.
-    let are_all_there = there + proxies > mean.saturating_mul(proxies) && proxies == u64::from(count(active));
-    match (are_all_there, has_more) {
-        (false, _) => Progress::GoesOn,
-        (true, false) => Progress::Even,
-        (true, true) => Progress::Stuck,
+    let are_all_there = clients.iter().sum::<u64>() + proxies > mean * proxies && proxies == u64::from(count(active));
+    if !are_all_there || !in_action.iter().all(has_given) {
+        Progress::GoesOn
+    } else if clients.iter().any(|clients| *clients > mean) {
+        Progress::Stuck
+    } else {
+        Progress::Even
     }
 }
 
@@ -302,13 +330,13 @@ fn gives(order: &MoveOrder) -> bool {
 
 fn go_on(
     observed: &Observed,
+    active: &[&ProxyPod],
     in_action: &[(&ProxyPod, &MoveOrder)],
     mut taking: Vec<Known<'_>>,
-    mean: u64,
     input: &MoveInput<'_>,
     plan: &mut MovesPlan,
 ) {
-    let within = u64::from(input.settings.within_percent);
+    let (mean, within) = (mean(active, input), u64::from(input.settings.within_percent));
     // Of clients that have connected since it began each proxy keeps its share, too.
     let is_outgrown = |order: &MoveOrder| gives(order) && mean > above(order.clients, within);
     let keep = |order: &MoveOrder| if is_outgrown(order) { mean } else { order.keep };
@@ -348,15 +376,69 @@ fn go_on(
     let Some((_, first)) = in_action.iter().max_by_key(|(_, order)| order.clients) else {
         return;
     };
-    // Who has the mean has enough; the fullest first, and never the last.
-    let full = above(first.clients, within);
     taking.sort_by_key(|(_, sample)| sample.clients);
-    while let Some((proxy, sample)) = taking.pop() {
-        if sample.clients <= full || taking.is_empty() {
-            return;
-        }
+    let clients: Vec<u64> = taking.iter().map(|(_, sample)| sample.clients).collect();
+    // Those that are on their way now are in no count; where one is not known, they may be there.
+    let present: Vec<u64> = known(active, input).map(|(_, sample)| sample.clients).collect();
+    let are_away = if present.len() == active.len() {
+        let whole = first.clients.saturating_mul(present.len() as u64);
+        whole.saturating_sub(present.iter().sum())
+    } else {
+        0
+    };
+    let dealing = Dealing {
+        share: first.clients,
+        within,
+        to_come: all + are_away,
+        soon: in_action
+            .iter()
+            .map(|(_, order)| u64::from(order.clients_per_second) * LEAVING_MS / 1_000)
+            .sum(),
+    };
+    for (proxy, _) in taking.drain(dealing.takers(&clients)..) {
         plan.steered.insert(proxy.pod.uid.clone());
         plan.write(proxy, Some(given_all(first, input.now_ms)));
+    }
+}
+
+/// Clients that are still to come to those that take, and that chance deals.
+#[derive(Debug)]
+struct Dealing {
+    /// What each is to have.
+    share: u64,
+    /// In percent of it.
+    within: u64,
+    to_come: u64,
+    /// Of these, those that may come also to one that is to leave the Service.
+    soon: u64,
+}
+
+impl Dealing {
+    /// How many of those that take go on taking, of the clients of each, those with the fewest first. Never none.
+    fn takers(&self, clients: &[u64]) -> usize {
+        // Who has its share has enough.
+        let full = above(self.share, self.within);
+        let most = clients.partition_point(|clients| *clients <= full).max(1).min(clients.len());
+        // Not while it would come out even.
+        if self.farthest(clients, most) * 200 <= self.share * self.within {
+            return most;
+        }
+        let by_end = |takers: &usize| (self.farthest(clients, *takers), usize::MAX - takers);
+        (1..=most).min_by_key(by_end).unwrap_or(most)
+    }
+
+    /// How far from its share the farthest may come out when so many with the fewest clients go on taking.
+    fn farthest(&self, clients: &[u64], takers: usize) -> u64 {
+        let when_soon_come = |soon: u64| {
+            let to_all = soon / (clients.len() as u64).max(1);
+            let to_takers = (self.to_come - soon) / (takers as u64).max(1);
+            let ends = clients.iter().enumerate().map(move |(index, clients)| {
+                let gets = if index < takers { to_all + to_takers } else { to_all };
+                (clients + gets).abs_diff(self.share)
+            });
+            ends.max().unwrap_or(0)
+        };
+        when_soon_come(0).max(when_soon_come(self.soon.min(self.to_come)))
     }
 }
 

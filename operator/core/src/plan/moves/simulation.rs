@@ -193,7 +193,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn newcomers_get_their_share_for_few_moves_and_nobody_is_moved_twice(
+    fn newcomers_get_their_share_within_the_tolerance_and_hardly_anybody_is_moved_twice(
         base in 300..1_500usize,
         full in proptest::collection::vec(90..111usize, 1..4),
         newcomers in 1..4usize,
@@ -217,12 +217,15 @@ proptest! {
         for (index, proxy) in world.observed.proxies.iter().enumerate() {
             prop_assert!(proxy.is_accepting && proxy.order.is_none());
             let count = world.count(index) as f64;
-            // Beyond the tolerance, what chance deals: four standard deviations.
-            let may = (mean as f64 * 0.1).max(4.0 * (mean as f64).sqrt());
+            // The tolerance, or of few what chance deals once in twenty times.
+            let may = (mean as f64 * 0.1).max(2.0 * (mean as f64).sqrt());
             prop_assert!((count - mean as f64).abs() <= may, "{} of {}", count, mean);
         }
-        prop_assert!(world.clients.iter().all(|client| client.moved <= 1));
-        prop_assert!(world.moves <= least as u64, "{} moves, {} were needed", world.moves, least);
+        // What a newcomer was dealt beyond the tolerance is moved on.
+        let once = world.clients.iter().filter(|client| client.moved == 1).count();
+        let all_moves = usize::try_from(world.moves).unwrap();
+        prop_assert!(world.clients.iter().all(|client| client.moved <= 2));
+        prop_assert!(once <= least && all_moves * 10 <= least * 11, "{} moves, {} were needed", all_moves, least);
         prop_assert!(world.writes <= 12 * counts.len() as u64, "{} writes", world.writes);
     }
 
@@ -248,8 +251,8 @@ proptest! {
         let mean = (base / proxies) as f64;
         for index in 0..proxies {
             let count = world.count(index) as f64;
-            let may = (mean * 0.1).max(4.0 * mean.sqrt());
-            prop_assert!((count - mean).abs() <= may, "{} of {}", count, mean);
+            let may = (mean * 0.1).max(2.0 * mean.sqrt());
+            prop_assert!((count - mean).abs() <= may + 1.0, "{} of {}", count, mean);
         }
         let twice = world.clients.iter().filter(|client| client.moved > 1).count();
         prop_assert!(twice * 5 <= base, "{} of {} were moved twice", twice, base);

@@ -349,11 +349,66 @@ fn a_proxy_that_comes_during_an_action_is_taken_up_as_soon_as_its_clients_are_kn
     assert_eq!((a.given_ms, a.from_ms), (NOW_MS, NOW_MS + 1_500), "it gives on");
     assert_eq!(
         (b.keep, b.proxies, b.from_ms),
-        (400, 5, NOW_MS + 4_500),
-        "too much for five"
+        (400, 5, NOW_MS + 3_500),
+        "too much for five, and it left the Service a second ago"
     );
     assert!(world.order("e").is_none() && world.proxy("e").is_accepting && !world.proxy("a").is_accepting);
     assert_eq!(world.plan().writes, []);
+}
+
+#[test]
+fn who_was_dealt_too_many_gives_them_to_whom_they_are_missing_when_all_are_there() {
+    let mut world = uneven();
+    world.carry_out();
+    for (name, clients) in [("a", 500), ("b", 510), ("c", 542), ("d", 447)] {
+        world.set_clients(name, clients);
+    }
+    world.now_ms += 4_000;
+    assert_eq!(world.plan().ends, None, "one is on its way");
+    world.carry_out();
+    assert!(!world.proxy("c").is_accepting, "it has more than its share already");
+    world.set_clients("d", 448);
+    world.now_ms += 1_000;
+    let plan = world.carry_out();
+    assert_eq!((plan.begins, plan.ends), (None, None));
+    let keep = |world: &World, name: &str| world.order(name).map(|order| (order.keep, order.clients_per_second));
+    assert_eq!(keep(&world, "a"), Some((u64::MAX, 0)));
+    assert_eq!(keep(&world, "b"), Some((500, 20)));
+    assert_eq!(keep(&world, "c"), Some((500, 81)));
+    assert_eq!((keep(&world, "d"), world.proxy("d").is_accepting), (None, true));
+    let orders = ["b", "c"].map(|name| world.order(name).unwrap());
+    let from_ms = orders.map(|order| order.from_ms);
+    assert_eq!(from_ms, [NOW_MS + 5_500; 2], "they left the Service a second ago");
+    let until_ms = world.order("a").unwrap().until_ms;
+    assert!(orders.iter().all(|order| order.until_ms == until_ms), "it does not begin anew");
+
+    for (name, clients) in [("b", 500), ("c", 500), ("d", 500)] {
+        world.set_clients(name, clients);
+    }
+    world.now_ms += 3_000;
+    world.carry_out();
+    world.now_ms += 1_500;
+    assert!(world.carry_out().ends.unwrap().is_even);
+}
+
+#[test]
+fn who_left_the_service_with_too_few_takes_again() {
+    let mut world = uneven();
+    world.carry_out();
+    for (name, clients) in [("a", 500), ("b", 560), ("c", 500), ("d", 440)] {
+        world.set_clients(name, clients);
+    }
+    world.now_ms += 4_000;
+    let order = world.order("a").unwrap().clone();
+    world.proxy("d").order = Some(MoveOrder {
+        keep: u64::MAX,
+        clients_per_second: 0,
+        ..order
+    });
+    world.proxy("d").is_accepting = false;
+    world.carry_out();
+    assert!(world.proxy("d").is_accepting && world.order("d").is_none());
+    assert_eq!(world.order("b").unwrap().keep, 500);
 }
 
 #[test]

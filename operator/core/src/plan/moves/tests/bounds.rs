@@ -196,9 +196,10 @@ fn an_action_is_even_within_the_tolerance_and_full_is_who_has_half_of_it_more() 
 
     let mut world = uneven();
     world.carry_out();
-    world.set_clients("a", 900);
+    world.set_clients("a", 500);
     world.set_clients("b", 525);
     world.set_clients("c", 526);
+    world.set_clients("d", 450);
     world.carry_out();
     assert!(world.proxy("b").is_accepting && !world.proxy("c").is_accepting);
     let order = world.order("c").unwrap();
