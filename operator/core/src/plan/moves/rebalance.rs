@@ -418,7 +418,10 @@ impl Dealing {
     fn takers(&self, clients: &[u64]) -> usize {
         // Who has its share has enough.
         let full = above(self.share, self.within);
-        let most = clients.partition_point(|clients| *clients <= full).max(1).min(clients.len());
+        let most = clients
+            .partition_point(|clients| *clients <= full)
+            .max(1)
+            .min(clients.len());
         // Not while it would come out even.
         if self.farthest(clients, most) * 200 <= self.share * self.within {
             return most;

@@ -380,7 +380,10 @@ fn who_was_dealt_too_many_gives_them_to_whom_they_are_missing_when_all_are_there
     let from_ms = orders.map(|order| order.from_ms);
     assert_eq!(from_ms, [NOW_MS + 5_500; 2], "they left the Service a second ago");
     let until_ms = world.order("a").unwrap().until_ms;
-    assert!(orders.iter().all(|order| order.until_ms == until_ms), "it does not begin anew");
+    assert!(
+        orders.iter().all(|order| order.until_ms == until_ms),
+        "it does not begin anew"
+    );
 
     for (name, clients) in [("b", 500), ("c", 500), ("d", 500)] {
         world.set_clients(name, clients);
