@@ -3,8 +3,8 @@
 //! Told once a second how the receivers answer CONNECT. It begins at a quarter of the bound, doubles until the first sign
 //! of strain, and from then on adds a twentieth of the bound a second and falls at each sign: to the part of itself by which
 //! the limit was missed, between a half and a quarter, no more often than the receivers' window shows what the last fall has
-//! done. While storage is away, or nothing is known of the receivers,
-//! nobody moves.
+//! done. From a quarter of the limit on it gives way before that: the bound itself falls evenly, to a quarter at the limit,
+//! and rises again at once. While storage is away, or nothing is known of the receivers, nobody moves.
 
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub(super) struct MoveRate {
     /// Something has strained the receivers: steps are small from then on.
     has_strained: bool,
     lowered_at: Option<Duration>,
+    /// Part of the bound that may be moved by how near the limit is; none: all.
+    headroom: Option<f64>,
 }
 
 /// Part of the bound that a pace begins with.
@@ -40,6 +42,8 @@ const STEP_PART: f64 = 0.05;
 const GROWTH: f64 = 0.1;
 /// Part of the limit from which on nothing is added.
 const NEAR: f64 = 0.8;
+/// Part of the limit up to which all that was found is moved.
+const FREE: f64 = 0.25;
 /// What is left of a pace that strains the receivers: at most, and at least, however far beyond the limit they are.
 const FALLS_TO: (f64, f64) = (0.5, 0.25);
 /// The receivers' P99 is of so long a window: before it is over, a fall is not seen.
@@ -64,6 +68,8 @@ impl MoveRate {
         }
         let limit_ms = connack_p99_limit.as_secs_f64() * 1_000.0;
         let p99_ms = receivers.connack_p99_ms.map_or(0.0, f64::from);
+        let left = 1.0 - p99_ms / limit_ms.max(1.0);
+        self.headroom = Some((left / (1.0 - FREE)).clamp(FIRST_PART, 1.0));
         // As many as come within the limit may wait, and twice that for what comes in bursts.
         let may_wait = WAITING + 2.0 * now * connack_p99_limit.as_secs_f64();
         let waiting = count(receivers.attaching);
@@ -92,8 +98,10 @@ impl MoveRate {
         if self.is_paused {
             return 0;
         }
-        let per_second = self.per_second.unwrap_or(f64::from(max) * FIRST_PART);
-        whole(per_second).clamp(1, max.max(1))
+        let max_per_second = f64::from(max.max(1));
+        let found = self.per_second.unwrap_or(max_per_second * FIRST_PART);
+        let may = max_per_second * self.headroom.unwrap_or(1.0);
+        whole(found.min(may)).clamp(1, max.max(1))
     }
 
     fn lower(&mut self, at: Duration, max: f64, part: f64) {
@@ -135,6 +143,11 @@ mod tests {
         }
     }
 
+    /// The pace that was found, for receivers far from their limit.
+    fn found(rate: &MoveRate) -> u32 {
+        whole(rate.per_second.unwrap())
+    }
+
     fn seconds(count: u64) -> Duration {
         Duration::from_secs(count)
     }
@@ -159,18 +172,32 @@ mod tests {
             rate.tick(taking(5), LIMIT, 400, seconds(second));
         }
         rate.tick(taking(300), LIMIT, 400, seconds(4));
-        assert_eq!(rate.per_second(400), 200);
+        assert_eq!((found(&rate), rate.per_second(400)), (200, 100));
         // What the window still shows of the time before is no reason to fall again.
         rate.tick(taking(300), LIMIT, 400, seconds(5));
-        assert_eq!(rate.per_second(400), 200);
+        assert_eq!((found(&rate), rate.per_second(400)), (200, 100));
         rate.tick(taking(300), LIMIT, 400, seconds(8));
-        assert_eq!(rate.per_second(400), 100);
+        assert_eq!(found(&rate), 100);
         rate.tick(taking(180), LIMIT, 400, seconds(9));
-        assert_eq!(rate.per_second(400), 100);
+        assert_eq!(found(&rate), 100);
         for second in 10..30 {
             rate.tick(taking(5), LIMIT, 400, seconds(second));
         }
         assert_eq!(rate.per_second(400), 400);
+    }
+
+    #[test]
+    fn it_gives_way_before_the_limit_and_comes_back_at_once() {
+        let mut rate = MoveRate::default();
+        let mut at = 0;
+        let mut after = |p99_ms| {
+            at += 1;
+            rate.tick(taking(p99_ms), LIMIT, 400, seconds(at));
+            rate.per_second(400)
+        };
+        assert_eq!([5, 5, 50, 51].map(&mut after), [200, 400, 400, 397]);
+        assert_eq!([105, 125, 160, 162].map(&mut after), [253, 200, 106, 101]);
+        assert_eq!([163, 200, 50].map(&mut after), [100, 100, 400]);
     }
 
     #[test]
@@ -181,7 +208,7 @@ mod tests {
                 rate.tick(taking(5), LIMIT, 400, seconds(second));
             }
             rate.tick(taking(p99_ms), LIMIT, 400, seconds(4));
-            rate.per_second(400)
+            found(&rate)
         };
         assert_eq!([201, 400, 600, 5_000].map(after), [200, 200, 133, 100]);
     }
@@ -215,7 +242,8 @@ mod tests {
 
     #[test]
     fn it_stays_from_four_fifths_of_the_limit_on_and_falls_beyond_it() {
-        assert_eq!([160, 161, 200, 201].map(|p99| after(400, p99, 0)), [200, 100, 100, 50]);
+        // The first could be 200; so near the limit 106 may move.
+        assert_eq!([160, 161, 200, 201].map(|p99| after(400, p99, 0)), [106, 100, 100, 50]);
         // 20, and twice as many as come within the limit at 100 a second.
         assert_eq!(
             [60, 61, 180, 5_000].map(|waiting| after(400, 5, waiting)),
