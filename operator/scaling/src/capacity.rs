@@ -2,8 +2,10 @@
 //! the targets say.
 //!
 //! A miss at some load per proxy shows that a proxy carries less than that, so the learned capacity falls below it; the
-//! next miss must come at less load to count, so a slow answer that is not the proxies' fault lowers it once. It rises
-//! by a little each time the objective is met at nearly the learned load.
+//! next miss must come at less load to count, so a slow answer that is not the proxies' fault lowers it once. Where the load
+//! was carried well just before and is missed by far, the proxies carry less than they did, and by how much one miss does not
+//! say: when there is less load for each and they carry that, the capacity is taken to lie in the middle between the two. It
+//! rises by a little each time the objective is met at nearly the learned load.
 
 use std::time::Duration;
 
@@ -27,12 +29,29 @@ const RISE: f64 = 1.05;
 /// Load of this share of the learned capacity, carried within the objective, is a proof.
 const PROOF: f64 = 0.95;
 
+/// A round trip of so many times the objective is missed by far.
+const FAR: f64 = 2.0;
+
 /// What one proxy carries, as far as that was learned.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LearnedCapacity {
     learned: PerSignal<Option<f64>>,
     fell_at: Option<Duration>,
     rose_at: Option<Duration>,
+    /// What was carried within the objective last.
+    #[serde(default)]
+    met: Option<PerProxy>,
+    /// What was missed by far though it had been carried.
+    #[serde(default)]
+    lost: Option<PerProxy>,
+}
+
+/// Load of one proxy at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct PerProxy {
+    signal: Signal,
+    load: f64,
+    at: Duration,
 }
 
 impl LearnedCapacity {
@@ -79,8 +98,15 @@ impl LearnedCapacity {
         let Some((signal, target, carried, load)) = nearest else {
             return;
         };
+        let this = PerProxy { signal, load, at: now };
         if round_trip > objective {
             if has_passed(self.fell_at, window, now) {
+                let was_met = self.met.is_some_and(|met| {
+                    met.signal == signal
+                        && met.load >= load * PROOF
+                        && !has_passed(Some(met.at), settings.windows.stable * 2, now)
+                });
+                self.lost = (was_met && round_trip >= objective * FAR).then_some(this);
                 let below = load * FALL / (1.0 + fraction(settings.behavior.tolerance_percent));
                 if below < carried {
                     self.learned[signal] = Some(below.max(target * LEAST_SHARE));
@@ -89,6 +115,19 @@ impl LearnedCapacity {
             }
             // What is carried badly proves nothing.
             self.rose_at = Some(now);
+            return;
+        }
+        self.met = Some(this);
+        // Not before what served and what came while it was missed is out of the window.
+        if let Some(lost) = self.lost.take_if(|lost| has_passed(Some(lost.at), window * 2, now))
+            && lost.signal == signal
+            && !has_passed(Some(lost.at), settings.windows.stable * 2, now)
+        {
+            let middle = f64::midpoint(load.min(lost.load), lost.load);
+            if middle < carried {
+                self.learned[signal] = Some(middle.max(target * LEAST_SHARE));
+                self.rose_at = Some(now);
+            }
         } else if carried < target && load >= carried * PROOF && has_passed(self.rose_at, settings.windows.stable, now)
         {
             self.learned[signal] = Some(carried * RISE).filter(|risen| *risen < target);
@@ -136,6 +175,53 @@ mod tests {
             let learned = serve(&mut LearnedCapacity::default(), truth, |learned| learned, 0, 180);
             assert!((learned / truth - 1.0).abs() <= 0.2, "{learned} for {truth}");
         }
+    }
+
+    /// Serves with as many proxies as one that carries what was learned needs, of which each then carries `truth`.
+    fn serve_with_enough(capacity: &mut LearnedCapacity, truth: f64, load: f64, beyond_ms: f64, from_s: u64) -> f64 {
+        let settings = Settings::default();
+        let mut recent = Recent::default();
+        let mut learned = capacity.carried(&settings)[Signal::PublishesInPerSecond].unwrap();
+        for second in from_s..from_s + 180 {
+            let now = Duration::from_secs(second);
+            let proxies = (1..10).find(|count| load / f64::from(*count) <= learned * 1.1).unwrap();
+            let mut sample = Sample {
+                at: now,
+                proxies: Some(proxies),
+                round_trip_p99_ms: Some(if load / f64::from(proxies) > truth {
+                    beyond_ms
+                } else {
+                    20.0
+                }),
+                ..Sample::default()
+            };
+            sample.values[Signal::PublishesInPerSecond] = Some(load);
+            recent.push(sample, settings.windows.stable);
+            capacity.learn(&recent, proxies, &settings, now);
+            learned = capacity.carried(&settings)[Signal::PublishesInPerSecond].unwrap();
+        }
+        learned
+    }
+
+    #[test]
+    fn what_proxies_have_lost_lies_between_what_they_carry_then_and_what_they_carried() {
+        for (truth, learned) in [(5_000.0, 5_250.0), (4_000.0, 5_250.0), (6_500.0, 5_250.0)] {
+            let mut capacity = LearnedCapacity::default();
+            assert_eq!(serve_with_enough(&mut capacity, 10_000.0, 7_000.0, 900.0, 0), 10_000.0);
+            assert_eq!(
+                serve_with_enough(&mut capacity, truth, 7_000.0, 900.0, 180),
+                learned,
+                "{truth}"
+            );
+        }
+        // Nearly carried: it is not far below.
+        let mut capacity = LearnedCapacity::default();
+        serve_with_enough(&mut capacity, 10_000.0, 7_000.0, 900.0, 0);
+        let learned = serve_with_enough(&mut capacity, 6_900.0, 7_000.0, 199.0, 180);
+        assert!((learned - 7_000.0 * FALL / 1.1).abs() < 1.0, "{learned}");
+        // Nothing was carried before.
+        let learned = serve_with_enough(&mut LearnedCapacity::default(), 5_000.0, 7_000.0, 900.0, 0);
+        assert!((learned - 7_000.0 * FALL / 1.1).abs() < 1.0, "{learned}");
     }
 
     #[test]
