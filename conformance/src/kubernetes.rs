@@ -102,7 +102,7 @@ impl Deployed<'_> {
     async fn require_all_proxies_used(&self) -> anyhow::Result<()> {
         for pod in self.proxies().await? {
             let text = metrics::scrape(&self.cluster.kubectl(), self.namespace, &pod).await?;
-            let connects: u64 = metrics::samples(&text, "freshet_proxy_connects_total")
+            let connects: u64 = metrics::samples::<u64>(&text, "freshet_proxy_connects_total")
                 .map(|(_, value)| value)
                 .sum();
             println!("{pod}: {connects} clients");

@@ -4,6 +4,7 @@
 //! too, so that no batch crosses a thread (`docs/architecture.md` has the measurement). What a turn does is in [`turn`].
 //! Leaves out who deals connections (`crate::listeners`) and who asks for reports (`crate::metrics`).
 
+mod awake;
 mod lingering;
 mod report;
 mod seat;
@@ -33,6 +34,7 @@ use crate::clock::Clock;
 use crate::control::Control;
 use crate::listeners::ListenerNames;
 use crate::mailbox::Sleeper;
+use awake::Awake;
 use sockets::Sockets;
 use turn::{Flow, Turn};
 
@@ -47,7 +49,6 @@ pub(crate) struct WorkerParts {
     pub(crate) sleeper: Arc<Sleeper>,
     pub(crate) control: mpsc::Receiver<Control>,
     pub(crate) listener_names: ListenerNames,
-    pub(crate) clock: Clock,
 }
 
 /// Runs a worker on this thread until it is told to stop. `parts` are made here, because not all of them may change
@@ -55,15 +56,15 @@ pub(crate) struct WorkerParts {
 ///
 /// # Errors
 /// When the epoll set or the runtime cannot be made, or the epoll set fails.
-pub(crate) fn run_worker(parts: impl FnOnce() -> anyhow::Result<WorkerParts>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("no runtime for a worker")?;
+pub(crate) fn run_worker(clock: Clock, parts: impl FnOnce() -> anyhow::Result<WorkerParts>) -> anyhow::Result<()> {
+    let awake = Awake::default();
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    awake.watch(&mut builder, clock);
+    let runtime = builder.enable_all().build().context("no runtime for a worker")?;
     runtime.block_on(async {
         let parts = parts()?;
         let sockets = Sockets::new(parts.sleeper.bell()).context("no epoll set for a worker")?;
-        let (sleeper, clock) = (parts.sleeper, parts.clock);
+        let sleeper = parts.sleeper;
         let mut turn = Turn::new(
             parts.id,
             parts.worker,
@@ -81,6 +82,7 @@ pub(crate) fn run_worker(parts: impl FnOnce() -> anyhow::Result<WorkerParts>) ->
         loop {
             let began = poll_fn(|cx| {
                 let began = Instant::now();
+                turn.wake_up(awake.since(), clock.at(began));
                 poll_ready(cx, &mut turn, &epoll, &sleeper, &mut alarm, clock.at(began)).map_ok(|()| began)
             })
             .await?;
@@ -122,6 +124,8 @@ fn poll_ready(
             ready.clear_ready();
         }
         began = true;
+    } else {
+        turn.nothing_is_ready(now);
     }
     began |= turn.must_go_on();
     if !began {

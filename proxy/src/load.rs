@@ -125,9 +125,10 @@ fn of_workers(look: &Look) -> Load {
 }
 
 fn round_trips(reports: &[&WorkerReport]) -> Vec<RoundTrip> {
-    let mut counts = RoundTripCounts::default();
+    let (mut counts, mut newest) = (RoundTripCounts::default(), RoundTripCounts::default());
     for report in reports {
         counts.add(&report.round_trips);
+        newest.add(&report.newest_round_trips);
     }
     let whole = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     let of_qos = |qos: u32| {
@@ -137,6 +138,7 @@ fn round_trips(reports: &[&WorkerReport]) -> Vec<RoundTrip> {
             count: whole(counts.total(index)),
             p50_ms: whole(counts.percentile_ms(index, 50)?),
             p99_ms: whole(counts.percentile_ms(index, 99)?),
+            newest_p99_ms: newest.percentile_ms(index, 99).map(whole),
         })
     };
     (0..3).filter_map(of_qos).collect()

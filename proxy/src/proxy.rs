@@ -128,10 +128,9 @@ impl Proxy {
                     sleeper,
                     control,
                     listener_names: names,
-                    clock,
                 })
             };
-            start_thread(id, ending.clone(), move || run_worker(parts))?;
+            start_thread(id, ending.clone(), move || run_worker(clock, parts))?;
         }
 
         let metrics = Metrics::new(Arc::clone(&workers), Arc::clone(&capacity), reloads, health.clone());

@@ -244,7 +244,7 @@ async fn failed_questions(broker: &Broker<'_>) -> Result<u64> {
             continue;
         };
         let said = http_get(SocketAddr::new(ip.parse()?, OPERATOR_PORT), "/metrics").await?;
-        let scrapes = metrics::samples(&said.body, "freshet_operator_scaling_scrapes_total");
+        let scrapes = metrics::samples::<u64>(&said.body, "freshet_operator_scaling_scrapes_total");
         let of_none = scrapes.filter(|(labels, _)| !labels.contains("\"ok\""));
         failed += of_none.map(|(_, count)| count).sum::<u64>();
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::broker::{Broker, PROXY, with_broker_alone};
 use crate::loads::await_clients;
 use crate::publishers::{Publishers, Sample};
-use crate::stage::{resources, warm_requests};
+use crate::stage::{metric, proxies, resources, said_round_trip_ms, warm_requests};
 use crate::table::{Figures, Row, Sheet, ms};
 
 const CLIENTS: u32 = 1_000;
@@ -67,6 +67,8 @@ struct Tried {
     carried: f64,
     /// The median of the windows.
     p99_ms: f64,
+    /// What the proxy says of the same time.
+    said_p99_ms: f64,
 }
 
 impl Tried {
@@ -93,13 +95,13 @@ async fn find_truth(broker: &Broker<'_>) -> Result<Vec<Tried>> {
             rate < MOST_RATE,
             "a proxy with {HALF_CPU} carries {MOST_RATE} messages per second"
         );
-        let one = try_rate(&publishers, rate).await?;
+        let one = try_rate(broker, &publishers, rate).await?;
         *(if one.is_within() { &mut within } else { &mut beyond }) = Some(rate);
         tried.push(one);
     }
 }
 
-async fn try_rate(publishers: &Publishers, rate: f64) -> Result<Tried> {
+async fn try_rate(broker: &Broker<'_>, publishers: &Publishers, rate: f64) -> Result<Tried> {
     publishers.publish_every(every(rate));
     tokio::time::sleep(SETTLES).await;
     publishers.take_samples();
@@ -116,6 +118,7 @@ async fn try_rate(publishers: &Publishers, rate: f64) -> Result<Tried> {
         asked: rate,
         carried: f64::from(carried) / began.elapsed().as_secs_f64(),
         p99_ms: Figures::of(windows).p50,
+        said_p99_ms: said_round_trip_ms(&proxies(broker).await?).await,
     })
 }
 
@@ -154,9 +157,17 @@ struct Look {
     at: Duration,
     learned: Option<f64>,
     reason: String,
+    /// Clients of each proxy that has some.
+    clients: Vec<u64>,
+    /// P99 of what came back within the last second, and what proxies say of the last 10 s.
+    p99_ms: f64,
+    said_p99_ms: f64,
 }
 
-async fn look(broker: &Broker<'_>, began: Instant) -> Result<Look> {
+async fn look(broker: &Broker<'_>, publishers: &Publishers, began: Instant) -> Result<Look> {
+    let proxies = proxies(broker).await?;
+    let clients = metric(&proxies, "freshet_proxy_clients").await;
+    let samples: Vec<Sample> = publishers.take_samples();
     let scaling = broker.resource().await?["status"]["scaling"].clone();
     Ok(Look {
         at: began.elapsed(),
@@ -165,6 +176,9 @@ async fn look(broker: &Broker<'_>, began: Instant) -> Result<Look> {
             .as_str()
             .unwrap_or_default()
             .to_owned(),
+        clients: clients.into_values().filter(|clients| *clients > 0).collect(),
+        p99_ms: Figures::of(samples.iter().map(|sample| ms(sample.round_trip))).p99,
+        said_p99_ms: said_round_trip_ms(&proxies).await,
     })
 }
 
@@ -178,10 +192,10 @@ async fn capacity_is_learned() -> Result<()> {
         Ok(())
     })
     .await?;
-    let cells = |t: &Tried| [t.asked, t.carried, t.p99_ms].map(|value| format!("{value:.1}"));
+    let cells = |t: &Tried| [t.asked, t.carried, t.p99_ms, t.said_p99_ms].map(|value| format!("{value:.1}"));
     sheet.write_samples(
         "capacity-truth",
-        &["asked_per_second", "carried_per_second", "p99_ms"],
+        &["asked_per_second", "carried_per_second", "p99_ms", "said_p99_ms"],
         tried.iter().map(cells),
     )?;
     let within = tried.iter().filter(|tried| tried.is_within());
@@ -193,7 +207,7 @@ async fn capacity_is_learned() -> Result<()> {
         let publishers = Publishers::begin(broker.address().await?, CLIENTS, every(truth * LOAD)).await;
         tokio::time::sleep(BEFORE).await;
         let began = Instant::now();
-        let before = look(broker, began).await?;
+        let before = look(broker, &publishers, began).await?;
         ensure!(before.learned.is_none(), "{:?} was learned before", before.learned);
         let serving = broker.accepting().await?;
         let [proxy] = &serving[..] else {
@@ -204,7 +218,7 @@ async fn capacity_is_learned() -> Result<()> {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         while began.elapsed() < LEARNS {
             ticks.tick().await;
-            looks.push(look(broker, began).await?);
+            looks.push(look(broker, &publishers, began).await?);
         }
         drop(publishers);
         write(&sheet, truth, &looks)
@@ -215,9 +229,24 @@ async fn capacity_is_learned() -> Result<()> {
 fn write(sheet: &Sheet, truth: f64, looks: &[Look]) -> Result<()> {
     let cells = |look: &Look| {
         let learned = look.learned.map(|learned| format!("{learned:.0}")).unwrap_or_default();
-        [format!("{:.0}", ms(look.at)), learned, format!("\"{}\"", look.reason)]
+        let clients: Vec<String> = look.clients.iter().map(u64::to_string).collect();
+        [
+            format!("{:.0}", ms(look.at)),
+            learned,
+            clients.join(" "),
+            format!("{:.0}", look.p99_ms),
+            format!("{:.0}", look.said_p99_ms),
+            format!("\"{}\"", look.reason),
+        ]
     };
-    let columns = ["after_ms", "learned_per_second", "last_decision"];
+    let columns = [
+        "after_ms",
+        "learned_per_second",
+        "clients_of_proxies",
+        "p99_ms",
+        "said_p99_ms",
+        "last_decision",
+    ];
     sheet.write_samples("capacity-learned", &columns, looks.iter().map(cells))?;
     let learned = looks.last().and_then(|look| look.learned);
     let off = learned.map_or(f64::NAN, |learned| (learned - truth).abs() / truth * 100.0);

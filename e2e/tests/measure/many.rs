@@ -79,7 +79,7 @@ struct Moment {
 impl Moment {
     async fn now(pid: u32, metrics: SocketAddr) -> Result<Self> {
         let said = http_get(metrics, "/metrics").await?;
-        let writes = freshet_e2e::metrics::samples(&said.body, "freshet_operator_api_writes_total");
+        let writes = freshet_e2e::metrics::samples::<u64>(&said.body, "freshet_operator_api_writes_total");
         Ok(Self {
             at: Instant::now(),
             cpu_ns: process_usage(pid)?.cpu_ns,

@@ -59,9 +59,23 @@ pub(crate) fn address_of(pod: &Pod) -> Option<SocketAddr> {
 pub(crate) async fn metric(pods: &[Pod], name: &str) -> BTreeMap<String, u64> {
     let ask = async |pod: &Pod| {
         let answer = http_get(address_of(pod)?, "/metrics").await.ok()?;
-        let sum = metrics::samples(&answer.body, name).map(|(_, value)| value).sum();
+        let sum = metrics::samples::<u64>(&answer.body, name)
+            .map(|(_, value)| value)
+            .sum();
         Some((pod.metadata.name.clone()?, sum))
     };
     let answers = futures::future::join_all(pods.iter().map(ask)).await;
     answers.into_iter().flatten().collect()
+}
+
+/// The longest P99 of the round trips of QoS 1, in milliseconds, that a proxy says its own publishers had over the last 10 s.
+pub(crate) async fn said_round_trip_ms(pods: &[Pod]) -> f64 {
+    let ask = async |pod: &Pod| {
+        let answer = http_get(address_of(pod)?, "/metrics").await.ok()?;
+        let said = metrics::samples::<f64>(&answer.body, "freshet_proxy_publish_round_trip_seconds");
+        let p99 = said.filter(|(labels, _)| labels.contains("qos=\"1\"") && labels.contains("quantile=\"0.99\""));
+        p99.map(|(_, seconds)| seconds * 1_000.0).next()
+    };
+    let said = futures::future::join_all(pods.iter().map(ask)).await;
+    said.into_iter().flatten().fold(f64::NAN, f64::max)
 }

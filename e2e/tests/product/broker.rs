@@ -266,7 +266,7 @@ impl Broker<'_> {
     pub(crate) async fn metric(&self, name: &str) -> Result<BTreeMap<String, u64>> {
         let mut values = BTreeMap::new();
         for pod in self.accepting().await? {
-            let sum = metrics::samples(&self.scrape(&pod).await?, name)
+            let sum = metrics::samples::<u64>(&self.scrape(&pod).await?, name)
                 .map(|(_, value)| value)
                 .sum();
             values.insert(pod, sum);
@@ -317,7 +317,7 @@ fn merge(spec: &mut Value, defaults: &Value) {
 
 fn add_by(text: &str, name: &str, label: &str, values: &mut BTreeMap<String, u64>) {
     let label = format!("{label}=\"");
-    for (labels, value) in metrics::samples(text, name) {
+    for (labels, value) in metrics::samples::<u64>(text, name) {
         let of = labels.split_once(&label).and_then(|(_, rest)| rest.split_once('"'));
         *values.entry(of.map_or("", |(of, _)| of).to_owned()).or_default() += value;
     }

@@ -170,9 +170,9 @@ fn sample(row: &TraceRow, serving: u32) -> Sample {
     Sample {
         at: row.at,
         proxies: Some(serving),
-        is_partial: false,
         values: row.values,
         round_trip_p99_ms: row.round_trip_p99_ms,
+        ..Sample::default()
     }
 }
 

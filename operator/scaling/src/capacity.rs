@@ -1,8 +1,10 @@
 //! What one proxy carries, learned from the outside: when publishes take longer than they should, proxies carry less than
 //! the targets say.
 //!
-//! A miss at some load per proxy shows that a proxy carries less than that, so the learned capacity falls below it; the
-//! next miss must come at less load to count, so a slow answer that is not the proxies' fault lowers it once. Where the load
+//! A miss at some load per proxy shows that a proxy carries less than that, so the learned capacity falls below it. What is
+//! missed at more load than the capacity that is known shows nothing new, and neither does what is missed for a while after
+//! that: clients may still be on their way to other proxies, and what has piled up is worked off. The next miss must come at
+//! less load to count, so a slow answer that is not the proxies' fault lowers it once. Where the load
 //! was carried well just before and is missed by far, the proxies carry less than they did, and by how much one miss does not
 //! say: when there is less load for each and they carry that, the capacity is taken to lie in the middle between the two. It
 //! rises by a little each time the objective is met at nearly the learned load.
@@ -12,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::number::fraction;
-use crate::recent::Recent;
+use crate::recent::{Recent, mean, middle};
 use crate::settings::Settings;
 use crate::signal::{PerSignal, Signal};
 
@@ -31,6 +33,10 @@ const PROOF: f64 = 0.95;
 
 /// A round trip of so many times the objective is missed by far.
 const FAR: f64 = 2.0;
+
+/// For how long after more load than a proxy is known to carry it may still be slow: clients are on their way to others, what
+/// has piled up is worked off, and what is told of is of the last 3 s.
+const SETTLES: Duration = Duration::from_secs(10);
 
 /// What one proxy carries, as far as that was learned.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -69,20 +75,20 @@ impl LearnedCapacity {
         learned.max(target * LEAST_SHARE).min(target)
     }
 
-    /// Learns from the round trips of the last while, in which `proxies` served.
-    pub(crate) fn learn(&mut self, recent: &Recent, proxies: u32, settings: &Settings, now: Duration) {
+    /// Learns from the round trips of the last while.
+    pub(crate) fn learn(&mut self, recent: &Recent, settings: &Settings, now: Duration) {
         let Some(objective) = settings.publish_round_trip_p99_ms else {
             *self = Self::default();
             return;
         };
-        if proxies == 0 {
-            return;
-        }
         let window = (settings.windows.stable / 3).max(settings.windows.panic);
-        let Some(round_trip) = recent.median_round_trip_ms(window, now) else {
-            return;
+        let per_proxy = |signal| {
+            mean(
+                recent
+                    .within(window, now)
+                    .filter_map(|sample| sample.load_of_one(signal)),
+            )
         };
-        let per_proxy = |signal| Some(recent.mean(signal, window, now)? / f64::from(proxies));
         // The one that is nearest to what is carried is the one that a miss is put down to.
         let nearest = Signal::ALL
             .into_iter()
@@ -95,7 +101,16 @@ impl LearnedCapacity {
             .max_by(|(.., a_carried, a_load), (.., b_carried, b_load)| {
                 (a_load / a_carried).total_cmp(&(b_load / b_carried))
             });
-        let Some((signal, target, carried, load)) = nearest else {
+        let Some((signal, target, carried, _)) = nearest else {
+            return;
+        };
+        let tolerated = carried * (1.0 + fraction(settings.behavior.tolerance_percent));
+        let evidence = Evidence::of(recent, window, now, signal, objective, tolerated);
+        if evidence.is_badly_served {
+            // What is carried badly proves nothing.
+            self.rose_at = Some(now);
+        }
+        let Some((round_trip, load)) = evidence.says else {
             return;
         };
         let this = PerProxy { signal, load, at: now };
@@ -113,8 +128,6 @@ impl LearnedCapacity {
                     self.fell_at = Some(now);
                 }
             }
-            // What is carried badly proves nothing.
-            self.rose_at = Some(now);
             return;
         }
         self.met = Some(this);
@@ -132,6 +145,55 @@ impl LearnedCapacity {
         {
             self.learned[signal] = Some(carried * RISE).filter(|risen| *risen < target);
             self.rose_at = Some(now);
+        }
+    }
+}
+
+/// What the round trips of a while say of the load of one proxy.
+struct Evidence {
+    /// The objective was missed for half of the time, whatever the load.
+    is_badly_served: bool,
+    /// What was missed, or else met, for half of the time, in a way that says something: the middle one of the round trips, in
+    /// milliseconds, and the mean of the load. One slow answer is no proof.
+    says: Option<(f64, f64)>,
+}
+
+impl Evidence {
+    /// Of the samples in the window before `now`. What is missed at more than `tolerated` says nothing, and neither does what is
+    /// missed for [`SETTLES`] after that without having been met in between.
+    fn of(recent: &Recent, window: Duration, now: Duration, signal: Signal, objective: f64, tolerated: f64) -> Self {
+        let mut known_until = Duration::ZERO;
+        let (mut samples, mut all) = (Vec::new(), Vec::new());
+        for sample in recent.within(window + SETTLES, now) {
+            let load = sample.load_of_one(signal);
+            if load.is_some_and(|load| load > tolerated) {
+                known_until = sample.at + SETTLES;
+            }
+            let Some(round_trip) = sample.round_trip_p99_ms else {
+                continue;
+            };
+            let says_something = round_trip <= objective || sample.at > known_until;
+            if round_trip <= objective {
+                known_until = Duration::ZERO;
+            }
+            if sample.at + window > now {
+                all.push(round_trip);
+                samples.extend(load.filter(|_| says_something).map(|load| (round_trip, load)));
+            }
+        }
+        let is_miss = |round_trip: f64| round_trip > objective;
+        let count = all.len();
+        let misses = samples.iter().filter(|(round_trip, _)| is_miss(*round_trip)).count();
+        let is_missed = misses * 2 >= count;
+        if is_missed || (samples.len() - misses) * 2 > count {
+            samples.retain(|(round_trip, _)| is_miss(*round_trip) == is_missed);
+        } else {
+            samples.clear();
+        }
+        Self {
+            is_badly_served: middle(all).is_some_and(is_miss),
+            says: middle(samples.iter().map(|(round_trip, _)| *round_trip).collect())
+                .zip(mean(samples.iter().map(|(_, load)| *load))),
         }
     }
 }
@@ -162,7 +224,7 @@ mod tests {
             };
             sample.values[Signal::PublishesInPerSecond] = Some(publishes);
             recent.push(sample, settings.windows.stable);
-            capacity.learn(&recent, 1, &settings, now);
+            capacity.learn(&recent, &settings, now);
             learned = capacity.carried(&settings)[Signal::PublishesInPerSecond].unwrap_or_default();
         }
         learned
@@ -197,7 +259,7 @@ mod tests {
             };
             sample.values[Signal::PublishesInPerSecond] = Some(load);
             recent.push(sample, settings.windows.stable);
-            capacity.learn(&recent, proxies, &settings, now);
+            capacity.learn(&recent, &settings, now);
             learned = capacity.carried(&settings)[Signal::PublishesInPerSecond].unwrap();
         }
         learned
@@ -222,6 +284,52 @@ mod tests {
         // Nothing was carried before.
         let learned = serve_with_enough(&mut LearnedCapacity::default(), 5_000.0, 7_000.0, 900.0, 0);
         assert!((learned - 7_000.0 * FALL / 1.1).abs() < 1.0, "{learned}");
+    }
+
+    /// One proxy that carries 4,800 has had 6,000 for two minutes; then another one serves as well, and takes one client
+    /// after the other within so many seconds. What waits at the first one takes 3 s to be worked off, and its P99 is over
+    /// the last 3 s.
+    fn learned_while_clients_move(moves_s: u32, tells_of_slowest: bool) -> f64 {
+        let settings = Settings::default();
+        let (mut capacity, mut recent) = (LearnedCapacity::default(), Recent::default());
+        let mut last_slow = None;
+        for second in 0_u32..240 {
+            let moved = if second < 130 {
+                0.0
+            } else {
+                (f64::from(second - 130) / f64::from(moves_s)).min(1.0)
+            };
+            let of_first = 6_000.0 - 3_000.0 * moved;
+            // The CPU is halved at 100 s.
+            if second >= 100 && of_first > 4_800.0 {
+                last_slow = Some(second);
+            }
+            let is_slow = last_slow.is_some_and(|last| second < last + 6);
+            let mut sample = Sample {
+                at: Duration::from_secs(u64::from(second)),
+                proxies: Some(if second < 130 { 1 } else { 2 }),
+                round_trip_p99_ms: Some(if is_slow { 600.0 } else { 20.0 }),
+                ..Sample::default()
+            };
+            sample.values[Signal::PublishesInPerSecond] = Some(6_000.0);
+            if tells_of_slowest {
+                sample.slowest[Signal::PublishesInPerSecond] = Some(of_first);
+            }
+            recent.push(sample, settings.windows.stable);
+            capacity.learn(&recent, &settings, Duration::from_secs(u64::from(second)));
+        }
+        capacity.carried(&settings)[Signal::PublishesInPerSecond].unwrap()
+    }
+
+    #[test]
+    fn what_is_missed_while_clients_move_says_nothing_new() {
+        for moves_s in [1, 5, 15, 30, 60] {
+            let learned = learned_while_clients_move(moves_s, true);
+            assert!((learned / 4_800.0 - 1.0).abs() <= 0.2, "{learned} after {moves_s} s");
+        }
+        // With an even share, the first one seems to be slow with what it does not have.
+        let learned = learned_while_clients_move(60, false);
+        assert!(learned < 3_000.0, "{learned}");
     }
 
     #[test]
@@ -260,7 +368,7 @@ mod tests {
             sample.values[Signal::Connections] = Some(connections * 2.0);
             sample.values[Signal::PublishesInPerSecond] = Some(publishes * 2.0);
             recent.push(sample, settings.windows.stable);
-            capacity.learn(&recent, 2, &settings, now);
+            capacity.learn(&recent, &settings, now);
         }
         let carried = capacity.carried(&settings);
         signals.map(|signal| carried[signal])

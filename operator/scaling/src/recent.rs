@@ -69,22 +69,28 @@ impl Recent {
 
     /// The middle one of the round trips within the window: one slow answer is no proof.
     pub(crate) fn median_round_trip_ms(&self, window: Duration, now: Duration) -> Option<f64> {
-        let mut values: Vec<f64> = self
-            .within(window, now)
-            .filter_map(|sample| sample.round_trip_p99_ms)
-            .collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied()
+        middle(
+            self.within(window, now)
+                .filter_map(|sample| sample.round_trip_p99_ms)
+                .collect(),
+        )
     }
 
-    fn within(&self, window: Duration, now: Duration) -> impl DoubleEndedIterator<Item = &Sample> {
+    /// The samples after `now - window` and not after `now`, oldest first.
+    pub(crate) fn within(&self, window: Duration, now: Duration) -> impl DoubleEndedIterator<Item = &Sample> {
         let end = self.samples.partition_point(|sample| sample.at <= now);
         let start = self.samples.partition_point(|sample| sample.at + window <= now);
         self.samples.range(start.min(end)..end)
     }
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+pub(crate) fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (count, sum) = values.fold((0_u32, 0.0), |(count, sum), value| (count + 1, sum + value));
     (count > 0).then(|| sum / f64::from(count))
+}
+
+/// The middle one of some values in any order; of an even number the upper one of the two.
+pub(crate) fn middle(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }

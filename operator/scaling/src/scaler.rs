@@ -137,10 +137,8 @@ impl Scaler {
         if self.settings.predict.enabled {
             memory.forecaster.observe(&sample, &self.settings);
         }
-        if let Some(proxies) = sample.proxies {
-            memory
-                .capacity
-                .learn(&memory.recent, proxies, &self.settings, sample.at);
+        if sample.proxies.is_some() {
+            memory.capacity.learn(&memory.recent, &self.settings, sample.at);
         }
     }
 

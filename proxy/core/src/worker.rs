@@ -57,7 +57,7 @@ use crate::stats::WorkerStats;
 use crate::timers::bucket_of;
 
 /// Over how many seconds CONNACKs are counted: what is steered by them must see soon what it has done.
-const CONNACK_WINDOW_S: u64 = 3;
+const NEWEST_S: u64 = 3;
 
 /// One thread's connections and what they share.
 pub struct Worker {
@@ -242,6 +242,12 @@ impl Worker {
         self.shared.reads.begin_turn(sockets_wait);
     }
 
+    /// What is received from now on may have been waiting to be read since then. Clients wait for that as well, so that it
+    /// counts in how long they wait for an answer. A shell that never calls this has read everything at once.
+    pub fn read_what_came_since(&mut self, since: MonotonicMs) {
+        self.shared.arrived_since = Some(since);
+    }
+
     /// Whether the next turn has something to begin for which this one had no room. It must come by itself.
     #[must_use]
     pub fn must_go_on(&self) -> bool {
@@ -284,10 +290,16 @@ impl Worker {
         self.shared.round_trips.recent(now)
     }
 
+    /// How long those took that had their outcome within the last 3 s.
+    #[must_use]
+    pub fn newest_round_trips(&self, now: MonotonicMs) -> RoundTripCounts {
+        self.shared.round_trips.within(NEWEST_S, now)
+    }
+
     /// How long CONNECTs took until CONNACK within the last 3 s, counted as of QoS 0.
     #[must_use]
     pub fn connacks(&self, now: MonotonicMs) -> RoundTripCounts {
-        self.shared.connacks.within(CONNACK_WINDOW_S, now)
+        self.shared.connacks.within(NEWEST_S, now)
     }
 
     /// How many bytes the shell may read at once from any connection. Little while publications wait for their

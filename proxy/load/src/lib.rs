@@ -72,6 +72,7 @@ mod tests {
             count: u32::MAX,
             p50_ms: u32::MAX,
             p99_ms: u32::MAX,
+            newest_p99_ms: Some(u32::MAX),
         };
         Load {
             version: VERSION,

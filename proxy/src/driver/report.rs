@@ -16,6 +16,8 @@ pub struct WorkerReport {
     pub worker: WorkerStats,
     /// How long publications took within the last 10 s. Boxed: it is the larger part of a report.
     pub round_trips: Box<RoundTripCounts>,
+    /// Those of the last 3 s.
+    pub newest_round_trips: Box<RoundTripCounts>,
     /// How long CONNECTs took until CONNACK within the last 3 s.
     pub connacks: Box<RoundTripCounts>,
     /// How long its turns took.

@@ -57,6 +57,8 @@ pub(super) struct Turn {
     exchange_goes_on: bool,
     /// More sockets were ready than the turn has taken up.
     sockets_wait: bool,
+    /// When sockets were looked at last that had nothing else for the worker.
+    seen_empty: MonotonicMs,
     // Scratch, empty between uses.
     read_buffer: Vec<u8>,
     ready: Vec<Ready>,
@@ -88,6 +90,7 @@ impl Turn {
             flow: Flow::Continue,
             exchange_goes_on: false,
             sockets_wait: false,
+            seen_empty: MonotonicMs(0),
             read_buffer: vec![0; READ_BUFFER_BYTES],
             ready: Vec::new(),
             tokens: Vec::new(),
@@ -106,11 +109,25 @@ impl Turn {
         self.seat.poll(cx, now)
     }
 
+    /// Looks again, on a thread that has not slept since.
+    pub(super) fn wake_up(&mut self, awake_since: MonotonicMs, now: MonotonicMs) {
+        self.worker
+            .read_what_came_since(self.seen_empty.max(awake_since).min(now));
+    }
+
+    /// The epoll set has nothing.
+    pub(super) fn nothing_is_ready(&mut self, now: MonotonicMs) {
+        self.seen_empty = now;
+    }
+
     /// Reads what the epoll set says is ready, and says whether the set may hold more.
     pub(super) fn read_ready(&mut self, now: MonotonicMs) -> std::io::Result<bool> {
         let mut ready = std::mem::take(&mut self.ready);
         let may_hold_more = self.sockets.take_ready(&mut ready);
         self.sockets_wait = matches!(may_hold_more, Ok(true));
+        if !self.sockets_wait {
+            self.seen_empty = now;
+        }
         for event in ready.drain(..) {
             match event {
                 Ready::Bell => {}
@@ -382,6 +399,7 @@ impl Turn {
         WorkerReport {
             worker: self.worker.stats().clone(),
             round_trips: Box::new(self.worker.round_trips(now)),
+            newest_round_trips: Box::new(self.worker.newest_round_trips(now)),
             connacks: Box::new(self.worker.connacks(now)),
             turns: self.turns.clone(),
             unposted,

@@ -290,7 +290,7 @@ impl Snapshot {
         }
         let mut metric = e.0.encode_descriptor(
             "publish_round_trip_seconds",
-            "From taking a PUBLISH to its outcome, over the last 10 s",
+            "From when a PUBLISH may have come to its outcome, over the last 10 s",
             None,
             MetricType::Gauge,
         )?;

@@ -173,22 +173,29 @@ impl Fleet {
             .filter(|(serves, _)| *serves)
             .map(|(_, known)| *known)
             .collect();
-        sample.round_trip_p99_ms = worst_round_trip_ms(&serving);
+        if let Some((round_trip_ms, slowest)) = slowest(&serving) {
+            sample.round_trip_p99_ms = Some(round_trip_ms);
+            sample.slowest = PerSignal::of(|signal| slowest.value(signal));
+        }
         sample
     }
 }
 
-/// The greatest P99 of QoS 1 and 2 of the proxies that had a relevant part of all publications.
-fn worst_round_trip_ms(serving: &[&Known]) -> Option<f64> {
+/// The greatest P99 of the newest of QoS 1 and 2, in milliseconds, of the proxies that had a relevant part of all publications, and whose it
+/// is.
+fn slowest<'a>(serving: &[&'a Known]) -> Option<(f64, &'a Known)> {
     let acknowledged = || {
-        let all = serving.iter().flat_map(|known| &known.load.publish_round_trips);
-        all.filter(|round_trip| round_trip.qos > 0)
+        serving.iter().flat_map(|known| {
+            let all = known.load.publish_round_trips.iter().map(move |of| (of, *known));
+            all.filter(|(round_trip, _)| round_trip.qos > 0)
+        })
     };
-    let total: u64 = acknowledged().map(|round_trip| u64::from(round_trip.count)).sum();
+    let total: u64 = acknowledged().map(|(round_trip, _)| u64::from(round_trip.count)).sum();
     acknowledged()
-        .filter(|round_trip| u64::from(round_trip.count) * LEAST_PART >= total)
-        .map(|round_trip| f64::from(round_trip.p99_ms))
-        .reduce(f64::max)
+        .filter(|(round_trip, _)| u64::from(round_trip.count) * LEAST_PART >= total)
+        .filter_map(|(round_trip, known)| Some((round_trip.newest_p99_ms?, known)))
+        .max_by_key(|(p99_ms, _)| *p99_ms)
+        .map(|(p99_ms, known)| (f64::from(p99_ms), known))
 }
 
 impl Known {

@@ -158,6 +158,7 @@ fn sample(row: &TraceRow, count: u32, since_s: u64) -> Sample {
         is_partial: since_s % 7_200 < 60,
         values: row.values,
         round_trip_p99_ms: Some(if is_weak && per_proxy > 8_000.0 { 300.0 } else { 30.0 }),
+        ..Sample::default()
     };
     sample.values[Signal::CpuPercent] = Some(per_proxy / 200.0 * f64::from(count));
     sample.values[Signal::MemoryPercent] = Some(per_proxy / 250.0 * f64::from(count));

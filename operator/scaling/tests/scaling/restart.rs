@@ -29,6 +29,7 @@ fn a_scaler_that_restarts_decides_as_one_that_does_not() {
             is_partial: false,
             values: row.values,
             round_trip_p99_ms: row.round_trip_p99_ms,
+            ..Sample::default()
         };
         steady.observe(&sample);
         restarted.observe(&sample);
@@ -52,6 +53,7 @@ fn weeks_of_history_fit_a_config_map_four_times() {
             is_partial: false,
             values: row.values,
             round_trip_p99_ms: row.round_trip_p99_ms,
+            ..Sample::default()
         });
     }
     let size = scaler.state().len();

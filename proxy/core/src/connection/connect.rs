@@ -47,7 +47,7 @@ impl Connection {
         self.cold.session = Some(self.new_session(&connect, client_id));
         self.cold.attaching = Some(Box::new(Attaching {
             request: None,
-            since: cx.now,
+            since: cx.shared.arrived(cx.now),
             clean_start: connect.clean_start,
             assigned,
             requested_expiry_s: properties.session_expiry_interval.unwrap_or(0),

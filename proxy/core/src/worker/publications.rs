@@ -28,7 +28,7 @@ pub(crate) struct Publication {
     pub(crate) number: Option<u32>,
     pub(crate) bytes: u32,
     pub(crate) qos: QoS,
-    /// When it was taken.
+    /// When it may have come.
     pub(crate) since: MonotonicMs,
 }
 

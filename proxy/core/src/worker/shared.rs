@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) round_trips: RoundTrips,
     /// From CONNECT to CONNACK, as if it were of QoS 0.
     pub(crate) connacks: RoundTrips,
+    /// Since when what is received may have been waiting for this worker.
+    pub(crate) arrived_since: Option<MonotonicMs>,
     assigned_client_ids: u64,
 }
 
@@ -106,6 +108,7 @@ impl Shared {
             stats: WorkerStats::default(),
             round_trips: RoundTrips::default(),
             connacks: RoundTrips::default(),
+            arrived_since: None,
             assigned_client_ids: 0,
             settings,
         }
@@ -145,8 +148,13 @@ impl Shared {
             number,
             bytes,
             qos: message.qos,
-            since: now,
+            since: self.arrived(now),
         })
+    }
+
+    /// When a packet that is taken now may have come.
+    pub(crate) fn arrived(&self, now: MonotonicMs) -> MonotonicMs {
+        self.arrived_since.unwrap_or(now).min(now)
     }
 
     /// Takes a publication whose outcome is known.

@@ -113,6 +113,9 @@ pub struct RoundTrip {
     pub p50_ms: u32,
     #[prost(uint32, tag = "4")]
     pub p99_ms: u32,
+    /// Of those of the last 3 s; missing: there were none.
+    #[prost(uint32, optional, tag = "5")]
+    pub newest_p99_ms: ::core::option::Option<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Moves {

@@ -23,6 +23,7 @@ fn with_round_trip(mut load: Load, count: u32, p99_ms: u32) -> Load {
         count,
         p50_ms: 1,
         p99_ms,
+        newest_p99_ms: Some(p99_ms),
     }];
     load
 }

@@ -145,7 +145,8 @@ fn the_round_trip_is_the_worst_of_proxies_that_publish_with_acknowledgement() {
         qos,
         count,
         p50_ms: 1,
-        p99_ms,
+        p99_ms: 7_777,
+        newest_p99_ms: p99_ms,
     };
     let members = [member("a", Part::Serving), member("b", Part::Serving)];
     let mut fleet = Fleet::default();
@@ -157,14 +158,41 @@ fn the_round_trip_is_the_worst_of_proxies_that_publish_with_acknowledgement() {
         fleet.take(uid, load, s(1));
         fleet.sample(&members, s(1), NOW).round_trip_p99_ms
     };
-    assert_eq!(tell("a", vec![round_trip(0, 1_000, 900)]), None);
+    assert_eq!(tell("a", vec![round_trip(0, 1_000, Some(900))]), None);
     assert_eq!(
-        tell("a", vec![round_trip(1, 1_000, 40), round_trip(2, 20, 60)]),
+        tell("a", vec![round_trip(1, 1_000, Some(40)), round_trip(2, 20, Some(60))]),
         Some(60.0)
     );
     // One slow publication of a thousand is not the P99 of anything.
-    assert_eq!(tell("b", vec![round_trip(1, 1, 5_000)]), Some(60.0));
-    assert_eq!(tell("b", vec![round_trip(1, 500, 300)]), Some(300.0));
+    assert_eq!(tell("b", vec![round_trip(1, 1, Some(5_000))]), Some(60.0));
+    assert_eq!(tell("b", vec![round_trip(1, 500, Some(300))]), Some(300.0));
+    // Nothing of late.
+    assert_eq!(tell("b", vec![round_trip(1, 500, None)]), Some(60.0));
+}
+
+#[test]
+fn the_load_of_the_proxy_with_the_longest_round_trip_is_told_of_beside_the_sum() {
+    let answer = |clients, p99_ms| Load {
+        clients: Some(clients),
+        publish_round_trips: vec![RoundTrip {
+            qos: 1,
+            count: 100,
+            p50_ms: 1,
+            p99_ms,
+            newest_p99_ms: Some(p99_ms),
+        }],
+        ..load(1, 1_000, 0, 0)
+    };
+    let members = [member("a", Part::Serving), member("b", Part::Serving)];
+    let mut fleet = Fleet::default();
+    let mut slowest = |of_a: u32, of_b: u32| {
+        fleet.take("a", answer(700, of_a), s(1));
+        fleet.take("b", answer(300, of_b), s(1));
+        let sample = fleet.sample(&members, s(1), NOW);
+        assert_eq!(sample.values[Signal::Connections], Some(1_000.0));
+        sample.slowest[Signal::Connections]
+    };
+    assert_eq!([slowest(900, 20), slowest(20, 900)], [Some(700.0), Some(300.0)]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use freshet_mqtt::{ClientPacket, Connect, PublishProperties, QoS, ReasonCode, UserProperties};
-use freshet_storage_contract::PublishOutcome;
+use freshet_storage_contract::{MonotonicMs, PublishOutcome};
 
 use super::bench::*;
 use super::seen::Seen;
@@ -61,6 +61,30 @@ fn the_time_from_publish_to_outcome_is_counted_by_qos_and_forgotten_after_some_s
     assert_eq!(counts(&bench).percentile_ms(1, 99), Some(12));
     bench.pass_ms(11_000);
     assert_eq!(counts(&bench).total(1), 0);
+}
+
+#[test]
+fn what_has_waited_to_be_read_has_taken_that_long_as_well() {
+    let mut bench = Bench::new();
+    let client = bench.client(V5, "c");
+    let p99_ms = |bench: &Bench, qos| bench.worker.round_trips(bench.now).percentile_ms(qos, 99);
+    bench.pass_ms(100);
+    let since = bench.now;
+    bench.pass_ms(14);
+    bench.worker.read_what_came_since(since);
+    bench.publish(client, "a", b"x", QoS::AtLeastOnce, 1);
+    bench.settle();
+    assert_eq!(p99_ms(&bench, 1), Some(14));
+    // Nothing comes before it was sent, whatever the shell says.
+    bench.worker.read_what_came_since(MonotonicMs(since.0 + 60_000));
+    bench.publish(client, "a", b"x", QoS::ExactlyOnce, 2);
+    bench.settle();
+    assert_eq!(p99_ms(&bench, 2), Some(0));
+    // A client waits for its CONNACK as long.
+    bench.pass_ms(4_000);
+    bench.worker.read_what_came_since(MonotonicMs(bench.now.0 - 9));
+    bench.client(V5, "d");
+    assert_eq!(bench.worker.connacks(bench.now).percentile_ms(0, 99), Some(9));
 }
 
 #[test]
