@@ -44,12 +44,14 @@ impl Greatest {
         }
     }
 
-    /// The greatest count since `now - keep`; `None` unless it was heard of that long.
-    pub(crate) fn over(&self, keep: Duration, now: Duration) -> Option<u32> {
-        if self.since? + keep > now {
+    /// The greatest count since `now - window`, which is no longer than what is kept; `None` unless it was heard of that long.
+    pub(crate) fn over(&self, window: Duration, now: Duration) -> Option<u32> {
+        if self.since? + window > now {
             return None;
         }
-        self.slots.front().map(|(_, count)| *count)
+        let is_within = |first: u64| SLOT * saturating(first + 1) > now.saturating_sub(window);
+        let greatest = self.slots.iter().find(|(first, _)| is_within(*first));
+        greatest.map(|(_, count)| *count)
     }
 }
 

@@ -61,6 +61,9 @@ pub enum Reason {
         capacity: f64,
         /// Whether that was learned from round trips rather than set.
         is_learned: bool,
+        /// Proxies go before `scaleInDelay` is over, since no more are needed for as long.
+        #[serde(default)]
+        is_foreseen: bool,
         /// What keeps the count from being that.
         held: Option<Held>,
     },
@@ -135,6 +138,7 @@ impl fmt::Display for Reason {
                 needs,
                 capacity,
                 is_learned,
+                is_foreseen,
                 held,
             } => {
                 let learned = if *is_learned {
@@ -147,6 +151,9 @@ impl fmt::Display for Reason {
                     "{} {value:.0} needs {needs} proxies at {capacity:.0} each{learned}",
                     signal.name()
                 )?;
+                if *is_foreseen {
+                    f.write_str(", and no more are foreseen to be needed for as long as scaleInDelay")?;
+                }
                 held.map_or(Ok(()), |held| write!(f, "; {held}"))
             }
             Self::Forecast {

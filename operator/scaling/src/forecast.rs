@@ -122,6 +122,56 @@ pub(crate) fn find_forecast(
         .max_by_key(|forecast| forecast.proxies)
 }
 
+/// What the seasons say of the while of the scale-in delay: that before now, and that after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Usual {
+    /// Proxies that it usually needs, and that signals without a season needed.
+    pub(crate) before: u32,
+    /// Proxies that are needed until the delay has passed and new capacity could serve after that.
+    pub(crate) from_now: u32,
+}
+
+/// Finds what is usual; `None` where no season has proven itself, or what was there before now is not known. A signal without
+/// such a season, or that had more than is usual, counts with what it had.
+pub(crate) fn find_usual(
+    forecaster: &Forecaster,
+    present: &PerSignal<Option<f64>>,
+    carried: &PerSignal<Option<f64>>,
+    settings: &Settings,
+    now: Duration,
+) -> Option<Usual> {
+    let tolerance = 1.0 + fraction(settings.behavior.tolerance_percent);
+    let delay = settings.behavior.scale_in_delay;
+    let since = now.saturating_sub(delay);
+    let mut is_known = false;
+    let mut needs = Usual { before: 0, from_now: 0 };
+    for signal in Signal::ALL.into_iter().filter(|signal| signal.is_load()) {
+        let (Some(capacity), Some(present)) = (carried[signal].filter(|capacity| *capacity > 0.0), present[signal])
+        else {
+            continue;
+        };
+        let proxies = |load: f64| count_up(load / (capacity * tolerance));
+        let series = &forecaster.series[signal];
+        let foresee = |from, until| {
+            let ahead = Ahead {
+                signal,
+                present,
+                now,
+                from,
+                until,
+            };
+            series.foresee_by_season(&ahead, settings)
+        };
+        let had = series.peak_since(since, now)?;
+        let before = foresee(since, now).filter(|usual| had <= usual * tolerance);
+        let from_now = before.and_then(|_| foresee(now, now + horizon(settings) + delay));
+        needs.before = needs.before.max(proxies(before.unwrap_or(had).max(had)));
+        needs.from_now = needs.from_now.max(proxies(from_now.unwrap_or(had).max(present)));
+        is_known |= from_now.is_some();
+    }
+    is_known.then_some(needs)
+}
+
 /// Foresees each signal that clients' load is measured by.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Forecaster {
@@ -223,14 +273,28 @@ impl Series {
         }
     }
 
-    fn foresee(&self, ahead: &Ahead, settings: &Settings) -> Option<Peak> {
-        let (open, _) = self.open?;
-        if open != minute_of(ahead.now) {
-            return None;
-        }
-        let present = ahead.present;
-        let first = minute_of(ahead.from);
-        let last = minute_of(ahead.until).max(first);
+    /// The greatest load of the minutes from `since` on; `None` when nothing is known of one of them.
+    fn peak_since(&self, since: Duration, now: Duration) -> Option<f64> {
+        let (open, greatest) = self.open.filter(|(open, _)| *open == minute_of(now))?;
+        let first = minute_of(since);
+        let known = (first..open)
+            .map(|minute| self.history.get(minute))
+            .collect::<Option<Vec<f64>>>()?;
+        Some(known.into_iter().chain(greatest).fold(0.0, f64::max))
+    }
+
+    /// The upper end of what the seasons foresee that have proven themselves, all that speak together; `None` when none has,
+    /// or the rise does better.
+    fn foresee_by_season(&self, ahead: &Ahead, settings: &Settings) -> Option<f64> {
+        let speaks = self
+            .experts
+            .iter()
+            .any(|expert| expert.is_season() && self.speaks(expert));
+        let peak = self.foresee(ahead, settings).filter(|_| speaks)?;
+        Some(peak.high)
+    }
+
+    fn speaks(&self, expert: &Expert) -> bool {
         let least_loss = |seasons: bool| {
             let of_kind = self.experts.iter().filter(move |expert| expert.is_season() == seasons);
             of_kind.filter_map(Expert::proven_loss).reduce(f64::min)
@@ -239,14 +303,24 @@ impl Series {
             (Some(rise), Some(season)) => rise < season,
             (rise, _) => rise.is_some(),
         };
-        let speaking = |expert: &&Expert| match expert.method() {
+        match expert.method() {
             Method::Season { .. } => expert.proven_loss().is_some() && !rise_speaks,
             Method::Trend => rise_speaks,
             Method::Present => true,
-        };
+        }
+    }
+
+    fn foresee(&self, ahead: &Ahead, settings: &Settings) -> Option<Peak> {
+        let (open, _) = self.open?;
+        if open != minute_of(ahead.now) {
+            return None;
+        }
+        let present = ahead.present;
+        let first = minute_of(ahead.from);
+        let last = minute_of(ahead.until).max(first);
         self.experts
             .iter()
-            .filter(speaking)
+            .filter(|expert| self.speaks(expert))
             .filter_map(|expert| {
                 let value = expert.peak(&self.history, open, first..=last, present)?;
                 Some(expert.around(value, present, settings))

@@ -9,7 +9,7 @@ use crate::bounds::{Changes, Greatest};
 use crate::capacity::LearnedCapacity;
 use crate::decision::{Decision, Held, Reason};
 use crate::exact;
-use crate::forecast::{Ahead, Forecast, Forecaster, Peak, find_forecast};
+use crate::forecast::{Ahead, Forecast, Forecaster, Peak, find_forecast, find_usual};
 use crate::number::{count_up, fraction};
 use crate::pool::{Needs, Pool, PoolDecision};
 use crate::reactive::{Demand, Panic, find_demand, find_present};
@@ -300,13 +300,10 @@ impl Scaler {
         if self.memory.changes.has_grown() || self.memory.panic.is_on(now) {
             return kept(Held::JustGrown);
         }
-        let delay = self.settings.behavior.scale_in_delay;
-        let Some(enough) = self
-            .memory
-            .recommended
-            .over(delay, now)
-            .filter(|enough| *enough < current)
-        else {
+        let recommended = &self.memory.recommended;
+        let for_long = recommended.over(self.settings.behavior.scale_in_delay, now);
+        let for_long = for_long.filter(|enough| *enough < current);
+        let Some(enough) = for_long.or_else(|| self.foresee_enough(now).filter(|enough| *enough < current)) else {
             return kept(Held::ScaleInDelay);
         };
         let floor = self.memory.changes.floor(current, &self.settings);
@@ -324,7 +321,28 @@ impl Scaler {
         } else {
             (to > needed).then_some(Held::ScaleInDelay)
         };
-        (to, self.load(demand, held))
+        let mut reason = self.load(demand, held);
+        if let Reason::Load { is_foreseen, .. } = &mut reason {
+            *is_foreseen = for_long.is_none();
+        }
+        (to, reason)
+    }
+
+    /// What has been enough for a stable window and is foreseen to be enough for the scale-in delay, where no more was asked
+    /// for within that than is usual: load that comes and goes by the clock needs no proof that it has gone.
+    fn foresee_enough(&self, now: Duration) -> Option<u32> {
+        let (settings, memory) = (&self.settings, &self.memory);
+        if !settings.predict.enabled {
+            return None;
+        }
+        let window = settings.windows.stable.min(settings.behavior.scale_in_delay);
+        let enough = memory.recommended.over(window, now)?;
+        let carried = memory.capacity.carried(settings);
+        let present = PerSignal::of(|signal| find_present(&memory.recent, signal, settings, now));
+        let usual = find_usual(&memory.forecaster, &present, &carried, settings, now)?;
+        // Ends of intervals, foreseen a while apart, may differ by one.
+        let asked = memory.recommended.over(settings.behavior.scale_in_delay, now)?;
+        (asked <= usual.before + 1).then(|| enough.max(usual.from_now))
     }
 
     fn ahead(&self, forecast: &Forecast, held: Option<Held>, now: Duration) -> Reason {
@@ -347,6 +365,7 @@ impl Scaler {
             needs: demand.proxies,
             capacity: demand.capacity,
             is_learned: self.settings.targets[demand.signal].is_some_and(|target| demand.capacity < target),
+            is_foreseen: false,
             held,
         }
     }

@@ -5,6 +5,7 @@ mod decisions;
 mod foreseen;
 mod goals;
 mod golden;
+mod gone;
 mod pool;
 mod properties;
 mod restart;
