@@ -172,7 +172,7 @@ pub struct ScalingBehavior {
     /// The most that the count shrinks within a stable window; one proxy can always go. Default `25%`. Live.
     #[schemars(length(max = 4), regex(pattern = "^([1-9][0-9]?|100)%$"))]
     pub max_step_down: String,
-    /// How long fewer proxies must have been enough. Default `300s`; from `0s` to `24h`. Live.
+    /// How long fewer proxies must have been enough; where a season foresees no more for as long, a stable window does. Default `300s`; from `0s` to `24h`. Live.
     #[schemars(extend("x-kubernetes-validations" = duration_between("proxy.scaling.behavior.scaleInDelay", "0s", "24h")))]
     pub scale_in_delay: DurationText,
 }
