@@ -69,3 +69,31 @@ fn what_is_no_state_is_refused() {
     let state = Scaler::new(Settings::default()).state();
     assert_eq!(restore(&state[..state.len() / 2]), StateError::Unreadable);
 }
+
+/// The longest windows that the resource allows, with a look each second.
+#[test]
+fn so_do_the_samples_of_the_longest_window() {
+    let mut settings = Settings::default();
+    settings.windows.stable = Duration::from_secs(3_600);
+    let mut scaler = Scaler::new(settings);
+    for second in 0..8_000_u32 {
+        let load = |signal: f64| Some(signal * f64::from(second).mul_add(0.123_456_789, 98_765.432_1));
+        let mut place = 1.0;
+        let mut values = || {
+            freshet_scaling::PerSignal::of(|_| {
+                place *= 1.1;
+                load(place)
+            })
+        };
+        scaler.observe(&Sample {
+            at: Duration::from_millis(1_767_571_200_123 + u64::from(second) * 1_001),
+            proxies: Some(1_000),
+            is_partial: false,
+            values: values(),
+            round_trip_p99_ms: Some(f64::from(second % 97)),
+            slowest: values(),
+        });
+    }
+    let size = scaler.state().len();
+    assert!(size < ROOM / 4, "{size} bytes");
+}
