@@ -19,6 +19,9 @@ use kube::{Client, ResourceExt};
 /// One request takes no longer than this: a leader must have room for several before its lease runs out.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Giving the lease back takes no longer than this, of the 30 s that a pod has to end.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A lease that this process may hold.
 pub(crate) struct Leadership {
     api: Api<Lease>,
@@ -27,8 +30,6 @@ pub(crate) struct Leadership {
     identity: String,
     started: Instant,
     seen: Option<SeenLease>,
-    /// The object as it was last read or written: what a write must still find.
-    current: Option<Lease>,
 }
 
 impl Leadership {
@@ -41,7 +42,6 @@ impl Leadership {
             identity: identity.to_owned(),
             started: Instant::now(),
             seen: None,
-            current: None,
         }
     }
 
@@ -92,21 +92,33 @@ impl Leadership {
         }
     }
 
-    /// Gives the lease back, so that the next one leads at once.
+    /// Gives the lease back if this process has it, so that the next one leads at once.
+    ///
+    /// What the lease says is read anew: a request of [`acquire`](Self::acquire) or [`keep`](Self::keep) that was dropped
+    /// may have been served all the same.
     pub(crate) async fn release(&mut self) {
-        let Some((current, spec)) = self
-            .current
-            .clone()
-            .and_then(|lease| lease.spec.clone().map(|spec| (lease, spec)))
-        else {
-            return;
-        };
-        if spec.holder_identity.as_deref() != Some(self.identity.as_str()) {
-            return;
+        match tokio::time::timeout(RELEASE_TIMEOUT, self.try_release()).await {
+            Ok(Ok(true)) => tracing::info!(lease = %self.name, "gave the lease back"),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::warn!(error = %format!("{error:#}"), "the lease could not be given back"),
+            Err(_) => tracing::warn!("the lease could not be given back in time"),
         }
-        match self.write(Some(current), released(&spec, Timestamp::now())).await {
-            Ok(_) => tracing::info!(lease = %self.name, "gave the lease back"),
-            Err(error) => tracing::warn!(error = %format!("{error:#}"), "the lease could not be given back"),
+    }
+
+    /// Whether this process had the lease, which it has no more.
+    async fn try_release(&self) -> anyhow::Result<bool> {
+        loop {
+            let lease = self.api.get_opt(&self.name).await.context("reading the lease")?;
+            let held = lease.and_then(|lease| lease.spec.clone().map(|spec| (lease, spec)));
+            let Some((lease, spec)) =
+                held.filter(|(_, spec)| spec.holder_identity.as_deref() == Some(self.identity.as_str()))
+            else {
+                return Ok(false);
+            };
+            let released = released(&spec, Timestamp::now());
+            if self.write(Some(lease), released).await?.is_some() {
+                return Ok(true);
+            }
         }
     }
 
@@ -121,8 +133,7 @@ impl Leadership {
             LeaseDecision::Follow(until) => Ok(Step::WaitUntil(until)),
             LeaseDecision::Take(spec) | LeaseDecision::Renew(spec) => match self.write(lease, spec).await? {
                 Some(written) => {
-                    self.seen = written.spec.clone().map(|spec| SeenLease { spec, at: now });
-                    self.current = Some(written);
+                    self.seen = written.spec.map(|spec| SeenLease { spec, at: now });
                     Ok(Step::Leads)
                 }
                 None => Ok(Step::Raced),
@@ -188,4 +199,129 @@ async fn wait_for_change(
     };
     // Nothing depends on which of the two it was.
     let _ = tokio::time::timeout(wait, changed).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use axum::Router;
+    use axum::body::Bytes;
+    use axum::extract::State;
+    use axum::http::StatusCode;
+    use axum::routing::get;
+    use serde_json::{Value, json};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// One lease, as an API server has it: a write must name the version that it replaces.
+    #[derive(Clone, Default)]
+    struct Server {
+        lease: Arc<Mutex<Value>>,
+        /// Told of every write, which is not answered while `mute` is on.
+        written: Arc<Notify>,
+        mute: Arc<Mutex<bool>>,
+    }
+
+    impl Server {
+        fn holding(holder: &str) -> Self {
+            let server = Self::default();
+            let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": 1});
+            *lock(&server.lease) = json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": spec,
+                "metadata": {"name": "freshet-operator", "namespace": "system", "resourceVersion": "1"},
+            });
+            server
+        }
+
+        fn holder(&self) -> String {
+            let holder = &lock(&self.lease)["spec"]["holderIdentity"];
+            holder.as_str().unwrap_or_default().to_owned()
+        }
+
+        fn mute(&self, mute: bool) {
+            *lock(&self.mute) = mute;
+        }
+
+        fn candidate(&self, identity: &str) -> Leadership {
+            let path = "/apis/coordination.k8s.io/v1/namespaces/system/leases/freshet-operator";
+            let routes = Router::new()
+                .route(path, get(read).put(replace))
+                .with_state(self.clone());
+            Leadership::new(Client::new(routes, "system"), "system", "freshet-operator", identity)
+        }
+    }
+
+    fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+        shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read(State(server): State<Server>) -> String {
+        lock(&server.lease).to_string()
+    }
+
+    async fn replace(State(server): State<Server>, body: Bytes) -> (StatusCode, String) {
+        let mut new: Value = serde_json::from_slice(&body).expect("a lease");
+        {
+            let mut lease = lock(&server.lease);
+            let version = &lease["metadata"]["resourceVersion"];
+            if new["metadata"]["resourceVersion"] != *version {
+                let refusal = json!({
+                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                    "message": "modified", "reason": "Conflict", "code": 409,
+                });
+                return (StatusCode::CONFLICT, refusal.to_string());
+            }
+            let next = version
+                .as_str()
+                .and_then(|version| version.parse::<u64>().ok())
+                .unwrap_or(0)
+                + 1;
+            new["metadata"]["resourceVersion"] = json!(next.to_string());
+            *lease = new.clone();
+        }
+        server.written.notify_one();
+        if *lock(&server.mute) {
+            pending::<()>().await;
+        }
+        (StatusCode::OK, new.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_given_back_whose_renewal_was_dropped_on_its_way() {
+        let server = Server::holding("first");
+        let mut first = server.candidate("first");
+        server.mute(true);
+        tokio::select! {
+            lost = first.keep() => panic!("{lost}"),
+            () = server.written.notified() => {}
+        }
+        server.mute(false);
+        first.release().await;
+        assert_eq!(server.holder(), "");
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_given_back_that_was_taken_by_a_request_that_was_dropped() {
+        let server = Server::holding("");
+        let mut first = server.candidate("first");
+        server.mute(true);
+        tokio::select! {
+            () = first.acquire() => panic!("nothing was answered"),
+            () = server.written.notified() => {}
+        }
+        server.mute(false);
+        assert_eq!(server.holder(), "first");
+        first.release().await;
+        assert_eq!(server.holder(), "");
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_somebody_else_has_is_left_alone() {
+        let server = Server::holding("second");
+        server.candidate("first").release().await;
+        assert_eq!(server.holder(), "second");
+    }
 }

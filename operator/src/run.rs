@@ -55,7 +55,11 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
 
     tokio::select! {
         () = leadership.acquire() => {}
-        () = stopped(&mut stop) => return Ok(()),
+        () = stopped(&mut stop) => {
+            // It may have been taken the moment before.
+            leadership.release().await;
+            return Ok(());
+        }
         ended = server => return ended.context("the HTTP server panicked")?.context("the HTTP server ended"),
     }
     metrics.leads(true);
