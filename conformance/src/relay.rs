@@ -128,8 +128,9 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut tap: Tap, mut
     };
     loop {
         let read = from.read(&mut buffer).await;
-        // Also the end of a connection does not pass a closed gate.
-        if gate.wait_for(passes).await.is_err() {
+        // Also the end of a connection does not pass a closed gate, and nothing passes from the moment of a cut on, whenever
+        // this connection learns of it.
+        if !gate.wait_for(passes).await.is_ok_and(|gate| *gate != Gate::Cut) {
             return;
         }
         let bytes = match read {
