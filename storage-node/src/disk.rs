@@ -118,6 +118,7 @@ impl NodeDisk {
             log: self.log.stats(),
             rows: self.checkpoints.stats(),
             read_bytes: self.reader.read_bytes(),
+            read_kept_bytes: self.reader.kept_bytes(),
             is_full: self.log.is_full(),
         }
     }

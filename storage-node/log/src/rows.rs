@@ -15,6 +15,7 @@
 //! Belongs to one thread, which is not the one that has the state: everything here waits for the disk.
 
 mod block;
+mod blocks;
 mod checkpoint;
 mod file;
 mod fold;

@@ -28,6 +28,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 const FIRST_SEGMENT: u64 = 1;
 /// No segment of the log is smaller: it takes the largest item that may come from a proxy.
 const LEAST_SEGMENT_BYTES: u64 = 8 << 20;
+/// Of the bytes of queued messages that may be in memory, the part that may be blocks of checkpoints beside them.
+const PART_KEPT_OF_RESIDENT: u64 = 2;
 
 /// Where the disk is, and what is drawn at each start.
 #[derive(Debug, Clone)]
@@ -131,6 +133,7 @@ impl NodeDisk {
         let (log_options, row_options) = sizes(options, space);
         let rows = RowStore::open(&directory, row_options).map_err(of_content)?;
         let log = CommitLog::open(&directory, log_options).map_err(of_content)?;
+        let kept_bytes = usize::try_from(settings.queued_resident_bytes / PART_KEPT_OF_RESIDENT).unwrap_or(usize::MAX);
         let (mut core, applied_bytes) = Reading::new(folder, settings)?.read(&rows, &log, term_floor, now)?;
 
         let news = Arc::new(News::default());
@@ -141,7 +144,7 @@ impl NodeDisk {
         };
         let log = log.start(on_durable, abort_process).map_err(of_folder)?;
         flush_first_records(&mut core, &log, &news).map_err(of_folder)?;
-        let reader = Reader::start(rows.lookup(), news.clone()).map_err(of_folder)?;
+        let reader = Reader::start(rows.lookup(kept_bytes), news.clone()).map_err(of_folder)?;
         let checkpoints =
             Checkpoints::start(rows, log.clone(), news.clone(), options.checkpoint_interval, now).map_err(of_folder)?;
         core.set_disk_bytes(space.total_bytes);

@@ -1,14 +1,16 @@
 //! The thread that reads rows of queued messages back from checkpoints.
 //!
 //! It takes all that was asked for meanwhile, and reads it in the order of its keys. How much can be asked for at once is
-//! bounded by the core. A row that is damaged ends the process, as at a start.
+//! bounded by the core. Blocks that it has read it keeps, within a bound and until nobody asks any more. A row that is
+//! damaged ends the process, as at a start.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use bytes::Bytes;
 use freshet_storage_core::Load;
@@ -21,6 +23,9 @@ const ROWS_TOLD_TOGETHER: usize = 1_024;
 
 /// Rows that one turn takes: those who wait for them are answered in it, and what is live waits behind.
 const ROWS_PER_TURN: usize = 256;
+
+/// Blocks are given back when nobody has asked for so long.
+const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// A row that was read; none: there is none.
 pub(super) type Loaded = (Load, Option<Bytes>);
@@ -37,6 +42,7 @@ pub(super) struct Reader {
 struct Shared {
     loaded: Mutex<VecDeque<Loaded>>,
     read_bytes: AtomicU64,
+    kept_bytes: AtomicUsize,
 }
 
 impl Reader {
@@ -80,6 +86,11 @@ impl Reader {
         self.shared.read_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes of blocks that are kept.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.shared.kept_bytes.load(Ordering::Relaxed) as u64
+    }
+
     /// Ends the thread.
     pub(super) fn close(mut self) {
         self.asked = None;
@@ -95,7 +106,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn run(mut lookup: RowLookup, asked: &Receiver<Vec<Load>>, shared: &Shared, news: &News) {
-    while let Ok(mut loads) = asked.recv() {
+    while let Some(mut loads) = next(&mut lookup, asked, shared) {
         loads.extend(asked.try_iter().flatten());
         loads.sort_unstable();
         if let Err(error) = read(&mut lookup, &loads, shared, news) {
@@ -103,6 +114,18 @@ fn run(mut lookup: RowLookup, asked: &Receiver<Vec<Load>>, shared: &Shared, news
             std::process::abort();
         }
     }
+}
+
+/// Waits for what is asked next; none: nobody will ask any more.
+fn next(lookup: &mut RowLookup, asked: &Receiver<Vec<Load>>, shared: &Shared) -> Option<Vec<Load>> {
+    if lookup.kept_bytes() > 0 {
+        match asked.recv_timeout(KEPT_FOR) {
+            Err(RecvTimeoutError::Timeout) => lookup.forget_blocks(),
+            loads => return loads.ok(),
+        }
+        shared.kept_bytes.store(0, Ordering::Relaxed);
+    }
+    asked.recv().ok()
 }
 
 fn read(lookup: &mut RowLookup, loads: &[Load], shared: &Shared, news: &News) -> Result<(), OpenError> {
@@ -113,6 +136,7 @@ fn read(lookup: &mut RowLookup, loads: &[Load], shared: &Shared, news: &News) ->
         }
         lock(&shared.loaded).append(&mut rows);
         shared.read_bytes.store(lookup.read_bytes(), Ordering::Relaxed);
+        shared.kept_bytes.store(lookup.kept_bytes(), Ordering::Relaxed);
         news.went_on();
     }
     Ok(())

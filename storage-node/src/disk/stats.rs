@@ -11,6 +11,8 @@ pub struct DiskStats {
     pub rows: RowStats,
     /// Bytes read from checkpoints since the start, for those who read what is queued.
     pub read_bytes: u64,
+    /// Bytes of these that are kept in memory for the next reader.
+    pub read_kept_bytes: u64,
     /// Only the reserve is left.
     pub is_full: bool,
 }

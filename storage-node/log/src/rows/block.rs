@@ -1,7 +1,5 @@
 //! A block: rows of one shard behind each other, with a CRC.
 
-use std::cmp::Ordering;
-
 use bytes::{Buf, Bytes};
 
 use super::{Row, RowKey};
@@ -70,31 +68,82 @@ pub(super) fn is_whole(id: u64, offset: u64, body: &[u8], crc: u32) -> bool {
     crc_of(id, offset, body) == crc
 }
 
-/// The row of a key, if the block has it. Rows stand in the order of their keys.
-///
-/// # Errors
-/// [`NoRows`].
-pub(super) fn find(body: &Bytes, key: &RowKey) -> Result<Option<Row>, NoRows> {
-    let mut at = 0;
-    while let Some(rest) = body.get(at..).filter(|rest| !rest.is_empty()) {
-        let mut reader = Reader::new(rest);
-        let mut number = || reader.u32().ok_or(NoRows);
-        let (shard, key_bytes, value_bytes) = (number()?, to_usize(u64::from(number()?)), number()?);
-        let own = if value_bytes == NO_VALUE {
-            0
-        } else {
-            to_usize(u64::from(value_bytes))
-        };
-        let length = ROW_HEADER_BYTES + key_bytes + own;
-        let found = rest.get(ROW_HEADER_BYTES..length).ok_or(NoRows)?;
-        let found = (shard, found.get(..key_bytes).ok_or(NoRows)?);
-        match found.cmp(&(key.shard, &key.key[..])) {
-            Ordering::Less => at += length,
-            Ordering::Equal => return Ok(next_row(&mut body.slice(at..))),
-            Ordering::Greater => return Ok(None),
+/// A block whose rows are found by their keys.
+#[derive(Debug)]
+pub(super) struct IndexedBlock {
+    body: Bytes,
+    /// Where each row begins, in the order of their keys.
+    rows: Box<[u32]>,
+}
+
+impl IndexedBlock {
+    /// Looks where the rows of a block are.
+    ///
+    /// # Errors
+    /// [`NoRows`].
+    pub(super) fn new(body: Bytes) -> Result<Self, NoRows> {
+        let (mut rows, mut at) = (Vec::new(), 0);
+        while at < body.len() {
+            rows.push(to_u32(at));
+            let (_, value_end) = row_at(&body, at).ok_or(NoRows)?.ends;
+            at = value_end;
         }
+        Ok(Self {
+            body,
+            rows: rows.into(),
+        })
     }
-    Ok(None)
+
+    /// Bytes that it takes in memory.
+    pub(super) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.body.len() + self.rows.len() * size_of::<u32>()
+    }
+
+    /// The value of a row, the inner none: it has none; the outer: the block has no such row.
+    pub(super) fn find(&self, key: &RowKey) -> Option<Option<&[u8]>> {
+        let row = |at: &u32| row_at(&self.body, to_usize(u64::from(*at)));
+        let found = self.rows.binary_search_by(|at| {
+            let row = row(at).map(|row| (row.shard, row.key(&self.body)));
+            row.unwrap_or_default().cmp(&(key.shard, &key.key[..]))
+        });
+        Some(row(self.rows.get(found.ok()?)?)?.value(&self.body))
+    }
+}
+
+/// Where a row is in its block.
+struct RowAt {
+    shard: u32,
+    key_begins: usize,
+    /// Of the key, and of the value.
+    ends: (usize, usize),
+    has_value: bool,
+}
+
+/// The row at a place of a block, if a whole one is there.
+fn row_at(body: &[u8], at: usize) -> Option<RowAt> {
+    let mut reader = Reader::new(body.get(at..)?);
+    let (shard, key_bytes, value_bytes) = (reader.u32()?, reader.u32()?, reader.u32()?);
+    let has_value = value_bytes != NO_VALUE;
+    let value_bytes = if has_value { to_usize(u64::from(value_bytes)) } else { 0 };
+    let key_begins = at + ROW_HEADER_BYTES;
+    let key_ends = key_begins.checked_add(to_usize(u64::from(key_bytes)))?;
+    let value_ends = key_ends.checked_add(value_bytes)?;
+    (value_ends <= body.len()).then_some(RowAt {
+        shard,
+        key_begins,
+        ends: (key_ends, value_ends),
+        has_value,
+    })
+}
+
+impl RowAt {
+    fn key<'a>(&self, body: &'a [u8]) -> &'a [u8] {
+        body.get(self.key_begins..self.ends.0).unwrap_or_default()
+    }
+
+    fn value<'a>(&self, body: &'a [u8]) -> Option<&'a [u8]> {
+        body.get(self.ends.0..self.ends.1).filter(|_| self.has_value)
+    }
 }
 
 /// The bytes are not rows behind each other.
@@ -155,9 +204,9 @@ mod tests {
             row(1, b"d", Some(b"")),
             row(2, b"a", Some(b"two")),
         ];
-        let body = body(&rows);
+        let block = IndexedBlock::new(body(&rows)).unwrap();
         for row in &rows {
-            assert_eq!(find(&body, &row.key).unwrap().as_ref(), Some(row));
+            assert_eq!(block.find(&row.key), Some(row.value.as_deref()));
         }
         for missing in [
             row(1, b"a", None),
@@ -165,16 +214,21 @@ mod tests {
             row(2, b"b", None),
             row(0, b"b", None),
         ] {
-            assert_eq!(find(&body, &missing.key).unwrap(), None);
+            assert_eq!(block.find(&missing.key), None);
         }
     }
 
     #[test]
-    fn what_is_no_row_is_refused_where_it_stands_before_the_key() {
+    fn what_is_no_row_is_refused() {
         let rows = [row(1, b"b", Some(b"one")), row(1, b"d", Some(b"two"))];
         let body = body(&rows);
-        for length in (0..body.len()).filter(|length| ![0, ROW_HEADER_BYTES + 4].contains(length)) {
-            assert!(find(&body.slice(..length), &rows[1].key).is_err(), "{length}");
+        for length in (1..body.len()).filter(|length| *length != row_bytes(&rows[0])) {
+            assert!(IndexedBlock::new(body.slice(..length)).is_err(), "{length}");
+        }
+        for at in 4..ROW_HEADER_BYTES {
+            let mut wrong = body.to_vec();
+            wrong[at] = 0xfe;
+            assert!(IndexedBlock::new(wrong.into()).is_err(), "{at}");
         }
     }
 }

@@ -4,10 +4,10 @@
 //! it begins: newest file first, and a row without a value ends it. A file that a merge has removed before it was opened is
 //! in no manifest any more, and the lookup begins again; one that is open is read though it has gone. Which blocks a file
 //! has is learned from their headers when it is first looked at, and kept as long as the file counts. Blocks that were read
-//! are kept as far as [`LOOKUP_CACHE_BYTES`] go: readers that come back together want what lies together.
+//! are kept within a bound ([`super::blocks`]): readers that come back together want what lies together.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     io,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -16,15 +16,14 @@ use bytes::Bytes;
 
 use super::{
     RowKey,
-    block::{self, BLOCK_HEADER_BYTES},
+    block::{self, BLOCK_HEADER_BYTES, IndexedBlock},
+    blocks::BlockCache,
     file::{HEADER_BYTES, file_name, open_checked, read_block},
     manifest::Manifest,
     meta::FileMeta,
 };
 use crate::{directory::DataDirectory, disk::DiskFile, error::OpenError};
 
-/// Bytes of blocks that are kept.
-const LOOKUP_CACHE_BYTES: usize = 16 << 20;
 /// Files that are kept open.
 const OPEN_FILES: usize = 128;
 
@@ -71,24 +70,15 @@ struct BlockAt {
     key_end: usize,
 }
 
-/// Blocks by file and offset, and when they were last used.
-#[derive(Debug, Default)]
-struct BlockCache {
-    blocks: HashMap<(u64, u64), (Bytes, u64)>,
-    by_use: BTreeMap<u64, (u64, u64)>,
-    uses: u64,
-    bytes: usize,
-}
-
 impl RowLookup {
-    pub(super) fn new(directory: &DataDirectory, current: Arc<Current>) -> Self {
+    pub(super) fn new(directory: &DataDirectory, current: Arc<Current>, kept_bytes: usize) -> Self {
         Self {
             directory: directory.clone(),
             manifest: current.get(),
             current,
             indexes: HashMap::new(),
             files: HashMap::new(),
-            blocks: BlockCache::default(),
+            blocks: BlockCache::new(kept_bytes),
             read_bytes: 0,
         }
     }
@@ -109,8 +99,7 @@ impl RowLookup {
                 Err(OpenError::Io { source, .. })
                     if source.kind() == io::ErrorKind::NotFound
                         && !Arc::ptr_eq(&self.manifest, &self.current.get()) => {}
-                // Copied: or one small row would keep its whole block in memory.
-                found => return Ok(found?.map(|value| Bytes::copy_from_slice(&value))),
+                found => return found,
             }
         }
     }
@@ -119,6 +108,17 @@ impl RowLookup {
     #[must_use]
     pub fn read_bytes(&self) -> u64 {
         self.read_bytes
+    }
+
+    /// Bytes of blocks that are kept.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.blocks.bytes()
+    }
+
+    /// Forgets the blocks that are kept: nothing will be asked for soon.
+    pub fn forget_blocks(&mut self) {
+        self.blocks.clear();
     }
 
     /// Forgets files that do not count any more.
@@ -130,7 +130,7 @@ impl RowLookup {
         let counts: std::collections::HashSet<u64> = current.files().map(|meta| meta.id).collect();
         self.indexes.retain(|id, _| counts.contains(id));
         self.files.retain(|id, _| counts.contains(id));
-        self.blocks.retain(|id| counts.contains(&id));
+        self.blocks.retain(|(id, _)| counts.contains(id));
         self.manifest = current;
     }
 
@@ -160,18 +160,20 @@ impl RowLookup {
             return Ok(None);
         };
         let block = self.block(meta, offset, end)?;
-        let row = block::find(&block, key);
-        let row = row.map_err(|block::NoRows| OpenError::damaged(&file_name(meta.id), offset, "rows in a block"))?;
-        Ok(row.map(|row| row.value))
+        // Copied: or one small row would keep its whole block in memory.
+        Ok(block.find(key).map(|value| value.map(Bytes::copy_from_slice)))
     }
 
-    fn block(&mut self, meta: &FileMeta, offset: u64, end: u64) -> Result<Bytes, OpenError> {
+    fn block(&mut self, meta: &FileMeta, offset: u64, end: u64) -> Result<Arc<IndexedBlock>, OpenError> {
         if let Some(block) = self.blocks.get((meta.id, offset)) {
             return Ok(block);
         }
         let file = self.file(meta.id)?;
-        let block = read_block(&*file, meta.id, offset, end)?;
-        self.read_bytes += (BLOCK_HEADER_BYTES + block.len()) as u64;
+        let body = read_block(&*file, meta.id, offset, end)?;
+        self.read_bytes += (BLOCK_HEADER_BYTES + body.len()) as u64;
+        let block = IndexedBlock::new(body)
+            .map_err(|block::NoRows| OpenError::damaged(&file_name(meta.id), offset, "rows in a block"))?;
+        let block = Arc::new(block);
         self.blocks.put((meta.id, offset), block.clone());
         Ok(block)
     }
@@ -260,42 +262,5 @@ impl BlockIndex {
         let block = self.blocks.get(low.checked_sub(1)?)?;
         let end = self.blocks.get(low).map_or(file_end, |next| next.offset);
         Some((block.offset, end))
-    }
-}
-
-impl BlockCache {
-    fn get(&mut self, at: (u64, u64)) -> Option<Bytes> {
-        let (block, used) = self.blocks.get_mut(&at)?;
-        self.uses += 1;
-        self.by_use.remove(used);
-        self.by_use.insert(self.uses, at);
-        *used = self.uses;
-        Some(block.clone())
-    }
-
-    fn put(&mut self, at: (u64, u64), block: Bytes) {
-        self.uses += 1;
-        self.bytes += block.len();
-        self.by_use.insert(self.uses, at);
-        self.blocks.insert(at, (block, self.uses));
-        while self.bytes > LOOKUP_CACHE_BYTES
-            && self.blocks.len() > 1
-            && let Some((_, oldest)) = self.by_use.pop_first()
-        {
-            self.remove(oldest);
-        }
-    }
-
-    fn retain(&mut self, counts: impl Fn(u64) -> bool) {
-        let gone: Vec<_> = self.by_use.extract_if(.., |_, (id, _)| !counts(*id)).collect();
-        for (_, at) in gone {
-            self.remove(at);
-        }
-    }
-
-    fn remove(&mut self, at: (u64, u64)) {
-        if let Some((block, _)) = self.blocks.remove(&at) {
-            self.bytes -= block.len();
-        }
     }
 }

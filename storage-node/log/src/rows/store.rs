@@ -133,10 +133,10 @@ impl RowStore {
         Merge::new(sources).map(RowIter::new)
     }
 
-    /// For another thread, which looks up single rows.
+    /// For another thread, which looks up single rows, and keeps up to `kept_bytes` of blocks for that.
     #[must_use]
-    pub fn lookup(&self) -> RowLookup {
-        RowLookup::new(&self.directory, self.current.clone())
+    pub fn lookup(&self, kept_bytes: usize) -> RowLookup {
+        RowLookup::new(&self.directory, self.current.clone(), kept_bytes)
     }
 
     /// Another manifest counts, before any file that only the one before names is removed.

@@ -15,6 +15,8 @@ use crate::{
 };
 
 const MIB: u64 = 1 << 20;
+/// Blocks that a lookup keeps.
+const KEPT_BYTES: usize = 1 << 20;
 
 fn put(store: &mut RowStore, rows: impl IntoIterator<Item = (u32, String, Option<Vec<u8>>)>, position: u64) {
     let mut checkpoint = store.checkpoint();
@@ -35,7 +37,7 @@ fn each_row_is_found_as_the_last_checkpoint_says_through_checkpoints_and_merges(
         let mut random = Random(seed);
         let disk = SimulatedDisk::new(16 * MIB);
         let mut store = open(&disk, options()).unwrap();
-        let mut lookup = store.lookup();
+        let mut lookup = store.lookup(KEPT_BYTES);
         for position in 0..40 {
             let changes = (0..random.below(50)).map(|_| {
                 let shard = u32::try_from(random.below(3)).unwrap();
@@ -67,7 +69,7 @@ fn a_row_is_found_while_another_thread_merges_its_file_away() {
     let key = |number: usize| format!("k{number:03}");
     let lasting = (0..300).step_by(3).map(|number| (0, key(number), Some(vec![7; 40])));
     put(&mut store, lasting.collect::<Vec<_>>(), 0);
-    let mut lookup = store.lookup();
+    let mut lookup = store.lookup(KEPT_BYTES);
     let is_over = AtomicBool::new(false);
     let merges = thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -106,7 +108,7 @@ fn rows_that_lie_together_are_read_together() {
             .collect::<Vec<_>>(),
         0,
     );
-    let mut lookup = store.lookup();
+    let mut lookup = store.lookup(KEPT_BYTES);
     for _ in 0..3 {
         for number in 0..2_000 {
             assert!(get(&mut lookup, 0, &key(number)).is_some());
@@ -127,12 +129,12 @@ fn damage_and_a_file_that_is_gone_are_named_with_their_file() {
     let rows = |value: u8| ["a", "b"].map(|key| (0, key.to_owned(), Some(vec![value])));
     put(&mut store, rows(1), 1);
     disk.rot("rows-0000000000000001", 75, 1);
-    let damaged = store.lookup().get(0, b"a").unwrap_err();
+    let damaged = store.lookup(KEPT_BYTES).get(0, b"a").unwrap_err();
     let OpenError::Damaged { file, offset, .. } = damaged else {
         panic!("{damaged}");
     };
     assert_eq!((file.as_str(), offset), ("rows-0000000000000001", 44));
-    let mut lookup = store.lookup();
+    let mut lookup = store.lookup(KEPT_BYTES);
     disk.remove("rows-0000000000000001").unwrap();
     let gone = lookup.get(0, b"a").unwrap_err().to_string();
     assert!(gone.contains("rows-0000000000000001"), "{gone}");
@@ -154,7 +156,7 @@ fn any_wrong_bit_of_a_file_is_damage_or_changes_nothing() {
     let mut named = 0;
     for offset in 0..bytes {
         disk.rot("rows-0000000000000001", offset, 4);
-        let mut lookup = store.lookup();
+        let mut lookup = store.lookup(KEPT_BYTES);
         for number in 0..40 {
             match lookup.get(0, key(number).as_bytes()) {
                 // The key of a block's first row is read before the block is: another block is looked at, and has no such
@@ -196,6 +198,6 @@ fn files_between_whose_keys_nothing_has_changed_are_not_written_again() {
         "{} bytes were written for {live}",
         stats.merged_bytes
     );
-    let lookup = &mut store.lookup();
+    let lookup = &mut store.lookup(KEPT_BYTES);
     assert!((0..60 * 40).all(|number| get(lookup, 0, &key(number)).is_some()));
 }

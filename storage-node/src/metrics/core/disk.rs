@@ -15,6 +15,7 @@ pub(super) fn encode(disk: &DiskStats, out: &mut Writer<'_>) -> fmt::Result {
         log,
         rows,
         read_bytes,
+        read_kept_bytes,
         is_full,
     } = disk;
     out.gauge(
@@ -68,6 +69,11 @@ pub(super) fn encode(disk: &DiskStats, out: &mut Writer<'_>) -> fmt::Result {
         "checkpoint_read_bytes",
         "Bytes read from checkpoints for those who read what is queued",
         *read_bytes,
+    )?;
+    out.gauge(
+        "checkpoint_read_kept_bytes",
+        "Bytes of blocks of checkpoints that are kept in memory for the next who read what is queued",
+        *read_kept_bytes,
     )
 }
 
@@ -131,6 +137,7 @@ mod tests {
             log,
             rows: RowStats::default(),
             read_bytes: 0,
+            read_kept_bytes: 0,
             is_full: true,
         })));
         let mut text = String::new();
