@@ -3,7 +3,7 @@
 //! A value is written as its parts in order, without names: numbers as variable-length integers, texts and payloads
 //! behind their length. Decoding is strict, so that a value has one form: it refuses numbers longer than they need to be,
 //! unknown kinds, and bytes that are left over. It takes bytes from wherever they come and never panics. Payloads are
-//! slices of the record, not copies.
+//! slices of the record, not copies, unless they are asked for.
 
 mod contract;
 mod entry;
@@ -42,6 +42,20 @@ pub(crate) trait Code: Sized {
         reader.end()?;
         Ok(value)
     }
+
+    /// The same, with texts and payloads that are copies: the value is kept for long, and is small.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: these are not bytes of such a value alone.
+    fn copied_from(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader {
+            copies: true,
+            ..Reader::new(bytes)
+        };
+        let value = Self::read(&mut reader)?;
+        reader.end()?;
+        Ok(value)
+    }
 }
 
 /// Why bytes are not a value.
@@ -76,33 +90,57 @@ pub enum DecodeError {
 
 /// Bytes that are being read.
 #[derive(Debug)]
-pub(crate) struct Reader(Bytes);
+pub(crate) struct Reader {
+    bytes: Bytes,
+    /// How many of them have been read.
+    at: usize,
+    /// Texts and payloads are copies, not slices.
+    copies: bool,
+}
 
 impl Reader {
     pub(crate) fn new(bytes: Bytes) -> Self {
-        Self(bytes)
+        Self {
+            bytes,
+            at: 0,
+            copies: false,
+        }
     }
 
     /// Takes `count` bytes.
     fn take(&mut self, count: usize) -> Result<Bytes, DecodeError> {
-        if count > self.0.len() {
+        if count > self.left() {
             return Err(DecodeError::Truncated);
         }
-        Ok(self.0.split_to(count))
+        let taken = self.at..self.at + count;
+        self.at = taken.end;
+        Ok(if self.copies {
+            Bytes::copy_from_slice(self.bytes.get(taken).unwrap_or_default())
+        } else {
+            self.bytes.slice(taken)
+        })
     }
 
     pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {
-        self.take(1)?.first().copied().ok_or(DecodeError::Truncated)
+        let byte = self.bytes.get(self.at).ok_or(DecodeError::Truncated)?;
+        self.at += 1;
+        Ok(*byte)
     }
 
     /// Takes everything that is left.
     pub(crate) fn rest(&mut self) -> Bytes {
-        std::mem::take(&mut self.0)
+        let rest = self.bytes.slice(self.at..);
+        self.at = self.bytes.len();
+        rest
+    }
+
+    fn left(&self) -> usize {
+        self.bytes.len() - self.at
     }
 
     /// Sees that nothing is left.
     pub(crate) fn end(&self) -> Result<(), DecodeError> {
-        match self.0.len() {
+        match self.left() {
             0 => Ok(()),
             left => Err(DecodeError::LeftOver(left)),
         }
@@ -186,7 +224,12 @@ impl Code for Bytes {
 
     fn read(from: &mut Reader) -> Result<Self, DecodeError> {
         let length = usize::read(from)?;
-        from.take(length)
+        let slice = from.take(length)?;
+        Ok(if from.copies {
+            Self::copy_from_slice(&slice)
+        } else {
+            slice
+        })
     }
 }
 
@@ -227,7 +270,7 @@ impl<T: Code> Code for Vec<T> {
     fn read(from: &mut Reader) -> Result<Self, DecodeError> {
         let count = usize::read(from)?;
         // Each takes a byte at least: what is claimed beyond that is not reserved.
-        if count > from.0.len() {
+        if count > from.left() {
             return Err(DecodeError::Truncated);
         }
         let mut values = Self::with_capacity(count.min(RESERVED));

@@ -288,11 +288,7 @@ impl State {
         match note {
             Note::Confirm { topic_filter, ensured } => self.queues.confirm(from, topic_filter, *ensured),
             Note::Drop { topic_filter, ensured } => self.queues.drop_filter(from, topic_filter, *ensured, log_time_ms),
-            Note::Trim { filters } => {
-                for (topic_filter, through) in filters {
-                    self.queues.trim(from, topic_filter, *through);
-                }
-            }
+            Note::Trim { filters } => self.queues.trim(from, filters),
             Note::HasPackets { client_id, generation } => {
                 self.sessions.has_packets(client_id, *generation, from, &mut self.notes);
             }

@@ -238,6 +238,7 @@ impl Restore {
         let term = term_floor.max(Term(last.saturating_add(1)));
         let shards = shards.into_iter().enumerate().map(|(at, mut state)| {
             state.track_changes();
+            state.tighten();
             let log = NodeLog::Durable(DurableLog::new(state.applied));
             Shard::restored(shard_id(at), term, log, state, &settings, now)
         });

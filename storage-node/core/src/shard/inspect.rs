@@ -21,10 +21,10 @@ use crate::state::{Queued, Stored, WillRow, is_group};
 
 /// What a stored session has to do with a shard of messages.
 #[derive(Debug, Default)]
-pub(crate) struct Place<'a> {
-    cursor: Option<&'a Cursor>,
+pub(crate) struct Place {
+    cursor: Option<Cursor>,
     /// Which subscription it is, its filter, and where it begins.
-    filters: Vec<(usize, &'a Bytes, Position)>,
+    filters: Vec<(usize, Bytes, Position)>,
     /// The generation of which QoS 2 publications may be there.
     packets_of: Option<SessionEpoch>,
 }
@@ -82,7 +82,7 @@ impl<L: CommitLog> Shard<L> {
         &'a self,
         prefix: &'a [u8],
         after: Option<&'a [u8]>,
-    ) -> impl Iterator<Item = &'a Bytes> + 'a {
+    ) -> impl Iterator<Item = &'a [u8]> + 'a {
         self.state.sessions.client_ids(prefix, after)
     }
 
@@ -145,8 +145,8 @@ impl<L: CommitLog> Shard<L> {
         }
     }
 
-    fn stored_view(&self, stored: &Stored<'_>, now: MonotonicMs) -> StoredView {
-        let session = stored.session;
+    fn stored_view(&self, stored: &Stored, now: MonotonicMs) -> StoredView {
+        let session = &stored.session;
         let subscriptions = session.subscriptions.iter().take(MOST_ENTRIES);
         let outbound = session.outbound.iter().take(MOST_ENTRIES);
         StoredView {
@@ -167,28 +167,29 @@ impl<L: CommitLog> Shard<L> {
     }
 
     /// Where a stored session has something, as far as it is counted.
-    pub(crate) fn places_of<'a>(&'a self, client_id: &[u8], view: &mut StoredView) -> Vec<(ShardId, Place<'a>)> {
+    pub(crate) fn places_of(&self, client_id: &[u8], view: &mut StoredView) -> Vec<(ShardId, Place)> {
         let Some(stored) = self.state.sessions.look(client_id) else {
             return Vec::new();
         };
         let session = stored.session;
-        let mut places = BTreeMap::<ShardId, Place<'a>>::new();
-        for cursor in &session.cursors {
-            places.entry(cursor.shard).or_default().cursor = Some(cursor);
+        let mut places = BTreeMap::<ShardId, Place>::new();
+        for cursor in session.cursors {
+            let place = places.entry(cursor.shard).or_default();
+            place.cursor = Some(cursor);
         }
         for shard in stored.packets_at {
-            places.entry(*shard).or_default().packets_of = Some(session.generation);
+            places.entry(shard).or_default().packets_of = Some(session.generation);
         }
         let mut left = MOST_COUNTED;
-        for (at, subscription) in session.subscriptions.iter().enumerate() {
-            for start in &subscription.starts {
+        for (at, subscription) in session.subscriptions.into_iter().enumerate() {
+            for start in subscription.starts {
                 if at >= MOST_ENTRIES || left == 0 {
                     view.queued.at_least = true;
                     return places.into_iter().collect();
                 }
                 left -= 1;
                 let filters = &mut places.entry(start.shard).or_default().filters;
-                filters.push((at, &subscription.topic_filter, start.position));
+                filters.push((at, subscription.topic_filter.clone(), start.position));
             }
         }
         places.into_iter().collect()
@@ -198,13 +199,14 @@ impl<L: CommitLog> Shard<L> {
     pub(crate) fn add_place(
         &self,
         session_shard: ShardId,
-        place: &Place<'_>,
+        place: &Place,
         view: &mut StoredView,
         left: &mut usize,
         now: MonotonicMs,
     ) {
-        let acknowledged = place.cursor.map_or(Position::default(), |cursor| cursor.acknowledged);
-        view.cursors.extend(place.cursor.map(|cursor| CursorView {
+        let cursor = place.cursor.as_ref();
+        let acknowledged = cursor.map_or(Position::default(), |cursor| cursor.acknowledged);
+        view.cursors.extend(cursor.map(|cursor| CursorView {
             shard: cursor.shard.0,
             acknowledged: Wide(cursor.acknowledged.0),
             beyond: cursor.beyond.len() as u64,
@@ -224,10 +226,10 @@ impl<L: CommitLog> Shard<L> {
                 shown.queued += queues.rows_behind(session_shard, topic_filter, after);
             }
             if !is_group {
-                own.push((*topic_filter, after));
+                own.push((topic_filter, after));
             }
         }
-        let done = place.cursor.map_or(&[][..], |cursor| &cursor.beyond);
+        let done = cursor.map_or(&[][..], |cursor| &cursor.beyond);
         let depth = queues.depth(session_shard, &own, done, left);
         let age_ms = depth.oldest.map(|queued| self.age_ms(queued.came_ms, now));
         let queued = &mut view.queued;
@@ -238,7 +240,7 @@ impl<L: CommitLog> Shard<L> {
     }
 
     /// Adds to the session of a client the QoS 2 publications that are here and not released.
-    pub(crate) fn add_inbound(&self, client_id: &[u8], place: &Place<'_>, view: &mut StoredView) {
+    pub(crate) fn add_inbound(&self, client_id: &[u8], place: &Place, view: &mut StoredView) {
         let Some(generation) = place.packets_of else { return };
         let packets = self.state.packets.of(client_id, generation);
         view.inbound_total += packets.len() as u64;

@@ -16,15 +16,18 @@ use crate::turn::Turn;
 
 /// Wills that one call publishes.
 const WILLS_PER_TICK: usize = 1_024;
-/// Retained messages, messages and rows of queues that one call lets go, of each.
+/// Retained messages and messages that one call lets go, of each.
 const EXPIRED_PER_TICK: usize = 4_096;
+/// Rows of queues that nobody needs and that one call lets go. All shards may have some at once, and the next call is due in
+/// the next turn: of eight shards hundreds of thousands go in a second.
+const UNNEEDED_PER_TICK: usize = 1_024;
 /// Sessions that one call lets end: each has filters, which other shards are told of.
 const SESSIONS_PER_TICK: usize = 64;
 /// How long other work has the shard for itself before more of those that are due end: 2,560 end in a second, of eight
 /// shards 20,000.
 const SESSIONS_EVERY: Duration = Duration::from_millis(25);
 /// Filters about which one call tells other shards what sessions need no more: each of these calls is one turn there.
-const TRIMS_PER_TICK: usize = 1_024;
+const TRIMS_PER_TICK: usize = 256;
 /// How long what sessions need no more is gathered before it is told.
 const TRIM_AFTER: Duration = Duration::from_secs(1);
 /// The same when there is much of it.
@@ -91,6 +94,9 @@ impl<L: CommitLog> Shard<L> {
             age_ms: turn.settings.retention.max_age_ms,
             limit,
         };
+        let unneeded = Command::DropUnneeded {
+            limit: UNNEEDED_PER_TICK,
+        };
         let commands = [
             (is_due(Expiry::Retained), Command::ExpireRetained { limit }),
             (sessions_end, sessions),
@@ -99,7 +105,7 @@ impl<L: CommitLog> Shard<L> {
             (is_due(Expiry::Packets), Command::ExpirePackets { limit }),
             (is_due(Expiry::OldQueued), Command::DropOldQueued { age_ms, limit }),
             (is_due(Expiry::Outdated), outdated),
-            (is_due(Expiry::UnneededRows), Command::DropUnneeded { limit }),
+            (is_due(Expiry::UnneededRows), unneeded),
         ];
         let forgets_passed = is_due(Expiry::Passed);
         if sessions_end && self.state.sessions.has_more_due(now_ms, SESSIONS_PER_TICK) {

@@ -12,12 +12,13 @@ mod groups;
 mod inspect;
 mod kept;
 mod messages;
+mod names;
 mod pull;
 mod rows;
 mod slots;
 mod unneeded;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use freshet_config::QueueLimits;
@@ -30,6 +31,7 @@ use self::kept::Kept;
 use self::messages::Messages;
 pub(in crate::state) use self::messages::remaining;
 pub(crate) use self::messages::{Waiting, own_copy};
+use self::names::Names;
 pub(crate) use self::pull::Missing;
 pub(crate) use self::slots::QueueId;
 use self::slots::Slots;
@@ -47,7 +49,7 @@ type Name = (Option<ShardId>, Bytes);
 #[derive(Debug)]
 pub(crate) struct Queues {
     queues: Slots,
-    by_name: BTreeMap<Name, QueueId>,
+    names: Names,
     index: FilterIndex<QueueId>,
     /// Grows with every change of the set of queues.
     version: u64,
@@ -141,7 +143,7 @@ impl Queues {
     pub(crate) fn new(hash: KeyedHash) -> Self {
         Self {
             queues: Slots::default(),
-            by_name: BTreeMap::new(),
+            names: Names::new(hash.clone()),
             index: FilterIndex::new(hash),
             version: 0,
             unconfirmed: BTreeSet::new(),
@@ -202,6 +204,11 @@ impl Queues {
         }
     }
 
+    /// The queue of a filter that somebody has.
+    fn id_of(&self, session_shard: Option<ShardId>, topic_filter: &[u8]) -> Option<QueueId> {
+        self.names.find(session_shard, topic_filter, &self.queues)
+    }
+
     /// What a message with these queues will be charged with, in bytes.
     pub(crate) fn cost_of_message(message: &Message, matched: &Matched) -> u64 {
         message.charged_bytes() as u64 + matched.queues.len() as u64 * ROW_BYTES
@@ -240,8 +247,7 @@ impl Queues {
             } else {
                 taken.durable = true;
             }
-            queue.rows.push_back(position);
-            queue.row_bytes += bytes;
+            queue.push(position, bytes);
             self.rows += 1;
             while limits.messages > 0 && queue.rows.len() as u64 > limits.messages {
                 dropped.by_count += drop_oldest(queue, &mut self.messages, &mut self.rows);
@@ -251,13 +257,6 @@ impl Queues {
             }
         }
         (taken, dropped)
-    }
-
-    /// Nobody of the session shard needs anything of the filter up to `through`.
-    pub(super) fn trim(&mut self, session_shard: ShardId, topic_filter: &Bytes, through: Position) {
-        if let Some(id) = self.by_name.get(&(Some(session_shard), topic_filter.clone())) {
-            self.let_rows_go(*id, through);
-        }
     }
 
     /// Removes up to `limit` messages whose expiry interval has passed; returns how many rows went.
@@ -312,10 +311,9 @@ impl Queues {
             return false;
         };
         queue.rows.remove(at);
-        queue.row_bytes -= self.messages.bytes_of(position);
+        queue.row_bytes -= self.messages.release(position);
         queue.give_back();
         self.rows -= 1;
-        self.messages.release(position);
         true
     }
 
@@ -359,6 +357,16 @@ impl LightQueue {
         self.is_live || !self.holds.is_empty()
     }
 
+    /// Adds a message behind all others.
+    fn push(&mut self, position: Position, bytes: u64) {
+        // There are millions with one message, which needs no room for three more.
+        if self.rows.capacity() == 0 {
+            self.rows.reserve_exact(1);
+        }
+        self.rows.push_back(position);
+        self.row_bytes += bytes;
+    }
+
     /// An empty queue keeps little.
     fn give_back(&mut self) {
         if self.rows.is_empty() && self.rows.capacity() > IDLE_CAPACITY {
@@ -370,9 +378,8 @@ impl LightQueue {
 /// Takes the first row off a queue; returns 1.
 fn drop_oldest(queue: &mut LightQueue, messages: &mut Messages, rows: &mut u64) -> u64 {
     if let Some(position) = queue.rows.pop_front() {
-        queue.row_bytes -= messages.bytes_of(position);
+        queue.row_bytes -= messages.release(position);
         *rows -= 1;
-        messages.release(position);
     }
     1
 }

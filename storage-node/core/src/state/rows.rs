@@ -309,7 +309,7 @@ impl State {
             Table::Sessions => self.sessions.restore_row(&key.rest(), value),
             Table::Readers => self.sessions.restore_reader(&mut key, value),
             Table::Queues => self.queues.restore_queue(&mut key, value),
-            Table::Messages => self.queues.restore_message(&mut key, value),
+            Table::Messages => self.queues.restore_message(&mut key, &value),
             Table::References => self.queues.restore_references(&mut key, value),
             Table::Kept => self.queues.restore_kept(&mut key, value),
             Table::Retained => self.retained.restore_row(value),
@@ -323,6 +323,12 @@ impl State {
             Table::Held => self.queues.restore_held(&mut key, value),
             Table::Passed => self.passed.restore_row(&mut key, value),
         }
+    }
+
+    /// All rows have been taken back: gives back the room that this has left.
+    pub(crate) fn tighten(&mut self) {
+        self.sessions.tighten();
+        self.queues.tighten();
     }
 
     fn restore_counters(&mut self, value: Bytes) -> Result<(), RowError> {

@@ -9,8 +9,9 @@ mod prices;
 mod readers;
 mod row;
 mod rows;
+mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use freshet_storage_contract::{SessionChange, SessionEpoch, ShardId, StoredSession};
@@ -20,6 +21,7 @@ pub(crate) use self::prices::SessionCost;
 use self::readers::Readers;
 pub(crate) use self::readers::Trims;
 use self::row::SessionRow;
+use self::table::{ClientId, SessionTable};
 use super::effects::Effects;
 use super::notes::Note;
 use super::rows::Changes;
@@ -34,9 +36,9 @@ const UNNAMED_S: u32 = 6;
 /// The stored sessions of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct StoredSessions {
-    rows: BTreeMap<Bytes, Box<SessionRow>>,
+    rows: SessionTable,
     /// Sessions without connection by the log time at which they end.
-    by_end: BTreeSet<(u64, Bytes)>,
+    by_end: BTreeSet<(u64, ClientId)>,
     readers: Readers,
     offline: u64,
     bytes: u64,
@@ -60,12 +62,12 @@ impl StoredSessions {
     }
 
     pub(crate) fn contains(&self, client_id: &[u8]) -> bool {
-        self.rows.contains_key(client_id)
+        self.rows.contains(client_id)
     }
 
     /// Whether it is stored and without connection.
     pub(crate) fn is_offline(&self, client_id: &[u8]) -> bool {
-        self.rows.get(client_id).is_some_and(|row| !row.connected)
+        self.rows.is_offline(client_id)
     }
 
     /// Session Expiry Interval of a session that the connection of `epoch` has, or had last, seconds.
@@ -97,10 +99,10 @@ impl StoredSessions {
     pub(crate) fn cost_of(&self, client_id: &Bytes, changes: &[SessionChange], is_settled: bool) -> SessionCost {
         let takes_off = |change: &SessionChange| matches!(change, SessionChange::Unsubscribe { .. });
         let is_known = is_settled && !changes.iter().any(takes_off);
-        let row = self.rows.get(client_id).filter(|_| is_known);
+        let row = is_known.then(|| self.rows.get(client_id)).flatten();
         changes
             .iter()
-            .map(|change| prices::cost_of(change, row.map(Box::as_ref)))
+            .map(|change| prices::cost_of(change, row.as_deref()))
             .sum()
     }
 
@@ -132,9 +134,9 @@ impl StoredSessions {
         if is_untold || clean_start && !planted!(CleanStartKeepsSession) {
             self.end(client_id, notes);
         }
-        if self.rows.contains_key(client_id) {
+        if self.rows.contains(client_id) {
             self.set_connected(client_id, true, None);
-            if let Some(row) = self.rows.get_mut(client_id) {
+            if let Some(row) = self.rows.wake(client_id) {
                 row.epoch = epoch;
                 row.expiry_interval_s = expiry_interval_s;
             }
@@ -172,7 +174,7 @@ impl StoredSessions {
                 if session.map_or(held == epoch && expiry_interval_s > 0, |s| s.generation == generation) =>
             {
                 self.set_connected(client_id, true, None);
-                if let Some(row) = self.rows.get_mut(client_id) {
+                if let Some(row) = self.rows.wake(client_id) {
                     row.epoch = epoch;
                     row.expiry_interval_s = expiry_interval_s;
                     // Only of a connection that has ended there may be no more than its end.
@@ -196,10 +198,9 @@ impl StoredSessions {
     }
 
     fn insert(&mut self, client_id: &Bytes, row: SessionRow) {
-        let client_id = Bytes::copy_from_slice(client_id);
-        self.bytes += row.bytes(&client_id);
+        self.bytes += row.bytes(client_id);
         self.changes.add(client_id.clone());
-        self.rows.insert(client_id, Box::new(row));
+        self.rows.insert(client_id, row);
     }
 
     /// The connection of `epoch` has ended, and the session waits for the next one until its interval has passed.
@@ -212,10 +213,12 @@ impl StoredSessions {
         log_time_ms: u64,
         notes: &mut Effects<Note>,
     ) -> bool {
-        let Some(row) = self.rows.get_mut(client_id).filter(|row| row.epoch == epoch) else {
+        if !self.is_of(client_id, epoch) {
             return false;
-        };
-        row.expiry_interval_s = expiry_interval_s;
+        }
+        if let Some(row) = self.rows.wake(client_id) {
+            row.expiry_interval_s = expiry_interval_s;
+        }
         if expiry_interval_s == 0 {
             self.end(client_id, notes);
         } else {
@@ -227,11 +230,9 @@ impl StoredSessions {
     /// No connection is known any more: each session waits for its next one, or for the proxy that still has the present
     /// one to name it.
     pub(super) fn suspend_all(&mut self, log_time_ms: u64) {
-        let connected: Vec<_> = self
-            .rows
-            .iter()
-            .filter(|(_, row)| row.connected)
-            .map(|(client_id, row)| (client_id.clone(), row.expiry_interval_s))
+        let connected = self.rows.connected();
+        let connected: Vec<_> = connected
+            .map(|(client_id, row)| (Bytes::copy_from_slice(client_id), row.expiry_interval_s))
             .collect();
         for (client_id, expiry_interval_s) in connected {
             let interval_s = expiry_interval_s.max(UNNAMED_S);
@@ -239,22 +240,31 @@ impl StoredSessions {
         }
     }
 
+    /// Whether it is stored, and the connection of `epoch` has it or had it last.
+    fn is_of(&self, client_id: &[u8], epoch: SessionEpoch) -> bool {
+        self.rows.get(client_id).is_some_and(|row| row.epoch == epoch)
+    }
+
     fn set_connected(&mut self, client_id: &Bytes, connected: bool, ends_ms: Option<u64>) {
-        let Some(row) = self.rows.get_mut(client_id) else {
+        let Some(id) = self.rows.id_of(client_id).cloned() else {
+            return;
+        };
+        let Some(row) = self.rows.wake(client_id) else {
             return;
         };
         self.changes.change(client_id.clone());
         if let Some(before) = std::mem::replace(&mut row.ends_ms, ends_ms) {
-            self.by_end.remove(&(before, client_id.clone()));
+            self.by_end.remove(&(before, id.clone()));
         }
         if let Some(after) = ends_ms {
-            self.by_end.insert((after, client_id.clone()));
+            self.by_end.insert((after, id));
         }
         match (std::mem::replace(&mut row.connected, connected), connected) {
             (true, false) => self.offline += 1,
             (false, true) => self.offline -= 1,
             _ => {}
         }
+        self.rows.rest(client_id);
     }
 
     /// Changes a session, of which its client has been told; without changes it is only that. False: it is not that
@@ -267,7 +277,10 @@ impl StoredSessions {
         log_time_ms: u64,
         notes: &mut Effects<Note>,
     ) -> bool {
-        let Some(row) = self.rows.get_mut(client_id).filter(|row| row.epoch == epoch) else {
+        if !self.is_of(client_id, epoch) {
+            return false;
+        }
+        let Some(row) = self.rows.wake(client_id) else {
             return false;
         };
         self.changes.change(client_id.clone());
@@ -277,10 +290,10 @@ impl StoredSessions {
             row.change(change, log_time_ms, &mut self.readers, notes);
         }
         self.bytes = self.bytes + row.bytes(client_id) - before;
+        self.rows.rest(client_id);
         true
     }
 
-    /// QoS 2 publications of a session are kept at `shard`.
     /// What it would be charged with that QoS 2 publications of a session are kept at this shard: in its row, or in the note
     /// that says that the session has ended.
     pub(crate) fn cost_of_packets(&self, client_id: &Bytes, generation: SessionEpoch, shard: ShardId) -> u64 {
@@ -291,6 +304,7 @@ impl StoredSessions {
         }
     }
 
+    /// QoS 2 publications of a session are kept at `shard`.
     pub(super) fn has_packets(
         &mut self,
         client_id: &Bytes,
@@ -298,27 +312,22 @@ impl StoredSessions {
         shard: ShardId,
         notes: &mut Effects<Note>,
     ) {
-        match self
-            .rows
-            .get_mut(client_id)
-            .filter(|row| row.stored.generation == generation)
-        {
-            Some(row) if row.packets_at.contains(&shard) => {}
-            Some(row) => {
-                let before = row.bytes(client_id);
-                row.is_told = true;
-                row.packets_at.push(shard);
-                self.changes.change(client_id.clone());
-                self.bytes = self.bytes + row.bytes(client_id) - before;
-            }
-            None => notes.send(
-                shard,
-                Note::ForgetPackets {
-                    client_id: client_id.clone(),
-                    generation,
-                },
-            ),
+        if !self.knows(client_id, generation) {
+            let client_id = client_id.clone();
+            notes.send(shard, Note::ForgetPackets { client_id, generation });
+            return;
         }
+        let Some(row) = self.rows.wake(client_id) else {
+            return;
+        };
+        if !row.packets_at.contains(&shard) {
+            let before = row.bytes(client_id);
+            row.is_told = true;
+            row.packets_at.push(shard);
+            self.changes.change(client_id.clone());
+            self.bytes = self.bytes + row.bytes(client_id) - before;
+        }
+        self.rows.rest(client_id);
     }
 
     /// Ends up to `limit` sessions whose interval has passed; returns how many.
@@ -328,7 +337,7 @@ impl StoredSessions {
             && let Some((ends_ms, client_id)) = self.by_end.first().cloned()
             && ends_ms <= log_time_ms
         {
-            self.end(&client_id, notes);
+            self.end(&Bytes::copy_from_slice(&client_id), notes);
             count += 1;
         }
         count

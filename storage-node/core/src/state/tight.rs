@@ -1,7 +1,10 @@
-//! Vectors of which there are millions, and that most often hold one value: no room is kept that nothing is in.
+//! Collections without room that nothing is in.
 //!
 //! [`Vec`] makes room for four values with the first of them, which for a session with one subscription is four times what
-//! it needs. Leaves out what is read from bytes: that knows its length before.
+//! it needs, and there are millions of these. What is read from bytes is left out: it knows its length before. A
+//! [`BTreeMap`] to which keys come in their order, as they do at a start, leaves its nodes half full.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Puts a value at the end.
 pub(super) fn push<T>(values: &mut Vec<T>, value: T) {
@@ -13,6 +16,25 @@ pub(super) fn push<T>(values: &mut Vec<T>, value: T) {
 pub(super) fn insert<T>(values: &mut Vec<T>, at: usize, value: T) {
     make_room(values);
     values.insert(at, value);
+}
+
+/// Fills the nodes of a map to which keys came in their order.
+pub(super) fn fill<K: Ord, V>(map: &mut BTreeMap<K, V>) {
+    let mut rest = std::mem::take(map);
+    // To an empty map all would be given as they are.
+    if let Some((key, value)) = rest.pop_first() {
+        map.insert(key, value);
+        map.append(&mut rest);
+    }
+}
+
+/// The same for a set.
+pub(super) fn fill_set<K: Ord>(set: &mut BTreeSet<K>) {
+    let mut rest = std::mem::take(set);
+    if let Some(key) = rest.pop_first() {
+        set.insert(key);
+        set.append(&mut rest);
+    }
 }
 
 /// Room grows by half, so that many values still cost a constant each.
@@ -41,5 +63,16 @@ mod tests {
         }
         assert!(moves < 30, "{moves}");
         assert!(values.is_sorted());
+    }
+
+    #[test]
+    fn maps_that_are_filled_have_what_they_had() {
+        for count in [0, 1, 2, 1_000] {
+            let (mut map, mut set) = ((0..count).map(|n| (n, -n)).collect(), (0..count).collect());
+            fill(&mut map);
+            fill_set(&mut set);
+            assert!(map.into_iter().eq((0..count).map(|n| (n, -n))));
+            assert!(set.into_iter().eq(0..count));
+        }
     }
 }

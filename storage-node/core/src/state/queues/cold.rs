@@ -13,7 +13,7 @@ use std::ops::Bound::{Excluded, Included};
 use bytes::Bytes;
 use freshet_storage_contract::{Message, Position};
 
-use super::messages::{MessageRow, Messages, Queued, Waiting, remaining};
+use super::messages::{MessageRow, Messages, Queued, Waiting, message_of, remaining};
 use super::{Queues, ROW_BYTES};
 use crate::codec::Code;
 use crate::planted::planted;
@@ -106,7 +106,7 @@ impl Messages {
     ) -> (Content, bool) {
         match self.residence.brought.get(&position) {
             Some(message) => {
-                let (message, has_expired) = remaining(message, expires_ms, log_time_ms);
+                let (message, has_expired) = remaining(message.clone(), expires_ms, log_time_ms);
                 (Content::Here(message), has_expired)
             }
             None => {
@@ -121,8 +121,8 @@ impl Messages {
         let queued = self.by_position.get(&position)?;
         let bytes = u64::from(queued.charged_bytes);
         Some(match &queued.content {
-            Some(message) => {
-                let (message, has_expired) = remaining(message, queued.expires_ms, log_time_ms);
+            Some(row) => {
+                let (message, has_expired) = remaining(message_of(row)?, queued.expires_ms, log_time_ms);
                 (Content::Here(message), has_expired)
             }
             None => self.brought(position, bytes, queued.expires_ms, log_time_ms),
@@ -140,6 +140,14 @@ impl Queues {
     /// The same of a message that some queue names.
     pub(super) fn read_queued(&self, position: Position, log_time_ms: u64) -> Option<(Content, bool)> {
         self.messages.content(position, log_time_ms)
+    }
+
+    /// The same of one whose content has to be brought back; none: it is in memory, or no queue names it.
+    pub(super) fn on_disk(&self, position: Position, log_time_ms: u64) -> Option<(Content, bool)> {
+        let queued = self.messages.by_position.get(&position)?;
+        let is_here = queued.content.is_some() || self.messages.residence.brought.contains_key(&position);
+        let bytes = u64::from(queued.charged_bytes);
+        (!is_here).then(|| self.messages.brought(position, bytes, queued.expires_ms, log_time_ms))
     }
 
     /// Bytes of content in memory: of what is queued, of what sessions have taken, and of what was brought back.

@@ -20,7 +20,7 @@ impl Queues {
     pub(crate) fn cost_of(&self, session_shard: ShardId, topic_filter: &Bytes) -> Option<u64> {
         let name = name_of(session_shard, topic_filter);
         let kind = kind_of(&name)?;
-        Some(if self.by_name.contains_key(&name) {
+        Some(if self.id_of(name.0, &name.1).is_some() {
             0
         } else {
             charged_bytes(&name, kind)
@@ -75,7 +75,8 @@ impl Queues {
         ensured: Position,
         log_time_ms: u64,
     ) {
-        let Some(id) = self.by_name.get(&name_of(session_shard, topic_filter)).copied() else {
+        let name = name_of(session_shard, topic_filter);
+        let Some(id) = self.id_of(name.0, &name.1) else {
             return;
         };
         if self
@@ -103,8 +104,8 @@ impl Queues {
     }
 
     pub(super) fn find_or_add(&mut self, name: &Name) -> Option<QueueId> {
-        if let Some(id) = self.by_name.get(name) {
-            return Some(*id);
+        if let Some(id) = self.id_of(name.0, &name.1) {
+            return Some(id);
         }
         let kind = kind_of(name)?;
         let name = (name.0, Bytes::copy_from_slice(&name.1));
@@ -112,9 +113,10 @@ impl Queues {
         // The version grows with each queue, and goes round only after four billion of them.
         let number = u32::try_from(self.version & u64::from(u32::MAX)).unwrap_or_default();
         let id = self.queues.next_id(number);
+        self.groups += usize::from(name.0.is_none());
         let queue = LightQueue {
             at: Some(self.index.insert(matched_part(&name), kind, id)),
-            name: name.clone(),
+            name,
             charged_bytes,
             holds: Vec::new(),
             is_live: false,
@@ -123,9 +125,8 @@ impl Queues {
             unneeded_through: Position::default(),
         };
         self.queues.insert(id, queue);
+        self.names.insert(id, &self.queues);
         self.changes.add(id);
-        self.groups += usize::from(name.0.is_none());
-        self.by_name.insert(name, id);
         self.filter_bytes += charged_bytes;
         self.version += 1;
         Some(id)
@@ -179,11 +180,11 @@ impl Queues {
         let Some(at) = queue.at.take() else { return };
         self.index.remove(at, id);
         self.groups -= usize::from(queue.is_group());
-        self.by_name.remove(&queue.name);
         self.filter_bytes -= queue.charged_bytes;
+        self.names.remove(id, &self.queues);
         self.version += 1;
         self.leaving += 1;
-        self.let_rows_go(id, Position(u64::MAX));
+        self.let_all_rows_go(id);
     }
 }
 

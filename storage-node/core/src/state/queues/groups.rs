@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use freshet_storage_contract::Position;
 
+use super::messages::message_of;
 use super::{QueueId, Queues};
 
 const PREFIX: &[u8] = b"$share/";
@@ -63,8 +64,8 @@ impl Queues {
         if let Some(queued) = self.messages.by_position.get(&position)
             && !self.kept.insert_again(position)
         {
-            match &queued.content {
-                Some(message) => self.kept.insert(position, (**message).clone(), queued.expires_ms),
+            match queued.content.as_ref().and_then(message_of) {
+                Some(message) => self.kept.insert(position, message, queued.expires_ms),
                 None => {
                     let bytes = u64::from(queued.charged_bytes);
                     self.kept.hold(position, bytes, queued.expires_ms);
@@ -89,7 +90,7 @@ impl Queues {
 
     /// The queue of a group.
     pub(crate) fn group(&self, name: &Bytes) -> Option<QueueId> {
-        self.by_name.get(&(None, name.clone())).copied()
+        self.id_of(None, name)
     }
 
     /// Groups of which some proxy had members when they were last changed.

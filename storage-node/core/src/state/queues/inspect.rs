@@ -110,8 +110,8 @@ impl Queues {
     }
 
     fn named(&self, session_shard: ShardId, topic_filter: &Bytes) -> Option<&LightQueue> {
-        let id = self.by_name.get(&name_of(session_shard, topic_filter))?;
-        self.queues.get(*id)
+        let name = name_of(session_shard, topic_filter);
+        self.queues.get(self.id_of(name.0, &name.1)?)
     }
 
     fn queued(&self, position: Position) -> Option<Queued> {

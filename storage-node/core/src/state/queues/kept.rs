@@ -173,7 +173,7 @@ impl Kept {
             return Some(rows.brought(position, bytes, held.expires_ms, log_time_ms));
         }
         let kept = self.by_position.get(&position)?;
-        let (message, has_expired) = remaining(&kept.message, kept.expires_ms, log_time_ms);
+        let (message, has_expired) = remaining(kept.message.clone(), kept.expires_ms, log_time_ms);
         Some((Content::Here(message), has_expired))
     }
 }

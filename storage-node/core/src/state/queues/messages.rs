@@ -1,6 +1,7 @@
 //! Queued messages: once each, as long as some light queue names them. Where their content is, in memory or on disk alone,
 //! is [`super::cold`]'s.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -11,6 +12,12 @@ use super::{QueueId, ROW_BYTES};
 use crate::codec::{Code, code_fields};
 use crate::planted::planted;
 use crate::state::rows::{Changes, RowError};
+use crate::state::tight;
+
+/// Room for the next row that is kept.
+const SCRATCH_BYTES: usize = 64 << 10;
+/// Rows up to this length are copied for a checkpoint.
+const COPIED_BYTES: usize = 1 << 10;
 
 /// Queued messages by position.
 #[derive(Debug, Default)]
@@ -25,12 +32,15 @@ pub(super) struct Messages {
     pub(super) changes: Changes<Position>,
     /// Of which queues have it.
     pub(super) references: Changes<Position>,
+    // Reused from call to call.
+    scratch: Vec<u8>,
 }
 
 #[derive(Debug)]
 pub(super) struct Queued {
-    /// None: it is on disk alone, in the message's row.
-    pub(super) content: Option<Box<Message>>,
+    /// The message's row, in an allocation of its own: what is kept for long does not keep the frame that brought it, and a
+    /// row is half of the value that it stands for. None: it is on disk alone.
+    pub(super) content: Option<Bytes>,
     /// Queues that had it when it came.
     queues: Owners,
     /// Log time, ms.
@@ -92,7 +102,11 @@ impl Messages {
         let expires_ms = message
             .message_expiry_interval_s
             .map(|s| log_time_ms.saturating_add(u64::from(s).saturating_mul(1_000)));
-        let queued = Queued::new(own_copy(message), queues, log_time_ms, expires_ms);
+        write_row(message, log_time_ms, expires_ms, &mut self.scratch);
+        let row = Bytes::copy_from_slice(&self.scratch);
+        self.scratch.clear();
+        self.scratch.shrink_to(SCRATCH_BYTES);
+        let queued = Queued::new(row, message, queues, log_time_ms, expires_ms);
         let bytes = u64::from(queued.charged_bytes);
         self.changes.add(position);
         self.references.add(position);
@@ -109,28 +123,38 @@ impl Messages {
         self.by_position.insert(position, queued);
     }
 
-    /// A queue no longer has the message.
-    pub(super) fn release(&mut self, position: Position) {
-        if let Some(queued) = self.by_position.get_mut(&position) {
-            queued.references = queued.references.saturating_sub(1);
+    /// A queue no longer has the message. Returns what it is charged with, in bytes.
+    pub(super) fn release(&mut self, position: Position) -> u64 {
+        let Entry::Occupied(mut queued) = self.by_position.entry(position) else {
+            return 0;
+        };
+        let bytes = u64::from(queued.get().charged_bytes);
+        let references = &mut queued.get_mut().references;
+        *references = references.saturating_sub(1);
+        if *references == 0 {
+            let queued = queued.remove();
+            self.removed(position, &queued);
+        } else {
             self.references.change(position);
-            if queued.references == 0 {
-                self.remove(position);
-            }
         }
+        bytes
     }
 
     pub(super) fn remove(&mut self, position: Position) {
         if let Some(queued) = self.by_position.remove(&position) {
-            if !self.held.contains(&position) {
-                self.changes.remove(position);
-            }
-            self.references.remove(position);
-            self.bytes -= u64::from(queued.charged_bytes);
-            self.residence.removed(&queued);
-            if let Some(expires_ms) = queued.expires_ms {
-                self.by_expiry.remove(&(expires_ms, position));
-            }
+            self.removed(position, &queued);
+        }
+    }
+
+    fn removed(&mut self, position: Position, queued: &Queued) {
+        if !self.held.contains(&position) {
+            self.changes.remove(position);
+        }
+        self.references.remove(position);
+        self.bytes -= u64::from(queued.charged_bytes);
+        self.residence.removed(queued);
+        if let Some(expires_ms) = queued.expires_ms {
+            self.by_expiry.remove(&(expires_ms, position));
         }
     }
 
@@ -155,19 +179,25 @@ impl Messages {
 
     /// The row of a message whose content is in memory.
     pub(super) fn row(&self, position: Position) -> Option<Bytes> {
-        let queued = self.by_position.get(&position)?;
-        let message = queued.content.as_deref()?;
-        let mut out = Vec::with_capacity(message.charged_bytes());
-        queued.came_ms.write(&mut out);
-        queued.expires_ms.write(&mut out);
-        message.write(&mut out);
-        Some(Bytes::from(out))
+        let row = self.by_position.get(&position)?.content.as_ref()?;
+        // What is shared for the first time takes another allocation, and has it from then on.
+        let is_small = row.len() <= COPIED_BYTES;
+        Some(if is_small {
+            Bytes::copy_from_slice(row)
+        } else {
+            row.clone()
+        })
     }
 
     /// Takes a message back; which queues have it is a row that comes later.
-    pub(super) fn restore_row(&mut self, position: Position, value: Bytes) -> Result<(), RowError> {
-        let row = MessageRow::from_bytes(value)?;
-        self.add(position, Queued::new(row.message, &[], row.came_ms, row.expires_ms));
+    pub(super) fn restore_row(&mut self, position: Position, value: &Bytes) -> Result<(), RowError> {
+        let MessageRow {
+            came_ms,
+            expires_ms,
+            message,
+        } = MessageRow::from_bytes(value.clone())?;
+        let row = Bytes::copy_from_slice(value);
+        self.add(position, Queued::new(row, &message, &[], came_ms, expires_ms));
         Ok(())
     }
 
@@ -176,6 +206,11 @@ impl Messages {
         queued.references = u32::try_from(queues.len()).unwrap_or(u32::MAX);
         queued.queues = Owners::of(queues);
         Ok(())
+    }
+
+    pub(super) fn tighten(&mut self) {
+        tight::fill(&mut self.by_position);
+        tight::fill_set(&mut self.by_expiry);
     }
 
     /// Bytes charged for one message.
@@ -216,17 +251,28 @@ impl Messages {
 }
 
 impl Queued {
-    fn new(message: Message, queues: &[QueueId], came_ms: u64, expires_ms: Option<u64>) -> Self {
+    fn new(row: Bytes, message: &Message, queues: &[QueueId], came_ms: u64, expires_ms: Option<u64>) -> Self {
         Self {
             // What fits into a frame is far below a u32.
             charged_bytes: u32::try_from(message.charged_bytes()).unwrap_or(u32::MAX),
-            content: Some(Box::new(message)),
+            content: Some(row),
             queues: Owners::of(queues),
             came_ms,
             expires_ms,
             references: u32::try_from(queues.len()).unwrap_or(u32::MAX),
         }
     }
+}
+
+/// The message that a row is; none: the row is none.
+pub(super) fn message_of(row: &Bytes) -> Option<Message> {
+    MessageRow::from_bytes(row.clone()).ok().map(|row| row.message)
+}
+
+fn write_row(message: &Message, came_ms: u64, expires_ms: Option<u64>, out: &mut Vec<u8>) {
+    came_ms.write(out);
+    expires_ms.write(out);
+    message.write(out);
 }
 
 impl Owners {
@@ -257,8 +303,7 @@ impl Messages {
 }
 
 /// A message with what remains of its expiry interval, begun seconds counted in full, and whether it has passed.
-pub(in crate::state) fn remaining(message: &Message, expires_ms: Option<u64>, log_time_ms: u64) -> (Message, bool) {
-    let mut message = message.clone();
+pub(in crate::state) fn remaining(mut message: Message, expires_ms: Option<u64>, log_time_ms: u64) -> (Message, bool) {
     if !planted!(ExpiryNotReduced) {
         message.message_expiry_interval_s = expires_ms.map(|expires_ms| {
             let remaining_s = expires_ms.saturating_sub(log_time_ms).div_ceil(1_000);

@@ -78,8 +78,8 @@ impl Queues {
             .filters
             .iter()
             .map(|f| {
-                let id = self.by_name.get(&(Some(pull.session_shard), f.topic_filter.clone()))?;
-                self.queues.get(*id)
+                let id = self.id_of(Some(pull.session_shard), &f.topic_filter)?;
+                self.queues.get(id)
             })
             .collect();
         // Next row of each queue: its position, and which filter and row it is.
@@ -99,7 +99,12 @@ impl Queues {
                 pulled.more_behind = Some(last);
                 return pulled;
             }
-            let mut found = self.read_queued(position, log_time_ms);
+            // What is in memory is read when what is in front of it is there.
+            let found = if pulled.missing.is_empty() {
+                self.read_queued(position, log_time_ms)
+            } else {
+                self.on_disk(position, log_time_ms)
+            };
             match &found {
                 Some((Content::Here(message), false))
                     if !pulled.messages.is_empty() && bytes.saturating_add(message.charged_bytes()) > max_bytes =>
@@ -114,8 +119,6 @@ impl Queues {
                         return pulled;
                     }
                 }
-                // It is read when what is in front of it is there.
-                Some((Content::Here(_), false)) if !pulled.missing.is_empty() => found = None,
                 _ => {}
             }
             let mut filter_ids = Vec::new();

@@ -123,7 +123,7 @@ impl Queues {
             number: read_u32(key)?,
         };
         key.end()?;
-        let row = QueueRow::from_bytes(value)?;
+        let row = QueueRow::copied_from(value)?;
         let name = (row.session_shard, row.topic_filter);
         let kind = kind_of(&name).ok_or(RowError::Missing)?;
         let charged_bytes = charged_bytes(&name, kind);
@@ -133,9 +133,10 @@ impl Queues {
             }
         }
         let is_held = row.is_live || !row.holds.is_empty();
+        let is_group = name.0.is_none();
         let queue = LightQueue {
             at: is_held.then(|| self.index.insert(matched_part(&name), kind, id)),
-            name: name.clone(),
+            name,
             charged_bytes,
             holds: row.holds,
             is_live: row.is_live,
@@ -148,16 +149,16 @@ impl Queues {
         }
         self.queues.insert(id, queue);
         if is_held {
-            self.groups += usize::from(name.0.is_none());
+            self.groups += usize::from(is_group);
             self.filter_bytes += charged_bytes;
-            self.by_name.insert(name, id);
+            self.names.insert(id, &self.queues);
         } else {
             self.leaving += 1;
         }
         Ok(())
     }
 
-    pub(in crate::state) fn restore_message(&mut self, key: &mut Reader, value: Bytes) -> Result<(), RowError> {
+    pub(in crate::state) fn restore_message(&mut self, key: &mut Reader, value: &Bytes) -> Result<(), RowError> {
         let position = read_position(key)?;
         self.messages.restore_row(position, value)
     }
@@ -171,11 +172,14 @@ impl Queues {
             if queue.rows.back().is_some_and(|last| *last >= position) {
                 return Err(RowError::Missing);
             }
-            queue.rows.push_back(position);
-            queue.row_bytes += bytes;
+            queue.push(position, bytes);
             self.rows += 1;
         }
         self.messages.restore_references(position, &having)
+    }
+
+    pub(in crate::state) fn tighten(&mut self) {
+        self.messages.tighten();
     }
 
     pub(in crate::state) fn restore_kept(&mut self, key: &mut Reader, value: Bytes) -> Result<(), RowError> {

@@ -103,9 +103,9 @@ fn a_pull_goes_on_where_it_ended() {
 fn bytes_go_with_the_last_queue_that_names_them() {
     let mut q = queues(&["a/+", "a/b"]);
     q.publish(10, "a/b", NO_LIMITS, 0);
-    q.trim(S, &name("a/+"), Position(10));
+    q.trim(S, &[(name("a/+"), Position(10))]);
     assert_eq!((q.messages(), q.rows()), (1, 1));
-    q.trim(S, &name("a/b"), Position(9));
+    q.trim(S, &[(name("a/b"), Position(9))]);
     assert_eq!((q.messages(), q.rows()), (1, 1));
     q.drop_filter(S, &name("a/b"), Position(2), 0);
     assert_eq!((q.messages(), q.rows(), q.bytes()), (0, 0, 0));
@@ -191,7 +191,7 @@ fn what_goes_up_to_a_position_leaves_every_queue_and_nothing_behind_it_goes() {
     for position in 10..14 {
         q.publish(position, "a", NO_LIMITS, position * 100);
     }
-    q.trim(S, &name("a"), Position(10));
+    q.trim(S, &[(name("a"), Position(10))]);
     let one = message("a", "x").charged_bytes() as u64;
     let waiting: Vec<_> = q.oldest_first().map(|w| (w.position.0, w.came_ms, w.bytes)).collect();
     assert_eq!(
@@ -230,7 +230,7 @@ fn filters_of_other_session_shards_are_others() {
     q.ensure(ShardId(4), &name("a"), Position(5), 0);
     q.publish(6, "a", NO_LIMITS, 0);
     assert_eq!(q.rows(), 2);
-    q.trim(S, &name("a"), Position(6));
+    q.trim(S, &[(name("a"), Position(6))]);
     assert_eq!((q.rows(), q.messages()), (1, 1));
     q.drop_filter(ShardId(4), &name("a"), Position(5), 0);
     assert_eq!((q.rows(), q.messages(), q.len()), (0, 0, 1));

@@ -3,12 +3,14 @@
 //! Leaves out who says that nobody needs them: readers that have come further ([`Queues::trim`]), and whoever was the last
 //! to have a queue.
 
-use freshet_storage_contract::Position;
+use bytes::Bytes;
+use freshet_storage_contract::{Position, ShardId};
 
 use super::{QueueId, Queues, drop_oldest};
 
-/// Rows that go at once. In tests few, so that all of them come to the rest.
-const AT_ONCE: usize = if cfg!(test) { 2 } else { 1_024 };
+/// Rows that go at once, of a queue that nobody has or of all that a note is about: each shard of sessions may send one in
+/// the same turn. In tests few, so that all of them come to the rest.
+const AT_ONCE: usize = if cfg!(test) { 2 } else { 256 };
 
 impl Queues {
     /// Whether there are rows that are still to go.
@@ -16,17 +18,39 @@ impl Queues {
         !self.unneeded.is_empty()
     }
 
-    /// Nobody needs anything of a queue up to `through`.
-    pub(super) fn let_rows_go(&mut self, id: QueueId, through: Position) {
+    /// Nobody of the session shard needs anything of these filters up to the positions beside them.
+    pub(in crate::state) fn trim(&mut self, session_shard: ShardId, filters: &[(Bytes, Position)]) {
+        let mut left = AT_ONCE;
+        for (topic_filter, through) in filters {
+            if let Some(id) = self.id_of(Some(session_shard), topic_filter) {
+                left -= self.let_rows_go(id, *through, left);
+            }
+        }
+    }
+
+    /// Nobody needs anything of a queue that nobody has.
+    pub(super) fn let_all_rows_go(&mut self, id: QueueId) {
+        self.let_rows_go(id, Position(u64::MAX), AT_ONCE);
+    }
+
+    /// Nobody needs anything of a queue up to `through`. Returns how many rows have gone, at most `limit`.
+    fn let_rows_go(&mut self, id: QueueId, through: Position, limit: usize) -> usize {
         let Some(queue) = self.queues.get_mut(id) else {
-            return;
+            return 0;
         };
         queue.unneeded_through = queue.unneeded_through.max(through);
-        let is_done = !self.unneeded.contains(&id) && self.clear(id, AT_ONCE).is_done;
-        if !is_done {
+        let mut cleared = Cleared {
+            gone: 0,
+            is_done: false,
+        };
+        if !self.unneeded.contains(&id) {
+            cleared = self.clear(id, limit);
+        }
+        if !cleared.is_done {
             self.unneeded.insert(id);
             self.changes.change(id);
         }
+        cleared.gone
     }
 
     /// Lets up to `limit` rows go that nobody needs; returns how many went.
@@ -134,17 +158,34 @@ mod tests {
     #[test]
     fn what_readers_have_done_with_goes_a_few_at_a_time() {
         let mut queues = queues();
-        queues.trim(S, &FILTER, Position(6));
+        queues.trim(S, &[(FILTER, Position(6))]);
         assert_eq!((queues.len(), queues.rows()), (1, ROWS - 2));
         // They come further meanwhile.
-        queues.trim(S, &FILTER, Position(7));
+        queues.trim(S, &[(FILTER, Position(7))]);
         assert_eq!((queues.rows(), queues.drop_unneeded(100)), (ROWS - 2, 4));
         assert!(!queues.has_unneeded());
         assert_eq!(
-            queues.next_row(queues.by_name[&(Some(S), FILTER)], Position(0)),
+            queues.next_row(queues.id_of(Some(S), &FILTER).unwrap(), Position(0)),
             Some(Position(8))
         );
-        queues.trim(S, &FILTER, Position(8));
+        queues.trim(S, &[(FILTER, Position(8))]);
         assert_eq!((queues.rows(), queues.has_unneeded()), (ROWS - 7, false));
+    }
+
+    #[test]
+    fn what_many_queues_have_done_with_goes_a_few_rows_at_a_time() {
+        let mut queues = queues();
+        let filters: Vec<Bytes> = ["+", "#"].map(Bytes::from).to_vec();
+        for filter in &filters {
+            queues.confirm(S, filter, Position(12));
+        }
+        publish(&mut queues, 13);
+        let trims: Vec<_> = filters.into_iter().chain([FILTER]).map(|f| (f, Position(13))).collect();
+        queues.trim(S, &trims);
+        // One of each of the two, and nothing of the third.
+        assert_eq!(queues.rows(), ROWS + 3 - 2);
+        assert!(queues.has_unneeded());
+        assert_eq!(queues.drop_unneeded(100), ROWS + 1);
+        assert_eq!((queues.rows(), queues.messages(), queues.has_unneeded()), (0, 0, false));
     }
 }

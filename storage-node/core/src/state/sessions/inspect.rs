@@ -9,14 +9,14 @@ use super::StoredSessions;
 
 /// A stored session.
 #[derive(Debug)]
-pub(crate) struct Stored<'a> {
+pub(crate) struct Stored {
     pub(crate) epoch: SessionEpoch,
     pub(crate) expiry_interval_s: u32,
     /// When it ends unless it is attached, ms of log time.
     pub(crate) ends_ms: Option<u64>,
-    pub(crate) session: &'a StoredSession,
+    pub(crate) session: StoredSession,
     /// Shards that keep QoS 2 publications of its generation.
-    pub(crate) packets_at: &'a [ShardId],
+    pub(crate) packets_at: Vec<ShardId>,
     pub(crate) bytes: u64,
 }
 
@@ -31,14 +31,14 @@ pub(crate) struct ReadersOf {
 }
 
 impl StoredSessions {
-    pub(crate) fn look(&self, client_id: &[u8]) -> Option<Stored<'_>> {
-        let (client_id, row) = self.rows.get_key_value(client_id)?;
+    pub(crate) fn look(&self, client_id: &[u8]) -> Option<Stored> {
+        let row = self.rows.get(client_id)?;
         Some(Stored {
             epoch: row.epoch,
             expiry_interval_s: row.expiry_interval_s,
             ends_ms: row.ends_ms,
-            session: &row.stored,
-            packets_at: &row.packets_at,
+            session: row.stored.clone(),
+            packets_at: row.packets_at.clone(),
             bytes: row.bytes(client_id),
         })
     }
@@ -48,13 +48,13 @@ impl StoredSessions {
         &'a self,
         prefix: &'a [u8],
         after: Option<&'a [u8]>,
-    ) -> impl Iterator<Item = &'a Bytes> + 'a {
+    ) -> impl Iterator<Item = &'a [u8]> + 'a {
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        let behind = self.rows.range::<[u8], _>((from, Bound::Unbounded));
-        behind.map(|(id, _)| id).take_while(move |id| id.starts_with(prefix))
+        let behind = self.rows.ids_from(from).map(|id| &**id);
+        behind.take_while(move |id| id.starts_with(prefix))
     }
 
     /// Who reads a filter at a shard; counts at most about `most` of them.

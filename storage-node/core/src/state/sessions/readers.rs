@@ -13,6 +13,7 @@ use crate::codec::Code;
 use crate::state::effects::Effects;
 use crate::state::notes::Note;
 use crate::state::rows::{Changes, RowError};
+use crate::state::tight;
 
 /// What a filter with readers costs beside its text, in bytes.
 const FILTER_OVERHEAD_BYTES: u64 = 256;
@@ -26,7 +27,7 @@ const POSITIONS_PER_FILTER: u64 = 16;
 /// Readers of all durable filters of a session shard.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
-    by_filter: BTreeMap<(ShardId, Bytes), FilterReaders>,
+    by_filter: BTreeMap<ShardId, BTreeMap<Box<[u8]>, FilterReaders>>,
     /// Filters whose shard could drop more than it was told.
     trims: BTreeSet<(ShardId, Bytes)>,
     /// Positions that the readers of one of them have come further by, at most. With the next field it says only when to
@@ -62,7 +63,11 @@ pub(crate) enum Trims {
 #[derive(Debug)]
 enum Floors {
     One(Position),
-    Many(BTreeMap<Position, u32>),
+    #[expect(
+        clippy::box_collection,
+        reason = "there are millions of the other kind, which this one makes no larger"
+    )]
+    Many(Box<BTreeMap<Position, u32>>),
 }
 
 impl Readers {
@@ -85,20 +90,14 @@ impl Readers {
         notes: &mut Effects<Note>,
     ) {
         let name = (shard, topic_filter.clone());
-        if let Some(readers) = self.by_filter.get_mut(&name) {
+        if let Some(readers) = self.of_mut(shard, topic_filter) {
             readers.floors.add(floor);
             readers.ensured = readers.ensured.max(ensured);
             self.changes.change(name);
             return;
         }
-        self.bytes += charged_bytes(topic_filter);
-        let readers = FilterReaders {
-            floors: Floors::One(floor),
-            ensured,
-            trimmed: Position::default(),
-        };
-        self.changes.add(name.clone());
-        self.by_filter.insert(name, readers);
+        self.changes.add(name);
+        self.insert(shard, topic_filter, floor, ensured);
         notes.send(
             shard,
             Note::Confirm {
@@ -110,17 +109,16 @@ impl Readers {
 
     /// A reader names a later request.
     pub(super) fn ensured(&mut self, shard: ShardId, topic_filter: &Bytes, ensured: Position) {
-        let name = (shard, topic_filter.clone());
-        if let Some(readers) = self.by_filter.get_mut(&name) {
+        if let Some(readers) = self.of_mut(shard, topic_filter) {
             readers.ensured = readers.ensured.max(ensured);
-            self.changes.change(name);
+            self.changes.change((shard, topic_filter.clone()));
         }
     }
 
     /// A session no longer reads a filter.
     pub(super) fn remove(&mut self, shard: ShardId, topic_filter: &Bytes, floor: Position, notes: &mut Effects<Note>) {
         let name = (shard, topic_filter.clone());
-        let Some(readers) = self.by_filter.get_mut(&name) else {
+        let Some(readers) = self.of_mut(shard, topic_filter) else {
             return;
         };
         if !readers.floors.remove(floor) {
@@ -128,7 +126,9 @@ impl Readers {
             return;
         }
         let ensured = readers.ensured;
-        self.by_filter.remove(&name);
+        if let Some(of_shard) = self.by_filter.get_mut(&shard) {
+            of_shard.remove(&topic_filter[..]);
+        }
         self.trims.remove(&name);
         self.changes.remove(name.clone());
         self.bytes -= charged_bytes(topic_filter);
@@ -146,24 +146,43 @@ impl Readers {
         if from == to {
             return;
         }
-        let name = (shard, topic_filter.clone());
-        if let Some(readers) = self.by_filter.get_mut(&name) {
+        if let Some(readers) = self.of_mut(shard, topic_filter) {
             readers.floors.add(to);
             readers.floors.remove(from);
-            self.note_trim(name);
+            self.note_trim((shard, topic_filter.clone()));
         }
     }
 
     /// Who reads a filter; counts at most about `most` of them.
     pub(super) fn look(&self, shard: ShardId, topic_filter: &Bytes, most: usize) -> Option<ReadersOf> {
-        let readers = self.by_filter.get(&(shard, topic_filter.clone()))?;
+        let readers = self.of(shard, topic_filter)?;
         let (count, at_least) = readers.floors.count(most);
         let least = readers.floors.least();
         Some(ReadersOf { count, at_least, least })
     }
 
+    fn of(&self, shard: ShardId, topic_filter: &[u8]) -> Option<&FilterReaders> {
+        self.by_filter.get(&shard)?.get(topic_filter)
+    }
+
+    fn of_mut(&mut self, shard: ShardId, topic_filter: &[u8]) -> Option<&mut FilterReaders> {
+        self.by_filter.get_mut(&shard)?.get_mut(topic_filter)
+    }
+
+    /// A filter gets its first reader.
+    fn insert(&mut self, shard: ShardId, topic_filter: &Bytes, floor: Position, ensured: Position) {
+        self.bytes += charged_bytes(topic_filter);
+        let readers = FilterReaders {
+            floors: Floors::One(floor),
+            ensured,
+            trimmed: Position::default(),
+        };
+        let of_shard = self.by_filter.entry(shard).or_default();
+        of_shard.insert(topic_filter[..].into(), readers);
+    }
+
     fn note_trim(&mut self, name: (ShardId, Bytes)) {
-        let Some(readers) = self.by_filter.get(&name) else {
+        let Some(readers) = self.of(name.0, &name.1) else {
             return;
         };
         let passed = readers.floors.least().0.saturating_sub(readers.trimmed.0);
@@ -193,12 +212,13 @@ impl Readers {
         let mut of_shard: Option<(ShardId, Vec<(Bytes, Position)>)> = None;
         for _ in 0..limit {
             let Some(name) = self.trims.pop_first() else { break };
-            let Some(readers) = self.by_filter.get_mut(&name) else {
+            let Some(readers) = self.of_mut(name.0, &name.1) else {
                 continue;
             };
-            readers.trimmed = readers.floors.least();
+            let trimmed = readers.floors.least();
+            readers.trimmed = trimmed;
             self.changes.change(name.clone());
-            let (shard, trim) = (name.0, (name.1, readers.trimmed));
+            let (shard, trim) = (name.0, (name.1, trimmed));
             match &mut of_shard {
                 Some((of, filters)) if *of == shard && filters.len() < FILTERS_PER_NOTE => filters.push(trim),
                 _ => {
@@ -219,30 +239,26 @@ impl Readers {
 impl Readers {
     /// A filter's row: the last request, what its shard was told, and whether it is to be told more.
     pub(super) fn row(&self, name: &(ShardId, Bytes)) -> Option<Bytes> {
-        let readers = self.by_filter.get(name)?;
+        let readers = self.of(name.0, &name.1)?;
         Some(((readers.ensured, readers.trimmed), self.trims.contains(name)).to_bytes())
     }
 
     /// A session that is taken back reads a filter from `floor` on.
     pub(super) fn restore(&mut self, shard: ShardId, topic_filter: &Bytes, floor: Position) {
-        let name = (shard, topic_filter.clone());
-        if let Some(readers) = self.by_filter.get_mut(&name) {
-            readers.floors.add(floor);
-            return;
+        match self.of_mut(shard, topic_filter) {
+            Some(readers) => readers.floors.add(floor),
+            None => self.insert(shard, topic_filter, floor, Position::default()),
         }
-        self.bytes += charged_bytes(topic_filter);
-        let readers = FilterReaders {
-            floors: Floors::One(floor),
-            ensured: Position::default(),
-            trimmed: Position::default(),
-        };
-        self.by_filter.insert(name, readers);
+    }
+
+    pub(super) fn tighten(&mut self) {
+        self.by_filter.values_mut().for_each(tight::fill);
     }
 
     /// Takes back the row of a filter whose sessions are there.
     pub(super) fn restore_row(&mut self, name: &(ShardId, Bytes), value: Bytes) -> Result<(), RowError> {
         let ((ensured, trimmed), is_to_trim) = Code::from_bytes(value)?;
-        let readers = self.by_filter.get_mut(name).ok_or(RowError::Missing)?;
+        let readers = self.of_mut(name.0, &name.1).ok_or(RowError::Missing)?;
         readers.ensured = ensured;
         readers.trimmed = trimmed;
         if is_to_trim {
@@ -255,7 +271,11 @@ impl Readers {
 #[cfg(test)]
 impl Readers {
     pub(super) fn mark_all(&mut self) {
-        self.by_filter.keys().for_each(|name| self.changes.change(name.clone()));
+        for (shard, of_shard) in &self.by_filter {
+            for topic_filter in of_shard.keys() {
+                self.changes.change((*shard, Bytes::copy_from_slice(topic_filter)));
+            }
+        }
     }
 }
 
@@ -269,7 +289,7 @@ impl Floors {
             Self::One(one) => {
                 let mut many = BTreeMap::from([(*one, 1)]);
                 *many.entry(floor).or_default() += 1;
-                *self = Self::Many(many);
+                *self = Self::Many(Box::new(many));
             }
             Self::Many(many) => *many.entry(floor).or_default() += 1,
         }

@@ -74,7 +74,7 @@ impl SessionRow {
     }
 
     /// Bytes that the session of `client_id` is charged with.
-    pub(super) fn bytes(&self, client_id: &Bytes) -> u64 {
+    pub(super) fn bytes(&self, client_id: &[u8]) -> u64 {
         let beyond: usize = self.stored.cursors.iter().map(|c| c.beyond.len()).sum();
         let entries = self.stored.cursors.len() + self.stored.outbound.len() + self.kept.len();
         let numbers = beyond + self.packets_at.len();
@@ -165,7 +165,7 @@ impl SessionRow {
         for exchange in &mut stored.outbound {
             let expiry = self.expiries.iter().find(|(id, _)| *id == exchange.packet_id);
             if let (Some(message), Some((_, expires_ms))) = (&mut exchange.message, expiry) {
-                **message = remaining(message, Some(*expires_ms), log_time_ms).0;
+                **message = remaining((**message).clone(), Some(*expires_ms), log_time_ms).0;
             }
         }
         stored

@@ -1,6 +1,9 @@
 //! Sessions as rows: one for each, by its client id, and one for each filter that some session reads at a shard. How far
 //! the readers of a filter have come follows from their sessions.
 
+#[cfg(test)]
+use std::ops::Bound;
+
 use bytes::Bytes;
 use freshet_storage_contract::ShardId;
 
@@ -8,6 +11,7 @@ use super::StoredSessions;
 use super::row::SessionRow;
 use crate::codec::{Code, Reader};
 use crate::state::rows::{RowError, Sink, Table, read_ordered, write_ordered};
+use crate::state::tight;
 
 impl StoredSessions {
     pub(in crate::state) fn track_changes(&mut self) {
@@ -27,7 +31,7 @@ impl StoredSessions {
             Table::Sessions,
             changes,
             |client_id, out| out.extend_from_slice(client_id),
-            |client_id| Some(rows.get(client_id)?.to_bytes()),
+            |client_id| rows.row_of(client_id),
         );
         let mut of_readers = std::mem::take(&mut readers.changes);
         sink.hand_over(
@@ -43,16 +47,22 @@ impl StoredSessions {
     }
 
     pub(in crate::state) fn restore_row(&mut self, client_id: &[u8], value: Bytes) -> Result<(), RowError> {
-        let client_id = Bytes::copy_from_slice(client_id);
-        let row = SessionRow::from_bytes(value)?;
-        if let Some(ends_ms) = row.ends_ms {
-            self.by_end.insert((ends_ms, client_id.clone()));
-        }
+        let row = SessionRow::copied_from(value)?;
+        let ends_ms = row.ends_ms;
         self.offline += u64::from(!row.connected);
-        self.bytes += row.bytes(&client_id);
+        self.bytes += row.bytes(client_id);
         row.restore_readers(&mut self.readers);
-        self.rows.insert(client_id, Box::new(row));
+        self.rows.insert(client_id, row);
+        if let (Some(ends_ms), Some(id)) = (ends_ms, self.rows.id_of(client_id)) {
+            self.by_end.insert((ends_ms, id.clone()));
+        }
         Ok(())
+    }
+
+    pub(in crate::state) fn tighten(&mut self) {
+        self.rows.tighten();
+        tight::fill_set(&mut self.by_end);
+        self.readers.tighten();
     }
 
     pub(in crate::state) fn restore_reader(&mut self, key: &mut Reader, value: Bytes) -> Result<(), RowError> {
@@ -65,7 +75,9 @@ impl StoredSessions {
 impl StoredSessions {
     /// All rows count as changed.
     pub(in crate::state) fn mark_all(&mut self) {
-        self.rows.keys().for_each(|key| self.changes.change(key.clone()));
+        for id in self.rows.ids_from(Bound::Unbounded) {
+            self.changes.change(Bytes::copy_from_slice(id));
+        }
         self.readers.mark_all();
     }
 }

@@ -2,13 +2,14 @@
 
 mod prices;
 
+use std::collections::BTreeMap;
+
 use freshet_storage_contract::{
     Cursor, Message, OutboundStage, PacketId, Position, PublisherId, QoS, StoredSubscription, SubscriptionOptions,
     SubscriptionStart, Term,
 };
 
 use super::*;
-use crate::codec::Code;
 
 const T0: ShardId = ShardId(0);
 const T1: ShardId = ShardId(1);
@@ -111,10 +112,10 @@ impl Bench {
         )
     }
 
-    fn stored(&self, name: &'static str, counter: u64) -> &StoredSession {
-        let row = &self.sessions.rows[name.as_bytes()];
+    fn stored(&self, name: &'static str, counter: u64) -> StoredSession {
+        let row = self.sessions.rows.get(name.as_bytes()).unwrap();
         assert_eq!(row.epoch, epoch(counter));
-        &row.stored
+        row.stored.clone()
     }
 
     /// What one shard has been told since the last call.
@@ -449,7 +450,7 @@ fn a_leader_without_memory_takes_what_a_proxy_holds_and_one_with_memory_keeps_it
     fresh
         .sessions
         .register(&client("c"), epoch(1), 60, Some(&held), &mut fresh.notes);
-    assert_eq!(fresh.stored("c", 1), &held);
+    assert_eq!(fresh.stored("c", 1), held);
     assert_eq!(fresh.take_notes(T0), [confirm("a", 5)]);
 
     b.update("c", 1, &[advance(T0, 9, &[])]);
@@ -486,7 +487,7 @@ fn whether_a_client_was_told_is_kept_and_a_row_of_version_1_says_that_it_was() {
     let mut b = Bench::default();
     b.attach_untold("c", 1, false);
     let name = client("c");
-    let row = b.sessions.rows[&name].to_bytes();
+    let row = b.sessions.rows.row_of(&name).unwrap();
     let is_found = |row: Bytes| {
         let mut b = Bench::default();
         b.sessions.restore_row(&name, row).unwrap();
@@ -495,5 +496,5 @@ fn whether_a_client_was_told_is_kept_and_a_row_of_version_1_says_that_it_was() {
     assert!(!is_found(row.clone()));
     assert!(is_found(row.slice(..row.len() - 1)));
     b.update("c", 1, &[]);
-    assert!(is_found(b.sessions.rows[&name].to_bytes()));
+    assert!(is_found(b.sessions.rows.row_of(&name).unwrap()));
 }

@@ -95,7 +95,7 @@ fn a_session_and_each_of_its_parts_have_a_price() {
     ] {
         assert_eq!(b.price("c", change), (foreseen, added.cast_signed()));
     }
-    let stored = StoredSessions::cost_of_stored(&client("c"), b.stored("c", 1));
+    let stored = StoredSessions::cost_of_stored(&client("c"), &b.stored("c", 1));
     let of_row = 385 + 2 * subscription - 48 + 3 * 48 + exchange + 3 * 48 + 2 * 10;
     assert_eq!((stored.row, stored.beside), (of_row, 3 * first));
 }
