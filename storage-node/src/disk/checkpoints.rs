@@ -1,10 +1,11 @@
 //! When checkpoints are taken, and the thread that writes them.
 //!
 //! A round takes some rows from the core in each turn, so that no turn is long, and waits while the thread has enough to
-//! write. With the round's end the rows count, and the log is told what it need not keep any more.
+//! write. With the round's end the rows count, and the log is told what it need not keep any more. Rows on disk are merged
+//! while nothing is to be written, and first where they would take too much room.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -256,9 +257,10 @@ impl Writer {
 
     /// Writes one checkpoint. False: nobody sends any more.
     fn write(&self, store: &mut RowStore, messages: &Receiver<ToWriter>) -> Result<bool, FatalError> {
+        let mut next = self.merge_until_first(store, messages)?;
         let mut checkpoint = store.checkpoint();
         let (safe, applied) = loop {
-            let Ok(message) = messages.recv() else {
+            let Some(message) = next else {
                 return Ok(false);
             };
             self.news.went_on();
@@ -273,6 +275,7 @@ impl Writer {
                     break (applied, numbers);
                 }
             }
+            next = messages.recv().ok();
         };
         fault_points::reach("before_checkpoint_commit");
         let mut is_told = false;
@@ -289,20 +292,43 @@ impl Writer {
         drop(checkpoint);
         fault_points::reach("after_checkpoint_commit");
         self.log.release(&applied);
-        // Before rows are merged, which takes longer: what the core may have given up till then is bounded.
-        lock(&self.shared).news = Some(safe);
-        self.news.went_on();
-        if let Some(error) = fatal(store.merge_if_needed())? {
-            tracing::warn!(%error, "rows were not merged: they take more room than they need, until the next time");
-        }
-        let stats = store.stats();
         let mut shared = lock(&self.shared);
-        shared.stats = stats;
+        shared.news = Some(safe);
+        shared.stats = store.stats();
         shared.committed += 1;
         shared.applied = applied;
         drop(shared);
         self.news.went_on();
         Ok(true)
+    }
+
+    /// Merges rows until the next checkpoint begins, and returns its first message; none: nobody sends any more.
+    fn merge_until_first(
+        &self,
+        store: &mut RowStore,
+        messages: &Receiver<ToWriter>,
+    ) -> Result<Option<ToWriter>, FatalError> {
+        loop {
+            if !store.must_merge_first() {
+                match messages.try_recv() {
+                    Ok(message) => return Ok(Some(message)),
+                    Err(TryRecvError::Disconnected) => return Ok(None),
+                    Err(TryRecvError::Empty) => {}
+                }
+            }
+            let goes_on = match store.merge_some() {
+                Ok(goes_on) => goes_on,
+                Err(RowError::Fatal(failure)) => return Err(failure),
+                Err(error) => {
+                    tracing::warn!(%error, "rows were not merged: they take more room than they need, until the next time");
+                    false
+                }
+            };
+            lock(&self.shared).stats = store.stats();
+            if !goes_on {
+                return Ok(messages.recv().ok());
+            }
+        }
     }
 }
 

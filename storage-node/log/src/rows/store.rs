@@ -8,7 +8,7 @@ use std::{
 use super::{
     Checkpoint, RowError, RowIter,
     file::{self, FileReader, id_in},
-    fold,
+    fold::{Fold, Into},
     lookup::{Current, RowLookup},
     manifest::Manifest,
     merge::{Chain, Merge},
@@ -77,6 +77,8 @@ pub struct RowStore {
     pub(super) manifest: Manifest,
     /// The manifest as other threads see it.
     current: Arc<Current>,
+    /// What is being merged.
+    fold: Option<Fold>,
     pub(super) counters: RowStats,
 }
 
@@ -96,6 +98,7 @@ impl RowStore {
             options,
             current: Arc::new(Current::default()),
             manifest,
+            fold: None,
             counters: RowStats::default(),
         };
         store.tell();
@@ -149,23 +152,62 @@ impl RowStore {
         Checkpoint::new(self)
     }
 
-    /// Makes files fewer and smaller when it is time; to be called after every checkpoint. True: something was done.
-    /// Writes up to the bytes of all rows, a file at a time.
+    /// Makes files fewer and smaller when it is time, about the bytes of one file at a time; to be called after every
+    /// checkpoint until there is no more to do (false). Checkpoints may be taken in between, unless that
+    /// [goes first](Self::must_merge_first).
     ///
     /// # Errors
     /// [`RowError`]: after [`RowError::Full`] or [`RowError::Unreadable`] everything is as it was, or partly better.
-    pub fn merge_if_needed(&mut self) -> Result<bool, RowError> {
-        let manifest = &self.manifest;
-        let useless = manifest.delta_bytes() + manifest.most_dead_bytes();
-        if useless >= manifest.base_bytes() / 4 + self.options.slack_bytes {
-            fold::fold_into_base(self)?;
-        } else if manifest.deltas.len() > self.options.max_deltas {
-            fold::fold_deltas(self)?;
+    pub fn merge_some(&mut self) -> Result<bool, RowError> {
+        let mut fold = match self.fold.take() {
+            Some(fold) => fold,
+            None => match self.due_fold() {
+                Some(into) => Fold::begin(self, into)?,
+                None => return Ok(false),
+            },
+        };
+        if fold.step(self)? {
+            self.counters.merges += 1;
         } else {
-            return Ok(false);
+            self.fold = Some(fold);
         }
-        self.counters.merges += 1;
         Ok(true)
+    }
+
+    /// Merges all that it is time for. True: something was done.
+    ///
+    /// # Errors
+    /// As [`Self::merge_some`].
+    pub fn merge_if_needed(&mut self) -> Result<bool, RowError> {
+        let mut is_done = false;
+        while self.merge_some()? {
+            is_done = true;
+        }
+        Ok(is_done)
+    }
+
+    /// Whether the merge that is under way has to end before the next checkpoint: the directory would become too large, or
+    /// its files too many.
+    #[must_use]
+    pub fn must_merge_first(&self) -> bool {
+        let manifest = &self.manifest;
+        let bound_bytes = manifest.base_bytes() / 3 + 2 * self.options.slack_bytes;
+        let is_much = || self.useless_bytes() >= bound_bytes;
+        self.fold.is_some() && (manifest.deltas.len() > 2 * self.options.max_deltas || is_much())
+    }
+
+    fn due_fold(&self) -> Option<Into> {
+        let manifest = &self.manifest;
+        if self.useless_bytes() >= manifest.base_bytes() / 4 + self.options.slack_bytes {
+            Some(Into::Base)
+        } else {
+            (manifest.deltas.len() > self.options.max_deltas).then_some(Into::Delta)
+        }
+    }
+
+    /// Bytes of deltas, and of what they have made useless in the base, at most.
+    fn useless_bytes(&self) -> u64 {
+        self.manifest.delta_bytes() + self.manifest.most_dead_bytes()
     }
 
     /// What the store has and has done.

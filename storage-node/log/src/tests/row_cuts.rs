@@ -109,9 +109,29 @@ fn live(
             return Ok(());
         }
         *committed = next;
-        if store.merge_if_needed().is_err() {
+        // Merges come to their end before the next checkpoint, or do not.
+        let steps = [0, 1, 3, usize::MAX][random.below(4)];
+        if merge(&mut store, steps).is_err() {
             return Ok(());
         }
+        match Rows::read(&store, SHARDS) {
+            Ok(found) if found != *committed => return Err("the rows changed in a merge".to_owned()),
+            Ok(_) | Err(OpenError::Io { .. }) => {}
+            Err(error) => return Err(format!("not read: {error}")),
+        }
+    }
+    Ok(())
+}
+
+/// So many steps of merges, and more where those go first.
+fn merge(store: &mut RowStore, steps: usize) -> Result<(), RowError> {
+    for _ in 0..steps {
+        if !store.merge_some()? {
+            break;
+        }
+    }
+    while store.must_merge_first() {
+        store.merge_some()?;
     }
     Ok(())
 }
