@@ -21,6 +21,9 @@ use crate::worker::{Actions, ConnectionToken, Fact, ListenerIndex, PeerClose, Re
 
 pub(super) use freshet_mqtt::ProtocolVersion::{V5, V31, V311};
 
+/// What is said at most until nobody has anything to say.
+const MOST_AT_ONCE: usize = 100_000;
+
 /// A worker with its surroundings.
 pub(super) struct Bench {
     pub(super) worker: Worker,
@@ -145,7 +148,8 @@ impl Bench {
 
     /// Lets worker and storage talk until neither has anything to say.
     pub(super) fn settle(&mut self) {
-        loop {
+        for answers in 0.. {
+            assert!(answers < MOST_AT_ONCE, "worker and storage never come to an end");
             self.worker.finish_turn(self.now, &mut self.out);
             for said in std::mem::take(&mut self.out.to_link) {
                 self.storage.hear(said);
@@ -319,7 +323,8 @@ impl Bench {
     /// Reads at most `socket_bytes`.
     pub(super) fn read_bytes(&mut self, client: Client, socket_bytes: usize) -> Vec<u8> {
         let mut read = Vec::new();
-        loop {
+        for pieces in 0.. {
+            assert!(pieces < MOST_AT_ONCE, "what a client can read never comes to an end");
             let pending = self.worker.pending_output(client.token, 64 << 10, self.now);
             let all: Vec<u8> = pending.slices().flatten().copied().collect();
             assert_eq!(all.len(), pending.len());
@@ -328,9 +333,10 @@ impl Bench {
             self.worker.written(client.token, taken, self.now, &mut self.out);
             self.settle();
             if all.is_empty() || taken < all.len() {
-                return read;
+                break;
             }
         }
+        read
     }
 
     /// Reads PUBLISH packets and nothing else.
@@ -345,7 +351,10 @@ impl Bench {
     /// Lets time pass, firing deadlines as a shell does.
     pub(super) fn pass_ms(&mut self, ms: u64) {
         let until = MonotonicMs(self.now.0 + ms);
+        let mut ticks = 0;
         while let Some(at) = self.worker.next_deadline().filter(|at| *at <= until) {
+            ticks += 1;
+            assert!(ticks < MOST_AT_ONCE, "a deadline that has passed is not over");
             self.now = at.max(self.now);
             self.worker.tick(self.now, &mut self.out);
             self.settle();

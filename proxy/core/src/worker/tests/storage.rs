@@ -138,6 +138,7 @@ impl Storage {
                 confirm,
             } => {
                 self.resize(&topic_filter, part);
+                self.resize_held(&topic_filter, part);
                 if let Some(request) = confirm {
                     self.answers.push_back(ToWorker::Resized { request });
                 }
@@ -193,6 +194,21 @@ impl Storage {
         self.hold_publications = false;
         for (ticket, message) in std::mem::take(&mut self.held_publications) {
             self.publish(ticket, message);
+        }
+    }
+
+    /// What a worker has said last of a group holds, as it does with the link: only answers are late.
+    fn resize_held(&mut self, topic_filter: &Bytes, part: GroupPart) {
+        for said in &mut self.held {
+            if let ToLink::Subscribe {
+                topic_filter: of,
+                group,
+                ..
+            } = said
+                && of == topic_filter
+            {
+                *group = Some(part);
+            }
         }
     }
 
