@@ -9,8 +9,9 @@
 //! rename. The *base* is the sorted rows of all older checkpoints, in files of some MiB. When deltas and what they have made
 //! useless in the base come to a quarter of the base, [`RowStore::merge_some`] folds them into it, file by file, and each
 //! old file goes as soon as its successor is named; one that they do not touch stays. Other checkpoints may be taken
-//! meanwhile, until what is useless comes to a third. With V bytes of live rows the disk holds at most 2 V, and a constant of [`RowOptions::slack_bytes`] and [`RowOptions::file_bytes`]. Memory is bounded
-//! by [`RowOptions::buffer_bytes`] and a block for each file that is read.
+//! meanwhile, until what is useless comes to a third. With V bytes of live rows the disk holds at most 2 V, and a constant
+//! of [`RowOptions::slack_bytes`] and [`RowOptions::file_bytes`]. Memory is bounded by [`RowOptions::buffer_bytes`] and a
+//! block for each file that is read.
 //!
 //! Belongs to one thread, which is not the one that has the state: everything here waits for the disk.
 
