@@ -161,7 +161,7 @@ impl Work {
     /// Whether it is done in a few rounds only: it takes a minute, or compares within itself.
     pub(crate) fn is_long(self) -> bool {
         match self {
-            Self::Burst | Self::Retained => true,
+            Self::Idle | Self::IdleFilter | Self::Subtrees | Self::Burst | Self::Retained => true,
             _ => self.is_in_turns(),
         }
     }
