@@ -388,7 +388,7 @@ impl Reconciler {
         let is_rollback = roll_back(&mut keep, settings, observed, served_last);
         let target = keep.proxy_revision.as_str();
         let loads = self.scalings.loads(resource);
-        rollout.begin(target, &loads);
+        rollout.begin(target, observed, &loads);
         let pace = next_pace(&PaceInput {
             settings,
             target,

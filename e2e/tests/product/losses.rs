@@ -92,7 +92,10 @@ async fn a_dead_proxy_leaves_the_service_before_kubernetes_notices_and_waits_whe
 
 #[tokio::test]
 async fn a_proxy_that_alone_has_lost_storage_hands_its_clients_over_and_another_takes_its_place() -> Result<()> {
-    with_broker_alone("proxy-cut-off", three_and_one(), async |broker| {
+    // Status shows it for so long, though its one client is gone at once.
+    let mut settings = three_and_one();
+    settings["proxy"]["drain"] = json!({"linger": "3s"});
+    with_broker_alone("proxy-cut-off", settings, async |broker| {
         broker.await_pool().await?;
         let before = accepting(broker).await?;
         let address = broker.address().await?;
@@ -115,6 +118,20 @@ async fn a_proxy_that_alone_has_lost_storage_hands_its_clients_over_and_another_
         let took = since.elapsed();
         ensure!(took <= CUT_OFF_DEADLINE, "it took {took:?}");
         ensure!(before.intersection(&after).count() == 2, "{before:?}, {after:?}");
+        await_condition("status says why it leaves", DEADLINE, async || {
+            let resource = broker.resource().await?;
+            let drains = &resource["status"]["proxy"]["drains"];
+            let shown = drains.as_array().into_iter().flatten();
+            let mut of_holder = shown.filter(|drain| drain["pod"] == holder.as_str());
+            Ok(match of_holder.next() {
+                Some(drain) => {
+                    ensure!(drain["reason"] == "CutOffFromStorage", "{drain}");
+                    Observed::Met(())
+                }
+                None => Observed::NotYet(drains.to_string()),
+            })
+        })
+        .await?;
         let lost = broker.await_event("ProxyLost").await?;
         ensure!(lost.contains(&holder) && lost.contains("has lost storage"), "{lost}");
         broker.await_event("CutOffFromStorage").await?;

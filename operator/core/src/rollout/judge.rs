@@ -3,7 +3,7 @@
 //! Both are measured over the same time and the same clients, for the Service deals new connections evenly. What ends
 //! without an accepted CONNECT is a failure whatever the reason was; a port scan or a load balancer's probe counts against both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use freshet_load::Load;
 
@@ -33,30 +33,35 @@ pub enum Judgement {
     NotEnoughData,
 }
 
-/// What the counters of the proxies stood at when the rollout was first looked at. Only kept in memory: an operator that
-/// starts in between looks from then on.
+/// What the counters of the proxies stood at when the rollout was first looked at. Those of processes that have started
+/// since count from their start: a canary may have failed at much before it is asked for the first time. Only kept in
+/// memory: an operator that starts in between looks from then on.
 #[derive(Debug, Clone, Default)]
 pub struct RolloutMemory {
     target: String,
+    /// Proxies that were there then, by UID.
+    older: HashSet<String>,
     base: Loads,
 }
 
 impl RolloutMemory {
     /// Remembers where a rollout to `target` begins.
-    pub fn begin(&mut self, target: &str, loads: &Loads) {
+    pub fn begin(&mut self, target: &str, observed: &Observed, loads: &Loads) {
         if self.target != target {
             target.clone_into(&mut self.target);
+            self.older = observed.proxies.iter().map(|proxy| proxy.pod.uid.clone()).collect();
             self.base.clear();
         }
-        for (uid, load) in loads {
+        for (uid, load) in loads.iter().filter(|(uid, _)| self.older.contains(*uid)) {
             let base = self.base.entry(uid.clone()).or_insert_with(|| load.clone());
             if base.incarnation != load.incarnation {
-                base.clone_from(load);
+                *base = Load {
+                    incarnation: load.incarnation,
+                    ..Load::default()
+                };
             }
         }
-        if self.base.len() > loads.len() {
-            self.base.retain(|uid, _| loads.contains_key(uid));
-        }
+        self.base.retain(|uid, _| loads.contains_key(uid));
     }
 }
 

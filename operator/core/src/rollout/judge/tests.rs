@@ -28,6 +28,13 @@ fn with_round_trip(mut load: Load, count: u32, p99_ms: u32) -> Load {
     load
 }
 
+fn of_proxies(uids: &[&str]) -> Observed {
+    Observed {
+        proxies: uids.iter().map(|uid| proxy(uid, "a", true)).collect(),
+        ..Observed::default()
+    }
+}
+
 /// One old proxy with connections from before, and one new one; both say what they do now.
 fn judged(old: Load, new: Load) -> Judgement {
     let observed = Observed {
@@ -36,7 +43,7 @@ fn judged(old: Load, new: Load) -> Judgement {
     };
     let mut memory = RolloutMemory::default();
     let before: Loads = [("old".to_owned(), load(OLD, OLD / 2, 0))].into();
-    memory.begin("b", &before);
+    memory.begin("b", &of_proxies(&["old"]), &before);
     let loads: Loads = [("old".to_owned(), old), ("new".to_owned(), new)].into();
     judge("b", &RolloutSettings::default(), &observed, &loads, &memory)
 }
@@ -153,17 +160,35 @@ fn what_is_compared_with_begins_anew_with_each_rollout_process_and_proxy() {
         known.sort();
         known
     };
-    let base = |of: &[(&str, u64)]| -> Vec<(String, Option<u64>)> {
-        of.iter()
-            .map(|(uid, taken)| ((*uid).to_owned(), Some(*taken)))
-            .collect()
+    let base = |of: &[(&str, Option<u64>)]| -> Vec<(String, Option<u64>)> {
+        of.iter().map(|(uid, taken)| ((*uid).to_owned(), *taken)).collect()
     };
+    let there = of_proxies(&["p", "q", "r"]);
     let mut memory = RolloutMemory::default();
-    memory.begin("b", &loads(&[("p", 1, 10), ("q", 1, 20), ("r", 1, 30)]));
-    memory.begin("b", &loads(&[("p", 1, 11), ("q", 2, 5)]));
-    assert_eq!(known(&memory), base(&[("p", 10), ("q", 5)]));
-    memory.begin("b", &loads(&[("p", 1, 12), ("q", 2, 6)]));
-    assert_eq!(known(&memory), base(&[("p", 10), ("q", 5)]));
-    memory.begin("c", &loads(&[("p", 1, 13), ("q", 2, 7)]));
-    assert_eq!(known(&memory), base(&[("p", 13), ("q", 7)]));
+    memory.begin("b", &there, &loads(&[("p", 1, 10), ("q", 1, 20), ("r", 1, 30)]));
+    // Another process of `q` counts from its start.
+    memory.begin("b", &there, &loads(&[("p", 1, 11), ("q", 2, 5)]));
+    assert_eq!(known(&memory), base(&[("p", Some(10)), ("q", None)]));
+    memory.begin("b", &there, &loads(&[("p", 1, 12), ("q", 2, 6)]));
+    assert_eq!(known(&memory), base(&[("p", Some(10)), ("q", None)]));
+    memory.begin("c", &there, &loads(&[("p", 1, 13), ("q", 2, 7)]));
+    assert_eq!(known(&memory), base(&[("p", Some(13)), ("q", Some(7))]));
+}
+
+#[test]
+fn what_a_canary_failed_at_before_it_was_first_asked_counts() {
+    let observed = Observed {
+        proxies: vec![proxy("old", "a", true), proxy("new", "b", true)],
+        ..Observed::default()
+    };
+    let loads = |new: Load| -> Loads { [("old".to_owned(), load(OLD, OLD, 0)), ("new".to_owned(), new)].into() };
+    let mut memory = RolloutMemory::default();
+    memory.begin("b", &of_proxies(&["old"]), &Loads::default());
+    let judged = [load(8, 0, 0), load(15, 0, 0)].map(|new| {
+        let loads = loads(new);
+        memory.begin("b", &observed, &loads);
+        judge("b", &RolloutSettings::default(), &observed, &loads, &memory)
+    });
+    assert_eq!(judged[0], Judgement::NotEnoughData);
+    assert!(matches!(judged[1], Judgement::Worse(_)), "{judged:?}");
 }
