@@ -7,19 +7,17 @@
 mod group;
 mod membership;
 mod permission;
-mod shard_set;
 mod subscribers;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use freshet_mqtt::{QoS, TopicFilter, topic_matches};
-use freshet_storage_contract::{FilterId, FilterShards, ShardId};
+use freshet_storage_contract::{FilterId, FilterShards, ShardId, ShardSet};
 use hashbrown::HashMap;
 
 use self::group::Group;
 pub(crate) use self::group::Load;
 use self::permission::{Permission, Rules};
-pub(crate) use self::shard_set::ShardSet;
 use self::subscribers::Subscribers;
 use crate::name_table::{NameTable, Named};
 

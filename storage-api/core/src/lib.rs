@@ -17,6 +17,7 @@ mod operation;
 mod placement;
 mod report;
 mod session;
+mod shard_set;
 mod shared;
 mod time;
 
@@ -40,6 +41,7 @@ pub use session::{
     PullFilter, PulledMessage, Release, SESSIONS_FEATURE, SessionChange, StoredSession, StoredSubscription,
     SubscriptionStart, UpdateSession,
 };
+pub use shard_set::ShardSet;
 pub use shared::{
     Lease, SHARED_SUBSCRIPTIONS_FEATURE, SettleShared, Settlement, SharedGroup, SharedMessage, SharedStrategy,
 };

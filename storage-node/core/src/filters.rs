@@ -26,11 +26,40 @@ pub(crate) struct FilterIndex<S> {
     wildcard: WildcardTrie<S>,
 }
 
-/// Where a filter is kept.
+/// Where a filter is kept: a [`Place`] in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum At {
+pub(crate) struct At(u32);
+
+/// Where a filter is kept.
+enum Place {
     Exact(u32),
     Wildcard(FilterEnd),
+}
+
+const WILDCARD: u32 = 1 << 31;
+const MULTI_LEVEL: u32 = 1 << 30;
+/// A billion places: at 160 bytes each, far beyond the bound on filters.
+const PLACES: u32 = MULTI_LEVEL - 1;
+
+impl From<Place> for At {
+    fn from(place: Place) -> Self {
+        Self(match place {
+            Place::Exact(entry) => entry & PLACES,
+            Place::Wildcard(end) => end.node & PLACES | WILDCARD | if end.multi_level { MULTI_LEVEL } else { 0 },
+        })
+    }
+}
+
+impl From<At> for Place {
+    fn from(At(word): At) -> Self {
+        if word & WILDCARD == 0 {
+            return Self::Exact(word);
+        }
+        Self::Wildcard(FilterEnd {
+            node: word & PLACES,
+            multi_level: word & MULTI_LEVEL != 0,
+        })
+    }
 }
 
 /// What a well-formed filter is.
@@ -67,17 +96,27 @@ impl<S: Copy + Ord> FilterIndex<S> {
     /// Registers `subscriber` under a well-formed filter.
     pub(crate) fn insert(&mut self, filter: &[u8], kind: FilterKind, subscriber: S) -> At {
         if kind.wildcard {
-            At::Wildcard(self.wildcard.insert(filter, subscriber, &self.hash))
+            Place::Wildcard(self.wildcard.insert(filter, subscriber, &self.hash)).into()
         } else {
-            At::Exact(self.exact.insert(filter, subscriber, &self.hash))
+            Place::Exact(self.exact.insert(filter, subscriber, &self.hash)).into()
         }
+    }
+
+    /// Where a well-formed filter is kept; none: nobody has registered it, nor one that goes on from it.
+    pub(crate) fn get(&self, filter: &[u8], kind: FilterKind) -> Option<At> {
+        let place = if kind.wildcard {
+            Place::Wildcard(self.wildcard.end_of(filter, &self.hash)?)
+        } else {
+            Place::Exact(self.exact.get(filter, &self.hash)?)
+        };
+        Some(place.into())
     }
 
     /// Removes a registration.
     pub(crate) fn remove(&mut self, at: At, subscriber: S) {
-        match at {
-            At::Exact(entry) => self.exact.remove(entry, subscriber),
-            At::Wildcard(end) => self.wildcard.remove(end, subscriber),
+        match at.into() {
+            Place::Exact(entry) => self.exact.remove(entry, subscriber, &self.hash),
+            Place::Wildcard(end) => self.wildcard.remove(end, subscriber, &self.hash),
         }
     }
 

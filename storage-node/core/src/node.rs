@@ -22,11 +22,12 @@ use freshet_storage_contract::{
 pub use self::cold::{Load, LoadError};
 pub use self::durable::{Restore, RestoreError};
 use crate::facts::LinkFault;
+use crate::hash::KeyedHash;
 use crate::incarnations::{Incarnations, PeerKey, ProxyLeases, lease_ends};
 use crate::log::{MemoryLog, NodeLog};
 use crate::outputs::Outputs;
 use crate::settings::{LogRoom, StorageSettings};
-use crate::shard::{Read, Shard};
+use crate::shard::{CommonFilters, Read, Shard};
 use crate::sys::Sys;
 use crate::turn::Turn;
 use crate::usage::Usage;
@@ -43,6 +44,7 @@ pub struct StorageCore {
     /// No lease ends before; it may turn out that none ends then.
     next_lease_check: Option<MonotonicMs>,
     shards: Vec<Shard<NodeLog>>,
+    common: CommonFilters,
     usage: Usage,
     sys: Sys,
     /// Where the next credit begins to be spent, so that no shard is always last.
@@ -99,6 +101,7 @@ impl StorageCore {
         shards: Vec<Shard<NodeLog>>,
         now: MonotonicMs,
     ) -> Self {
+        let common = CommonFilters::new(KeyedHash::new(settings.hash_seed));
         Self {
             settings,
             placement,
@@ -107,6 +110,7 @@ impl StorageCore {
             departing: Vec::new(),
             next_lease_check: None,
             shards,
+            common,
             usage: Usage::default(),
             sys: Sys::new(now),
             first_to_send: 0,
@@ -325,6 +329,7 @@ impl StorageCore {
             settings: &self.settings,
             placement: &self.placement,
             proxies: &mut self.incarnations,
+            common: &mut self.common,
             usage: &mut self.usage,
             out,
         };

@@ -48,6 +48,7 @@ use self::exchange::Carried;
 pub(crate) use self::exchange::Notes;
 use self::groups::Groups;
 use self::intake::Intake;
+pub(crate) use self::interest::CommonFilters;
 use self::interest::{Interest, NotAdded, Subscriber};
 use self::loads::Loads;
 use self::peers::{Owed, Peer, Peers};
@@ -152,7 +153,7 @@ impl<L: CommitLog> Shard<L> {
             clock: LogClock::new(state.log_time_ms.saturating_add(jump_ms), now),
             state,
             peers: Peers::default(),
-            interest: Interest::new(hash.clone()),
+            interest: Interest::new(id, hash.clone()),
             groups: Groups::default(),
             intake: Intake::default(),
             recovery: Recovery::begin(settings),
@@ -232,7 +233,8 @@ impl<L: CommitLog> Shard<L> {
         self.term = term;
         self.last_epoch = 0;
         self.peers = Peers::default();
-        self.interest = Interest::new(hash.clone());
+        self.interest = Interest::new(self.id, hash.clone());
+        turn.common.forget_shard(self.id);
         self.groups.clear();
         self.forget_all_loads();
         self.intake = Intake::default();

@@ -19,6 +19,8 @@ pub struct StorageStats {
     pub attaches_refused_total: u64,
     /// Counter: links that the core ended ([`crate::LinkFault`]).
     pub links_ended_total: u64,
+    /// Gauge: bytes charged for filters that are registered at every shard.
+    pub common_filter_bytes: u64,
     /// Per shard, in order of shards.
     pub shards: Vec<ShardStats>,
 }
@@ -58,7 +60,7 @@ pub struct ShardGauges {
     pub filters_one_shard: u64,
     /// Registrations of filters that are registered at every shard, over all proxies.
     pub filters_all_shards: u64,
-    /// Bytes charged for registered filters.
+    /// Bytes charged for registered filters, but for those that are registered at every shard.
     pub interest_bytes: u64,
     /// Clients that are connected.
     pub sessions: u64,

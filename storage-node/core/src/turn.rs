@@ -1,4 +1,5 @@
-//! What a node lends to the shard that runs: the time, the settings, the proxies' links, the node's sums, the output.
+//! What a node lends to the shard that runs: the time, the settings, the proxies' links, filters that every shard has,
+//! the node's sums, the output.
 
 use freshet_storage_contract::{Answer, MonotonicMs, Placement};
 
@@ -6,6 +7,7 @@ use crate::facts::{LinkFault, StorageFact};
 use crate::incarnations::{Incarnations, PeerKey};
 use crate::outputs::{Outputs, ProxyOutput};
 use crate::settings::StorageSettings;
+use crate::shard::CommonFilters;
 use crate::usage::Usage;
 
 /// The surroundings of a shard during one call.
@@ -15,6 +17,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) settings: &'a StorageSettings,
     pub(crate) placement: &'a Placement,
     pub(crate) proxies: &'a mut Incarnations,
+    pub(crate) common: &'a mut CommonFilters,
     pub(crate) usage: &'a mut Usage,
     pub(crate) out: &'a mut Outputs,
 }

@@ -100,7 +100,7 @@ impl StorageMetrics {
         out.gauge(
             "interest_bytes",
             "Bytes of registered filters",
-            self.gauges(|g| g.interest_bytes),
+            self.gauges(|g| g.interest_bytes) + self.core.common_filter_bytes,
         )?;
         out.gauge(
             "wills_waiting",

@@ -7,13 +7,13 @@ use std::borrow::Cow;
 use std::num::NonZeroU16;
 
 use freshet_mqtt::{ReasonCode, ReasonCodes, RetainHandling, SubAck, Subscribe, SubscribeFilter, TopicFilter};
-use freshet_storage_contract::{FilterShards, MonotonicMs, RequestId, SessionChange, ShardId};
+use freshet_storage_contract::{FilterShards, MonotonicMs, RequestId, SessionChange, ShardId, ShardSet};
 
 use super::connect::topic_is_allowed;
 use super::durable::Held;
 use super::session::Session;
 use super::{Connection, Context, Ending, Pause, Step, explanation};
-use crate::filters::{FilterKey, ShardSet, Subscriber};
+use crate::filters::{FilterKey, Subscriber};
 use crate::planted::planted;
 use crate::worker::{ConnectionToken, Read, Request};
 

@@ -16,7 +16,6 @@ pub(super) struct ExactFilters<S> {
 #[derive(Debug)]
 struct Entry<S> {
     text: Box<[u8]>,
-    hash: u64,
     subscribers: Subscribers<S>,
 }
 
@@ -30,20 +29,18 @@ impl<S: Copy + Eq> ExactFilters<S> {
 
     /// Registers a subscriber; returns the filter's entry.
     pub(super) fn insert(&mut self, text: &[u8], subscriber: S, hash: &KeyedHash) -> u32 {
-        let hash = hash.of_bytes(text);
         let Self { entries, index } = self;
-        let is_it = |at: &u32| entries.get(*at as usize).is_some_and(|e| &*e.text == text);
-        let at = match index.find(hash, is_it) {
-            Some(at) => *at,
+        let at = match find(entries, index, text, hash) {
+            Some(at) => at,
             None => {
                 let entry = entries.insert(Entry {
                     text: text.into(),
-                    hash,
                     subscribers: Subscribers::None,
                 });
-                // Four billion filters go far beyond the bound on interest.
+                // A billion filters go far beyond the bound on interest.
                 let at = u32::try_from(entry).unwrap_or(u32::MAX);
-                index.insert_unique(hash, at, |at| entries.get(*at as usize).map_or(0, |e| e.hash));
+                let hash_at = |at: &u32| entries.get(*at as usize).map_or(0, |e| hash.of_bytes(&e.text));
+                index.insert_unique(hash.of_bytes(text), at, hash_at);
                 at
             }
         };
@@ -53,13 +50,14 @@ impl<S: Copy + Eq> ExactFilters<S> {
         at
     }
 
-    pub(super) fn remove(&mut self, at: u32, subscriber: S) {
+    pub(super) fn remove(&mut self, at: u32, subscriber: S, hash: &KeyedHash) {
         let Some(entry) = self.entries.get_mut(at as usize) else {
             return;
         };
         entry.subscribers.remove(subscriber);
         if entry.subscribers.is_empty() {
-            if let Ok(found) = self.index.find_entry(entry.hash, |other| *other == at) {
+            let hash = hash.of_bytes(&entry.text);
+            if let Ok(found) = self.index.find_entry(hash, |other| *other == at) {
                 found.remove();
             }
             self.entries.remove(at as usize);
@@ -67,16 +65,21 @@ impl<S: Copy + Eq> ExactFilters<S> {
     }
 
     pub(super) fn find(&self, topic_name: &[u8], hash: &KeyedHash, found: &mut Vec<S>) {
-        if self.entries.is_empty() {
-            return;
-        }
-        let is_it = |at: &u32| self.entries.get(*at as usize).is_some_and(|e| &*e.text == topic_name);
-        if let Some(entry) = self
-            .index
-            .find(hash.of_bytes(topic_name), is_it)
-            .and_then(|at| self.entries.get(*at as usize))
-        {
+        if let Some(entry) = self.get(topic_name, hash).and_then(|at| self.entries.get(at as usize)) {
             found.extend_from_slice(entry.subscribers.as_slice());
         }
     }
+
+    /// The entry of a filter that somebody has registered.
+    pub(super) fn get(&self, text: &[u8], hash: &KeyedHash) -> Option<u32> {
+        find(&self.entries, &self.index, text, hash)
+    }
+}
+
+fn find<S>(entries: &Slab<Entry<S>>, index: &HashTable<u32>, text: &[u8], hash: &KeyedHash) -> Option<u32> {
+    if entries.is_empty() {
+        return None;
+    }
+    let is_it = |at: &u32| entries.get(*at as usize).is_some_and(|e| &*e.text == text);
+    index.find(hash.of_bytes(text), is_it).copied()
 }

@@ -1,20 +1,24 @@
 //! Who is registered under one filter: most often one.
 
-/// A set of registrations that needs no allocation for one.
+/// A set of registrations that needs no allocation for one, and no more room for that than for a pointer and a tag.
 #[derive(Debug, Default)]
 pub(super) enum Subscribers<S> {
     #[default]
     None,
     One(S),
-    Many(Vec<S>),
+    Many(Box<Many<S>>),
 }
+
+/// Two registrations or more.
+#[derive(Debug)]
+pub(super) struct Many<S>(Vec<S>);
 
 impl<S: Copy + Eq> Subscribers<S> {
     pub(super) fn as_slice(&self) -> &[S] {
         match self {
             Self::None => &[],
             Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
+            Self::Many(many) => &many.0,
         }
     }
 
@@ -26,9 +30,9 @@ impl<S: Copy + Eq> Subscribers<S> {
         match self {
             Self::None => *self = Self::One(subscriber),
             Self::One(one) if *one == subscriber => {}
-            Self::One(one) => *self = Self::Many(vec![*one, subscriber]),
-            Self::Many(many) if many.contains(&subscriber) => {}
-            Self::Many(many) => many.push(subscriber),
+            Self::One(one) => *self = Self::Many(Box::new(Many(vec![*one, subscriber]))),
+            Self::Many(many) if many.0.contains(&subscriber) => {}
+            Self::Many(many) => many.0.push(subscriber),
         }
     }
 
@@ -37,8 +41,8 @@ impl<S: Copy + Eq> Subscribers<S> {
             Self::One(one) if *one == subscriber => *self = Self::None,
             Self::None | Self::One(_) => {}
             Self::Many(many) => {
-                many.retain(|s| *s != subscriber);
-                if let [one] = many[..] {
+                many.0.retain(|s| *s != subscriber);
+                if let [one] = many.0[..] {
                     *self = Self::One(one);
                 }
             }

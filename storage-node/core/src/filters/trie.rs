@@ -24,53 +24,53 @@ pub(super) struct WildcardTrie<S> {
 
 #[derive(Debug)]
 struct Node<S> {
+    /// The literal level that it is reached by; none: the root, or what `+` leads to.
+    literal: Option<Box<[u8]>>,
     parent: u32,
-    level: Level,
     /// Children by a literal level.
     literals: u32,
-    /// Child by `+`.
-    plus: Option<u32>,
+    /// Child by `+`; [`ROOT`]: none.
+    plus: u32,
     /// Of filters that end here.
     ending: Subscribers<S>,
     /// Of filters that go on with `#` here, and match this node's path too.
     multi_level: Subscribers<S>,
 }
 
-#[derive(Debug)]
-enum Level {
-    Root,
-    Plus,
-    Literal { text: Box<[u8]>, hash: u64 },
-}
-
 /// Where a filter ends in the trie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FilterEnd {
-    node: u32,
-    multi_level: bool,
+pub(super) struct FilterEnd {
+    pub(super) node: u32,
+    /// It ends with `#`.
+    pub(super) multi_level: bool,
 }
 
 impl<S: Copy + Eq> Node<S> {
-    fn new(parent: u32, level: Level) -> Self {
+    fn new(parent: u32, literal: Option<Box<[u8]>>) -> Self {
         Self {
+            literal,
             parent,
-            level,
             literals: 0,
-            plus: None,
+            plus: ROOT,
             ending: Subscribers::None,
             multi_level: Subscribers::None,
         }
     }
 
+    /// Where its edge is in the table of edges.
+    fn hash(&self, hash: &KeyedHash) -> u64 {
+        hash.of_level(self.parent, self.literal.as_deref().unwrap_or_default())
+    }
+
     fn is_unused(&self) -> bool {
-        self.literals == 0 && self.plus.is_none() && self.ending.is_empty() && self.multi_level.is_empty()
+        self.literals == 0 && self.plus == ROOT && self.ending.is_empty() && self.multi_level.is_empty()
     }
 }
 
 impl<S: Copy + Eq> WildcardTrie<S> {
     pub(super) fn new() -> Self {
         let mut nodes = Slab::new();
-        nodes.insert(Node::new(ROOT, Level::Root));
+        nodes.insert(Node::new(ROOT, None));
         Self {
             nodes,
             edges: HashTable::new(),
@@ -102,35 +102,47 @@ impl<S: Copy + Eq> WildcardTrie<S> {
         end
     }
 
+    /// Where a well-formed filter ends, if every level of it is there.
+    pub(super) fn end_of(&self, filter: &[u8], hash: &KeyedHash) -> Option<FilterEnd> {
+        let mut end = FilterEnd {
+            node: ROOT,
+            multi_level: false,
+        };
+        for level in filter.split(|b| *b == b'/') {
+            match level {
+                b"#" => end.multi_level = true,
+                b"+" => end.node = self.plus_of(end.node)?,
+                literal => end.node = self.find_literal(end.node, literal, hash.of_level(end.node, literal))?,
+            }
+        }
+        Some(end)
+    }
+
+    fn plus_of(&self, parent: u32) -> Option<u32> {
+        self.nodes.get(parent as usize).map(|n| n.plus).filter(|n| *n != ROOT)
+    }
+
     fn plus_child(&mut self, parent: u32) -> u32 {
-        if let Some(child) = self.nodes.get(parent as usize).and_then(|n| n.plus) {
+        if let Some(child) = self.plus_of(parent) {
             return child;
         }
-        let child = self.add(Node::new(parent, Level::Plus));
+        let child = self.add(Node::new(parent, None));
         if let Some(node) = self.nodes.get_mut(parent as usize) {
-            node.plus = Some(child);
+            node.plus = child;
         }
         child
     }
 
     fn literal_child(&mut self, parent: u32, text: &[u8], hash: &KeyedHash) -> u32 {
-        let hash = hash.of_level(parent, text);
-        if let Some(child) = self.find_literal(parent, text, hash) {
+        let hash_of_edge = hash.of_level(parent, text);
+        if let Some(child) = self.find_literal(parent, text, hash_of_edge) {
             return child;
         }
-        let child = self.add(Node::new(
-            parent,
-            Level::Literal {
-                text: text.into(),
-                hash,
-            },
-        ));
+        let child = self.add(Node::new(parent, Some(text.into())));
         let nodes = &self.nodes;
-        self.edges
-            .insert_unique(hash, child, |at| match nodes.get(*at as usize).map(|n| &n.level) {
-                Some(Level::Literal { hash, .. }) => *hash,
-                _ => 0,
-            });
+        self.edges.insert_unique(hash_of_edge, child, |at| {
+            nodes.get(*at as usize).map_or(0, |node| node.hash(hash))
+        });
         if let Some(node) = self.nodes.get_mut(parent as usize) {
             node.literals += 1;
         }
@@ -139,20 +151,20 @@ impl<S: Copy + Eq> WildcardTrie<S> {
 
     fn find_literal(&self, parent: u32, text: &[u8], hash: u64) -> Option<u32> {
         let is_it = |at: &u32| {
-            self.nodes.get(*at as usize).is_some_and(|n| {
-                n.parent == parent && matches!(&n.level, Level::Literal { text: found, .. } if &**found == text)
-            })
+            self.nodes
+                .get(*at as usize)
+                .is_some_and(|n| n.parent == parent && n.literal.as_deref() == Some(text))
         };
         self.edges.find(hash, is_it).copied()
     }
 
     fn add(&mut self, node: Node<S>) -> u32 {
-        // Four billion levels go far beyond the bound on interest.
+        // A billion levels go far beyond the bound on interest.
         u32::try_from(self.nodes.insert(node)).unwrap_or(u32::MAX)
     }
 
     /// Removes a subscriber, and the nodes that no filter needs any more.
-    pub(super) fn remove(&mut self, end: FilterEnd, subscriber: S) {
+    pub(super) fn remove(&mut self, end: FilterEnd, subscriber: S, hash: &KeyedHash) {
         if let Some(node) = self.nodes.get_mut(end.node as usize) {
             let subscribers = if end.multi_level {
                 &mut node.multi_level
@@ -164,16 +176,15 @@ impl<S: Copy + Eq> WildcardTrie<S> {
         let mut at = end.node;
         while at != ROOT && self.nodes.get(at as usize).is_some_and(Node::is_unused) {
             let unused = self.nodes.remove(at as usize);
-            if let Level::Literal { hash, .. } = unused.level
-                && let Ok(edge) = self.edges.find_entry(hash, |other| *other == at)
+            if unused.literal.is_some()
+                && let Ok(edge) = self.edges.find_entry(unused.hash(hash), |other| *other == at)
             {
                 edge.remove();
             }
             if let Some(parent) = self.nodes.get_mut(unused.parent as usize) {
-                match unused.level {
-                    Level::Literal { .. } => parent.literals -= 1,
-                    Level::Plus => parent.plus = None,
-                    Level::Root => {}
+                match unused.literal {
+                    Some(_) => parent.literals -= 1,
+                    None => parent.plus = ROOT,
                 }
             }
             at = unused.parent;
@@ -204,8 +215,8 @@ impl<S: Copy + Eq> WildcardTrie<S> {
             let tail = topic_name.get(start..).unwrap_or_default();
             let length = tail.iter().position(|b| *b == b'/').unwrap_or(tail.len());
             let next = (length < tail.len()).then_some(start + length + 1);
-            if wildcards_match && let Some(plus) = node.plus {
-                stack.push((plus, next));
+            if wildcards_match && node.plus != ROOT {
+                stack.push((node.plus, next));
             }
             if node.literals > 0 {
                 let level = tail.get(..length).unwrap_or_default();

@@ -20,6 +20,7 @@ impl StorageCore {
             leases_expired_total: self.totals.leases_expired,
             attaches_refused_total: self.totals.attaches_refused,
             links_ended_total: self.totals.links_ended,
+            common_filter_bytes: self.common.bytes(),
             shards: self.shards.iter().map(Shard::stats).collect(),
         }
     }

@@ -27,7 +27,7 @@ impl<L: CommitLog> Shard<L> {
                 return;
             }
             if delta.complete {
-                self.interest.remove_some(key.slot, &mut peer.filters, usize::MAX);
+                self.interest.remove_some(&mut peer.filters, usize::MAX, turn.common);
                 self.remove_groups_but(key, &delta.changes, turn);
             }
             let was_incomplete = self.peers.get_mut(key).is_some_and(|p| p.filters.is_incomplete());
@@ -73,9 +73,7 @@ impl<L: CommitLog> Shard<L> {
     }
 
     fn make_change(&mut self, key: PeerKey, change: &InterestChange, turn: &mut Turn<'_>) -> Result<(), NotAdded> {
-        let others = turn.usage.interest_bytes.saturating_sub(self.counted.interest_bytes);
-        let used = others.saturating_add(self.filter_bytes());
-        let room = turn.settings.interest_bytes.saturating_sub(used);
+        let room = self.room_for_filters(turn);
         let Some(peer) = self.peers.get_mut(key) else {
             return Ok(());
         };
@@ -84,16 +82,15 @@ impl<L: CommitLog> Shard<L> {
                 filter_id,
                 topic_filter,
             } => self.interest.add(
-                key.slot,
                 &mut peer.filters,
-                *filter_id,
-                topic_filter,
+                (*filter_id, topic_filter),
                 turn.placement,
+                turn.common,
                 room,
             ),
             InterestChange::SetGroup(part) => self.set_group(key, part, room, turn),
             InterestChange::Remove { filter_id } => {
-                self.interest.remove(key.slot, &mut peer.filters, *filter_id);
+                self.interest.remove(&mut peer.filters, *filter_id, turn.common);
                 self.remove_group(key, *filter_id, turn);
                 Ok(())
             }

@@ -41,7 +41,9 @@ impl<L: CommitLog> Shard<L> {
             self.departing.pop_front();
             return;
         };
-        let no_filters = self.interest.remove_some(key.slot, &mut peer.filters, REMOVED_PER_TICK);
+        let no_filters = self
+            .interest
+            .remove_some(&mut peer.filters, REMOVED_PER_TICK, turn.common);
         if no_filters && no_groups && peer.sessions.is_empty() {
             self.peers.remove(key);
             self.departing.pop_front();

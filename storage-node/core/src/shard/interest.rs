@@ -2,10 +2,14 @@
 //!
 //! Soft state: proxies name it in deltas ([`Interest::add`], [`Interest::remove`]) and again to a new leader. A filter
 //! that does not fit into the node's bound is *missing* until the proxy removes it; while something is missing the
-//! shard confirms nothing to that proxy, so nobody believes in a subscription that does not act.
+//! shard confirms nothing to that proxy, so nobody believes in a subscription that does not act. Filters that are
+//! registered at every shard are in [`CommonFilters`], which the node lends.
 
-use freshet_storage_contract::{FilterId, FilterShards, Placement};
+mod common;
 
+use freshet_storage_contract::{FilterId, FilterShards, Placement, ShardId};
+
+pub(crate) use self::common::CommonFilters;
 use crate::filters::{At, FilterIndex, FilterKind};
 use crate::hash::{KeyedHash, NumberMap};
 
@@ -15,6 +19,8 @@ const MAX_MISSING: usize = 65_536;
 /// Filters of all proxies at one shard.
 #[derive(Debug)]
 pub(crate) struct Interest {
+    shard: ShardId,
+    /// Those that live at this shard alone.
     index: FilterIndex<Subscriber>,
     bytes: u64,
     one_shard: u64,
@@ -29,9 +35,15 @@ pub(crate) struct Subscriber {
 }
 
 /// Filters of one proxy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PeerFilters {
+    slot: u32,
+    /// Those that live at this shard alone.
     by_id: NumberMap<FilterId, Place>,
+    /// How many are registered at every shard.
+    common: u64,
+    /// Where [`Interest::remove_some`] goes on among these.
+    next_common: usize,
     missing: NumberMap<FilterId, ()>,
 }
 
@@ -40,7 +52,6 @@ pub(crate) struct PeerFilters {
 struct Place {
     at: At,
     bytes: u32,
-    all_shards: bool,
 }
 
 /// Why a filter was not taken.
@@ -55,8 +66,9 @@ pub(crate) enum NotAdded {
 }
 
 impl Interest {
-    pub(crate) fn new(hash: KeyedHash) -> Self {
+    pub(crate) fn new(shard: ShardId, hash: KeyedHash) -> Self {
         Self {
+            shard,
             index: FilterIndex::new(hash),
             bytes: 0,
             one_shard: 0,
@@ -64,6 +76,7 @@ impl Interest {
         }
     }
 
+    /// Bytes charged for filters that live at this shard alone.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -78,84 +91,114 @@ impl Interest {
         self.all_shards
     }
 
-    /// Registers `topic_filter` of the proxy in `slot`. `room` is what may be added, in bytes.
+    /// Registers `topic_filter` of a proxy. `room` is what may be added, in bytes.
     ///
     /// # Errors
     /// [`NotAdded`].
     pub(crate) fn add(
         &mut self,
-        slot: u32,
         filters: &mut PeerFilters,
-        filter_id: FilterId,
-        topic_filter: &[u8],
+        (filter_id, topic_filter): (FilterId, &[u8]),
         placement: &Placement,
+        common: &mut CommonFilters,
         room: u64,
     ) -> Result<(), NotAdded> {
         // An id stands for one filter: naming it again replaces it.
-        self.remove(slot, filters, filter_id);
+        self.remove(filters, filter_id, common);
         let text = std::str::from_utf8(topic_filter).map_err(|_| NotAdded::Malformed)?;
         let kind = FilterKind::of(text).ok_or(NotAdded::Malformed)?;
+        let subscriber = filters.subscriber(filter_id);
+        if kind.wildcard && placement.shards_of_filter(text) == FilterShards::All {
+            if !common.add(self.shard, subscriber, topic_filter, kind, room) {
+                return filters.add_missing(filter_id);
+            }
+            filters.common += 1;
+            self.all_shards += 1;
+            return Ok(());
+        }
         if kind.bytes > room {
             return filters.add_missing(filter_id);
         }
-        let subscriber = Subscriber { slot, filter_id };
-        let at = self.index.insert(topic_filter, kind, subscriber);
-        let all_shards = kind.wildcard && placement.shards_of_filter(text) == FilterShards::All;
         // At most 32,768 levels of 176 bytes.
-        let place = Place {
-            at,
-            bytes: u32::try_from(kind.bytes).unwrap_or(u32::MAX),
-            all_shards,
-        };
-        filters.by_id.insert(filter_id, place);
-        self.count(place, 1);
-        self.bytes += u64::from(place.bytes);
+        let bytes = u32::try_from(kind.bytes).unwrap_or(u32::MAX);
+        let at = self.index.insert(topic_filter, kind, subscriber);
+        filters.by_id.insert(filter_id, Place { at, bytes });
+        self.one_shard += 1;
+        self.bytes += u64::from(bytes);
         Ok(())
     }
 
     /// Removes a filter; one that is not known is passed over.
-    pub(crate) fn remove(&mut self, slot: u32, filters: &mut PeerFilters, filter_id: FilterId) {
+    pub(crate) fn remove(&mut self, filters: &mut PeerFilters, filter_id: FilterId, common: &mut CommonFilters) {
         filters.missing.remove(&filter_id);
+        let subscriber = filters.subscriber(filter_id);
         if let Some(place) = filters.by_id.remove(&filter_id) {
-            self.remove_at(place, Subscriber { slot, filter_id });
+            self.remove_at(place, subscriber);
+        } else if filters.common > 0 && common.remove(self.shard, subscriber) {
+            filters.common -= 1;
+            self.all_shards -= 1;
         }
     }
 
-    /// Removes up to `count` filters of a proxy. True: there are none left.
-    pub(crate) fn remove_some(&mut self, slot: u32, filters: &mut PeerFilters, count: usize) -> bool {
+    /// Removes up to `count` filters of a proxy from either kind. True: there are none left.
+    pub(crate) fn remove_some(&mut self, filters: &mut PeerFilters, count: usize, common: &mut CommonFilters) -> bool {
         filters.missing = NumberMap::default();
         let some: Vec<_> = filters.by_id.keys().take(count).copied().collect();
         for filter_id in some {
-            self.remove(slot, filters, filter_id);
+            if let Some(place) = filters.by_id.remove(&filter_id) {
+                self.remove_at(place, filters.subscriber(filter_id));
+            }
         }
         if filters.by_id.is_empty() {
             filters.by_id = NumberMap::default();
         }
-        filters.by_id.is_empty()
+        if filters.common > 0 {
+            let removed = common.remove_some(self.shard, filters.slot, &mut filters.next_common, count);
+            filters.common -= removed;
+            self.all_shards -= removed;
+        }
+        if filters.common == 0 {
+            filters.next_common = 0;
+        }
+        filters.by_id.is_empty() && filters.common == 0
     }
 
     fn remove_at(&mut self, place: Place, subscriber: Subscriber) {
         self.index.remove(place.at, subscriber);
-        self.count(place, -1);
+        self.one_shard -= 1;
         self.bytes -= u64::from(place.bytes);
     }
 
-    fn count(&mut self, place: Place, by: i64) {
-        let counter = if place.all_shards {
-            &mut self.all_shards
-        } else {
-            &mut self.one_shard
-        };
-        *counter = counter.saturating_add_signed(by);
-    }
-
     /// Adds to `found` everybody who wants `topic_name`, each subscriber once, ascending by proxy and filter id.
-    pub(crate) fn find(&mut self, topic_name: &[u8], found: &mut Vec<Subscriber>) {
+    pub(crate) fn find(&mut self, topic_name: &[u8], common: &mut CommonFilters, found: &mut Vec<Subscriber>) {
         self.index.find(topic_name, found);
+        let of_shard = found.len();
+        common.find(self.shard, topic_name, found);
+        if found.len() > of_shard {
+            found.sort_unstable();
+        }
     }
 }
 
 impl PeerFilters {
+    /// No filters of the proxy in `slot`.
+    pub(crate) fn new(slot: u32) -> Self {
+        Self {
+            slot,
+            by_id: NumberMap::default(),
+            common: 0,
+            next_common: 0,
+            missing: NumberMap::default(),
+        }
+    }
+
+    fn subscriber(&self, filter_id: FilterId) -> Subscriber {
+        Subscriber {
+            slot: self.slot,
+            filter_id,
+        }
+    }
+
     /// A filter goes beyond the bound.
     ///
     /// # Errors
@@ -175,7 +218,7 @@ impl PeerFilters {
 
     /// Whether the proxy wants nothing here.
     pub(crate) fn is_empty(&self) -> bool {
-        self.by_id.is_empty() && self.missing.is_empty()
+        self.by_id.is_empty() && self.common == 0 && self.missing.is_empty()
     }
 
     /// Whether some filter of the proxy does not act.

@@ -94,7 +94,7 @@ impl Peer {
             incarnation,
             interest_version: InterestVersion(0),
             owes_interest: None,
-            filters: PeerFilters::default(),
+            filters: PeerFilters::new(key.slot),
             groups: NumberMap::default(),
             stalled: BTreeSet::new(),
             confirms_behind: None,

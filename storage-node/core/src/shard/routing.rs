@@ -23,7 +23,7 @@ impl<L: CommitLog> Shard<L> {
     ) {
         let Publication { source, message, .. } = publication;
         let mut found = std::mem::take(&mut self.found);
-        self.interest.find(&message.topic_name, &mut found);
+        self.interest.find(&message.topic_name, turn.common, &mut found);
         let waiter = match source {
             Source::Proxy { publisher, seq } => Some(Waiter { publisher, seq }),
             Source::Effect => None,

@@ -247,9 +247,7 @@ impl<L: CommitLog> Shard<L> {
             topic_filter,
             ..
         } = ensure;
-        let others = turn.usage.interest_bytes.saturating_sub(self.counted.interest_bytes);
-        let used = others.saturating_add(self.filter_bytes());
-        let room = turn.settings.interest_bytes.saturating_sub(used);
+        let room = self.room_for_filters(turn);
         let cost = self.state.queues.cost_of(session_shard, &topic_filter);
         if cost.is_none_or(|cost| cost > room) {
             self.counters.durable_filters_refused_total += 1;
@@ -265,7 +263,14 @@ impl<L: CommitLog> Shard<L> {
         self.settle(turn);
     }
 
-    /// Bytes that count towards the bound on filters.
+    /// Bytes that the node's bound on filters leaves.
+    pub(super) fn room_for_filters(&self, turn: &Turn<'_>) -> u64 {
+        let others = turn.usage.interest_bytes.saturating_sub(self.counted.interest_bytes);
+        let used = others + self.filter_bytes() + turn.common.bytes();
+        turn.settings.interest_bytes.saturating_sub(used)
+    }
+
+    /// Bytes of this shard alone that count towards the bound on filters.
     pub(super) fn filter_bytes(&self) -> u64 {
         self.interest.bytes() + self.groups.bytes() + self.state.queues.filter_bytes() + self.ahead.filter_bytes()
     }

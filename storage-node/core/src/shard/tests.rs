@@ -51,6 +51,7 @@ struct Bench {
     settings: StorageSettings,
     placement: Placement,
     proxies: Incarnations,
+    common: CommonFilters,
     usage: Usage,
     out: Outputs,
 }
@@ -76,6 +77,7 @@ fn bench() -> Bench {
         settings,
         placement,
         proxies,
+        common: CommonFilters::new(KeyedHash::new(7)),
         usage: Usage::default(),
         out: Outputs::new(),
     };
@@ -108,6 +110,7 @@ impl Bench {
             settings: &self.settings,
             placement: &self.placement,
             proxies: &mut self.proxies,
+            common: &mut self.common,
             usage: &mut self.usage,
             out: &mut self.out,
         };
@@ -223,7 +226,7 @@ fn a_refused_effect_is_confirmed_all_the_same() {
 #[test]
 fn sums_of_the_node_follow_a_shard_and_return_to_nothing() {
     let mut b = bench();
-    assert!(b.usage.interest_bytes > 0);
+    assert!(b.usage.session_bytes + b.common.bytes() > 0);
     b.publish(1, "stored", QoS::AtLeastOnce, true);
     b.commit(1);
     assert_eq!(b.usage.retained.messages, 1);
@@ -235,7 +238,7 @@ fn sums_of_the_node_follow_a_shard_and_return_to_nothing() {
     });
     b.commit(1);
     b.run(|shard, _, turn| shard.tick(turn));
-    assert_eq!(b.usage, Usage::default());
+    assert_eq!((b.usage, b.common.bytes()), (Usage::default(), 0));
     assert!(!b.shard.has_peer(b.key));
 }
 

@@ -6,44 +6,72 @@ use proptest::prelude::*;
 use super::*;
 
 const ROOM: u64 = 1 << 30;
+const SHARDS: u16 = 4;
 
 struct Bench {
-    interest: Interest,
+    shards: Vec<Interest>,
+    common: CommonFilters,
     placement: Placement,
-    peers: Vec<PeerFilters>,
+    /// By shard, then by slot.
+    peers: Vec<Vec<PeerFilters>>,
 }
 
 fn bench() -> Bench {
-    let placement = Placement::new(&ClusterUid("u".to_owned()), 4, &["d/{key}/#".to_owned()]).unwrap();
-    let peers = (0..3).map(|_| PeerFilters::default()).collect();
+    let placement = Placement::new(&ClusterUid("u".to_owned()), SHARDS, &["d/{key}/#".to_owned()]).unwrap();
     Bench {
-        interest: Interest::new(KeyedHash::new(7)),
+        shards: (0..SHARDS)
+            .map(|shard| Interest::new(ShardId(shard), KeyedHash::new(7)))
+            .collect(),
+        common: CommonFilters::new(KeyedHash::new(7)),
         placement,
-        peers,
+        peers: (0..SHARDS).map(|_| (0..3).map(PeerFilters::new).collect()).collect(),
     }
 }
 
 impl Bench {
-    fn add(&mut self, slot: u32, id: u32, filter: &str) -> Result<(), NotAdded> {
-        let filters = &mut self.peers[slot as usize];
-        self.interest.add(
-            slot,
-            filters,
-            FilterId(id),
-            filter.as_bytes(),
+    fn add_at(&mut self, shard: u16, slot: u32, id: u32, filter: &str, room: u64) -> Result<(), NotAdded> {
+        self.shards[usize::from(shard)].add(
+            &mut self.peers[usize::from(shard)][slot as usize],
+            (FilterId(id), filter.as_bytes()),
             &self.placement,
-            ROOM - self.interest.bytes,
+            &mut self.common,
+            room,
         )
     }
 
+    fn remove_at(&mut self, shard: u16, slot: u32, id: u32) {
+        self.shards[usize::from(shard)].remove(
+            &mut self.peers[usize::from(shard)][slot as usize],
+            FilterId(id),
+            &mut self.common,
+        );
+    }
+
+    fn remove_some_at(&mut self, shard: u16, slot: u32, count: usize) -> bool {
+        let filters = &mut self.peers[usize::from(shard)][slot as usize];
+        self.shards[usize::from(shard)].remove_some(filters, count, &mut self.common)
+    }
+
+    fn find_at(&mut self, shard: u16, topic: &str) -> Vec<(u32, u32)> {
+        let mut found = Vec::new();
+        self.shards[usize::from(shard)].find(topic.as_bytes(), &mut self.common, &mut found);
+        found.iter().map(|s| (s.slot, s.filter_id.0)).collect()
+    }
+
+    fn add(&mut self, slot: u32, id: u32, filter: &str) -> Result<(), NotAdded> {
+        self.add_at(0, slot, id, filter, ROOM)
+    }
+
     fn remove(&mut self, slot: u32, id: u32) {
-        self.interest.remove(slot, &mut self.peers[slot as usize], FilterId(id));
+        self.remove_at(0, slot, id);
     }
 
     fn find(&mut self, topic: &str) -> Vec<(u32, u32)> {
-        let mut found = Vec::new();
-        self.interest.find(topic.as_bytes(), &mut found);
-        found.iter().map(|s| (s.slot, s.filter_id.0)).collect()
+        self.find_at(0, topic)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.shards.iter().map(Interest::bytes).sum::<u64>() + self.common.bytes()
     }
 }
 
@@ -99,19 +127,19 @@ fn malformed_filters_are_refused() {
         assert_eq!(b.add(0, 1, filter), Err(NotAdded::Malformed), "{filter}");
     }
     assert_eq!(b.add(0, 1, &"a".repeat(65_536)), Err(NotAdded::Malformed));
-    assert_eq!(b.interest.bytes(), 0);
+    assert_eq!(b.bytes(), 0);
 }
 
 #[test]
 fn a_filter_beyond_the_bound_is_missing_until_it_is_removed() {
-    let mut b = bench();
-    let filters = &mut b.peers[0];
-    let full = b.interest.add(0, filters, FilterId(1), b"a/+", &b.placement, 10);
-    assert_eq!(full, Err(NotAdded::Full));
-    assert!(filters.is_incomplete());
-    b.interest.remove(0, filters, FilterId(1));
-    assert!(!filters.is_incomplete());
-    assert_eq!(b.find("a/x"), []);
+    for filter in ["a/+", "a/x"] {
+        let mut b = bench();
+        assert_eq!(b.add_at(0, 0, 1, filter, 10), Err(NotAdded::Full));
+        assert!(b.peers[0][0].is_incomplete());
+        b.remove(0, 1);
+        assert!(!b.peers[0][0].is_incomplete());
+        assert_eq!(b.find("a/x"), []);
+    }
 }
 
 #[test]
@@ -120,12 +148,77 @@ fn filters_are_counted_by_where_they_are_registered() {
     for (id, filter) in [(1, "x"), (2, "d/7/#"), (3, "d/+/a"), (4, "#")] {
         b.add(0, id, filter).unwrap();
     }
-    assert_eq!((b.interest.one_shard(), b.interest.all_shards()), (2, 2));
-    while !b.interest.remove_some(0, &mut b.peers[0], 3) {}
+    let counts = |b: &Bench| (b.shards[0].one_shard(), b.shards[0].all_shards());
+    assert_eq!(counts(&b), (2, 2));
+    while !b.remove_some_at(0, 0, 3) {}
+    assert_eq!((counts(&b), b.bytes()), ((0, 0), 0));
+    assert!(b.peers[0][0].is_empty());
+}
+
+#[test]
+fn a_filter_of_every_shard_acts_where_it_was_named_and_is_kept_once() {
+    let mut b = bench();
+    b.add_at(0, 1, 7, "a/+", ROOM).unwrap();
+    let bytes = b.bytes();
+    assert_eq!((b.find_at(0, "a/b"), b.find_at(1, "a/b")), (vec![(1, 7)], vec![]));
+    // It is there: it needs no room.
+    b.add_at(1, 1, 7, "a/+", 0).unwrap();
+    assert_eq!(b.bytes(), bytes);
+    b.remove_at(0, 1, 7);
+    assert_eq!((b.find_at(0, "a/b"), b.find_at(1, "a/b")), (vec![], vec![(1, 7)]));
+    b.remove_at(0, 1, 7);
+    assert_eq!(b.bytes(), bytes);
+    b.remove_at(1, 1, 7);
+    assert_eq!((b.bytes(), b.common.node_count()), (0, 0));
+}
+
+#[test]
+fn an_id_that_is_given_to_another_filter_is_so_at_each_shard_when_it_is_told() {
+    let mut b = bench();
+    for shard in [0, 1, 2] {
+        b.add_at(shard, 1, 7, "a/+", ROOM).unwrap();
+    }
+    b.add_at(0, 1, 7, "b/#", ROOM).unwrap();
+    b.add_at(2, 1, 7, "c", ROOM).unwrap();
+    let acts = |b: &mut Bench, shard| ["a/x", "b/x", "c"].map(|topic| !b.find_at(shard, topic).is_empty());
+    assert_eq!(acts(&mut b, 0), [false, true, false]);
+    assert_eq!(acts(&mut b, 1), [true, false, false]);
+    assert_eq!(acts(&mut b, 2)[..2], [false, false]);
+    b.add_at(1, 1, 7, "b/#", ROOM).unwrap();
+    b.remove_at(0, 1, 7);
+    assert_eq!(acts(&mut b, 0), [false, false, false]);
+    assert_eq!(acts(&mut b, 1), [false, true, false]);
+}
+
+#[test]
+fn what_a_proxy_has_of_every_shard_goes_a_part_at_a_time() {
+    let mut b = bench();
+    for id in 0..100 {
+        b.add_at(0, 1, id, &format!("a/{id}/+"), ROOM).unwrap();
+        b.add_at(0, 2, id, &format!("a/{id}/+"), ROOM).unwrap();
+        b.add_at(1, 1, id, &format!("a/{id}/+"), ROOM).unwrap();
+    }
+    let mut parts = 1;
+    while !b.remove_some_at(0, 1, 30) {
+        parts += 1;
+    }
+    assert!((7..=10).contains(&parts), "300 entries, 30 at a time: {parts}");
     assert_eq!(
-        (b.interest.one_shard(), b.interest.all_shards(), b.interest.bytes()),
-        (0, 0, 0)
+        (b.find_at(0, "a/9/x"), b.find_at(1, "a/9/x")),
+        (vec![(2, 9)], vec![(1, 9)])
     );
+    assert!(b.remove_some_at(1, 1, usize::MAX));
+    assert!(b.remove_some_at(0, 2, usize::MAX));
+    assert_eq!((b.bytes(), b.common.node_count()), (0, 0));
+}
+
+#[test]
+fn a_shard_that_begins_anew_has_none() {
+    let mut b = bench();
+    b.add_at(0, 1, 1, "a/+", ROOM).unwrap();
+    b.add_at(1, 1, 1, "a/+", ROOM).unwrap();
+    b.common.forget_shard(ShardId(0));
+    assert_eq!((b.find_at(0, "a/b"), b.find_at(1, "a/b")), (vec![], vec![(1, 1)]));
 }
 
 #[test]
@@ -145,35 +238,40 @@ proptest! {
     #[test]
     #[cfg_attr(false, shows("5.0:3.3.2-3", "3.1.1:3.3.2-3"))]
     fn what_is_found_is_what_the_rule_says(
-        changes in prop::collection::vec((0_u32..3, 0_u32..12, prop::option::of(filter())), 0..60),
+        changes in prop::collection::vec((0..SHARDS, 0_u32..3, 0_u32..12, prop::option::of(filter())), 0..120),
         topics in prop::collection::vec("(a|b|\\$x|)(/(a|b|)){0,4}", 1..8),
     ) {
         let mut b = bench();
         let mut model = std::collections::BTreeMap::new();
-        for (slot, id, change) in changes {
+        for (shard, slot, id, change) in changes {
             match change {
                 Some(filter) => {
-                    b.add(slot, id, &filter).unwrap();
-                    model.insert((slot, id), filter);
+                    b.add_at(shard, slot, id, &filter, ROOM).unwrap();
+                    model.insert((shard, slot, id), filter);
                 }
                 None => {
-                    b.remove(slot, id);
-                    model.remove(&(slot, id));
+                    b.remove_at(shard, slot, id);
+                    model.remove(&(shard, slot, id));
                 }
             }
         }
         for topic in topics.iter().filter(|t| !t.is_empty()) {
-            let expected: Vec<_> = model
-                .iter()
-                .filter(|(_, filter)| freshet_mqtt::topic_matches(filter, topic))
-                .map(|(key, _)| *key)
-                .collect();
-            prop_assert_eq!(b.find(topic), expected);
+            for at in 0..SHARDS {
+                let expected: Vec<_> = model
+                    .iter()
+                    .filter(|((shard, ..), filter)| *shard == at && freshet_mqtt::topic_matches(filter, topic))
+                    .map(|((_, slot, id), _)| (*slot, *id))
+                    .collect();
+                prop_assert_eq!(b.find_at(at, topic), expected);
+            }
         }
-        for slot in 0..3 {
-            b.interest.remove_some(slot, &mut b.peers[slot as usize], usize::MAX);
+        for shard in 0..SHARDS {
+            for slot in 0..3 {
+                b.remove_some_at(shard, slot, usize::MAX);
+            }
+            prop_assert_eq!(b.shards[usize::from(shard)].index.node_count(), 0);
         }
-        prop_assert_eq!(b.interest.bytes(), 0);
-        prop_assert_eq!(b.interest.index.node_count(), 0);
+        prop_assert_eq!(b.bytes(), 0);
+        prop_assert_eq!(b.common.node_count(), 0);
     }
 }
