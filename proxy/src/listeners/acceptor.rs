@@ -24,6 +24,8 @@ pub(super) async fn accept_connections(
     workers: Arc<[WorkerDoor]>,
 ) {
     let mut was_short = false;
+    // Workers that have a letter of which they have not been told.
+    let mut dealt = vec![false; workers.len()];
     loop {
         let mut ready = match listener.readable().await {
             Ok(ready) => ready,
@@ -37,7 +39,7 @@ pub(super) async fn accept_connections(
                     let peer = peer
                         .and_then(|p| SocketAddr::try_from(p).ok())
                         .map_or(UNKNOWN_PEER, canonical);
-                    deal(descriptor, peer, &count, &workers).await;
+                    deal(descriptor, peer, &count, workers.iter().zip(&mut dealt)).await;
                 }
                 Err(Errno::AGAIN) => {
                     ready.clear_ready();
@@ -47,7 +49,7 @@ pub(super) async fn accept_connections(
                     if !std::mem::replace(&mut was_short, true) {
                         tracing::error!(listener = count.name, %error, "connections wait: the system is short");
                     }
-                    workers.iter().for_each(WorkerDoor::ring);
+                    ring(&workers, &mut dealt);
                     tokio::time::sleep(SHORTAGE_PAUSE).await;
                 }
                 // What went wrong with one connection before it was accepted.
@@ -55,13 +57,27 @@ pub(super) async fn accept_connections(
             }
         }
         // Once for all: a worker that wakes for each of them costs more than they do.
-        workers.iter().for_each(WorkerDoor::ring);
+        ring(&workers, &mut dealt);
         tokio::task::yield_now().await;
     }
 }
 
-async fn deal(descriptor: OwnedFd, peer: SocketAddr, count: &Arc<ListenerCount>, workers: &[WorkerDoor]) {
-    let Some(worker) = workers.iter().min_by_key(|worker| worker.open()) else {
+/// Wakes workers that have been dealt something.
+fn ring(workers: &[WorkerDoor], dealt: &mut [bool]) {
+    for (worker, dealt) in workers.iter().zip(dealt) {
+        if std::mem::take(dealt) {
+            worker.ring();
+        }
+    }
+}
+
+async fn deal<'w>(
+    descriptor: OwnedFd,
+    peer: SocketAddr,
+    count: &Arc<ListenerCount>,
+    workers: impl Iterator<Item = (&'w WorkerDoor, &'w mut bool)>,
+) {
+    let Some((worker, dealt)) = workers.min_by_key(|(worker, _)| worker.open()) else {
         return;
     };
     // Over the bound: accepted and closed at once, because what the client speaks is not known yet, and one that is
@@ -73,6 +89,7 @@ async fn deal(descriptor: OwnedFd, peer: SocketAddr, count: &Arc<ListenerCount>,
         permit,
     };
     worker.put(Control::Connection(connection)).await;
+    *dealt = true;
 }
 
 /// Stands for a peer that has no address of the internet; a TCP listener has no such peers.
