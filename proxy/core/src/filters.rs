@@ -19,6 +19,7 @@ use self::group::Group;
 pub(crate) use self::group::Load;
 use self::permission::{Permission, Rules};
 use self::subscribers::Subscribers;
+use crate::id_index::IdIndex;
 use crate::name_table::{NameTable, Named};
 
 /// Place of a filter in the table, until it is removed.
@@ -68,8 +69,8 @@ type Joining = HashMap<u32, ShardSet, FixedState>;
 #[derive(Debug)]
 struct Filter {
     topic_filter: Box<[u8]>,
-    filter_id: Option<FilterId>,
-    shards: Option<FilterShards>,
+    /// How the link calls it, and where it lives; none: the link has not answered yet.
+    named: Option<(FilterId, FilterShards)>,
     /// Requests that the link has not answered with the filter's name.
     unnamed: u32,
     subscribers: Subscribers,
@@ -92,7 +93,7 @@ pub(crate) enum Released {
 /// The filters of a worker.
 pub(crate) struct FilterTable {
     filters: NameTable<Filter>,
-    by_id: HashMap<FilterId, u32, FixedState>,
+    by_id: IdIndex,
     rules: Rules,
 }
 
@@ -101,7 +102,7 @@ impl FilterTable {
     pub(crate) fn new(keys: (u64, u64)) -> Self {
         Self {
             filters: NameTable::new(keys),
-            by_id: HashMap::default(),
+            by_id: IdIndex::default(),
             rules: Rules::default(),
         }
     }
@@ -137,8 +138,7 @@ impl FilterTable {
                 Box::new(Group::new(Bytes::copy_from_slice(topic_filter), first))
             }),
             topic_filter: topic_filter.into(),
-            filter_id: None,
-            shards: None,
+            named: None,
             unnamed: 0,
             subscribers: Subscribers::None,
             permission: Permission::default(),
@@ -151,13 +151,12 @@ impl FilterTable {
     pub(crate) fn named(&mut self, key: FilterKey, filter_id: FilterId, shards: FilterShards) -> Released {
         if let Some(filter) = self.get_mut(key) {
             filter.unnamed = filter.unnamed.saturating_sub(1);
-            filter.shards = Some(shards);
-            let old = filter.filter_id.replace(filter_id);
+            let old = filter.named.replace((filter_id, shards)).map(|(old, _)| old);
             if old != Some(filter_id) {
                 if let Some(old) = old {
-                    self.by_id.remove(&old);
+                    self.by_id.remove(old, key.0);
                 }
-                self.by_id.insert(filter_id, key.0);
+                self.by_id.insert(filter_id, key.0, id_at(&self.filters));
             }
         }
         self.release(key)
@@ -226,7 +225,7 @@ impl FilterTable {
 
     /// Calls `take` for each subscriber that deliveries of `shard` belong to. False: the rules keep the message from them.
     pub(crate) fn for_each_of(&self, filter_id: FilterId, shard: ShardId, mut take: impl FnMut(&Subscriber)) -> bool {
-        let Some(filter) = self.by_id.get(&filter_id).and_then(|at| self.get(FilterKey(*at))) else {
+        let Some(filter) = self.key_of(filter_id).and_then(|key| self.get(key)) else {
             return true;
         };
         if !self.may_deliver(filter) {
@@ -243,8 +242,11 @@ impl FilterTable {
     /// Calls `take` for each subscription that concerns `shard`, shared ones apart: what is lost of them goes to
     /// another member.
     pub(crate) fn for_each_at(&self, shard: ShardId, mut take: impl FnMut(&Subscriber)) {
-        let at_shard =
-            |f: &&Filter| matches!(f.shards, Some(FilterShards::All)) || f.shards == Some(FilterShards::One(shard));
+        let at_shard = |f: &&Filter| match f.named {
+            Some((_, FilterShards::One(one))) => one == shard,
+            Some((_, FilterShards::All)) => true,
+            None => false,
+        };
         for filter in self.filters.values().filter(at_shard).filter(|f| f.group.is_none()) {
             filter.subscribers.for_each(&mut take);
         }
@@ -252,12 +254,12 @@ impl FilterTable {
 
     /// The subscription of a connection to the filter of this name.
     pub(crate) fn subscriber_of(&self, filter_id: FilterId, slot: u32) -> Option<&Subscriber> {
-        self.subscriber(FilterKey(*self.by_id.get(&filter_id)?), slot)
+        self.subscriber(self.key_of(filter_id)?, slot)
     }
 
     /// The name that the link gave the filter.
     pub(crate) fn filter_id(&self, key: FilterKey) -> Option<FilterId> {
-        self.get(key)?.filter_id
+        Some(self.get(key)?.named?.0)
     }
 
     /// Whether the filter matches.
@@ -280,13 +282,17 @@ impl FilterTable {
         if filter.unnamed > 0 || !filter.subscribers.is_empty() {
             return Released::Kept;
         }
-        let filter_id = filter.filter_id;
+        let filter_id = filter.named.map(|(filter_id, _)| filter_id);
         if let Some(filter_id) = filter_id {
-            self.by_id.remove(&filter_id);
+            self.by_id.remove(filter_id, key.0);
         }
         self.filters.remove(key.0);
         // Without a name the link does not have it.
         filter_id.map_or(Released::Kept, Released::Gone)
+    }
+
+    fn key_of(&self, filter_id: FilterId) -> Option<FilterKey> {
+        self.by_id.get(filter_id, id_at(&self.filters)).map(FilterKey)
     }
 
     fn get(&self, key: FilterKey) -> Option<&Filter> {
@@ -296,6 +302,10 @@ impl FilterTable {
     fn get_mut(&mut self, key: FilterKey) -> Option<&mut Filter> {
         self.filters.get_mut(key.0)
     }
+}
+
+fn id_at(filters: &NameTable<Filter>) -> impl Fn(u32) -> Option<FilterId> {
+    |at| filters.get(at)?.named.map(|(filter_id, _)| filter_id)
 }
 
 impl Filter {

@@ -7,7 +7,9 @@ mod authorization;
 mod connection;
 pub mod exchange;
 mod filters;
+mod id_index;
 pub mod link;
+mod lists;
 mod name_table;
 #[cfg_attr(not(feature = "planted-faults"), doc(hidden))]
 pub mod planted;
@@ -17,6 +19,7 @@ mod stats;
 mod timers;
 pub mod worker;
 
+pub use self::lists::keep_little;
 pub use self::reason::DisconnectReason;
 pub use self::round_trips::RoundTripCounts;
 pub use self::stats::WorkerStats;

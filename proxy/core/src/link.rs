@@ -47,6 +47,7 @@ use self::sessions::SessionRequests;
 use self::shard::ShardLink;
 pub use self::workers::MAX_WORKERS;
 use crate::exchange::{ToLink, ToWorker, WorkerId, request_id};
+use crate::lists::keep_little;
 
 /// Bytes of publications in one batch; far below the largest frame.
 const BATCH_BYTES: usize = 1 << 20;
@@ -222,6 +223,7 @@ impl Link {
             }
         }
         out.operations.append(&mut self.turn);
+        keep_little(&mut self.turn);
         for link in &mut self.shards {
             while link.publications.has_unsent()
                 && let Some(batch) = link.publications.next_batch(BATCH_BYTES)

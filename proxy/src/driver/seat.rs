@@ -7,6 +7,7 @@ use std::task::Context;
 
 use freshet_config::ProxyConfig;
 use freshet_proxy_core::exchange::{ToLink, ToWorker, WorkerId};
+use freshet_proxy_core::keep_little;
 use freshet_proxy_core::link::{Link, LinkOutputs};
 use freshet_proxy_core::worker::strategy_of;
 use freshet_storage_contract::{MonotonicMs, ProxyReport};
@@ -174,8 +175,10 @@ impl LinkHere {
                 self.link.handle_worker(other.id, event, &mut self.outputs);
             }
         }
+        keep_little(&mut self.collected);
         self.link.flush(&mut self.outputs);
         self.storage.send(&mut self.link, &mut self.outputs, now);
+        keep_little(&mut self.outputs.operations);
         for other in &self.others {
             if let Some(events) = self.outputs.to_workers.get_mut(usize::from(other.id.0)) {
                 other.to_worker.post(events);

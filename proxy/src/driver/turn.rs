@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 use std::task::Context;
 
 use freshet_proxy_core::exchange::{ToLink, ToWorker, WorkerId};
+use freshet_proxy_core::keep_little;
 use freshet_proxy_core::worker::{Actions, ConnectionToken, PeerClose, Received, Worker};
 use freshet_storage_contract::MonotonicMs;
 use rustix::event::epoll::EventFlags;
@@ -323,6 +324,8 @@ impl Turn {
             std::mem::swap(&mut self.actions.to_link, &mut self.to_link);
             self.seat.carry(self.id, &mut self.to_link, now);
             self.to_link.clear();
+            keep_little(&mut self.to_link);
+            keep_little(&mut self.from_link);
         }
         self.exchange_goes_on = true;
     }

@@ -29,13 +29,13 @@ impl FilterTable {
 
     /// The whole name of a shared subscription.
     pub(crate) fn group_name(&self, filter_id: FilterId) -> Option<Bytes> {
-        let filter = self.get(FilterKey(*self.by_id.get(&filter_id)?))?;
+        let filter = self.get(self.key_of(filter_id)?)?;
         Some(filter.group.as_ref()?.name.clone())
     }
 
     /// No member of a shared subscription has room: nothing more is to come. None: that is known.
     pub(crate) fn close_group(&mut self, filter_id: FilterId, now: MonotonicMs) -> Option<FilterKey> {
-        let key = FilterKey(*self.by_id.get(&filter_id)?);
+        let key = self.key_of(filter_id)?;
         let group = self.get_mut(key)?.group.as_mut()?;
         group.close(now).then_some(key)
     }
@@ -68,7 +68,7 @@ impl FilterTable {
         shard: ShardId,
         now: MonotonicMs,
     ) -> Option<(FilterKey, bool)> {
-        let key = FilterKey(*self.by_id.get(&filter_id)?);
+        let key = self.key_of(filter_id)?;
         let group = self.get_mut(key)?.group.as_mut()?;
         let is_resized = group.note_lease(shard, now);
         (!group.is_closed()).then_some((key, is_resized))
@@ -93,7 +93,7 @@ impl FilterTable {
         strategy: SharedStrategy,
         load: impl Fn(u32) -> Option<Load>,
     ) -> Option<Subscriber> {
-        let key = FilterKey(*self.by_id.get(&filter_id)?);
+        let key = self.key_of(filter_id)?;
         if !self.may_deliver(self.get(key)?) {
             return None;
         }

@@ -12,21 +12,36 @@ use freshet_mqtt::TopicFilter;
 use super::{Filter, FilterTable};
 use crate::authorization::Authorization;
 
+/// Below this are versions of the rules, and at it what no rules have been asked about.
+const VERSIONS: u32 = (1 << 31) - 1;
+
 /// The rules in force.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
     authorization: Arc<Authorization>,
-    /// How often they have changed.
+    /// How often they have changed, up to [`VERSIONS`] and from the beginning again.
     version: u32,
 }
 
-/// What was found out about a filter, and by which version of the rules.
+/// What was found out about a filter: twice the version of the rules that it was found out by, and one if it is allowed.
 #[derive(Debug)]
-pub(super) struct Permission(Cell<(u32, bool)>);
+pub(super) struct Permission(Cell<u32>);
 
 impl Default for Permission {
     fn default() -> Self {
-        Self(Cell::new((u32::MAX, false)))
+        Self(Cell::new(u32::MAX))
+    }
+}
+
+impl Permission {
+    /// What is known by these rules.
+    fn get(&self, version: u32) -> Option<bool> {
+        let found = self.0.get();
+        (found >> 1 == version).then_some(found & 1 == 1)
+    }
+
+    fn set(&self, version: u32, allowed: bool) {
+        self.0.set(version << 1 | u32::from(allowed));
     }
 }
 
@@ -35,7 +50,7 @@ impl FilterTable {
     pub(crate) fn set_authorization(&mut self, authorization: Arc<Authorization>) {
         self.rules = Rules {
             authorization,
-            version: self.rules.version.wrapping_add(1),
+            version: (self.rules.version + 1) % VERSIONS,
         };
     }
 
@@ -44,15 +59,14 @@ impl FilterTable {
         if self.rules.authorization.allows_all_subscriptions() {
             return true;
         }
-        let (version, allowed) = filter.permission.0.get();
-        if version == self.rules.version {
+        if let Some(allowed) = filter.permission.get(self.rules.version) {
             return allowed;
         }
         let topic_filter = str::from_utf8(&filter.topic_filter)
             .ok()
             .and_then(|f| TopicFilter::parse(f).ok());
         let allowed = topic_filter.is_some_and(|f| self.rules.authorization.may_subscribe(f.unshared()));
-        filter.permission.0.set((self.rules.version, allowed));
+        filter.permission.set(self.rules.version, allowed);
         allowed
     }
 }

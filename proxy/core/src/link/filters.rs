@@ -5,20 +5,19 @@
 //! went and came back cannot reach the wrong subscribers.
 
 use bytes::Bytes;
-use foldhash::fast::FixedState;
 use freshet_storage_contract::{FilterId, FilterShards, InterestChange, ShardId, SharedStrategy};
-use hashbrown::HashMap;
 
 use super::groups::Group;
 use super::workers::WorkerSet;
 use crate::exchange::{GroupPart, WorkerId};
+use crate::id_index::IdIndex;
 use crate::name_table::{NameTable, Named};
 
 /// All filters of a proxy.
 #[derive(Debug)]
 pub(super) struct Filters {
     by_topic_filter: NameTable<Filter>,
-    by_id: HashMap<FilterId, u32, FixedState>,
+    by_id: IdIndex,
     last_id: u32,
 }
 
@@ -46,7 +45,7 @@ impl Filters {
     pub(super) fn new(keys: (u64, u64)) -> Self {
         Self {
             by_topic_filter: NameTable::new(keys),
-            by_id: HashMap::default(),
+            by_id: IdIndex::default(),
             last_id: 0,
         }
     }
@@ -79,7 +78,7 @@ impl Filters {
             workers,
             group: group.map(Box::new),
         });
-        self.by_id.insert(filter_id, at);
+        self.by_id.insert(filter_id, at, id_at(&self.by_topic_filter));
         Some(Added {
             filter_id,
             shards,
@@ -114,7 +113,9 @@ impl Filters {
     }
 
     fn forget(&mut self, filter_id: FilterId) -> Option<(FilterShards, InterestChange)> {
-        let gone = self.by_topic_filter.remove(self.by_id.remove(&filter_id)?)?;
+        let at = self.find(filter_id)?;
+        self.by_id.remove(filter_id, at);
+        let gone = self.by_topic_filter.remove(at)?;
         Some((gone.shards, InterestChange::Remove { filter_id }))
     }
 
@@ -184,17 +185,25 @@ impl Filters {
         all.filter(|f| f.shards == FilterShards::All).count()
     }
 
+    fn find(&self, filter_id: FilterId) -> Option<u32> {
+        self.by_id.get(filter_id, id_at(&self.by_topic_filter))
+    }
+
     fn get(&self, filter_id: FilterId) -> Option<&Filter> {
-        self.by_topic_filter.get(*self.by_id.get(&filter_id)?)
+        self.by_topic_filter.get(self.find(filter_id)?)
     }
 
     fn get_mut(&mut self, filter_id: FilterId) -> Option<&mut Filter> {
-        self.by_topic_filter.get_mut(*self.by_id.get(&filter_id)?)
+        self.by_topic_filter.get_mut(self.find(filter_id)?)
     }
 
     fn find_mut(&mut self, topic_filter: &[u8]) -> Option<&mut Filter> {
         self.by_topic_filter.get_mut(self.by_topic_filter.find(topic_filter)?)
     }
+}
+
+fn id_at(filters: &NameTable<Filter>) -> impl Fn(u32) -> Option<FilterId> {
+    |at| filters.get(at).map(|filter| filter.id)
 }
 
 impl Named for Filter {

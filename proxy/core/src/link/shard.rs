@@ -10,6 +10,7 @@ use freshet_storage_contract::{
 use super::acceptance::Acceptance;
 use super::filters::Filters;
 use super::publications::Publications;
+use crate::lists::keep_little;
 
 /// Bytes of changes in one delta, each charged with [`CHANGE_OVERHEAD_BYTES`] beside its filter: far below the largest
 /// operation that a stream takes. A proxy with very many filters tells them in several deltas.
@@ -18,6 +19,9 @@ const DELTA_BYTES: usize = 512 << 10;
 const CHANGE_OVERHEAD_BYTES: usize = 64;
 /// Stands for the version of the delta that will carry the last of the unsent changes.
 const UNSENT: InterestVersion = InterestVersion(u64::MAX);
+
+/// Changes that there is room for when all have been told: a rush of subscribers is not remembered.
+const KEPT_CHANGES: usize = 1_024;
 
 /// State of the link towards one shard.
 #[derive(Debug)]
@@ -95,6 +99,7 @@ impl ShardLink {
         let changes = self.changes.drain(..count).collect();
         self.version.0 += 1;
         if self.changes.is_empty() {
+            self.changes.shrink_to(KEPT_CHANGES);
             self.wants_marker = false;
             for (wanted, _) in self.joins.iter_mut().rev().take_while(|(wanted, _)| *wanted == UNSENT) {
                 *wanted = self.version;
@@ -134,7 +139,9 @@ impl ShardLink {
     pub(super) fn confirm(&mut self, version: InterestVersion) -> Vec<RequestId> {
         self.confirmed = self.confirmed.max(version);
         let ready = self.joins.iter().take_while(|(wanted, _)| *wanted <= version).count();
-        self.joins.drain(..ready).map(|(_, request)| request).collect()
+        let joined = self.joins.drain(..ready).map(|(_, request)| request).collect();
+        keep_little(&mut self.joins);
+        joined
     }
 }
 

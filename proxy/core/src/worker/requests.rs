@@ -15,6 +15,9 @@ use crate::connection::leases::SharedLease;
 use crate::exchange::{ToLink, WorkerId, request_id};
 use crate::filters::{FilterKey, Released};
 
+/// What the table has room for when nothing is waited for: that very many came at once is not remembered.
+const KEPT_REQUESTS: usize = 4_096;
+
 /// A request of the worker.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -91,7 +94,11 @@ impl RequestTable {
     }
 
     pub(crate) fn remove(&mut self, id: RequestId) -> Option<Request> {
-        self.requests.remove(&id)
+        let removed = self.requests.remove(&id);
+        if self.requests.is_empty() && self.requests.capacity() > KEPT_REQUESTS {
+            self.requests = HashMap::default();
+        }
+        removed
     }
 
     /// Connections whose sessions have been asked to take messages of a shard's groups, and were not answered.

@@ -4,14 +4,12 @@
 //! at the shards that have it and at no other. Leaves out the bound and who has how many: see [`super::Interest`].
 
 use freshet_storage_contract::{FilterId, ShardId, ShardSet};
+use hashbrown::HashTable;
 use slab::Slab;
 
 use super::Subscriber;
 use crate::filters::{At, FilterIndex, FilterKind};
-use crate::hash::{KeyedHash, NumberMap};
-
-/// No entry.
-const NONE: u32 = u32::MAX;
+use crate::hash::KeyedHash;
 
 /// Filters of all proxies that are registered at every shard.
 #[derive(Debug)]
@@ -21,8 +19,9 @@ pub(crate) struct CommonFilters {
     entries: Slab<Entry>,
     /// Above the place of every entry.
     end: usize,
-    /// Entries of each proxy, by slot.
-    by_slot: Vec<NumberMap<FilterId, u32>>,
+    /// Entries of each proxy by id, by slot. An id has several while some shards have not been told that it stands for
+    /// another filter now.
+    by_slot: Vec<HashTable<u32>>,
     bytes: u64,
     // Reused from call to call.
     found: Vec<u32>,
@@ -34,8 +33,6 @@ struct Entry {
     subscriber: Subscriber,
     at: At,
     bytes: u32,
-    /// An entry of the same id with another filter, which some shards have not been told to forget; [`NONE`]: there is none.
-    older: u32,
     /// Where it acts.
     shards: ShardSet,
 }
@@ -66,14 +63,11 @@ impl CommonFilters {
         kind: FilterKind,
         room: u64,
     ) -> bool {
-        let at = self.index.get(topic_filter, kind);
-        let mut place = self.first_of(subscriber);
-        while let Some(entry) = self.entries.get_mut(place as usize) {
-            if Some(entry.at) == at {
-                entry.shards.insert(shard);
-                return true;
-            }
-            place = entry.older;
+        let known = self.index.get(topic_filter, kind);
+        let place = known.and_then(|known| self.find_entry(subscriber, |entry| entry.at == known));
+        if let Some(entry) = place.and_then(|place| self.entries.get_mut(place as usize)) {
+            entry.shards.insert(shard);
+            return true;
         }
         if kind.bytes > room {
             return false;
@@ -82,42 +76,36 @@ impl CommonFilters {
         let place = vacant.key();
         self.end = self.end.max(place + 1);
         // Four billion filters go far beyond the bound on interest, and so do the bytes of one.
-        let (number, bytes) = (
-            u32::try_from(place).unwrap_or(NONE),
-            u32::try_from(kind.bytes).unwrap_or(u32::MAX),
-        );
-        let slot = subscriber.slot as usize;
-        if self.by_slot.len() <= slot {
-            self.by_slot.resize_with(slot + 1, NumberMap::default);
-        }
-        let older = self
-            .by_slot
-            .get_mut(slot)
-            .and_then(|of_slot| of_slot.insert(subscriber.filter_id, number));
+        let number = u32::try_from(place).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(kind.bytes).unwrap_or(u32::MAX);
         let mut shards = ShardSet::default();
         shards.insert(shard);
         vacant.insert(Entry {
             subscriber,
             at: self.index.insert(topic_filter, kind, number),
             bytes,
-            older: older.unwrap_or(NONE),
             shards,
         });
         self.bytes += u64::from(bytes);
+        let slot = subscriber.slot as usize;
+        if self.by_slot.len() <= slot {
+            self.by_slot.resize_with(slot + 1, HashTable::new);
+        }
+        let entries = &self.entries;
+        if let Some(of_slot) = self.by_slot.get_mut(slot) {
+            of_slot.insert_unique(hash(subscriber.filter_id), number, |place| {
+                entries
+                    .get(*place as usize)
+                    .map_or(0, |entry| hash(entry.subscriber.filter_id))
+            });
+        }
         true
     }
 
     /// A filter acts no longer at `shard`. True: it did.
     pub(super) fn remove(&mut self, shard: ShardId, subscriber: Subscriber) -> bool {
-        let mut place = self.first_of(subscriber);
-        while let Some(entry) = self.entries.get(place as usize) {
-            let older = entry.older;
-            if self.remove_at(shard, place) {
-                return true;
-            }
-            place = older;
-        }
-        false
+        let place = self.find_entry(subscriber, |entry| entry.shards.contains(shard));
+        place.is_some_and(|place| self.remove_at(shard, place))
     }
 
     /// Looks at up to `count` entries from `next` on, and removes those of the proxy in `slot` from `shard`. Returns how
@@ -129,7 +117,7 @@ impl CommonFilters {
             let place = *next;
             *next += 1;
             if self.entries.get(place).is_some_and(|e| e.subscriber.slot == slot) {
-                removed += u64::from(self.remove_at(shard, u32::try_from(place).unwrap_or(NONE)));
+                removed += u64::from(self.remove_at(shard, u32::try_from(place).unwrap_or(u32::MAX)));
             }
         }
         removed
@@ -137,7 +125,7 @@ impl CommonFilters {
 
     /// No filter acts at `shard` any more: it begins anew.
     pub(crate) fn forget_shard(&mut self, shard: ShardId) {
-        for place in 0..u32::try_from(self.end).unwrap_or(NONE) {
+        for place in 0..u32::try_from(self.end).unwrap_or(u32::MAX) {
             self.remove_at(shard, place);
         }
     }
@@ -154,11 +142,14 @@ impl CommonFilters {
         self.found = places;
     }
 
-    fn first_of(&self, subscriber: Subscriber) -> u32 {
-        self.by_slot
-            .get(subscriber.slot as usize)
-            .and_then(|of_slot| of_slot.get(&subscriber.filter_id))
-            .map_or(NONE, |place| *place)
+    /// The entry of this id that `is_it`.
+    fn find_entry(&self, subscriber: Subscriber, is_it: impl Fn(&Entry) -> bool) -> Option<u32> {
+        let of_slot = self.by_slot.get(subscriber.slot as usize)?;
+        let has_id_and_is_it = |place: &u32| {
+            let entry = self.entries.get(*place as usize);
+            entry.is_some_and(|entry| entry.subscriber == subscriber && is_it(entry))
+        };
+        of_slot.find(hash(subscriber.filter_id), has_id_and_is_it).copied()
     }
 
     /// True: it was there.
@@ -180,24 +171,13 @@ impl CommonFilters {
         };
         self.index.remove(entry.at, place);
         self.bytes -= u64::from(entry.bytes);
-        let mut newer = self.first_of(entry.subscriber);
-        if newer == place {
-            if let Some(of_slot) = self.by_slot.get_mut(entry.subscriber.slot as usize) {
-                let filter_id = entry.subscriber.filter_id;
-                match entry.older {
-                    NONE => of_slot.remove(&filter_id),
-                    older => of_slot.insert(filter_id, older),
-                };
-                if of_slot.is_empty() {
-                    *of_slot = NumberMap::default();
-                }
+        if let Some(of_slot) = self.by_slot.get_mut(entry.subscriber.slot as usize) {
+            if let Ok(found) = of_slot.find_entry(hash(entry.subscriber.filter_id), |other| *other == place) {
+                found.remove();
             }
-        }
-        while let Some(other) = self.entries.get_mut(newer as usize) {
-            if other.older == place {
-                other.older = entry.older;
+            if of_slot.is_empty() {
+                *of_slot = HashTable::new();
             }
-            newer = other.older;
         }
         if self.entries.is_empty() {
             self.entries = Slab::new();
@@ -209,4 +189,9 @@ impl CommonFilters {
     pub(super) fn node_count(&self) -> usize {
         self.index.node_count()
     }
+}
+
+/// Spreads ids, which are small numbers that proxies choose: the table uses the upper bits too.
+fn hash(filter_id: FilterId) -> u64 {
+    u64::from(filter_id.0).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
