@@ -1,7 +1,7 @@
 //! Compiles the cores with all their mutants, and leaves out what does not compile until the rest does.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -97,7 +97,12 @@ pub(super) async fn compile(
         for error in &messages.errors {
             let mutants = error.mutants(sources);
             if mutants.is_empty() {
-                of_places.extend(error.mutants_around(sources));
+                let around = error.mutants_around(sources);
+                of_places.extend(if around.is_empty() {
+                    error.mutants_between(sources)
+                } else {
+                    around
+                });
             }
             of_mutants.extend(mutants);
         }
@@ -232,6 +237,20 @@ impl Error {
         let places = self.places(true).into_iter();
         places
             .flat_map(|span| sources.mutants_around(&span.file_name, span.byte_start))
+            .collect()
+    }
+
+    /// The mutants between all that the error points at: what is borrowed, and where it is borrowed no more.
+    fn mutants_between(&self, sources: &Sources) -> BTreeSet<u32> {
+        let mut files: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        for span in &self.spans {
+            let at = span.byte_start;
+            let (first, last) = files.entry(&span.file_name).or_insert((at, at));
+            (*first, *last) = (at.min(*first), at.max(*last));
+        }
+        files
+            .into_iter()
+            .flat_map(|(name, (first, last))| sources.mutants_between(name, first, last))
             .collect()
     }
 

@@ -143,6 +143,19 @@ impl Sources {
         smallest.map_or_else(Vec::new, |site| site.mutants.keys().copied().collect())
     }
 
+    /// The mutants of the places between two bytes of a file.
+    pub(super) fn mutants_between(&self, name: &str, from: usize, to: usize) -> Vec<u32> {
+        let Some(file) = self.files.get(name) else {
+            return Vec::new();
+        };
+        let (from, to) = (file.written.in_source(from), file.written.in_source(to));
+        let between = file.sites.iter().filter(|site| {
+            let source = site.source();
+            from <= source.start && source.end <= to
+        });
+        between.flat_map(|site| site.mutants.keys().copied()).collect()
+    }
+
     /// Takes mutants out, and writes the files that they were in.
     ///
     /// # Errors
